@@ -1,0 +1,68 @@
+"""Put text into a figure so that no two pieces overlap."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+_PLACES = [("left", "center", 5, 0), ("right", "center", -5, 0), ("center", "bottom", 0, 5), ("center", "top", 0, -5),
+           ("left", "bottom", 4, 3), ("left", "top", 4, -3), ("right", "bottom", -4, 3), ("right", "top", -4, -3)]  # fmt: skip
+"""Alignment of the text and its offset in points, best first."""
+_GAP = 3
+"""Pixels between two pieces of text."""
+_EDGE = "edge"
+"""Marks the labels of ``right_labels``, which stay where they are."""
+
+
+def place_beside(panel: Axes) -> None:
+    """Move each annotation beside its point, to the first place clear of every marker and other text.
+
+    An annotation that finds no free place is removed: an unreadable number is worse than none.
+    """
+    figure = panel.figure
+    renderer = figure.canvas.get_renderer()
+    taken = _markers(panel)
+    inside = panel.get_window_extent(renderer)
+    for note in [child for child in panel.texts if isinstance(child, Annotation) and child.get_gid() != _EDGE]:
+        for horizontal, vertical, right, up in _PLACES:
+            note.set(ha=horizontal, va=vertical)
+            note.set_position((right, up))
+            note.set_anncoords("offset points")
+            box = note.get_window_extent(renderer)
+            fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+            # a gap, for two numbers side by side would read as one
+            if fits and not any(box.padded(_GAP).overlaps(other) for other in taken):
+                taken.append(box)
+                break
+        else:
+            note.remove()
+
+
+def right_labels(panel: Axes, levels: dict[str, float], colour: str) -> None:
+    """Name horizontal lines at the right edge of a panel, moved apart where they lie close together."""
+    low, high = panel.get_ylim()
+    height = panel.get_window_extent().height / panel.figure.dpi * 72  # points
+    apart = 10.0 * (high - low) / height
+    below = float("-inf")
+    for name, value in sorted(levels.items(), key=lambda item: item[1]):
+        y = max(value, below + apart)
+        panel.annotate(f"{name} {value:.1f}", (1.0, value), xycoords=("axes fraction", "data"), xytext=(1.02, y),
+                       textcoords=("axes fraction", "data"), va="center", fontsize=8, color=colour,
+                       annotation_clip=False).set_gid(_EDGE)  # fmt: skip
+        below = y
+
+
+def _markers(panel: Axes) -> list[Bbox]:
+    """Where the markers and error bars of a panel are drawn, in pixels."""
+    boxes = []
+    for line in panel.lines:
+        if line.get_marker() in ("o", "D"):
+            radius = line.get_markersize() / 2 * panel.figure.dpi / 72
+            for x, y in panel.transData.transform(line.get_xydata()):
+                boxes.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
+    for bars in panel.collections:
+        for segment in bars.get_segments():
+            (x, low), (_, high) = panel.transData.transform(segment)
+            boxes.append(Bbox.from_extents(x - 1, low, x + 1, high))
+    return boxes

@@ -1,0 +1,154 @@
+"""Numbers as people read them: the same cells on the console (120 columns) and in Markdown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from analysis.differences import RANKS
+
+EMPTY = "-"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of finished cells; the first ``text`` columns hold words, the others numbers."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    text: int = 1
+
+
+def sheets(table: pd.DataFrame, found: pd.DataFrame) -> list[Sheet]:
+    """Cells of ``tables.comparison_table`` (in parts, to fit a console) and of ``differences``."""
+    if table.empty:
+        return []
+    labels = Sheet("The arms in full", ["arm", "settings"], table[["arm", "label"]].to_numpy().tolist(), text=2)
+    return [_accuracy(table), _health(table), *([_against(found)] if len(found) else []), labels]
+
+
+def to_console(all_sheets: list[Sheet], console: Console) -> None:
+    """Print the sheets as rich tables."""
+    for sheet in all_sheets:
+        shown = Table(title=sheet.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        shown.padding, shown.pad_edge = (0, 1, 0, 0), False
+        for number, column in enumerate(sheet.columns):
+            shown.add_column(column, justify="left" if number < sheet.text else "right", overflow="fold")
+        for row in sheet.rows:
+            shown.add_row(*row)
+        console.print(shown, markup=False)
+
+
+def to_markdown(all_sheets: list[Sheet]) -> str:
+    """The sheets as Markdown tables under headings."""
+    parts = []
+    for sheet in all_sheets:
+        rule = [":--" if number < sheet.text else "--:" for number in range(len(sheet.columns))]
+        lines = [sheet.columns, rule, *sheet.rows]
+        cells = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+        parts.append(f"## {sheet.title}\n\n" + "\n".join(cells) + "\n")
+    return "\n".join(parts)
+
+
+def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
+    """A rounded number, ``-`` where it is missing."""
+    if value is None or pd.isna(value) or not math.isfinite(value):
+        return EMPTY
+    return f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """``+3.2 [+1.0, +5.4]``; without an interval (one pair) the mean alone."""
+    if pd.isna(low):
+        return number(mean, digits, sign=True)
+    return f"{number(mean, digits, True)} [{number(low, digits, True)}, {number(high, digits, True)}]"
+
+
+def plus_minus(row: pd.Series, name: str, digits: int = 1) -> str:
+    """``64.6 ± 1.3``, followed by ``(n=..)`` where fewer runs have the metric than the row counts."""
+    mean, half, n = row[f"{name}_mean"], row[f"{name}_half"], row[f"{name}_n"]
+    text = number(mean, digits) if pd.isna(half) else f"{number(mean, digits)} ± {number(half, digits)}"
+    return f"{text} (n={n})" if 0 < n < row["n"] else text
+
+
+def p_value(p: float) -> str:
+    if pd.isna(p):
+        return EMPTY
+    return "<.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _accuracy(table: pd.DataFrame) -> Sheet:
+    title = (
+        f"Linear accuracy on validation (%), mean ± half of the 95 % t interval over n of all runs; views M = "
+        f"{_several(table['views'])}, epoch {_several(_trained(table)['epoch'])} (untrained: 0)"
+    )
+    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %]", "verdict"]
+    rows = [
+        [
+            row["arm"], f"{row['n']}/{row['runs']}",
+            plus_minus(row, "linacc_z_agg"), plus_minus(row, "linacc_z_1"), plus_minus(row, "linacc_z_mean"),
+            interval(row["difference_mean"], row["difference_low"], row["difference_high"]), row["verdict"],
+        ]
+        for _, row in table.iterrows()
+    ]  # fmt: skip
+    return Sheet(title, columns, rows)
+
+
+def _health(table: pd.DataFrame) -> Sheet:
+    scalings = [name.removesuffix("_mean") for name in table if name.startswith("r2_action.") and name.endswith("_mean")]
+    columns = ["arm", "z_agg -\nmean z", "rank z", "rank z_agg"]
+    for name in scalings:
+        epochs = _several(_trained(table)[f"{name}_epoch"])
+        columns.append(f"R2 action\n{name.removeprefix('r2_action.')}\nepoch {epochs}")
+    columns += ["predict", "collapsed", "gate", "search /\nconfirmed"]
+    rows = []
+    for _, row in table.iterrows():
+        cells = [row["arm"], plus_minus(row, "agg_minus_mean"), plus_minus(row, "rank_pr_z")]
+        cells += [plus_minus(row, "rank_pr_z_agg"), *(plus_minus(row, name, 2) for name in scalings)]
+        cells += [plus_minus(row, "predict_z_hat", 3), _of(row, "collapsed"), _of(row, "gate_passed", "gate_judged")]
+        rows.append([*cells, f"{number(row['search_value'])} / {number(row['linacc_z_agg_mean'])}"])
+    title = (
+        "The same arms: effective ranks, action probe (untrained: epoch 0), prediction loss, runs collapsed, gates passed, "
+        "accuracy in the search beside the confirmed one"
+    )
+    return Sheet(title, columns, rows)
+
+
+def _against(found: pd.DataFrame) -> Sheet:
+    columns = ["on", "arm", "against", "difference [95 %]", "pairs\n(lost)", "Holm\np", "verdict", "seeds\nneeded"]
+    rows = [
+        [
+            _METRIC_WORDS.get(row["metric"], row["metric"]), row["arm"], row["reference"],
+            interval(row["mean"], row["low"], row["high"]), f"{row['n']} ({row['dropped']})",
+            p_value(row["p_holm"]), row["verdict"],
+            EMPTY if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
+        ]
+        for _, row in found.iterrows()
+    ]  # fmt: skip
+    title = (
+        "Paired differences over common seeds (lost: seeds of either arm without a pair); Holm's p is adjusted over "
+        f"{found['p'].count()} tests"
+    )
+    return Sheet(title, columns, rows, 3)
+
+
+_METRIC_WORDS = {"linacc/z_agg": "linacc", RANKS[0].removesuffix("@M"): "rank z", RANKS[1].removesuffix("@M"): "rank z_agg"}
+
+
+def _of(row: pd.Series, count: str, total: str | None = None) -> str:
+    judged = row[total or f"{count}_judged"]
+    return f"{row[count]}/{judged}" if judged else EMPTY
+
+
+def _trained(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["role"] != "untrained"]
+
+
+def _several(column: pd.Series) -> str:
+    return ", ".join(str(value) for value in sorted(column.dropna().unique())) or EMPTY

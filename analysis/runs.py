@@ -1,0 +1,119 @@
+"""One run's record: its validation epochs, how it ended, and which code wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer import records
+from trainer.errors import UsageError
+
+COLLAPSED_BELOW = 0.5
+"""A run counts as collapsed when the effective rank of z is below this part of its untrained value."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the record of a run says.
+
+    Attributes:
+        evals: the validation line of each epoch.
+        stop: the last line with event ``stop`` or ``error`` after which no epoch was trained; {} while
+            the run has not ended.
+        views: observed views M, or None if nothing was evaluated.
+        epochs: where the run was to stop, by its own configuration; None if unknown.
+        commit: the code version, several joined by ``+`` if attempts used different ones.
+        dirty: whether any attempt ran with uncommitted changes; None if not on record.
+    """
+
+    arm_id: str | None
+    seed: int | None
+    evals: dict[int, dict[str, Any]]
+    stop: dict[str, Any]
+    views: int | None
+    epochs: int | None
+    commit: str
+    dirty: bool | None
+
+    @property
+    def reached(self) -> int | None:
+        """The last epoch evaluated."""
+        return max(self.evals, default=None)
+
+    def problem(self, last: int | None) -> str:
+        """Why the run does not count as complete at epoch ``last``; "" if it does."""
+        if self.reached is None:
+            return "nothing evaluated"
+        where = f"at epoch {self.reached}" + ("" if last is None else f" of {last}")
+        if self.stop.get("reason") != "completed":
+            return f"{self.stop.get('reason') or 'not ended'} ({where})"
+        return "" if last in self.evals else f"ended {where}"
+
+    def at(self, epoch: int) -> tuple[dict[str, float | None], int | None]:
+        """Metrics after ``epoch`` and the epoch of their dearer probes (``r2_...``).
+
+        These probes are fitted at some epochs only; the last fit up to ``epoch`` is the one that holds.
+        """
+        metrics = dict(self.evals[epoch]["metrics"])
+        for earlier in sorted((number for number in self.evals if number <= epoch), reverse=True):
+            line = self.evals[earlier]
+            probes = {name: value for name, value in line["metrics"].items() if name.startswith("r2_")}
+            if probes:
+                when = line.get("probe_epoch")
+                return metrics | probes, earlier if when is None else when
+        return metrics, None
+
+    def collapsed(self, epoch: int) -> bool | None:
+        """Whether z lost more than half of its untrained effective rank; None if either is missing."""
+        name = f"rank_pr/z@{self.views}"
+        before, after = (self.evals.get(number, {}).get("metrics", {}).get(name) for number in (0, epoch))
+        return None if before is None or after is None else after < COLLAPSED_BELOW * before
+
+
+def read_run(path: Path) -> Run:
+    """Read ``records.jsonl``.
+
+    Raises:
+        UsageError: a line other than the last is damaged, or epochs were evaluated without the
+            configuration on record.
+    """
+    evals: dict[int, dict[str, Any]] = {}
+    stop: dict[str, Any] = {}
+    configs, provenances = [], []
+    line: dict[str, Any] = {}
+    for line in read_lines(path):
+        event, epoch = line.get("event"), line.get("epoch")
+        if line.get("config"):
+            configs.append(line["config"])
+        if line.get("provenance"):
+            provenances.append(line["provenance"])
+        if event in ("stop", "error"):
+            stop = line
+        elif event == "epoch":
+            stop = {}  # the run was resumed and went on
+        elif event == "eval" and line.get("split") == "validation" and epoch is not None:
+            evals.setdefault(epoch, line)
+    if evals and not configs:
+        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off?")
+    config = configs[-1] if configs else {}
+    commits = dict.fromkeys(str(source.get("commit") or "unknown") for source in provenances)
+    known = [source["dirty"] for source in provenances if source.get("dirty") is not None]
+    return Run(
+        arm_id=line.get("arm_id"),
+        seed=line.get("seed"),
+        evals=evals,
+        stop=stop,
+        views=config.get("data", {}).get("observed_views"),
+        epochs=config.get("epochs"),
+        commit="+".join(commits) or "unknown",
+        dirty=any(known) if known else None,
+    )
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a JSON-lines file; [] if there is none."""
+    try:
+        return list(records.read(path))
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -1,0 +1,139 @@
+"""The comparison table: one row per compared arm, every number in full precision."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pandas as pd
+
+from analysis.compare import mean_interval
+from analysis.differences import LINACC, NOT_COMPARED, REFERENCE, arms, differences, names, reference_of, rows_of
+from analysis.study import Study, values
+
+METRICS = {
+    "linacc_z_agg": LINACC,
+    "linacc_z_1": "linacc/z_1@1",
+    "linacc_z_mean": "linacc/z_mean@M",
+    "rank_pr_z": "rank_pr/z@M",
+    "rank_pr_z_agg": "rank_pr/z_agg@M",
+    "predict_z_hat": "predict/z_hat@M",
+}
+"""Columns of the table (each as _mean, _half, _n) and the metric behind them."""
+_ACTION = re.compile(r"r2_action\.(.+)/z_pair@2")
+
+
+def comparison_table(study: Study) -> pd.DataFrame:
+    """One row per compared arm: best arms first, then lambda 0, shared, untrained, grid.
+
+    Columns: who (study, arm: a short name, label, role, teacher, lambda_rate, arm_id, seeds, run_ids, commits, dirty,
+    views M, epoch); how many (planned runs, n complete ones with a linear accuracy); per metric
+    ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
+    ``r2_action.<scaling>`` with the ``_epoch`` of the probe, one group of columns per action scaling;
+    ``difference_...`` to the reference in linacc of z_agg, with p as it is and Holm-adjusted over
+    all rows of ``differences``; ``verdict``; gate and collapse counts; and the ``search_value`` by which
+    the arm was chosen, which is too high by selection wherever it is not confirmed.
+    """
+    found = differences(study)
+    keys = arms(study)
+    referred = {reference_of(study, key) for key in keys}
+    rows = []
+    for key in keys:
+        row = _who(study, key) | _numbers(rows_of(study, key), _scalings(study))
+        reference = reference_of(study, key)
+        if reference is None:
+            row |= {"reference": None, "reference_arm_id": None}
+            row["verdict"] = REFERENCE if key in referred else NOT_COMPARED
+        else:
+            line = found[
+                (found["metric"] == LINACC.removesuffix("@M"))
+                & (found["arm_id"] == key[0]) & (found["role"] == key[1])
+                & (found["reference_arm_id"] == reference[0]) & (found["reference_role"] == reference[1])
+            ].iloc[0]  # fmt: skip
+            row |= {name: line[name] for name in ("reference", "reference_arm_id", "verdict")}
+            row |= {f"difference_{name}": line[name] for name in _DIFFERENCE}
+        rows.append(row)
+    return _typed(pd.DataFrame(rows, columns=_columns(_scalings(study))))
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """CSV in full precision; a missing number is an empty cell."""
+    return table.to_csv(index=False).encode()
+
+
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """The same table as Parquet."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+_DIFFERENCE = ("mean", "low", "high", "n", "dropped", "p", "p_holm", "seeds_needed")
+_WHO = ["study", "arm", "role", "teacher", "lambda_rate", "runs", "n", "epoch", "views"]
+_TEXT = ["label", "arm_id", "seeds", "run_ids", "commits"]
+_COUNTS = ["gate_passed", "gate_judged", "collapsed", "collapsed_judged"]
+
+
+def _columns(scalings: list[str]) -> list[str]:
+    groups = [*METRICS, "agg_minus_mean", *(f"r2_action.{scaling}" for scaling in scalings)]
+    numbers = [f"{group}_{part}" for group in groups for part in ("mean", "half", "n")]
+    epochs = [f"r2_action.{scaling}_epoch" for scaling in scalings]
+    against = ["reference", *(f"difference_{name}" for name in _DIFFERENCE), "verdict"]
+    return [*_WHO, *numbers, *epochs, *against, *_COUNTS, "search_value", *_TEXT, "dirty", "reference_arm_id"]
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Stable types, also where a column is empty, so that files of different studies can be joined."""
+    whole = ["runs", "n", *_COUNTS, *(name for name in table if name.endswith("_n") or name.endswith("_epoch"))]
+    whole += ["epoch", "views", "difference_dropped", "difference_seeds_needed"]
+    types = {name: "Int64" for name in whole}
+    names = ("lambda_rate", "search_value")
+    types |= {
+        name: "float64"
+        for name in table
+        if name not in types and (name in names or name.endswith(("_mean", "_half")) or name.startswith("difference_"))
+    }
+    text = ["study", "arm", "role", "teacher", "reference", "verdict", "reference_arm_id", *_TEXT]
+    return table.astype(types | {name: "string" for name in text} | {"dirty": "boolean"})
+
+
+def _scalings(study: Study) -> list[str]:
+    return sorted({match[1] for name in study.finals.columns if (match := _ACTION.fullmatch(name))})
+
+
+def _who(study: Study, key: tuple[str, str]) -> dict[str, Any]:
+    rows = rows_of(study, key)
+    first, done = rows.iloc[0], rows[rows["complete"]]
+    commits = sorted({commit for commit in rows.loc[rows["problem"] != "no record", "commit"]})
+    dirty = rows["dirty"].dropna()
+    return {
+        "study": study.name, "arm": names(study)[key], "label": first["label"], "role": key[1], "teacher": first["teacher"],
+        "lambda_rate": first["lambda_rate"], "arm_id": key[0], "runs": len(rows), "epoch": _common(done["epoch"]),
+        "views": _common(done["views"]), "seeds": " ".join(str(seed) for seed in rows["seed"]),
+        "run_ids": " ".join(rows["run_id"]), "commits": " ".join(commits),
+        "dirty": bool(dirty.any()) if len(dirty) else None, "search_value": first["search_value"],
+        "gate_passed": int(rows["gate_passed"].sum()), "gate_judged": int(rows["gate_passed"].notna().sum()),
+        "collapsed": int(rows["collapsed"].sum()), "collapsed_judged": int(rows["collapsed"].notna().sum()),
+    }  # fmt: skip
+
+
+def _numbers(rows: pd.DataFrame, scalings: list[str]) -> dict[str, Any]:
+    """Metrics over the complete runs of one arm, ``_n`` being the runs that have the metric."""
+    columns = {name: values(rows, metric) for name, metric in METRICS.items()}
+    columns["agg_minus_mean"] = columns["linacc_z_agg"] - columns["linacc_z_mean"]
+    found: dict[str, Any] = {}
+    for scaling in scalings:
+        of_scaling = values(rows, f"r2_action.{scaling}/z_pair@2")
+        columns[f"r2_action.{scaling}"] = of_scaling
+        found[f"r2_action.{scaling}_epoch"] = _common(rows.loc[of_scaling.notna(), "probe_epoch"])
+    for name, column in columns.items():
+        mean = mean_interval(column)
+        found |= {f"{name}_mean": mean.mean, f"{name}_half": mean.half, f"{name}_n": mean.n}
+    return found | {"n": found["linacc_z_agg_n"]}
+
+
+def _common(column: pd.Series) -> int | None:
+    """The value that all runs share, or None if there is none or they differ."""
+    given = column.dropna().unique()
+    return int(given[0]) if len(given) == 1 else None

@@ -1,0 +1,214 @@
+"""What the study says, in sentences. Only resolved differences are claimed; nothing is called equal."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.compare import CONFIDENCE, MAX_SEEDS, MIN_SEEDS, NO_VERDICT, NOT_RESOLVED
+from analysis.differences import LINACC, RANKS, SAME_ARM, Key, arms, differences, find, names, rows_of
+from analysis.render import interval, number, p_value
+from analysis.runs import COLLAPSED_BELOW
+from analysis.study import Study, values
+
+_EMA_WORDS = {
+    "better": "Yes, for linear accuracy in this setting",
+    "worse": "No, for linear accuracy in this setting (stopgrad is better)",
+    NOT_RESOLVED: "Not resolved (which does not show that the two are equal)",
+    NO_VERDICT: "No verdict",
+}
+
+
+def sentences(study: Study, table: pd.DataFrame) -> list[str]:
+    """Plain sentences on what was searched, found, controlled, and what limits it.
+
+    Args:
+        study: the study.
+        table: its ``tables.comparison_table``.
+    """
+    said = [_searched(study)]
+    if table.empty:
+        return [*said, "No arm has been compared yet, so there is no verdict."]
+    found = differences(study)
+    best = [key for key in arms(study) if key[1] == "best"]
+    for key in best:
+        said += _repair(study, table, found, key)
+    if not best:
+        said.append("No best arm has been run on the study's seeds, so the question of the coding rate has no verdict.")
+    said += _ema(study, found)
+    said += _controls(study, table)
+    said += _levels(study)
+    return [*said, _method(found), *_search_seed(study, table), *_provenance(study), *_incomplete(study)]
+
+
+def _searched(study: Study) -> str:
+    trials = study.search
+    seed = study.info.get("search_seed")
+    text = f"Study {study.name}: {len(trials)} trial{'' if len(trials) == 1 else 's'}"
+    text += f" on seed {seed}" if len(trials) and seed is not None else ""
+    counts = trials["state"].value_counts()
+    words = {"pruned": "stopped early", "diverged": "diverged", "failed": "failed", "unfinished": "not ended"}
+    text += "".join(f", {counts[state]} {word}" for state, word in words.items() if state in counts)
+    ranges = study.info.get("ranges") or {}
+    return f"{text}. Searched: " + ("; ".join(f"{name} {words}" for name, words in ranges.items()) or "no ranges on record") + "."
+
+
+def _repair(study: Study, table: pd.DataFrame, found: pd.DataFrame, key: Key) -> list[str]:
+    """Whether the coding rate repairs collapse for the teacher of one best arm."""
+    best = _row(table, key)
+    head = f"Coding rate, teacher {best['teacher']}"
+    chosen = f"lambda = {best['lambda_rate']:.3g}{_edge(study, best)}"
+    against = found[(found["arm_id"] == key[0]) & (found["role"] == "best") & (found["reference_role"] == "lambda0")]
+    if against.empty:
+        return [f"{head}: the search chose {chosen}, but lambda 0 was not run on the same seeds: no verdict."]
+    by = {line["metric"]: line for _, line in against.iterrows()}
+    accuracy, rank, rank_agg = (by[metric.removesuffix("@M")] for metric in (LINACC, *RANKS))
+    if accuracy["verdict"] == SAME_ARM:
+        return [f"{head}: the search chose lambda = 0 itself, so it offers no coding rate to compare with."]
+    base = _row(table, (accuracy["reference_arm_id"], "lambda0"))
+    collapse = (
+        f"{head}, {chosen}: {_collapsed(best)}; with lambda 0 {_collapsed(base)}. Effective rank of z "
+        f"{number(best['rank_pr_z_mean'])} against {number(base['rank_pr_z_mean'])}, {_claim(rank)}; of z_agg "
+        f"{number(best['rank_pr_z_agg_mean'])} against {number(base['rank_pr_z_agg_mean'])}, {_claim(rank_agg)}. "
+        f"{_repaired(base, best, rank)}"
+    )
+    gain = (
+        f"{head}, {chosen}: linear accuracy of z_agg {number(best['linacc_z_agg_mean'])} against "
+        f"{number(base['linacc_z_agg_mean'])} percent with lambda 0, {_claim(accuracy)}."
+    )
+    return [collapse, gain]
+
+
+def _repaired(base: pd.Series, best: pd.Series, rank: pd.Series) -> str:
+    if min(base["collapsed_judged"], best["collapsed_judged"], rank["n"]) < MIN_SEEDS:
+        return f"Does the rate repair collapse? {NO_VERDICT.capitalize()}."
+    if base["collapsed"] == 0:
+        return "Lambda 0 did not collapse by this measure, so there was nothing to repair."
+    if rank["verdict"] == "higher" and best["collapsed"] == 0:
+        return "So the rate repairs collapse here."
+    if rank["verdict"] == "higher":
+        return "So the rate raises the rank, but does not prevent collapse in every run."
+    if rank["verdict"] == NOT_RESOLVED:
+        return "Whether the rate repairs collapse is not resolved."
+    return "So the rate does not repair collapse here."
+
+
+def _ema(study: Study, found: pd.DataFrame) -> list[str]:
+    head = "Is the EMA teacher still needed with the rate?"
+    ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
+    if ema is None or stopgrad is None:
+        absent = [name for name, key in (("ema", ema), ("stopgrad", stopgrad)) if key is None]
+        return [f"{head} No verdict: no best arm with teacher {' or '.join(absent)} was compared."]
+    line = found[
+        (found["metric"] == LINACC.removesuffix("@M")) & (found["arm_id"] == ema[0]) & (found["role"] == "best")
+        & (found["reference_arm_id"] == stopgrad[0]) & (found["reference_role"] == "best")
+    ].iloc[0]  # fmt: skip
+    return [f"{head} {_EMA_WORDS[line['verdict']]}. Linear accuracy of the best ema minus the best stopgrad, {_claim(line)}."]
+
+
+def _controls(study: Study, table: pd.DataFrame) -> list[str]:
+    rows = [_row(table, key) for key in arms(study) if key[1] == "shared"]
+    if not rows:
+        return ["Control: no arm with a shared target branch was compared, so nothing shows that collapse would be noticed."]
+    said = []
+    for row in rows:
+        judged, gate = row["collapsed_judged"], row["gate_judged"]
+        passed = f", gate passed {row['gate_passed']} of {gate}" if gate else ""
+        if row["lambda_rate"] > 0:
+            answer = "it has the rate on, so it need not collapse"
+        elif judged < MIN_SEEDS:
+            answer = f"{NO_VERDICT} on whether it behaved"
+        elif row["collapsed"] == judged:
+            answer = "it behaved as a control should"
+        else:
+            answer = "it did NOT collapse throughout, so read the other collapse counts with care"
+        numbers = f"rank of z {number(row['rank_pr_z_mean'])}, linear accuracy {number(row['linacc_z_agg_mean'])} percent"
+        head = f"Control, shared target branch with lambda {row['lambda_rate']:.3g}"
+        said.append(f"{head}: {_collapsed(row)}; {numbers}{passed}: {answer}.")
+    return said
+
+
+def _levels(study: Study) -> list[str]:
+    """Where the untrained encoder and raw pixels stand; without them an accuracy means little."""
+    key = find(study, "untrained")
+    if key is None:
+        return []
+    rows = rows_of(study, key)
+    levels = {"z_agg": LINACC, "mean z": "linacc/z_mean@M", "raw pixels, mean of the views": "linacc/pixels_mean@M"}
+    found = {name: values(rows, metric) for name, metric in levels.items()}
+    words = [f"{name} {number(column.mean())}" for name, column in found.items() if column.notna().any()]
+    n = found["z_agg"].count()
+    return [f"For scale, linear accuracy without training: {', '.join(words)} percent (n = {n})."] if words else []
+
+
+def _method(found: pd.DataFrame) -> str:
+    k = int(found["p"].count())
+    return (
+        f"Intervals in brackets are 95 % t intervals over paired seeds, not adjusted for the {k} comparisons tested; Holm's "
+        f"adjusted p stands in the table and beside each claim. A run counts as collapsed when the effective rank of z is "
+        f"below {COLLAPSED_BELOW:g} times what it was in that run before training."
+    )
+
+
+def _search_seed(study: Study, table: pd.DataFrame) -> list[str]:
+    seed = study.info.get("search_seed")
+    shared = seed is not None and any(str(seed) in str(seeds).split() for seeds in table.loc[table["role"] == "best", "seeds"])
+    if not shared:
+        return []
+    return [f"Seed {seed} also served the search, so one confirmed value helped to choose the best arms and favours them."]
+
+
+def _provenance(study: Study) -> list[str]:
+    rows = study.finals[study.finals["problem"] != "no record"]
+    commits = sorted({commit for joined in rows["commit"] for commit in str(joined).split("+")})
+    said = []
+    if len(commits) > 1:
+        said.append(f"The compared runs mix {len(commits)} code versions: {', '.join(commit[:10] for commit in commits)}.")
+    dirty = int(rows.drop_duplicates("run_id")["dirty"].fillna(False).sum())
+    if dirty:
+        said.append(f"Compared runs made with uncommitted changes in the code: {dirty}.")
+    views = sorted(rows["views"].dropna().unique())
+    if len(views) > 1:
+        said.append(f"The compared arms observe {' and '.join(map(str, views))} views, each measured at its own number.")
+    return said
+
+
+def _incomplete(study: Study) -> list[str]:
+    rows = study.finals[~study.finals["complete"]]
+    if rows.empty:
+        return []
+    short = names(study)
+    named = [f"{short[row['arm_id'], row['role']]} seed {row['seed']}: {row['problem']}" for _, row in rows.iterrows()]
+    more = f"; and {len(named) - 8} more" if len(named) > 8 else ""
+    count = f"Incomplete runs, {len(rows)} of {len(study.finals)}, are left out of every mean"
+    return [f"{count}: {'; '.join(named[:8])}{more}."]
+
+
+def _claim(line: pd.Series) -> str:
+    """``better: +3.1 [+1.0, +5.2] (n = 5 pairs, ...)``, with what the verdict word allows and no more."""
+    n = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
+    numbers = "difference " + interval(line["mean"], line["low"], line["high"])
+    if line["verdict"] == NO_VERDICT:
+        return f"{NO_VERDICT} (observed {numbers}, {n})" if line["n"] else f"{NO_VERDICT} ({n})"
+    if line["verdict"] == NOT_RESOLVED:
+        needed = line["seeds_needed"]
+        seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
+        return f"not resolved: {numbers} ({n}; {seeds} would be needed at the observed spread)"
+    adjusted = "" if line["p_holm"] < 1 - CONFIDENCE else ": not resolved once adjusted for all comparisons"
+    return f"{line['verdict']}: {numbers} ({n}, Holm p {p_value(line['p_holm'])}{adjusted})"
+
+
+def _collapsed(row: pd.Series) -> str:
+    if not row["collapsed_judged"]:
+        return "no run could be judged for collapse"
+    return f"{row['collapsed']} of {row['collapsed_judged']} runs collapsed"
+
+
+def _edge(study: Study, best: pd.Series) -> str:
+    tried = study.search.loc[study.search["teacher"] == best["teacher"], "lambda_rate"]
+    if len(tried) > 1 and best["lambda_rate"] >= tried.max():
+        return " (the largest tried; a larger one may be better)"
+    return ""
+
+
+def _row(table: pd.DataFrame, key: Key) -> pd.Series:
+    return table[(table["arm_id"] == key[0]) & (table["role"] == key[1])].iloc[0]

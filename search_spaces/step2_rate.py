@@ -1,0 +1,70 @@
+"""Step 2: how strong a coding rate, under which schedule, and with or without an EMA teacher.
+
+``ema_half_life`` exists only under the ema teacher. It is a fraction of the schedule's steps, because a
+fixed decay such as tau = 0.996 (half-life 173 steps) would be slow on a run of 510 steps and fast on 200,000.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+TEACHERS = ("stopgrad", "ema")
+LAMBDA = (1e-3, 1.0)
+WARMUP_EPOCHS = (0.0, 6.0)
+HALF_LIFE = (0.002, 0.5)
+
+RANGES = {
+    "teacher": ", ".join(TEACHERS),
+    "lambda_rate": f"0, or log-uniform {LAMBDA[0]:g} to {LAMBDA[1]:g}",
+    "schedule": "cosine, constant",
+    "warmup_epochs": f"uniform {WARMUP_EPOCHS[0]:g} to {WARMUP_EPOCHS[1]:g}",
+    "ema_half_life": f"log-uniform {HALF_LIFE[0]:g} to {HALF_LIFE[1]:g} of all steps (ema only)",
+}
+
+# likeliest strengths first, so that a short search still brackets the optimum for every teacher
+GRID_LAMBDA = (0.1, 0.03, 0.3, 0.01, 1.0)
+GRID_HALF_LIFE = (0.02, 0.1, 0.005, 0.05, 0.2)
+
+
+def space(trial: Any) -> dict[str, Any]:
+    """Suggest one point; returns the parameters by name, only those that mean something."""
+    point: dict[str, Any] = {"teacher": trial.suggest_categorical("teacher", TEACHERS)}
+    rate = trial.suggest_categorical("rate", ("on", "off"))
+    point["lambda_rate"] = trial.suggest_float("lambda_rate", *LAMBDA, log=True) if rate == "on" else 0.0
+    point["schedule"] = trial.suggest_categorical("schedule", ("cosine", "constant"))
+    point["warmup_epochs"] = trial.suggest_float("warmup_epochs", *WARMUP_EPOCHS)
+    if point["teacher"] == "ema":
+        point["ema_half_life"] = trial.suggest_float("ema_half_life", *HALF_LIFE, log=True)
+    return point
+
+
+def first_points() -> list[dict[str, Any]]:
+    """A stratified lambda grid per teacher, tried before the sampler decides anything."""
+    points = []
+    for (weight, half_life), teacher in product(zip(GRID_LAMBDA, GRID_HALF_LIFE, strict=True), TEACHERS):
+        point = {"teacher": teacher, "rate": "on", "lambda_rate": weight, "schedule": "cosine", "warmup_epochs": 2.0}
+        points.append({**point, "ema_half_life": half_life} if teacher == "ema" else point)
+    return points
+
+
+def overrides(point: dict[str, Any]) -> dict[str, Any]:
+    """Configuration keys of a point."""
+    keys = {
+        "objective.teacher": point["teacher"],
+        "objective.weights.rate": point["lambda_rate"],
+        "schedule.name": point["schedule"],
+        "schedule.warmup_epochs": point["warmup_epochs"],
+    }
+    if point["teacher"] == "ema":
+        keys["objective.ema"] = {"half_life": point["ema_half_life"]}
+    return keys
+
+
+def describe(point: dict[str, Any], horizon_steps: int) -> str:
+    """A short label; under ema with the decay tau that the half-life stands for."""
+    text = f"{point['teacher']} λ={point['lambda_rate']:.3g} {point['schedule']} warm-up {point['warmup_epochs']:.3g}"
+    if point["teacher"] == "ema":
+        tau = 2 ** (-1 / (point["ema_half_life"] * horizon_steps))
+        text += f" half-life {point['ema_half_life']:.3g} (τ={tau:.4g})"
+    return text

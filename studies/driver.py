@@ -1,0 +1,199 @@
+"""Runs a plan through Ray Tune, and leaves it resumable whatever happens."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from studies.decisions import Decisions
+from studies.jobs import Job, Jobs
+from studies.plan import Plan
+from studies.sampling import Sampling
+from trainer.errors import UsageError
+from trainer.records import write_json
+
+COMPARED_SETTINGS = ("preset", "overrides", "seeds", "epochs", "search_seed", "grace", "eta", "confirm", "arms", "gate")
+
+
+def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> bool:
+    """Run or continue a study.
+
+    Args:
+        search: a module of ``search_spaces``, or None.
+        address: of a running Ray cluster, or None to start Ray here.
+
+    Returns:
+        True if every planned run ended; False if interrupted, with everything computed so far on record.
+
+    Raises:
+        UsageError: the folder holds another study, another driver runs it, or the cluster is too small.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with _only_driver(plan.folder):
+        _agree(plan)
+        decisions = Decisions(plan.folder)
+        if decisions.repaired:
+            console.print(f"repaired: a torn last line of {decisions.path} was cut off")
+        jobs = _jobs(plan, search, decisions)
+        started = time.monotonic()
+        finished = jobs.left == 0 or _tune(plan, jobs, console, address, dashboard)
+        jobs.write_comparison()
+        decisions.append("session", seconds=round(time.monotonic() - started, 3), cores=os.cpu_count(), finished=finished)
+        if search is not None and plan.num_trials:
+            source = f"{jobs.model_based} of {len(jobs.searched)} suggestions were model-based"
+            console.print(f"search: {source}, the others came from the starting grid or at random")
+        failed = [line for line in decisions.of("finish") if line["state"] == "failed"]
+        if failed:
+            console.print(f"[bold]{len(failed)} runs failed[/bold] and count as not run: {', '.join(line['name'] for line in failed)}")
+        return finished
+
+
+def _jobs(plan: Plan, search: Any, decisions: Decisions) -> Jobs:
+    if search is None:
+        return Jobs(plan, decisions)
+    steps = plan.config({}, plan.seeds[0]).horizon_steps
+    sampling = Sampling(search.space, search.first_points(), plan.search_seed)
+    return Jobs(plan, decisions, sampling, search.overrides, lambda point: search.describe(point, steps))
+
+
+def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool) -> bool:
+    os.environ |= {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records replace Tune's files
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's handler ends with exit code 0
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # otherwise one report per 2 s
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    import ray
+    from ray import tune
+
+    from studies.progress import Shown
+    from studies.tune_adapters import JobCallback, JobScheduler, JobSearcher
+    from trainer.ray_worker import trial
+
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Ray's files are disposable; the study's folder must be seen by all nodes, this one need not
+    scratch = Path(tempfile.mkdtemp(prefix="tune-"))
+    interrupted = False
+    try:
+        context = ray.init(
+            address=address,
+            include_dashboard=dashboard if address is None else None,
+            log_to_driver=False,
+            logging_level="ERROR",
+            **({} if address else {"num_cpus": os.cpu_count(), "object_store_memory": 256 * 2**20, "dashboard_host": "127.0.0.1"}),
+        )
+        _fits(plan, ray.cluster_resources())
+        if dashboard:
+            console.print(f"dashboard: http://{context.dashboard_url} (shows Ray's actors and nodes, not trials)")
+        resources = plan.resources
+        per_trial: Any = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
+        if resources.backend == "ray-train":
+            per_trial = {"CPU": 0.01}  # the trial itself only waits for its workers
+        with Shown(jobs, console, plan.expected_epochs()) as shown, _sigterm_as_interrupt():
+            tune.Tuner(
+                tune.with_resources(trial, per_trial),
+                tune_config=tune.TuneConfig(
+                    num_samples=jobs.left,
+                    max_concurrent_trials=resources.concurrent,
+                    search_alg=JobSearcher(jobs, lambda job: _task(plan, jobs, job, scratch)),
+                    scheduler=JobScheduler(jobs),
+                    reuse_actors=resources.backend == "local",
+                ),
+                run_config=tune.RunConfig(
+                    name=plan.study,
+                    storage_path=str(scratch),
+                    callbacks=[JobCallback(jobs, shown, plan.epochs)],
+                    verbose=0,
+                ),
+            ).fit()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+    return not interrupted and jobs.left == 0
+
+
+def _task(plan: Plan, jobs: Jobs, job: Job, scratch: Path) -> dict[str, Any]:
+    """A job as the plain dict a trial process receives; see :func:`trainer.ray_worker.trial`."""
+    compared = job.trial is None
+    return {
+        "name": job.name,
+        "label": job.label,
+        "config": plan.config(job.overrides, job.seed).model_dump(mode="json"),
+        "runs": str(plan.folder / "runs"),
+        "study": plan.study,
+        "gate": plan.gate if compared else None,
+        "pixels": job.pixels,
+        "wandb": plan.wandb,
+        "backend": plan.resources.backend,
+        "workers": plan.resources.workers,
+        "cpus": plan.resources.cpus,
+        "gpus": plan.resources.gpus,
+        "scratch": str(scratch),
+    }
+
+
+def _agree(plan: Plan) -> None:
+    """Write study.json, or check that the one on disk describes the same study (more trials are allowed)."""
+    path, now = plan.folder / "study.json", plan.stored()
+    if path.exists():
+        import json
+
+        before = json.loads(path.read_text(encoding="utf-8"))
+        now_plain = json.loads(json.dumps(now))
+        for key in COMPARED_SETTINGS:
+            if before.get(key) != now_plain[key]:
+                raise UsageError(
+                    f"{path}: this study has {key} = {before.get(key)!r}, not {now_plain[key]!r}; "
+                    "continue it with its own settings, or choose another --study name"
+                )
+        if plan.num_trials < before["num_trials"]:
+            raise UsageError(f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow")
+        now["created"] = before["created"]
+    else:
+        now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_json(path, now)
+
+
+def _fits(plan: Plan, cluster: dict[str, float]) -> None:
+    r = plan.resources
+    for kind, each in (("CPU", r.cpus * r.workers), ("GPU", r.gpus * r.workers)):
+        if each > cluster.get(kind, 0):
+            raise UsageError(f"one trial needs {each:g} {kind}, the cluster has {cluster.get(kind, 0):g}; nothing could ever start")
+
+
+@contextmanager
+def _only_driver(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{folder}: another driver is running this study; wait for it or choose another --study name") from None
+        yield
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before: Callable | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,68 @@
+"""Asynchronous successive halving, stop-only (ASHA, arXiv 1810.05934), as a function of values on record.
+
+At a rung (an epoch) a trial continues if fewer than max(1, n // eta) of the n values at that rung, its own
+among them, are better; so the first always continues and afterwards about one in eta does. A value that is
+missing or not finite is worse than any other. Each teacher is a bracket of its own: the study compares the best
+of each, so neither may starve the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+
+def rung_epochs(grace: int, eta: int, max_epochs: int) -> tuple[int, ...]:
+    """grace * eta^k below max_epochs, in whole numbers (3, 9, 27 for 3, 3, 30)."""
+    rungs = []
+    while grace < max_epochs:
+        rungs.append(grace)
+        grace *= eta
+    return tuple(rungs)
+
+
+@dataclass(frozen=True)
+class RungDecision:
+    """Inputs and outcome of one decision.
+
+    Attributes:
+        cutoff: the worst value that would have continued, None while every value would.
+        peers: how many values stood at the rung, the trial's own included.
+    """
+
+    rung: int
+    value: float | None
+    cutoff: float | None
+    peers: int
+    stop: bool
+
+
+@dataclass
+class Halving:
+    """Values at the rungs, and who continues."""
+
+    rungs: tuple[int, ...]
+    eta: int
+    _values: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
+
+    def due(self, bracket: str, trial: int, epoch: int) -> int | None:
+        """The highest rung at or below ``epoch`` where the trial has no value yet, if it is above all it has."""
+        open_rungs = [rung for rung in self.rungs if rung <= epoch and trial not in self._values.get((bracket, rung), {})]
+        done = [rung for rung in self.rungs if trial in self._values.get((bracket, rung), {})]
+        return open_rungs[-1] if open_rungs and open_rungs[-1] > max(done, default=0) else None
+
+    def put(self, bracket: str, trial: int, rung: int, value: float | None) -> None:
+        """Note a value without deciding, when a study is rebuilt from its record."""
+        finite = value is not None and math.isfinite(value)
+        self._values.setdefault((bracket, rung), {})[trial] = value if finite else -math.inf
+
+    def decide(self, bracket: str, trial: int, rung: int, value: float | None) -> RungDecision:
+        """Note a trial's value at a rung and say whether it stops there."""
+        self.put(bracket, trial, rung, value)
+        values = self._values[bracket, rung]
+        own, keep = values[trial], max(1, len(values) // self.eta)
+        better = sum(other > own for other in values.values())
+        ranked = sorted(values.values(), reverse=True)
+        cutoff = ranked[keep - 1] if len(ranked) > keep and math.isfinite(ranked[keep - 1]) else None
+        stop = better >= keep or not math.isfinite(own)
+        return RungDecision(rung, value if math.isfinite(own) else None, cutoff, len(values), stop)

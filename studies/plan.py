@@ -1,0 +1,150 @@
+"""What a study will run, resolved and checked before anything starts. Imports neither torch nor ray."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from studies.halving import rung_epochs
+from trainer import presets
+from trainer.config import RunConfig
+from trainer.identity import arm_id
+
+START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Settings to be compared on the study's seeds.
+
+    Attributes:
+        role: ``best``, ``lambda0``, ``shared``, ``untrained`` or ``grid``.
+        reference: key of the arm it is compared with, or None.
+        search_value: the score by which a searched arm was chosen.
+    """
+
+    key: str
+    role: str
+    label: str
+    overrides: dict[str, Any]
+    reference: str | None = None
+    search_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes and how many run at once."""
+
+    cpus: int
+    gpus: float
+    workers: int
+    backend: str
+    concurrent: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study: an optional search, and arms on paired seeds.
+
+    Attributes:
+        arms: known before the search: the controls, or a whole grid.
+        confirm: names of the teachers whose best searched arm, and the same with lambda 0, are compared.
+    """
+
+    study: str
+    folder: Path
+    preset: str
+    overrides: list[str]
+    seeds: tuple[int, ...]
+    epochs: int
+    resources: Resources
+    arms: tuple[Arm, ...]
+    num_trials: int = 0
+    search_seed: int = 1000
+    confirm: tuple[str, ...] = ()
+    ranges: dict[str, str] = field(default_factory=dict)
+    grace: int = 3
+    eta: int = 3
+    gate: str | None = None
+    wandb: str = "off"
+    across_commits: bool = False
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        return rung_epochs(self.grace, self.eta, self.epochs)
+
+    def config(self, overrides: dict[str, Any], seed: int) -> RunConfig:
+        """The run of an arm or a trial; probes run at the rungs, where they decide."""
+        fixed = {"seed": seed, "epochs": self.epochs, "eval.probe_epochs": list(self.rungs)}
+        if self.across_commits:
+            fixed["runtime.across_commits"] = True
+        return presets.load(self.preset, self.overrides, {**overrides, **fixed})
+
+    def arm_id(self, arm: Arm) -> str:
+        return arm_id(self.config(arm.overrides, self.seeds[0]))
+
+    @property
+    def comparison_runs(self) -> int:
+        """Runs on the seed list; an untrained row reads epoch 0 of the shared control and costs nothing."""
+        paid = [arm for arm in self.arms if arm.role != "untrained"]
+        return (len(paid) + 2 * len(self.confirm)) * len(self.seeds)
+
+    @property
+    def most_epochs(self) -> int:
+        return (self.num_trials + self.comparison_runs) * self.epochs
+
+    def expected_epochs(self) -> float:
+        """Epochs if halving keeps one in eta of the trials at each rung."""
+        per_trial, alive, before = 0.0, 1.0, 0
+        for rung in (*self.rungs, self.epochs):
+            per_trial += alive * (rung - before)
+            alive, before = alive / self.eta, rung
+        return self.num_trials * per_trial + self.comparison_runs * self.epochs
+
+    def seconds(self, epochs: float) -> float | None:
+        per_epoch = presets.load(self.preset, self.overrides).runtime.seconds_per_epoch
+        return None if per_epoch is None else START_SECONDS + epochs * per_epoch / self.resources.concurrent
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        r = self.resources
+        expected, most = self.seconds(self.expected_epochs()), self.seconds(self.most_epochs)
+        text = [f"study      {self.study}, preset {self.preset} {' '.join(self.overrides)}".rstrip(), f"results    {self.folder}"]
+        if self.num_trials:
+            text += [
+                f"search     {self.num_trials} trials on seed {self.search_seed}, stopped at epochs "
+                f"{', '.join(map(str, self.rungs)) or '(none)'} of {self.epochs} unless in the top 1/{self.eta} of their teacher",
+                *(f"           {name}: {text}" for name, text in self.ranges.items()),
+                f"then       per teacher ({', '.join(self.confirm)}): the best trial's settings, and the same with λ=0",
+            ]
+        names = ", ".join(arm.label for arm in self.arms)
+        text += [
+            f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
+            f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
+            f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
+            f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",
+            f"each trial {r.workers} worker{'s' if r.workers > 1 else ''} ({r.backend}), {r.cpus} CPU"
+            f"{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker; {r.concurrent} at once",
+        ]
+        if expected is not None:
+            text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
+        return text
+
+    def stored(self) -> dict[str, Any]:
+        """``study.json``: what a continued study must agree with, and what the analysis names."""
+        content = asdict(self)
+        content["folder"] = None  # a study may be moved
+        content["arms"] = [asdict(arm) for arm in self.arms]
+        return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs)}
+
+
+def lambda_zero(arm: Arm) -> Arm:
+    """The arm's reference: everything the same, only without the rate."""
+    changed = {**arm.overrides, "objective.weights.rate": 0.0}
+    label = f"{arm.label.split(' λ=')[0]} λ=0 (same settings)"
+    return replace(arm, key=f"{arm.key}/lambda0", role="lambda0", label=label, overrides=changed, reference=None, search_value=None)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

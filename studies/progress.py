@@ -1,0 +1,68 @@
+"""Live progress for people: a line per event worth reading, and a bar where the console is a terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from studies.jobs import Jobs
+
+QUIET_SECONDS = 20
+
+
+class Shown:
+    """Prints the study as it goes. Use as a context manager."""
+
+    def __init__(self, jobs: Jobs, console: Console, expected_epochs: float):
+        self._jobs, self._console = jobs, console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("study", total=expected_epochs)
+        self._epochs: dict[str, int] = {}
+        self._started = self._spoken = time.monotonic()
+
+    def __enter__(self) -> Shown:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, what: str, name: str, result: dict[str, Any]) -> None:
+        """Take an event of :class:`studies.tune_adapters.JobCallback`."""
+        if what == "start":
+            return
+        if what == "epoch":
+            self._epochs[name] = int(result["epoch"])
+            self._bar.update(self._task, completed=sum(self._epochs.values()))
+            if not self._console.is_terminal and time.monotonic() - self._spoken > QUIET_SECONDS:
+                running = ", ".join(f"{n} epoch {self._epochs.get(n, 0)}" for n in self._jobs.running)
+                self._say(f"running: {running}")
+            return
+        job = self._known(name)
+        score = result.get("score")
+        text = f"{score:5.1f} % linear accuracy at epoch {result.get('epoch', 0):>3}" if score is not None else ""
+        word = {"complete": "done", "pruned": "stopped", "diverged": "DIVERGED", "failed": "FAILED"}[what]
+        self._say(f"{word:<8} {name:<14} {text}  {job}")
+        if what == "failed":
+            self._say(f"         its error is in {result.get('error_file')}")
+
+    def _known(self, name: str) -> str:
+        trial = next((line["label"] for line in self._jobs.decisions.of("suggest") if line["name"] == name), None)
+        return trial or self._jobs.labels.get(name, "")
+
+    def _say(self, text: str) -> None:
+        self._spoken = time.monotonic()
+        minutes, seconds = divmod(int(self._spoken - self._started), 60)
+        self._console.print(f"[dim]{minutes:>2}:{seconds:02}[/dim]  {text}", highlight=False, soft_wrap=True)

@@ -1,0 +1,50 @@
+"""The research log's Step 2 without its confounds: every lambda under every schedule and teacher, on paired seeds.
+
+The log ran lambda 0.01 and 0.1 at a constant rate and 0.03 only with cosine and warm-up, so its optimum could be
+the schedule's. Here lambda in {0, 0.01, 0.03, 0.1} x {cosine, constant} x {stopgrad, ema}; each arm is compared
+with lambda 0 under the same schedule and teacher.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from itertools import product
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run what lies beside this file
+
+from studies import cli  # noqa: E402
+from studies.controls import CONTROLS  # noqa: E402
+from studies.plan import Arm  # noqa: E402
+
+LAMBDAS = (0.0, 0.01, 0.03, 0.1)
+SCHEDULES = ("cosine", "constant")
+TEACHERS = ("stopgrad", "ema")
+
+
+def grid(quick: bool) -> tuple[Arm, ...]:
+    """All arms; ``quick`` keeps lambda 0 and 0.1."""
+    arms = []
+    for teacher, schedule, weight in product(TEACHERS, SCHEDULES, LAMBDAS):
+        if quick and weight not in (0.0, 0.1):
+            continue
+        settings = {"objective.teacher": teacher, "objective.weights.rate": weight, "schedule.name": schedule}
+        key, zero = f"{teacher}/{schedule}/{weight:g}", f"{teacher}/{schedule}/0"
+        role = "grid" if weight else "lambda0"
+        arms.append(Arm(key, role, f"{teacher} λ={weight:g} {schedule}", settings, zero if weight else None))
+    return (*arms, *CONTROLS)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see :func:`studies.cli.run` for exit codes."""
+
+    def arms(options: Namespace):
+        return grid(options.quick)
+
+    keys = frozenset(("objective.teacher", "objective.ema", "objective.weights.rate", "schedule.name"))
+    return cli.run(argv, "step2_grid", __doc__.splitlines()[0], arms=arms, compared_keys=keys)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Does the coding rate repair collapse, how strong must it be, and is the EMA teacher still needed?
+
+    python studies/step2_rate.py --quick        two seeds, about two minutes on two cores
+    python studies/step2_rate.py                three seeds, with a verdict
+
+Searches lambda_rate, warm-up, schedule and teacher, then compares each teacher's best settings with the same
+without the rate, and with the collapse controls, on the same seeds.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run what lies beside this file
+
+from search_spaces import step2_rate as space  # noqa: E402
+from studies import cli  # noqa: E402
+from studies.controls import CONTROLS  # noqa: E402
+
+TRIALS = 16
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see :func:`studies.cli.run` for exit codes."""
+
+    def arms(_: Namespace):
+        return CONTROLS
+
+    keys = frozenset(("objective.teacher", "objective.ema", "objective.weights.rate", "schedule.name", "schedule.warmup_epochs"))
+    about = __doc__.splitlines()[0]
+    return cli.run(argv, "step2_rate", about, arms=arms, search=space, trials=TRIALS, compared_keys=keys)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

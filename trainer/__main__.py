@@ -1,0 +1,118 @@
+"""``python -m trainer --preset digits``: train one configuration and print its gate verdict.
+
+Several workers, without Ray: ``torchrun --nproc-per-node 2 -m trainer --preset digits``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from trainer import presets
+from trainer.cli import Parser, split_overrides
+from trainer.config import RunConfig
+from trainer.errors import EXIT_USAGE, RecordError, UsageError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 trained and gate passed (or no gate), 1 gate failed or diverged, 2 wrong command or configuration."""
+    parser = Parser(prog="python -m trainer", description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="digits", help=f"one of {', '.join(presets.names())}, or a YAML file")
+    parser.add_argument("--seed", type=int, help="default: the preset's, 0")
+    parser.add_argument("--epochs", type=int, help="where to stop; the schedule keeps its horizon")
+    parser.add_argument("--gate", help="judge this gate, and stop at its epoch unless --epochs is given (default gate30; none to skip)")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
+    parser.add_argument("--study", default="single", help="name of the folder in the results directory")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
+    parser.add_argument("--across-commits", action="store_true", help="continue a run that another commit has recorded")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=0.01 objective.teacher=ema")
+    try:
+        arguments = parser.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
+        return _run(arguments)
+    except (UsageError, RecordError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _run(arguments) -> int:
+    import yaml
+
+    from trainer.identity import run_id
+    from trainer.results import check_name, writable
+
+    settings = {"seed": arguments.seed, "epochs": arguments.epochs, "runtime.device": arguments.device}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    if arguments.across_commits:
+        settings["runtime.across_commits"] = True
+    config = presets.load(arguments.preset, arguments.overrides, settings)
+    gate = arguments.gate or _default_gate(config)
+    if gate != "none":
+        if gate not in config.gates:
+            raise UsageError(f"--gate {gate!r}: must be one of {', '.join([*config.gates, 'none'])}")
+        if arguments.epochs is None and arguments.gate:
+            config = presets.load(arguments.preset, arguments.overrides, settings | {"epochs": config.gates[gate].epoch})
+    folder = arguments.results_dir.absolute() / check_name(arguments.study)
+    writable(folder)
+    if arguments.dry_run:
+        print(f"# run {run_id(config)} in {folder / 'runs' / run_id(config)}")
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+        return 0
+
+    import torch.distributed as dist
+
+    from trainer import world
+    from trainer.gates import judge
+    from trainer.loop import train
+    from trainer.records import read
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        dist.init_process_group("nccl" if config.runtime.device == "cuda" else "gloo")
+    first = world.rank() == 0
+    try:
+        judged = None if gate == "none" else gate
+        result = train(config, folder / "runs", arguments.study, report=_print_epoch, gate=judged, pixels=True)
+        if not first:
+            return 0
+        records = folder / "runs" / run_id(config) / "records.jsonl"
+        print(f"run {run_id(config)}: {result['stopped']}; records in {records}")
+        if result["stopped"] != "completed":
+            return 1
+        if judged is None:
+            return 0
+        verdict = judge(config, gate, read(records))
+        print(f"gate {gate}: {'PASSED' if verdict.passed else 'FAILED'}")
+        for reason in verdict.reasons:
+            print(f"  {reason}")
+        return 0 if verdict.passed else 1
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _default_gate(config: RunConfig) -> str:
+    """gate30 where the preset has it and the run reaches it."""
+    return "gate30" if "gate30" in config.gates and config.epochs >= config.gates["gate30"].epoch else "none"
+
+
+def _print_epoch(report: dict) -> None:
+    values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
+    live = "  ".join(
+        f"{label} {values.get(name, float('nan')):{form}}"
+        for label, name, form in (
+            ("predict", "predict_live/z_hat", ".4f"),
+            ("linacc", "linacc_live/z_agg", "5.1f"),
+            ("rank z", "rank_pr_live/z", "5.1f"),
+            ("z_agg", "rank_pr_live/z_agg", "5.1f"),
+        )
+    )
+    probed = f"   probed: linacc {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] else ""
+    print(f"epoch {report['epoch']:>4}  {live}{probed}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

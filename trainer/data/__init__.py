@@ -1,0 +1,1 @@
+"""The data side: images, their transformation into views, and the actions between views."""

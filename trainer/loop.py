@@ -1,0 +1,206 @@
+"""The training loop of every method, read from top to bottom.
+
+Counts steps and samples; an epoch is ``steps_per_epoch`` steps. Knows nothing of Ray: a study passes
+``report=`` and gets a dict per epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer import checkpoint, world
+from trainer.config import RunConfig
+from trainer.data.images import ImageSet, load_images
+from trainer.data.philox import Purpose, derived_seed
+from trainer.data.views import Views
+from trainer.gates import judge
+from trainer.identity import arm_id, provenance, run_id
+from trainer.models.seq_jepa import Output, SeqJEPA, ema_decay
+from trainer.probes.health import Harvest, Health
+from trainer.probes.online import OnlineProbe
+from trainer.run_record import RunRecord
+from trainer.runtime import pick_device, pick_dtype
+from trainer.schedule import learning_rate
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def train(
+    config: RunConfig,
+    runs: Path,
+    study: str = "single",
+    *,
+    report: Report | None = None,
+    gate: str | None = None,
+    pixels: bool = False,
+    images: ImageSet | None = None,
+) -> dict[str, Any]:
+    """Train one run to ``config.epochs``, continuing from its checkpoint if there is one.
+
+    Everything is written to ``runs/<run_id>/``: records.jsonl and checkpoint.pt.
+
+    Args:
+        report: called on every rank after every epoch (and once on resuming) with the validation metrics
+            and ``epoch``, ``probe_epoch``, ``score`` (linear accuracy of the aggregate, percent); on ranks
+            other than 0 with an empty dict.
+        gate: name of the gate to judge at the end.
+        pixels: also measure the raw-pixel baseline at epoch 0.
+        images: an already loaded image set.
+
+    Returns:
+        The last report, with ``stopped`` (the reason) added.
+
+    Raises:
+        RecordError: the folder holds a run of other settings.
+    """
+    # --- what everything stands on
+    device, dtype = pick_device(config), pick_dtype(config)
+    torch.set_num_threads(config.runtime.threads)
+    rank, workers, arm = world.rank(), world.size(), arm_id(config)
+    folder = runs / run_id(config)
+    images = (images or load_images(config.data.name)).to(device)
+    views = Views(config, images, dtype, rank, workers)
+    torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
+    method = SeqJEPA(config, images.images.shape[1], views.action_dim).to(device, dtype, memory_format=torch.channels_last)
+    model = DistributedDataParallel(method, broadcast_buffers=False) if workers > 1 else method
+    fused = device.type in ("cpu", "cuda")
+    optim = config.optim
+    optimiser = torch.optim.AdamW(
+        method.parameter_groups(optim.weight_decay), lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=fused
+    )
+    width = method.aggregator.norm.normalized_shape[0]
+    online = OnlineProbe(width, images.classes, device)
+    health = Health(config, images, views)
+    parts: dict[str, Any] = {"method": method, "optimiser": optimiser, "online": online, "views": views}
+
+    # --- where it left off
+    state = checkpoint.load(folder, device, arm)
+    if state is not None:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    record = RunRecord(config, folder, study) if rank == 0 else None
+    spe, end = config.steps_per_epoch, config.epochs * config.steps_per_epoch
+    probe_epoch = state["probe_epoch"] if state else 0
+    last: dict[str, Any] = {}
+    if rank == 0:
+        if record.has_lines and views.step < end:
+            record.resume(views.step, probe_epoch)
+        if state is None:
+            untrained = health.untrained(method)
+            metrics = health.linear(untrained) | health.full(untrained) | (health.pixels() if pixels else {})
+            origin = {"config": config.model_dump(mode="json"), "provenance": provenance()}
+            where = {"device": str(device), "workers": workers}
+            record.write("eval", metrics, 0, 0, split="validation", split_hash=images.split_hash, **origin, **where)
+            checkpoint.save(folder, _state(parts, arm, probe_epoch))
+        last = record.summary(min(config.epochs, views.step // spe))
+    if report is not None and state is not None and views.step > 0:
+        report(last)  # whoever decides may have died before deciding on this epoch
+
+    # --- train
+    meter: dict[str, Tensor] = {}
+    harvest = Harvest()
+    clock, core = time.perf_counter(), time.process_time()
+    stopped, weights = "completed", config.objective.weights.model_dump()
+    checks_every_step = device.type == "cpu" and workers == 1
+    model.train()
+    while views.step < end:
+        step = views.step
+        if step % spe == 0:
+            # dropout is the only user of torch's own generator: reseed it by epoch so resuming needs no state
+            torch.manual_seed(derived_seed(config.seed, Purpose.TORCH, step // spe) + rank)
+        rate = learning_rate(config, step)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        batch = views.next()
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            output = model(batch)
+        loss = total_loss(output.terms, weights)
+        optimiser.zero_grad()
+        loss.backward()
+        if optim.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(method.parameters(), optim.clip_norm)
+        optimiser.step()
+        method.after_step(step, config.horizon_steps)
+        online.observe(output.features["z_agg"], batch["labels"])
+        harvest.add(output.features, batch["labels"])
+        _accumulate(meter, output, weights, loss)
+        done = step + 1
+        # a sum stays NaN once a loss was: one check per epoch where a check would stall the device or must agree
+        # between workers (means below), every step where it costs nothing
+        finite = not checks_every_step or math.isfinite(float(meter["loss/total"]))
+        if done % spe and finite:
+            continue
+
+        # --- an epoch is complete (or the run has diverged): measure, put on record, make it durable, report
+        epoch = done // spe
+        means = {name: float(world.mean_over_workers(value / spe)) for name, value in meter.items()}
+        if not math.isfinite(means["loss/total"]):
+            stopped = f"diverged by step {step}: the loss is not finite"
+            if rank == 0:
+                record.write("stop", {}, done, probe_epoch, reason=stopped)
+                last |= {"epoch": step // spe + 1, "score": 0.0, "diverged": True}
+            if report is not None:
+                report(last)
+            break
+        meter = {}
+        seconds = {"train": time.perf_counter() - clock}
+        cores = {"train": time.process_time() - core}
+        if rank == 0:
+            clock, core = time.perf_counter(), time.process_time()
+            metrics = health.live(method, harvest, online)
+            if epoch in config.eval.probe_epochs or epoch == config.epochs:
+                metrics |= health.linear(method) | health.full(method)
+                probe_epoch = epoch
+            seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
+            decay = ema_decay(config.objective.ema, step, config.horizon_steps) if config.objective.ema else None
+            record.write("epoch", means, done, probe_epoch, split="train", lr=rate, ema_decay=decay)
+            record.write("eval", metrics, done, probe_epoch, split="validation", seconds=seconds, core_seconds=cores)
+            if epoch % config.runtime.checkpoint_every == 0 or epoch == config.epochs:
+                checkpoint.save(folder, _state(parts, arm, probe_epoch))
+            last = record.summary(epoch)
+        if report is not None:
+            report(last)
+        clock, core = time.perf_counter(), time.process_time()
+
+    # --- say how it ended
+    if rank == 0:
+        if stopped == "completed":
+            verdict = judge(config, gate, record.lines()) if gate else None
+            record.write("stop", {}, end, probe_epoch, reason=stopped, gate=asdict(verdict) if verdict else None)
+        record.close()
+    return world.share_from_first(last | {"stopped": stopped})
+
+
+def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """The weighted sum of a method's loss terms, the only place where they meet.
+
+    Raises:
+        ValueError: a term has no weight, or a weight no term.
+    """
+    if terms.keys() != weights.keys():
+        raise ValueError(
+            f"loss terms {sorted(terms)} and weights {sorted(weights)} must have the same names: "
+            "a term without a weight would be lost, a weight without a term would do nothing"
+        )
+    # a weight of zero leaves its term out: 0 x NaN is NaN, and its gradient need not be computed
+    return sum(weight * terms[name] for name, weight in weights.items() if weight)
+
+
+def _accumulate(meter: dict[str, Tensor], output: Output, weights: dict[str, float], loss: Tensor) -> None:
+    values = {f"term/{name}": term for name, term in output.terms.items()}
+    values |= {f"weighted/{name}": weights[name] * term for name, term in output.terms.items()}
+    for name, value in {**values, **output.health, "loss/total": loss}.items():
+        meter[name] = meter.get(name, 0.0) + value.detach()
+
+
+def _state(parts: dict[str, Any], arm: str, probe_epoch: int) -> dict[str, Any]:
+    return {"arm_id": arm, "probe_epoch": probe_epoch, **{name: part.state_dict() for name, part in parts.items()}}

@@ -1,0 +1,1 @@
+"""Loss terms and regularisers, each a function of named features."""

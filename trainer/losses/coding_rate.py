@@ -1,0 +1,101 @@
+"""The coding rate of a batch of features, and how much of its maximum is used.
+
+R(Z) = 1/2 logdet(I + d/(n eps2) Z'Z) counts, in nats, how much volume n rows of Z span in d dimensions
+(MCR2, arXiv 2006.08558). Maximising it spreads features; at full collapse it is near zero. Three forms
+are described at :class:`trainer.config.RateConfig`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer import world
+from trainer.config import RateConfig
+
+LOG_EPS = 1e-4
+"""The ``log`` form's addition to the identity."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One evaluation of the rate.
+
+    Attributes:
+        term: what the loss weight multiplies, minus the (scaled) rate; carries gradient.
+        nats: R itself, detached.
+        utilisation: R over its maximum at the same total variance, in [0, 1], comparable across
+            widths, batch sizes and forms; detached.
+    """
+
+    term: Tensor
+    nats: Tensor
+    utilisation: Tensor
+
+
+class CodingRate(nn.Module):
+    """The configured rate of one feature, over the rows of all workers."""
+
+    def __init__(self, config: RateConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, feature: Tensor) -> Rate:
+        """Rate of (n, d) local rows; with several workers n counts the rows of all.
+
+        Runs outside autocast in fp32 (fp64 if given): in half precision I + alpha G is not positive
+        definite.
+        """
+        with torch.autocast(feature.device.type, enabled=False):
+            rows = world.gather_rows(feature if feature.dtype == torch.float64 else feature.float())
+            if self.config.form == "unit":
+                return self._unit(rows)
+            return self._log(F.layer_norm(rows, rows.shape[1:]) if self.config.form == "ln" else rows)
+
+    def _unit(self, rows: Tensor) -> Rate:
+        n, d = rows.shape
+        # the floor keeps an all-zero row finite: it then adds no volume and no gradient explodes
+        rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        if self.config.center:
+            rows = rows - rows.mean(0)
+        alpha = d / (n * self.config.eps2)
+        nats = logdet_identity_plus(rows, alpha) / 2
+        gamma = (d + n) / (d * n)
+        return Rate(-gamma * nats, nats.detach(), _utilisation(2 * nats.detach(), rows, alpha, bool(self.config.center)))
+
+    def _log(self, rows: Tensor) -> Rate:
+        n, d = rows.shape
+        rows = rows - rows.mean(0)
+        extra = LOG_EPS if self.config.form == "log" else 0.0
+        # logdet((1+e) I + a C) = d log(1+e) + logdet(I + a/(1+e) C)
+        alpha = self.config.alpha / (n * (1 + extra))
+        spread = logdet_identity_plus(rows, alpha)
+        nats = d * math.log1p(extra) + spread
+        return Rate(-nats, nats.detach(), _utilisation(spread.detach(), rows, alpha, True))
+
+
+def logdet_identity_plus(rows: Tensor, alpha: float) -> Tensor:
+    """logdet(I + alpha Z'Z) of (n, d) rows by Cholesky of the smaller Gram matrix.
+
+    Both sides are equal (Sylvester): logdet(I_d + alpha Z'Z) = logdet(I_n + alpha Z Z'). The result is NaN
+    where the factorisation fails, so that the loop's check stops the run instead of training on.
+    """
+    gram = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
+    matrix = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) + alpha * gram
+    if matrix.device.type == "mps":  # no Cholesky there
+        matrix = matrix.cpu()
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    value = 2 * factor.diagonal().log().sum()
+    return torch.where(info == 0, value, math.nan).to(rows.device)
+
+
+def _utilisation(logdet: Tensor, rows: Tensor, alpha: float, centred: bool) -> Tensor:
+    """logdet over its maximum for the same trace: all directions equal, r = min(d, n or n-1) of them."""
+    r = min(rows.shape[1], rows.shape[0] - 1 if centred else rows.shape[0])
+    trace = rows.detach().square().sum()
+    most = r * torch.log1p(alpha * trace / r)
+    return torch.where(most > 0, logdet / most.clamp_min(1e-30), 0.0).clamp(0, 1)

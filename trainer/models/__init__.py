@@ -1,0 +1,1 @@
+"""seq-JEPA's modules. No module here knows about data sets, optimisers or Ray."""

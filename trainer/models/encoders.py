@@ -1,0 +1,73 @@
+"""View encoders: (N, C, H, W) images to (N, ``features``) codes, non-negative after the last ReLU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import EncoderConfig
+from trainer.models.norm import GlobalBatchNorm
+
+
+def make_encoder(config: EncoderConfig, channels: int) -> nn.Module:
+    """The configured encoder; its ``features`` attribute is the width of a code."""
+    return ConvEncoder(config, channels) if config.name == "conv" else ResNet18(config, channels)
+
+
+class ConvEncoder(nn.Module):
+    """A small residual network for small images: two stride-2 convolutions, one residual block, pooling.
+
+    Halving at once costs no accuracy on 12 x 12 digits and saves a quarter of the step: the first stage at
+    full resolution would spend its time in batch-norm and ReLU.
+    """
+
+    def __init__(self, config: EncoderConfig, channels: int):
+        super().__init__()
+        width = config.width
+        self.features = 4 * width
+        self.body = nn.Sequential(*_conv(channels, width, stride=2), *_conv(width, 4 * width, stride=2))
+        self.residual = nn.Sequential(
+            *_conv(4 * width, 4 * width, stride=1),
+            nn.Conv2d(4 * width, 4 * width, 3, 1, 1, bias=False),
+            GlobalBatchNorm(4 * width),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.body(images)
+        return torch.relu(x + self.residual(x)).mean((2, 3))
+
+
+def _conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), GlobalBatchNorm(outputs), nn.ReLU(inplace=True)]
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 with the CIFAR stem (3x3 stride-1 first convolution, no max-pooling, no classifier).
+
+    Blocks and initialisation are torchvision's, with the last norm of each block starting at zero as in
+    the paper's code. ``width`` = 64 is the standard network: 512 features, 11.17 M parameters for RGB.
+    """
+
+    def __init__(self, config: EncoderConfig, channels: int):
+        super().__init__()
+        from torchvision.models.resnet import BasicBlock, conv1x1  # a second of import, only for this encoder
+
+        width = config.width
+        stages: list[nn.Module] = [*_conv(channels, width, stride=1)]
+        inputs = width
+        for stage in range(4):
+            planes, stride = width * 2**stage, 1 if stage == 0 else 2
+            shortcut = None if stride == 1 else nn.Sequential(conv1x1(inputs, planes, stride), GlobalBatchNorm(planes))
+            stages.append(BasicBlock(inputs, planes, stride, shortcut, norm_layer=GlobalBatchNorm))
+            stages.append(BasicBlock(planes, planes, norm_layer=GlobalBatchNorm))
+            inputs = planes
+        self.features = inputs
+        self.body = nn.Sequential(*stages)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BasicBlock):
+                nn.init.zeros_(module.bn2.weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.body(images).mean((2, 3))

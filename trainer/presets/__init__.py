@@ -1,0 +1,125 @@
+"""Presets are YAML files in this folder; :func:`load` turns one plus overrides into a RunConfig."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trainer.config import RunConfig
+from trainer.errors import UsageError
+from trainer.presets.strict_yaml import parse
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of the presets that ship with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | None = None) -> RunConfig:
+    """Build a configuration.
+
+    Args:
+        preset: a name from :func:`names`, or the path of a YAML file with the same keys.
+        overrides: ``["optim.lr=0.01", ...]`` as a user writes them; later ones win.
+        settings: ``{"optim.lr": 0.01}``, values set by a program; they win over overrides.
+
+    Raises:
+        UsageError: unknown preset or key, bad YAML, wrong type or impossible value.
+    """
+    tree = _read(preset)
+    for key, value in [*map(_parse, overrides), *(settings or {}).items()]:
+        _assign(tree, key, value)
+    return build(tree)
+
+
+def build(tree: dict[str, Any]) -> RunConfig:
+    """Validate a plain tree, with pydantic's report turned into one line."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
+        raise UsageError("; ".join(lines[:3]) + more) from None
+
+
+def _read(preset: str) -> dict[str, Any]:
+    path = Path(preset) if preset.endswith((".yaml", ".yml")) else FOLDER / f"{preset}.yaml"
+    if not path.is_file():
+        raise UsageError(f"preset = {preset!r}: not one of {', '.join(names())}, nor a YAML file{_near(preset, names())}")
+    try:
+        tree = parse(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: a preset is a mapping of keys to values, not {type(tree).__name__}")
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    if not isinstance(parent, str):
+        raise UsageError(f"{path}: extends = {parent!r} must be the name of a preset")
+    return _merge(_read(parent), tree)
+
+
+def _merge(base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+    for key, value in update.items():
+        base[key] = _merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return base
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise UsageError(f"override {text!r}: write key=value, for example optim.lr=0.001")
+    try:
+        return key.strip(), parse(value)
+    except yaml.YAMLError:
+        raise UsageError(f"override {text!r}: the value is not valid YAML") from None
+
+
+def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *path, leaf = dotted.split(".")
+    node = tree
+    for part in path:
+        if not isinstance(node.get(part), dict):
+            node[part] = {}
+        node = node[part]
+    node[leaf] = value
+
+
+def _explain(item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location) or "configuration"
+    if item["type"] == "extra_forbidden":
+        parent = _node_at(location[:-1])
+        known = sorted(parent.model_fields) if parent else []
+        return f"{key}: unknown key{_near(location[-1], known)}; known here: {', '.join(known)}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{key}: {message}" if location else message
+    return f"{key} = {item['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _node_at(location: list[str]) -> type[BaseModel] | None:
+    """The config class a path of keys leads to."""
+    node: Any = RunConfig
+    for part in location:
+        if not (isinstance(node, type) and issubclass(node, BaseModel)):
+            return None
+        if part not in node.model_fields:
+            continue  # the name of a gate: the class was reached with the step before
+        annotation = node.model_fields[part].annotation
+        choices = [annotation, *get_args(annotation)]
+        node = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return node
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

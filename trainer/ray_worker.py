@@ -1,0 +1,104 @@
+"""The only module of ``trainer`` that knows Ray: one run as a Tune trial.
+
+``local``: the run trains in the trial's own process; its report blocks until Tune has decided, so a stopped
+run never trains an epoch too many. ``ray-train``: the trial starts a TorchTrainer with one or more workers,
+which join one process group (gloo on CPU, nccl on GPU); rank 0 reports.
+Resuming needs nothing from Ray in either: the run continues from its own folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from trainer import presets, wandb_mirror
+from trainer.loop import train
+
+# Tune's results stay small; everything is in the run's record
+REPORTED = ("epoch", "score", "probe_epoch", "diverged")
+
+
+def trial(task: dict[str, Any]) -> None:
+    """Run one task inside a Tune trial.
+
+    Args:
+        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``pixels``, ``wandb``, ``label``,
+            ``backend``, ``workers``, ``cpus``, ``gpus`` and ``name``.
+    """
+    from ray import tune
+
+    if task["backend"] == "local":
+        _run(task, lambda report: tune.report(_small(report)))
+    else:
+        _launch(task)
+
+
+def _run(task: dict[str, Any], report: Any) -> None:
+    config = presets.build(task["config"])
+    mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
+
+    def tell(metrics: dict[str, Any]) -> None:
+        mirror.log(metrics)
+        report(metrics)
+
+    try:
+        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], pixels=task["pixels"])
+    finally:
+        mirror.close()
+
+
+def _launch(task: dict[str, Any]) -> None:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    gpus = task["gpus"]
+    resources = {"CPU": task["cpus"], **({"GPU": gpus} if gpus else {})}
+    TorchTrainer(
+        _worker,
+        train_loop_config=task,
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=task["workers"], use_gpu=bool(gpus), resources_per_worker=resources),
+        run_config=ray.train.RunConfig(
+            name=task["name"],
+            storage_path=task["scratch"],
+            callbacks=[TuneReportCallback()],
+            # without a limit a group that cannot be placed is retried for ever
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=3),
+        ),
+    ).fit()
+
+
+def _worker(task: dict[str, Any]) -> None:
+    import ray.train
+    import ray.util
+
+    # the driver releases this placement group itself when it stops the trial
+    group = ray.util.get_current_placement_group().id.hex()
+
+    def report(metrics: dict[str, Any]) -> None:
+        ray.train.report({**_small(metrics), "placement_group": group})
+
+    if ray.train.get_context().get_world_rank() == 0:
+        _run(task, report)
+    else:
+        _follow(task)
+
+
+def _follow(task: dict[str, Any]) -> None:
+    """A worker other than rank 0: the same loop; every rank must report as often as rank 0 does."""
+    import ray.train
+
+    train(
+        presets.build(task["config"]),
+        Path(task["runs"]),
+        task["study"],
+        report=lambda _: ray.train.report({}),
+        gate=task["gate"],
+        pixels=task["pixels"],
+    )
+
+
+def _small(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: report[name] for name in REPORTED if name in report} | {"pid": os.getpid()}

@@ -1,0 +1,27 @@
+"""Where results go, checked before anything is spent."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from trainer.errors import UsageError
+
+
+def check_name(name: str) -> str:
+    """A study's name is a folder's name. Raises UsageError for anything that could leave the results folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UsageError(f"study name {name!r}: use up to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit")
+    return name
+
+
+def writable(folder: Path) -> None:
+    """Raise UsageError unless ``folder`` could be created and written to; creates nothing."""
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UsageError(f"results folder {folder}: {nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"results folder {folder}: {nearest} is not writable; choose another with --results-dir")

@@ -1,0 +1,86 @@
+"""What one run writes to and reads from its record file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.config import RunConfig
+from trainer.errors import RecordError
+from trainer.identity import arm_id, provenance, run_id
+from trainer.records import RecordFile, read
+
+NAME = "records.jsonl"
+
+
+class RunRecord:
+    """The record of one run, opened by its rank 0.
+
+    Raises:
+        RecordError: another commit recorded the run and ``runtime.across_commits`` is off.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, study: str):
+        self._config, self.path = config, folder / NAME
+        _same_commit(self.path, config)
+        common = {"study": study, "run_id": run_id(config), "arm_id": arm_id(config), "seed": config.seed}
+        self._file = RecordFile(self.path, common)
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether an earlier attempt wrote anything."""
+        return self._file.attempt > 1
+
+    def resume(self, step: int, probe_epoch: int) -> None:
+        """Note that another attempt continues the run after ``step`` steps."""
+        self.write("resume", {}, step, probe_epoch, provenance=provenance(), repaired=self._file.repaired)
+
+    def write(self, event: str, metrics: dict[str, float], step: int, probe_epoch: int | None, **fields: Any) -> None:
+        """Append an event that happened after ``step`` steps; a repeated epoch that differs is reported."""
+        position = {
+            "step": step,
+            "samples_seen": step * self._config.optim.batch_size,
+            "epoch": step // self._config.steps_per_epoch,
+            "probe_epoch": probe_epoch,
+            "split": fields.pop("split", None),
+        }
+        line = self._file.append(event, metrics, **position, **fields)
+        if line.get("differs"):
+            print(
+                f"warning: {line['run_id']}: epoch {line['epoch']} was trained again and gave other {event} metrics "
+                "than those on record (other machine or library version?); the first ones stay on record",
+                file=sys.stderr,
+            )
+
+    def lines(self) -> list[dict[str, Any]]:
+        return list(read(self.path))
+
+    def summary(self, epoch: int) -> dict[str, Any]:
+        """The report of an epoch on record: validation metrics, ``epoch``, ``probe_epoch`` and ``score``.
+
+        Between probe epochs the last probed values are carried forward; ``probe_epoch`` says from when.
+        ``score`` is the linear accuracy of the aggregate in percent, 0 where it is not finite.
+        """
+        metrics: dict[str, Any] = {}
+        probed = None
+        for line in self.lines():
+            if line["event"] == "eval" and line["split"] == "validation" and line["epoch"] <= epoch:
+                metrics, probed = metrics | line["metrics"], line["probe_epoch"]
+        score = metrics.get(f"linacc/z_agg@{self._config.data.observed_views}")
+        return {**metrics, "epoch": epoch, "probe_epoch": probed, "score": score or 0.0}
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _same_commit(path: Path, config: RunConfig) -> None:
+    recorded = {line["provenance"]["commit"] for line in read(path) if "provenance" in line}
+    now = provenance()["commit"]
+    others = recorded - {now, None}
+    if others and now is not None and not config.runtime.across_commits:
+        raise RecordError(
+            f"{path} was recorded by commit {', '.join(sorted(c[:10] for c in others))}, this code is {now[:10]}: "
+            "numbers of different code are not one arm; use another results folder, or --across-commits if you know "
+            "that nothing relevant changed"
+        )
