@@ -112,9 +112,12 @@ def curves_plot(study: Study, path: Path) -> None:
             _nothing(panel, "no arm compared yet")
         _room(panel)
         panel.set(xlabel="epoch", ylabel=_YLABEL)
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set_title(f"{study.name}: mean over n complete seeds, band = min to max, thin = run not ended", loc="left")
         figure.subplots_adjust(left=0.07, right=0.74, top=0.91, bottom=0.11)
-        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.745, 0.92), frameon=False, fontsize=8.5, handlelength=3.4)
+        figure.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(0.745, 0.92), frameon=False, fontsize=8.5, handlelength=3.4
+        )
         figure.savefig(path, format="png")
         plt.close(figure)
 
@@ -178,7 +181,7 @@ def _confirmed(panel: Axes, axis: _LambdaAxis, study: Study, teacher: str) -> No
 
 def _levels(study: Study) -> dict[str, float]:
     rows = study.finals[study.finals["role"] == "untrained"]
-    pixels = {"raw pixels": "linacc/pixels_mean@M", "raw pixels, 1 view": "linacc/pixels@1"}
+    pixels = {"pixels": "linacc/pixels_mean@M", "pixels, 1 view": "linacc/pixels@1"}
     found = {name: values(rows, metric).mean() for name, metric in {"untrained": LINACC, **pixels}.items()}
     return {name: float(value) for name, value in found.items() if pd.notna(value)}
 

@@ -138,7 +138,7 @@ def _task(plan: Plan, jobs: Jobs, job: Job, scratch: Path) -> dict[str, Any]:
         "runs": str(plan.folder / "runs"),
         "study": plan.study,
         "gate": plan.gate if compared else None,
-        "pixels": job.pixels,
+        "baselines": job.baselines,
         "wandb": plan.wandb,
         "backend": plan.resources.backend,
         "workers": plan.resources.workers,

@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 
 
 def rung_epochs(grace: int, eta: int, max_epochs: int) -> tuple[int, ...]:
-    """grace * eta^k below max_epochs, in whole numbers (3, 9, 27 for 3, 3, 30)."""
+    """grace * eta^k in the first half of ``max_epochs``, in whole numbers: 3, 9 for (3, 3, 30).
+
+    A rung in the second half (27 of 30) would take a trial's full-length value, which the choice of the best
+    arm and the sampler need, to save fewer epochs than it had cost.
+    """
     rungs = []
-    while grace < max_epochs:
+    while 2 * grace <= max_epochs:
         rungs.append(grace)
         grace *= eta
     return tuple(rungs)

@@ -33,7 +33,7 @@ class Job:
     label: str
     overrides: dict[str, Any]
     seed: int
-    pixels: bool = False
+    baselines: bool = False
 
 
 class Jobs:

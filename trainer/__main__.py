@@ -75,7 +75,7 @@ def _run(arguments) -> int:
     first = world.rank() == 0
     try:
         judged = None if gate == "none" else gate
-        result = train(config, folder / "runs", arguments.study, report=_print_epoch, gate=judged, pixels=True)
+        result = train(config, folder / "runs", arguments.study, report=_print_epoch, gate=judged, baselines=True)
         if not first:
             return 0
         records = folder / "runs" / run_id(config) / "records.jsonl"
@@ -110,7 +110,7 @@ def _print_epoch(report: dict) -> None:
             ("z_agg", "rank_pr_live/z_agg", "5.1f"),
         )
     )
-    probed = f"   probed: linacc {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] else ""
+    probed = f"   probed: linacc {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] and report['score'] is not None else ""
     print(f"epoch {report['epoch']:>4}  {live}{probed}", flush=True)
 
 

@@ -41,7 +41,7 @@ def train(
     *,
     report: Report | None = None,
     gate: str | None = None,
-    pixels: bool = False,
+    baselines: bool = False,
     images: ImageSet | None = None,
 ) -> dict[str, Any]:
     """Train one run to ``config.epochs``, continuing from its checkpoint if there is one.
@@ -53,7 +53,7 @@ def train(
             and ``epoch``, ``probe_epoch``, ``score`` (linear accuracy of the aggregate, percent); on ranks
             other than 0 with an empty dict.
         gate: name of the gate to judge at the end.
-        pixels: also measure the raw-pixel baseline at epoch 0.
+        baselines: also fit all probes on the untrained encoder and on raw pixels, at epoch 0.
         images: an already loaded image set.
 
     Returns:
@@ -96,7 +96,7 @@ def train(
             record.resume(views.step, probe_epoch)
         if state is None:
             untrained = health.untrained(method)
-            metrics = health.linear(untrained) | health.full(untrained) | (health.pixels() if pixels else {})
+            metrics = health.probe(untrained, full=baselines) | (health.pixels() if baselines else {})
             origin = {"config": config.model_dump(mode="json"), "provenance": provenance()}
             where = {"device": str(device), "workers": workers}
             record.write("eval", metrics, 0, 0, split="validation", split_hash=images.split_hash, **origin, **where)
@@ -147,7 +147,7 @@ def train(
             stopped = f"diverged by step {step}: the loss is not finite"
             if rank == 0:
                 record.write("stop", {}, done, probe_epoch, reason=stopped)
-                last |= {"epoch": step // spe + 1, "score": 0.0, "diverged": True}
+                last |= {"epoch": step // spe + 1, "score": None, "diverged": True}
             if report is not None:
                 report(last)
             break
@@ -158,7 +158,7 @@ def train(
             clock, core = time.perf_counter(), time.process_time()
             metrics = health.live(method, harvest, online)
             if epoch in config.eval.probe_epochs or epoch == config.epochs:
-                metrics |= health.linear(method) | health.full(method)
+                metrics |= health.probe(method)
                 probe_epoch = epoch
             seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
             decay = ema_decay(config.objective.ema, step, config.horizon_steps) if config.objective.ema else None

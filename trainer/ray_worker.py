@@ -23,7 +23,7 @@ def trial(task: dict[str, Any]) -> None:
     """Run one task inside a Tune trial.
 
     Args:
-        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``pixels``, ``wandb``, ``label``,
+        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``label``,
             ``backend``, ``workers``, ``cpus``, ``gpus`` and ``name``.
     """
     from ray import tune
@@ -43,7 +43,7 @@ def _run(task: dict[str, Any], report: Any) -> None:
         report(metrics)
 
     try:
-        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], pixels=task["pixels"])
+        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"])
     finally:
         mirror.close()
 
@@ -96,7 +96,7 @@ def _follow(task: dict[str, Any]) -> None:
         task["study"],
         report=lambda _: ray.train.report({}),
         gate=task["gate"],
-        pixels=task["pixels"],
+        baselines=task["baselines"],
     )
 
 

@@ -60,7 +60,7 @@ class RunRecord:
         """The report of an epoch on record: validation metrics, ``epoch``, ``probe_epoch`` and ``score``.
 
         Between probe epochs the last probed values are carried forward; ``probe_epoch`` says from when.
-        ``score`` is the linear accuracy of the aggregate in percent, 0 where it is not finite.
+        ``score`` is the linear accuracy of the aggregate in percent, None where it is not finite.
         """
         metrics: dict[str, Any] = {}
         probed = None
@@ -68,7 +68,7 @@ class RunRecord:
             if line["event"] == "eval" and line["split"] == "validation" and line["epoch"] <= epoch:
                 metrics, probed = metrics | line["metrics"], line["probe_epoch"]
         score = metrics.get(f"linacc/z_agg@{self._config.data.observed_views}")
-        return {**metrics, "epoch": epoch, "probe_epoch": probed, "score": score or 0.0}
+        return {**metrics, "epoch": epoch, "probe_epoch": probed, "score": score}
 
     def close(self) -> None:
         self._file.close()

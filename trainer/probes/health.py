@@ -6,7 +6,7 @@ Two tiers, because a forward pass over all train images would cost a quarter of 
 the epoch's own training batches produced, scored on the held-out views. The held-out views are normalised
 by their own batch statistics, as the training batches were. Follows the run; lags behind while it changes fast.
 
-*probe epochs* (:meth:`Health.linear`, :meth:`Health.full`): everything from the frozen model in evaluation
+*probe epochs* (:meth:`Health.probe`): everything from the frozen model in evaluation
 mode. Rungs, gates and tables read only these.
 
 Metric names are ``name/feature@views``; accuracies are percent.
@@ -65,34 +65,28 @@ class Health:
         metrics[f"online_linacc_live/z_agg@{m}"] = online.accuracy(held[f"z_agg@{m}"], held_labels)
         return metrics
 
-    def linear(self, method: SeqJEPA) -> Metrics:
-        """Linear accuracies, effective ranks and prediction loss of the frozen model."""
-        with _evaluation(method):
-            train, held = self._features(method, self._train), self._features(method, self._held)
-        metrics = self._spread(held, "")
-        for name in (f"z_agg@{self._m}", "z_1@1", f"z_mean@{self._m}"):
-            ridge = Ridge(train[name], self._train["labels"], self._classes)
-            metrics[f"linacc/{name}"] = ridge.accuracy(held[name], self._held["labels"])
-        return metrics
+    def probe(self, method: SeqJEPA, full: bool = True) -> Metrics:
+        """Measure the frozen model: linear accuracies, effective ranks, prediction loss and, if ``full``,
 
-    def full(self, method: SeqJEPA) -> Metrics:
-        """The dearer probes: what the codes know of actions and poses, and what leaks into the aggregate.
-
-        ``r2_action/z_pair``: the action between two views, read from their codes (equivariance).
+        ``r2_action/z_pair``: the action between two views, read from their codes (equivariance);
         ``r2_pose``: the absolute pose of view 1, read by the same network from its code and from the
-        aggregate; the aggregate should know less. ``linacc/z_agg@1``: the aggregate of view 1 alone.
+        aggregate, which should know less; ``linacc/z_agg@1``: the aggregate of view 1 alone.
         """
         with _evaluation(method):
-            pairs = [self._pairs(self._codes(method, b), b) for b in (self._train, self._held)]
-            train, held = self._features(method, self._train), self._features(method, self._held)
-            alone = [self._one_view_aggregate(method, features["z_1@1"]) for features in (train, held)]
-        scale, m = self._config.data.action_scale, self._m
-        metrics = {f"r2_action.{scale}/z_pair@2": mlp_r2(*pairs[0], *pairs[1])}
-        poses = self._train["poses"][:, 0], self._held["poses"][:, 0]
-        for name in (f"z_agg@{m}", "z_1@1"):
-            metrics[f"r2_pose/{name}"] = mlp_r2(train[name], poses[0], held[name], poses[1])
-        ridge = Ridge(alone[0], self._train["labels"], self._classes)
-        return metrics | {"linacc/z_agg@1": ridge.accuracy(alone[1], self._held["labels"])}
+            train, held = self._features(method, self._train, full), self._features(method, self._held, full)
+            alone = [self._one_view_aggregate(method, f["z_1@1"]) for f in (train, held)] if full else []
+        metrics = self._spread(held, "")
+        labels, held_labels, m = self._train["labels"], self._held["labels"], self._m
+        for name in (f"z_agg@{m}", "z_1@1", f"z_mean@{m}"):
+            metrics[f"linacc/{name}"] = Ridge(train[name], labels, self._classes).accuracy(held[name], held_labels)
+        if full:
+            metrics["linacc/z_agg@1"] = Ridge(alone[0], labels, self._classes).accuracy(alone[1], held_labels)
+            pairs = [self._pairs(f["codes"], b) for f, b in ((train, self._train), (held, self._held))]
+            metrics[f"r2_action.{self._config.data.action_scale}/z_pair@2"] = mlp_r2(*pairs[0], *pairs[1])
+            poses = self._train["poses"][:, 0], self._held["poses"][:, 0]
+            for name in (f"z_agg@{m}", "z_1@1"):
+                metrics[f"r2_pose/{name}"] = mlp_r2(train[name], poses[0], held[name], poses[1])
+        return metrics
 
     def pixels(self) -> Metrics:
         """The same probes on raw pixels: what is there before anything is learnt."""
@@ -130,35 +124,33 @@ class Health:
         return metrics
 
     @torch.no_grad()
-    def _features(self, method: SeqJEPA, batch: Batch) -> dict[str, Tensor]:
-        """Features of a whole split, and for held-out images the mean prediction loss as ``predict``."""
-        parts, losses = [], []
-        # train images need no prediction; under batch statistics the split must be one batch
+    def _features(self, method: SeqJEPA, batch: Batch, target_codes: bool = False) -> dict[str, Tensor]:
+        """Features of a whole split.
+
+        For held-out images also the mean prediction loss, ``predict``; on request the encoder's codes of all
+        M+1 views, ``codes`` (B, M+1, D).
+        """
+        m, parts, losses = self._m, [], []
         batch_statistics = any(module.training for module in method.modules() if isinstance(module, GlobalBatchNorm))
         chunk = len(batch["labels"]) if batch_statistics else CHUNK
         for rows in torch.arange(len(batch["labels"]), device=batch["labels"].device).split(chunk):
+            views = [*batch["observed"], *(batch["target"] if target_codes else ())]
             with self._autocast():
-                z = method.encode([view[rows] for view in batch["observed"]])
+                codes = method.encode([view[rows] for view in views])
                 actions = method.action(batch["actions"][rows])
-                z_agg = method.aggregator(z, actions[:, :-1])
+                z_agg = method.aggregator(codes[:, :m], actions[:, :-1])
                 if batch is not self._train:
                     losses.append(method.prediction_loss(z_agg, actions[:, -1], batch["target"][0][rows]) * len(rows))
-            parts.append((z, z_agg))
-        z, z_agg = (torch.cat(part).to(batch["actions"].dtype) for part in zip(*parts, strict=True))
-        m = self._m
-        features = {f"z_agg@{m}": z_agg, "z_1@1": z[:, 0], f"z_mean@{m}": z.mean(1), f"z@{m}": z.flatten(0, 1)}
+            parts.append((codes, z_agg))
+        codes, z_agg = (torch.cat(part).to(batch["actions"].dtype) for part in zip(*parts, strict=True))
+        z = codes[:, :m]
+        features = {f"z_agg@{m}": z_agg, "z_1@1": z[:, 0], f"z_mean@{m}": z.mean(1), f"z@{m}": z.flatten(0, 1), "codes": codes}
         return features | ({"predict": torch.stack(losses).sum() / len(z)} if losses else {})
 
     @torch.no_grad()
     def _one_view_aggregate(self, method: SeqJEPA, code: Tensor) -> Tensor:
         with self._autocast():
             return method.aggregator(code[:, None], code.new_zeros(len(code), 0, self._config.model.action_dim)).to(code.dtype)
-
-    @torch.no_grad()
-    def _codes(self, method: SeqJEPA, batch: Batch) -> Tensor:
-        """Codes of all M+1 views by the encoder itself, (B, M+1, D)."""
-        with self._autocast():
-            return method.encode([*batch["observed"], *batch["target"]]).to(batch["actions"].dtype)
 
     @staticmethod
     def _pairs(codes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

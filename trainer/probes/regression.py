@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trainer.data.philox import Purpose, derived_seed
 
-HIDDEN, STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 150, 256, 1e-2, 1.0
+HIDDEN, STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 100, 256, 1e-2, 1.0
 
 
 def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> float:

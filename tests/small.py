@@ -1,0 +1,27 @@
+"""Small configurations and batches that several tests share."""
+
+from __future__ import annotations
+
+import torch
+
+from trainer import presets
+from trainer.config import RunConfig
+from trainer.data.views import Views
+from trainer.models.seq_jepa import SeqJEPA
+
+SMALL = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2", "eval.probe_epochs=[1]"]
+
+
+def config(*overrides: str, **settings: object) -> RunConfig:
+    """The digits preset with a small model."""
+    return presets.load("digits", [*SMALL, *overrides], {"runtime.across_commits": True, **settings})
+
+
+def views(run: RunConfig, images, rank: int = 0, world: int = 1) -> Views:
+    return Views(run, images, torch.float64 if run.precision == "fp64" else torch.float32, rank, world)
+
+
+def method(run: RunConfig, actions: int = 2) -> SeqJEPA:
+    torch.manual_seed(run.seed)
+    built = SeqJEPA(run, 1, actions)
+    return built.double() if run.precision == "fp64" else built

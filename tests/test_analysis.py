@@ -1,0 +1,264 @@
+"""Synthetic studies on disk, in the record format, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis.compare import NO_VERDICT, holm, mean_interval, paired, seeds_needed
+from analysis.differences import SAME_ARM, differences
+from analysis.plots import curves_plot, lambda_plot
+from analysis.report import costs, report
+from analysis.study import load
+from analysis.tables import comparison_table
+from analysis.verdict import sentences
+from trainer.errors import UsageError
+
+EPOCHS = 6
+
+
+class Builder:
+    """Writes a study folder piece by piece."""
+
+    def __init__(self, folder: Path, **info):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        info = {"study": "demo", "seeds": [1, 2, 3], "search_seed": 0, "epochs": EPOCHS,
+                "ranges": {"weights.rate": "log-uniform 0.001..1 and 0"}} | info  # fmt: skip
+        (folder / "study.json").write_text(json.dumps(info))
+        self.decide()
+
+    def decide(self, *lines: dict) -> None:
+        with (self.folder / "decisions.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def decided(self) -> list[dict]:
+        return [json.loads(line) for line in (self.folder / "decisions.jsonl").read_text().splitlines()]
+
+    def run(self, run_id: str, value: float | None, *, epochs: int = EPOCHS, reason: str | None = "completed", rank=20.0,
+            scale="feature_std", commit="a" * 40, gate=True, dirty=False, pixels=False) -> str:  # fmt: skip
+        common = {"schema_version": 1, "study": "demo", "run_id": run_id, "arm_id": run_id.split("-")[0], "seed": 1}
+        lines = []
+        for epoch in range(epochs + 1):
+            now = value if epoch == epochs else 50 + ((value or 50) - 50) * epoch / epochs
+            metrics = {"linacc_live/z_agg@3": now}
+            if epoch in (0, 3, 9, epochs):
+                metrics |= {"linacc/z_agg@3": now, "linacc/z_1@1": 40.0, "linacc/z_mean@3": 60.0, "predict/z_hat@3": 0.1,
+                            "rank_pr/z@3": 10.0 if epoch == 0 else rank, "rank_pr/z_agg@3": rank,
+                            f"r2_action.{scale}/z_pair@2": 0.1 * epoch}  # fmt: skip
+            if pixels:
+                metrics["linacc/pixels_mean@3"] = 51.6
+            lines.append({"event": "eval", "epoch": epoch, "split": "validation", "metrics": metrics,
+                          "probe_epoch": 3 * (epoch // 3), "seconds": {"train": 2.0, "probes": 0.5}})  # fmt: skip
+        config = {"data": {"observed_views": 3}, "epochs": EPOCHS}
+        lines[0] |= {"config": config, "provenance": {"commit": commit, "dirty": dirty}}
+        if reason:
+            lines.append({"event": "stop", "reason": reason, "metrics": {}, "gate": {"gate": "g", "passed": gate}})
+        path = self.folder / "runs" / run_id / "records.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(common | line) + "\n" for line in lines))
+        return run_id
+
+    def arm(self, arm_id: str, role: str, teacher: str, rate: float, measured: list, reference: str | None = None,
+            search_value: float | None = None, **options) -> None:  # fmt: skip
+        """Compare an arm with one run per value on seeds 1, 2, ...; the value "missing" leaves no record."""
+        runs = [f"{arm_id}-{role}-{seed}" for seed in range(1, len(measured) + 1)]
+        for run_id, value in zip(runs, measured, strict=True):
+            if value != "missing":
+                self.run(run_id, value, epochs=0 if role == "untrained" else EPOCHS, **options)
+        label = f"{teacher} λ={rate} {role} cosine warm-up 2 half-life 0.05 (τ=0.9864)"
+        who = {"arm_id": arm_id, "role": role, "label": label, "teacher": teacher, "lambda_rate": rate}
+        self.decide({"event": "compare", **who, "reference": reference, "runs": runs,
+                     "seeds": list(range(1, len(runs) + 1)), "search_value": search_value})  # fmt: skip
+
+    def trial(self, number: int, teacher: str, rate: float, value: float | None, epoch=EPOCHS, state="complete") -> None:
+        who = {"trial": number, "run_id": f"t{number}", "arm_id": f"t{number}"}
+        params = {"teacher": teacher, "lambda_rate": rate}
+        self.decide({"event": "suggest", **who, "params": params, "source": "random"})
+        if state == "pruned":
+            self.decide({"event": "stop", **who, "epoch": epoch, "value": value, "reason": "below the cutoff"})
+        if state != "unfinished":
+            self.decide({"event": "finish", **who, "epoch": epoch, "value": value, "state": state})
+
+
+def full(folder: Path) -> Builder:
+    """The usual study: both teachers, controls, 12 trials."""
+    study = Builder(folder)
+    study.arm("none", "untrained", "stopgrad", 0.0, [55.0, 55.5, 56.0], pixels=True, rank=10.0)
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0], rank=1.7, gate=False)
+    study.arm("e0", "lambda0", "ema", 0.0, [45.0, 50.0, 55.0], rank=2.0, gate=False)
+    study.arm("sh", "shared", "shared", 0.0, [30.0, 31.0, 30.5], reference="s0", rank=1.0, gate=False)
+    study.arm("s1", "best", "stopgrad", 0.1, [62.0, 64.0, 66.0], "s0", 65.0)
+    study.arm("e1", "best", "ema", 0.1, [61.0, 65.0, 63.0], "e0", 64.0)
+    stopgrad = [(0.1, 65.0, EPOCHS), (0.03, 61.5, EPOCHS), (0.002, 49.0, 1), (0.4, 60.0, 3), (0.0, 51.0, 3), (0.12, 64.2, EPOCHS)]
+    ema = [(0.1, 64.0, EPOCHS), (0.0, 48.0, 1), (0.9, 52.0, 1), (0.05, 62.0, EPOCHS), (0.004, 51.0, 3)]
+    for number, (rate, value, epoch) in enumerate(stopgrad + ema):
+        teacher = "stopgrad" if number < len(stopgrad) else "ema"
+        study.trial(number, teacher, rate, value, epoch, "complete" if epoch == EPOCHS else "pruned")
+    study.trial(11, "ema", 0.7, 0.0, 2, "diverged")
+    return study
+
+
+def test_intervals_by_hand():
+    # t(0.975, 2 degrees) = 4.302653; differences 1, 2, 6: mean 3, s.d. sqrt(7)
+    found = paired({1: 11.0, 2: 22.0, 3: 36.0, 4: None, 5: 1.0}, {1: 10.0, 2: 20.0, 3: 30.0, 4: 1.0, 6: 1.0})
+    half = 4.302653 * math.sqrt(7) / math.sqrt(3)
+    assert (found.mean, found.n, found.dropped) == (3.0, 3, 3)
+    assert found.low == pytest.approx(3 - half, rel=1e-6) and found.high == pytest.approx(3 + half, rel=1e-6)
+    assert found.verdict() == "not resolved"
+    t = 3 / math.sqrt(7 / 3)
+    assert found.p == pytest.approx(1 - t / math.sqrt(t * t + 2))  # P(|T| > t) with 2 degrees of freedom
+    # half-width at n = 5: 2.776 * 2.6458 / 2.236 = 3.285; at n = 6: 2.571 * 2.6458 / 2.449 = 2.777 < 3
+    assert found.seeds_needed == 6
+    assert seeds_needed(0.0, 1.0) is None and seeds_needed(0.01, 10.0) is None
+    mean = mean_interval([1.0, 2.0, float("nan"), 6.0, None])
+    assert (mean.mean, mean.n, mean.missing) == (3.0, 3, 2) and mean.half == pytest.approx(half, rel=1e-6)
+    assert math.isnan(mean_interval([1.0]).half) and math.isnan(mean_interval([]).mean)
+    assert holm([0.01, float("nan"), 0.04, 0.03])[::2] == pytest.approx([0.03, 0.06])
+
+
+def test_few_seeds_give_no_verdict():
+    two = paired({1: 10.0, 2: 10.1}, {1: 0.0, 2: 0.1})
+    assert two.verdict() == NO_VERDICT and not two.resolved and math.isnan(two.p)
+    assert paired({1: 10.0}, {1: 0.0}).verdict() == NO_VERDICT
+    assert paired({1: 1.0}, {2: 0.0}).verdict() == NO_VERDICT
+    assert paired({1: 1.0, 2: 2.1, 3: 3.0}, {1: 0.0, 2: 1.0, 3: 2.0}).verdict() == "better"
+    same = paired({1: 1.0, 2: 2.0, 3: 3.0}, {1: 1.0, 2: 2.0, 3: 3.0})
+    assert same.verdict() == "not resolved" and same.seeds_needed is None
+
+
+def test_full_study(tmp_path):
+    folder = full(tmp_path / "demo").folder
+    console = Console(width=120, record=True, file=io.StringIO())
+    report(folder, console)
+    assert "…" not in console.export_text()
+    csv = pd.read_csv(folder / "report/table.csv")
+    parquet = pd.read_parquet(folder / "report/table.parquet")
+    arms = ["stopgrad λ=0.1 (best)", "ema λ=0.1 (best)", "stopgrad λ=0", "ema λ=0", "shared λ=0", "untrained"]
+    assert list(csv["arm"]) == list(parquet["arm"]) == arms
+    for name in parquet.select_dtypes("number"):
+        assert csv[name].tolist() == pytest.approx(parquet[name].astype(float).tolist(), nan_ok=True, rel=1e-15), name
+    markdown = (folder / "report/table.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in markdown.split("##")[1].splitlines() if line.startswith("| ")][2:]
+    assert [row[0].removeprefix("| ") for row in rows] == arms
+    assert [float(row[2].split(" ±")[0]) for row in rows] == pytest.approx(csv["linacc_z_agg_mean"].round(1).tolist())
+    best = parquet.iloc[0]
+    assert best["difference_mean"] == pytest.approx(13.0) and best["verdict"] == "better" and best["n"] == 3
+    # differences 12, 13, 14: half-width 4.302653 / sqrt(3)
+    assert best["difference_low"] == pytest.approx(13 - 2.484138, rel=1e-6)
+    assert best["search_value"] == 65.0 and best["gate_passed"] == 3 and parquet.iloc[2]["collapsed"] == 3
+    assert parquet["verdict"].tolist()[2:] == ["reference", "reference", "worse", "not compared"]
+    said = (folder / "report/verdict.txt").read_text(encoding="utf-8")
+    assert "12 trials on seed 0, 6 stopped early, 1 diverged" in said and "weights.rate log-uniform 0.001..1 and 0" in said
+    assert "So the rate repairs collapse here" in said and "Not resolved (which does not show that the two are equal)" in said
+    assert "3 of 3 runs collapsed; rank of z 1.0" in said and "Incomplete" not in said and "mix" not in said
+    assert all((folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("lambda", "curves"))
+    assert "saved 24 of the 72 epochs" in costs(load(folder))[1]
+
+
+def test_missing_values_stay_missing(tmp_path):
+    study = Builder(tmp_path / "demo")
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0, 50.0])
+    study.arm("s1", "best", "stopgrad", 0.1, [60.0, 62.0, None, "missing"], "s0")
+    study.run("late", 70.0, epochs=4, reason="diverged at step 70", commit="b" * 40, dirty=True)
+    line = study.decided()[-1]
+    study.decide(line | {"runs": [*line["runs"], "late"], "seeds": [1, 2, 3, 4, 5]})
+    found = load(study.folder)
+    finals = found.finals[found.finals["role"] == "best"]
+    assert finals["complete"].tolist() == [True, True, True, False, False]
+    assert finals["linacc/z_agg@3"].isna().tolist() == [False, False, True, True, True]
+    assert finals["problem"].tolist()[3:] == ["no record", "diverged at step 70 (at epoch 4 of 6)"]
+    table = comparison_table(found)
+    row = table.iloc[0]
+    assert (row["n"], row["runs"], row["linacc_z_agg_mean"]) == (2, 5, 61.0)
+    assert (row["difference_n"], row["difference_dropped"], row["verdict"]) == (2, 3, NO_VERDICT)
+    assert row["linacc_z_1_n"] == 3
+    said = " ".join(sentences(found, table))
+    assert "Incomplete runs, 2 of 9" in said and "mix 2 code versions: aaaaaaaaaa, bbbbbbbbbb" in said
+    assert "uncommitted changes in the code: 1" in said and NO_VERDICT in said
+
+
+def test_repeated_decisions_and_a_torn_line(tmp_path):
+    study = full(tmp_path / "demo")
+    before = comparison_table(load(study.folder))
+    lines = study.decided()
+    study.decide(*lines, lines[-1] | {"state": "failed", "epoch": 4})
+    with (study.folder / "decisions.jsonl").open("a") as file:
+        file.write('{"event": "comp')
+    again = load(study.folder)
+    assert pd.isna(again.search["value"].iloc[-1])  # a diverged trial has no score
+    assert again.search["trial"].tolist() == list(range(12)) and again.search["state"].iloc[-1] == "failed"
+    pd.testing.assert_frame_equal(comparison_table(again), before)
+
+
+def test_one_arm_in_two_roles(tmp_path):
+    """The search may choose lambda 0, and an untrained encoder has the arm id of its trained arm."""
+    study = Builder(tmp_path / "demo")
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0])
+    (line,) = study.decided()
+    study.decide(line | {"role": "best", "label": "best", "reference": "s0"}, line | {"role": "untrained", "label": "untrained"})
+    found = load(study.folder)
+    table = comparison_table(found)
+    assert table["verdict"].tolist() == [SAME_ARM, "reference", "not compared"]
+    assert table["epoch"].tolist() == [6, 6, 0] and table["linacc_z_agg_mean"].tolist() == [51.0, 51.0, 50.0]
+    assert differences(found)["p_holm"].isna().all()
+    assert any("chose lambda = 0 itself" in sentence for sentence in sentences(found, table))
+
+
+def test_action_scalings_keep_their_columns(tmp_path):
+    study = Builder(tmp_path / "demo")
+    study.arm("a", "grid", "stopgrad", 0.1, [60.0, 61.0])
+    study.arm("b", "grid", "stopgrad", 0.2, [60.0, 61.0], scale="none")
+    table = comparison_table(load(study.folder)).set_index("arm_id")
+    assert table["r2_action.feature_std_mean"].isna().tolist() == [False, True]
+    assert table["r2_action.none_mean"].isna().tolist() == [True, False]
+    assert table.at["b", "r2_action.none_mean"] == pytest.approx(0.6) and table.at["b", "r2_action.none_epoch"] == 6
+
+
+@pytest.mark.parametrize("kind", ["empty", "one trial", "only NaN", "one seed", "half finished"])
+def test_degenerate_studies(tmp_path, kind):
+    study = Builder(tmp_path / "demo")
+    if kind == "one trial":
+        study.trial(0, "ema", 0.0, 50.0)
+    elif kind == "only NaN":
+        study.trial(0, "ema", 0.1, None, 2, "diverged")
+        study.arm("a", "best", "ema", 0.1, [None, None, None], "b")
+    elif kind == "one seed":
+        study.arm("a", "best", "stopgrad", 0.3, [60.0], "b")
+        study.arm("b", "lambda0", "stopgrad", 0.0, [50.0])
+    elif kind == "half finished":
+        study.trial(0, "stopgrad", 0.3, None, None, "unfinished")
+        study.run("r1", 60.0, epochs=2, reason=None)
+        study.decide({"event": "compare", "arm_id": "a", "role": "best", "label": "best", "teacher": "stopgrad",
+                      "lambda_rate": 0.3, "reference": "b", "runs": ["r1", "r2"], "seeds": [1, 2]})  # fmt: skip
+    found = load(study.folder)
+    table = comparison_table(found)
+    said = " ".join(sentences(found, table))
+    assert not {"better", "worse", "not resolved"} & set(table["verdict"]) and "better:" not in said and "worse:" not in said
+    for plot in (lambda_plot, curves_plot):
+        plot(found, tmp_path / "plot.png")
+        assert (tmp_path / "plot.png").stat().st_size > 5000
+    assert all("nan" not in sentence for sentence in costs(found))
+
+
+def test_command_line(tmp_path):
+    def call(argument: str):
+        command = [sys.executable, "-m", "analysis", argument]
+        return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+
+    wrong = call(str(tmp_path))
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: ") and wrong.stderr.count("\n") == 1
+    assert call("--help").returncode == 0
+    study = Builder(tmp_path / "demo")
+    path = study.folder / "runs" / study.run("r", 50.0) / "records.jsonl"
+    path.write_text(path.read_text().replace('"event"', "event", 1))
+    with pytest.raises(UsageError, match="line 1"):
+        load(study.folder)
