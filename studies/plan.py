@@ -64,7 +64,7 @@ class Plan:
     search_seed: int = 1000
     confirm: tuple[str, ...] = ()
     ranges: dict[str, str] = field(default_factory=dict)
-    grace: int = 3
+    grace: int = 5
     eta: int = 3
     gate: str | None = None
     wandb: str = "off"

@@ -82,7 +82,7 @@ class EncoderConfig(Node):
     """The view encoder f (scientific)."""
 
     name: Literal["conv", "resnet18"] = "conv"
-    width: Annotated[int, Field(ge=1, le=1024)] = 12
+    width: Annotated[int, Field(ge=1, le=1024)] = 8
     """Channels after the stem; conv ends with 4 x width features, resnet18 with 8 x width (64 is standard)."""
 
 

@@ -1,0 +1,198 @@
+"""The loop: weights and terms, resuming after SIGKILL, divergence, precision, and what must not change training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small import SMALL, config
+
+from trainer import checkpoint, loop
+from trainer.errors import RecordError
+from trainer.identity import run_id
+from trainer.loop import total_loss, train
+from trainer.records import comparable, read
+
+
+def records(folder, run):
+    return list(read(folder / run_id(run) / "records.jsonl"))
+
+
+def weights_of(folder, run):
+    state = checkpoint.load(folder / run_id(run), torch.device("cpu"), run_id(run).split("-")[0])
+    return state["method"]
+
+
+def test_every_term_needs_a_weight_and_every_weight_a_term():
+    terms = {"predict": torch.tensor(2.0), "rate": torch.tensor(-3.0)}
+    assert float(total_loss(terms, {"predict": 1.0, "rate": 0.5})) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="same names"):
+        total_loss(terms, {"predict": 1.0})
+    with pytest.raises(ValueError, match="same names"):
+        total_loss(terms, {"predict": 1.0, "rate": 0.5, "variance": 1.0})
+    assert float(total_loss({"predict": torch.tensor(2.0), "rate": torch.tensor(float("nan"))}, {"predict": 1.0, "rate": 0.0})) == 2.0
+
+
+def test_a_run_records_every_epoch_and_reports_it(tmp_path, digits):
+    seen = []
+    run = config("objective.teacher=ema", epochs=2)
+    result = train(run, tmp_path, "study", report=seen.append, images=digits, baselines=True)
+    lines = records(tmp_path, run)
+    assert [(line["event"], line["epoch"]) for line in lines] == [("eval", 0), ("epoch", 1), ("eval", 1), ("epoch", 2), ("eval", 2), ("stop", 2)]
+    assert [report["epoch"] for report in seen] == [1, 2]
+    first, last = lines[0], lines[-2]
+    assert first["config"]["objective"]["teacher"] == "ema" and "commit" in first["provenance"]
+    assert "linacc/pixels@1" in first["metrics"]
+    assert last["step"] == 34 and last["samples_seen"] == 34 * 64 and last["probe_epoch"] == 2
+    assert result["score"] == last["metrics"]["linacc/z_agg@3"]
+    train_line = lines[1]
+    weighted = train_line["metrics"]["weighted/predict"] + train_line["metrics"]["weighted/rate"]
+    assert train_line["metrics"]["loss/total"] == pytest.approx(weighted, rel=1e-5)
+    assert 0 < train_line["metrics"]["rate_utilisation/agg"] < 1 and 0 < train_line["ema_decay"] < 1
+
+
+def test_carrying_on_from_a_shorter_run_equals_one_long_run(tmp_path, digits):
+    long, short = config(epochs=3), config(epochs=1)
+    train(long, tmp_path / "a", images=digits)
+    train(short, tmp_path / "b", images=digits)
+    train(long, tmp_path / "b", images=digits)
+    straight = [comparable(line) for line in records(tmp_path / "a", long) if line["event"] == "epoch"]
+    resumed = [comparable(line) for line in records(tmp_path / "b", long) if line["event"] == "epoch"]
+    assert straight == resumed
+    assert any(line["event"] == "resume" for line in records(tmp_path / "b", long))
+    before = records(tmp_path / "b", long)
+    again = train(long, tmp_path / "b", images=digits)
+    assert records(tmp_path / "b", long) == before and again["epoch"] == 3
+
+
+@pytest.mark.parametrize("arm", [["objective.teacher=ema", "model.dropout=0.1"], ["objective.teacher=stopgrad", "data.transform=affine"]], ids=["ema", "affine"])
+def test_sigkill_at_any_moment_changes_nothing(tmp_path, digits, arm):
+    """Kill a real process at several moments; the resumed record is bit-identical to an uninterrupted one."""
+    epochs, run = 5, config(*arm, epochs=5)
+    command = [sys.executable, "-m", "trainer", "--study", "killed", "--results-dir", str(tmp_path), "--gate", "none", "--epochs", str(epochs)]
+    command += ["--across-commits", *SMALL, *arm]
+    path = tmp_path / "killed" / "runs" / run_id(run) / "records.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(Path(loop.__file__).parent.parent)}
+    kills = 0
+    for wanted_lines, delay in ((1, 0.0), (3, 0.05), (7, 0.0)):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < wanted_lines):
+            time.sleep(0.002)
+        time.sleep(delay)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 2, "the runs ended before they could be killed"
+    assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode == 0
+    train(run, tmp_path / "straight", "killed", images=digits, baselines=True)
+    keep = ("epoch", "eval", "stop")
+    killed = [comparable(line) for line in read(path) if line["event"] in keep]
+    straight = [comparable(line) for line in records(tmp_path / "straight", run) if line["event"] in keep]
+    for line in (*killed, *straight):
+        line.pop("config", None)
+    assert killed == straight
+    left, right = weights_of(tmp_path / "killed" / "runs", run), weights_of(tmp_path / "straight", run)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_torn_record_is_repaired_and_said(tmp_path, digits):
+    short, run = config(epochs=1), config(epochs=2)
+    train(short, tmp_path, images=digits)
+    path = tmp_path / run_id(run) / "records.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"event":"ep')
+    train(run, tmp_path, images=digits)
+    resume = next(line for line in records(tmp_path, run) if line["event"] == "resume")
+    assert resume["repaired"] == '{"event":"ep' and resume["attempt"] == 2
+
+
+def test_probes_and_their_epochs_never_change_training(tmp_path, digits):
+    one, other = config("eval.probe_epochs=[1,2]", epochs=3), config("eval.probe_epochs=[3]", epochs=3)
+    train(one, tmp_path / "a", images=digits, baselines=True)
+    train(other, tmp_path / "b", images=digits)
+    left, right = weights_of(tmp_path / "a", one), weights_of(tmp_path / "b", other)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_run_that_diverges_stops_with_a_reason_and_no_number(tmp_path, digits, monkeypatch):
+    seen = []
+    calls = {"n": 0}
+
+    def poisoned(terms, weights):
+        calls["n"] += 1
+        return total_loss(terms, weights) * (float("nan") if calls["n"] == 20 else 1.0)
+
+    monkeypatch.setattr(loop, "total_loss", poisoned)
+    run = config(epochs=4)
+    result = train(run, tmp_path, report=seen.append, images=digits)
+    stop = records(tmp_path, run)[-1]
+    assert stop["event"] == "stop" and stop["reason"].startswith("diverged by step 19")
+    assert calls["n"] == 20 and result["stopped"] == stop["reason"]
+    assert seen[-1]["diverged"] and seen[-1]["score"] is None and seen[-1]["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["optim.lr=0.01", "optim.weight_decay=0.5", "optim.beta1=0.5", "optim.beta2=0.9", "optim.clip_norm=0.01", "optim.batch_size=32", "schedule.name=constant",
+     "schedule.warmup_epochs=0", "schedule.final_lr_ratio=0.9", "precision=bf16", "data.draws_per_epoch=2", "objective.weights.predict=0.5"],
+)  # fmt: skip
+def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, change, request):
+    base = request.config.cache.get("base", None)
+    reference = config("schedule.horizon_epochs=3", "schedule.warmup_epochs=1", epochs=2)
+    if base is None or not Path(base).exists():
+        base = str(tmp_path / "base")
+    train(reference, Path(base), images=digits)
+    changed = config("schedule.horizon_epochs=3", "schedule.warmup_epochs=1", change, epochs=2)
+    train(changed, tmp_path / "changed", images=digits)
+    left, right = (next(line for line in records(f, r) if line["event"] == "epoch" and line["epoch"] == 2) for f, r in ((Path(base), reference), (tmp_path / "changed", changed)))
+    assert left["metrics"]["term/predict"] != right["metrics"]["term/predict"]
+    if change == "precision=bf16":
+        assert left["metrics"]["term/predict"] == pytest.approx(right["metrics"]["term/predict"], rel=0.05)
+
+
+def test_a_checkpoint_of_another_arm_is_refused(tmp_path, digits):
+    run, other = config(epochs=1), config("optim.lr=0.01", epochs=1)
+    train(run, tmp_path, images=digits)
+    (tmp_path / run_id(other)).mkdir()
+    (tmp_path / run_id(other) / "checkpoint.pt").write_bytes((tmp_path / run_id(run) / "checkpoint.pt").read_bytes())
+    with pytest.raises(RecordError, match="belongs to arm"):
+        train(other, tmp_path, images=digits)
+    (tmp_path / run_id(other) / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(RecordError, match="cannot be read"):
+        train(other, tmp_path, images=digits)
+
+
+def test_a_run_of_another_commit_needs_a_flag(tmp_path, digits):
+    run = config(epochs=1)
+    strict = run.model_copy(update={"runtime": run.runtime.model_copy(update={"across_commits": False})})
+    train(run, tmp_path, images=digits)
+    path = tmp_path / run_id(run) / "records.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["provenance"]["commit"] = "0" * 40
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    from trainer.identity import provenance
+
+    if provenance()["commit"] is None:
+        return  # an unpacked archive has no commit to compare
+    with pytest.raises(RecordError, match="across-commits"):
+        train(strict, tmp_path, images=digits)
+    assert train(run, tmp_path, images=digits)["epoch"] == 1
+
+
+def test_no_pickle_can_enter_through_a_checkpoint(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "touched",))
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    torch.save({"arm_id": "x", "evil": Evil()}, folder / "checkpoint.pt")
+    with pytest.raises(Exception, match="(?i)weights|cannot be read"):
+        checkpoint.load(folder, torch.device("cpu"), "x")
+    assert not (tmp_path / "touched").exists()

@@ -1,0 +1,76 @@
+"""Two workers on the same global batch compute what one computes: double precision, 20 steps, 1e-9."""
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from small import config, method, views
+from torch.nn.parallel import DistributedDataParallel
+
+from trainer.loop import total_loss
+
+STEPS = 20
+
+
+def run_steps(rank, world, port, digits, overrides, queue):
+    torch.set_num_threads(1)
+    if world > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        dist.init_process_group("gloo", rank=rank, world_size=world)
+    run = config("precision=fp64", "optim.batch_size=32", *overrides)
+    source, model = views(run, digits, rank, world), method(run)
+    wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world > 1 else model
+    optimiser = torch.optim.AdamW(model.parameter_groups(run.optim.weight_decay), lr=1e-3)
+    losses, gradients = [], []
+    for step in range(STEPS):
+        output = wrapped(source.next())
+        loss = total_loss(output.terms, run.objective.weights.model_dump())
+        optimiser.zero_grad()
+        loss.backward()
+        terms = torch.stack([loss.detach(), output.terms["predict"].detach(), output.terms["rate"].detach()])
+        if world > 1:
+            dist.all_reduce(terms)
+            terms /= world
+        losses.append(terms)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        optimiser.step()
+        model.after_step(step, 100)
+    if rank == 0:
+        buffers = torch.cat([b.flatten().double() for b in model.buffers()])
+        queue.put([t.numpy() for t in (torch.stack(losses), torch.stack(gradients), buffers)])
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def start(world, digits, overrides):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = mp.get_context("spawn")
+    queue = context.SimpleQueue()
+    processes = [context.Process(target=run_steps, args=(r, world, port, digits, overrides, queue)) for r in range(world)]
+    for process in processes:
+        process.start()
+    result = [torch.from_numpy(part) for part in queue.get()]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    return result
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("objective.teacher=ema", "objective.weights.rate=0.3", "objective.rate.on=both"),
+        ("objective.teacher=shared", "objective.weights.rate=0.1", "objective.rate.form=log"),
+    ],
+    ids=["ema-both", "shared-log"],
+)
+def test_two_workers_equal_one(digits, overrides):
+    one, two = start(1, digits, overrides), start(2, digits, overrides)
+    for name, a, b in zip(("losses", "gradients", "batch-norm buffers"), one, two, strict=True):
+        error = ((a - b).norm(dim=-1) / a.norm(dim=-1)).max()
+        assert float(error) < 1e-9, f"{name}: {float(error):.1e}"
