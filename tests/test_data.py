@@ -61,6 +61,14 @@ def test_splits_are_disjoint_complete_and_stratified(digits):
         assert float((shares - len(part) / 1797).abs().max()) < 0.01
 
 
+def test_the_images_are_scikit_learns(digits):
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    assert torch.equal(digits.labels, torch.from_numpy(raw.target).long())
+    assert float((digits.images[:, 0] * (16 / 255) - torch.from_numpy(raw.images)).abs().max()) < 0.04
+
+
 def test_a_changed_split_is_refused(monkeypatch):
     monkeypatch.setitem(images_module.SPLIT_HASHES, "digits", "0" * 64)
     with pytest.raises(ValueError, match="split's hash"):

@@ -7,7 +7,7 @@ from small import config
 from trainer import identity, presets
 from trainer.config import OptimConfig, RunConfig
 
-DIGITS = "PLACEHOLDER"
+DIGITS = "f0b854710b"
 
 
 def test_the_stored_identity_of_the_digits_preset():

@@ -95,11 +95,13 @@ def train(
         if record.has_lines and views.step < end:
             record.resume(views.step, probe_epoch)
         if state is None:
+            clock, core = time.perf_counter(), time.process_time()
             untrained = health.untrained(method)
             metrics = health.probe(untrained, full=baselines) | (health.pixels() if baselines else {})
+            spent = {"seconds": {"probes": time.perf_counter() - clock}, "core_seconds": {"probes": time.process_time() - core}}
             origin = {"config": config.model_dump(mode="json"), "provenance": provenance()}
             where = {"device": str(device), "workers": workers}
-            record.write("eval", metrics, 0, 0, split="validation", split_hash=images.split_hash, **origin, **where)
+            record.write("eval", metrics, 0, 0, split="validation", split_hash=images.split_hash, **spent, **origin, **where)
             checkpoint.save(folder, _state(parts, arm, probe_epoch))
         last = record.summary(min(config.epochs, views.step // spe))
     if report is not None and state is not None and views.step > 0:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer import presets, wandb_mirror
-from trainer.loop import train
+
+# torch and the loop are imported where they run: the driver hands out this module's functions without them
 
 # Tune's results stay small; everything is in the run's record
 REPORTED = ("epoch", "score", "probe_epoch", "diverged")
@@ -35,6 +36,8 @@ def trial(task: dict[str, Any]) -> None:
 
 
 def _run(task: dict[str, Any], report: Any) -> None:
+    from trainer.loop import train
+
     config = presets.build(task["config"])
     mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
 
@@ -89,6 +92,8 @@ def _worker(task: dict[str, Any]) -> None:
 def _follow(task: dict[str, Any]) -> None:
     """A worker other than rank 0: the same loop; every rank must report as often as rank 0 does."""
     import ray.train
+
+    from trainer.loop import train
 
     train(
         presets.build(task["config"]),

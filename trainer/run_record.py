@@ -26,6 +26,7 @@ class RunRecord:
         _same_commit(self.path, config)
         common = {"study": study, "run_id": run_id(config), "arm_id": arm_id(config), "seed": config.seed}
         self._file = RecordFile(self.path, common)
+        self._evaluations = [line for line in self.lines() if _is_validation(line)]
 
     @property
     def has_lines(self) -> bool:
@@ -46,6 +47,8 @@ class RunRecord:
             "split": fields.pop("split", None),
         }
         line = self._file.append(event, metrics, **position, **fields)
+        if _is_validation(line):
+            self._evaluations.append(line)
         if line.get("differs"):
             print(
                 f"warning: {line['run_id']}: epoch {line['epoch']} was trained again and gave other {event} metrics "
@@ -64,14 +67,18 @@ class RunRecord:
         """
         metrics: dict[str, Any] = {}
         probed = None
-        for line in self.lines():
-            if line["event"] == "eval" and line["split"] == "validation" and line["epoch"] <= epoch:
+        for line in self._evaluations:
+            if line["epoch"] <= epoch:
                 metrics, probed = metrics | line["metrics"], line["probe_epoch"]
         score = metrics.get(f"linacc/z_agg@{self._config.data.observed_views}")
         return {**metrics, "epoch": epoch, "probe_epoch": probed, "score": score}
 
     def close(self) -> None:
         self._file.close()
+
+
+def _is_validation(line: dict[str, Any]) -> bool:
+    return line["event"] == "eval" and line["split"] == "validation"
 
 
 def _same_commit(path: Path, config: RunConfig) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,12 +52,10 @@ def load_images(name: str) -> ImageSet:
     Raises:
         ValueError: the computed split is not the stored one.
     """
-    from sklearn.datasets import load_digits  # a second of import, so not before it is needed
-
-    raw = load_digits()
+    pixels, target = _digits()
     # intensities are 0..16
-    images = torch.from_numpy(np.round(raw.images * (255 / 16)).astype(np.uint8))[:, None].contiguous()
-    labels = torch.from_numpy(raw.target.astype(np.int64))
+    images = torch.from_numpy(np.round(pixels * (255 / 16)).astype(np.uint8))[:, None].contiguous()
+    labels = torch.from_numpy(target.astype(np.int64))
     splits = stratified_splits(labels, SPLITS[name])
     digest = hashlib.sha256(b"".join(splits[part].numpy().astype("<i8").tobytes() for part in sorted(splits))).hexdigest()
     if digest != SPLIT_HASHES[name]:
@@ -63,6 +64,20 @@ def load_images(name: str) -> ImageSet:
             "the data or their order changed, so new numbers would not compare with old ones"
         )
     return ImageSet(images, labels, splits, digest)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """What ``sklearn.datasets.load_digits`` returns, without its import, which costs every trial process seconds."""
+    package = importlib.util.find_spec("sklearn").submodule_search_locations[0]
+    path = Path(package) / "datasets" / "data" / "digits.csv.gz"
+    if not path.exists():
+        from sklearn.datasets import load_digits
+
+        raw = load_digits()
+        return raw.images, raw.target
+    with gzip.open(path, "rt") as file:
+        table = np.array([line.split(",") for line in file], dtype=np.float64)
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
 
 
 def stratified_splits(labels: Tensor, sizes: tuple[int, int, int]) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 
-class _Loader(yaml.SafeLoader):
+# libyaml reads ten times faster where PyYAML was built with it
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     pass
 
 
