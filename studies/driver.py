@@ -81,7 +81,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
 
     from studies.progress import Shown
     from studies.tune_adapters import JobCallback, JobScheduler, JobSearcher
-    from trainer.ray_worker import trial
+    from trainer.ray_worker import DRIVER_CPUS, trial
 
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -102,7 +102,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
         resources = plan.resources
         per_trial: Any = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
         if resources.backend == "ray-train":
-            per_trial = {"CPU": 0.01}  # the trial itself only waits for its workers
+            per_trial = {"CPU": DRIVER_CPUS}  # the trial itself only waits for its workers
         with Shown(jobs, console, plan.expected_epochs()) as shown, _sigterm_as_interrupt():
             tune.Tuner(
                 tune.with_resources(trial, per_trial),

@@ -137,23 +137,32 @@ def test_a_run_that_diverges_stops_with_a_reason_and_no_number(tmp_path, digits,
     assert seen[-1]["diverged"] and seen[-1]["score"] is None and seen[-1]["epoch"] == 2
 
 
+SHORT = ("schedule.horizon_epochs=3", "schedule.warmup_epochs=1")
+
+
+def second_epoch(folder, run):
+    return next(line["metrics"] for line in records(folder, run) if line["event"] == "epoch" and line["epoch"] == 2)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, digits):
+    folder, run = tmp_path_factory.mktemp("base"), config(*SHORT, epochs=2)
+    train(run, folder, images=digits)
+    return second_epoch(folder, run)
+
+
 @pytest.mark.parametrize(
     "change",
     ["optim.lr=0.01", "optim.weight_decay=0.5", "optim.beta1=0.5", "optim.beta2=0.9", "optim.clip_norm=0.01", "optim.batch_size=32", "schedule.name=constant",
      "schedule.warmup_epochs=0", "schedule.final_lr_ratio=0.9", "precision=bf16", "data.draws_per_epoch=2", "objective.weights.predict=0.5"],
 )  # fmt: skip
-def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, change, request):
-    base = request.config.cache.get("base", None)
-    reference = config("schedule.horizon_epochs=3", "schedule.warmup_epochs=1", epochs=2)
-    if base is None or not Path(base).exists():
-        base = str(tmp_path / "base")
-    train(reference, Path(base), images=digits)
-    changed = config("schedule.horizon_epochs=3", "schedule.warmup_epochs=1", change, epochs=2)
-    train(changed, tmp_path / "changed", images=digits)
-    left, right = (next(line for line in records(f, r) if line["event"] == "epoch" and line["epoch"] == 2) for f, r in ((Path(base), reference), (tmp_path / "changed", changed)))
-    assert left["metrics"]["term/predict"] != right["metrics"]["term/predict"]
+def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, base, change):
+    run = config(*SHORT, change, epochs=2)
+    train(run, tmp_path, images=digits)
+    changed = second_epoch(tmp_path, run)
+    assert base["term/predict"] != changed["term/predict"]
     if change == "precision=bf16":
-        assert left["metrics"]["term/predict"] == pytest.approx(right["metrics"]["term/predict"], rel=0.05)
+        assert base["term/predict"] == pytest.approx(changed["term/predict"], rel=0.05)
 
 
 def test_a_checkpoint_of_another_arm_is_refused(tmp_path, digits):
@@ -193,6 +202,6 @@ def test_no_pickle_can_enter_through_a_checkpoint(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     torch.save({"arm_id": "x", "evil": Evil()}, folder / "checkpoint.pt")
-    with pytest.raises(Exception, match="(?i)weights|cannot be read"):
+    with pytest.raises(RecordError, match="cannot be read"):
         checkpoint.load(folder, torch.device("cpu"), "x")
     assert not (tmp_path / "touched").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ def load(folder: Path, device: torch.device, arm: str) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read ({error}); delete it to start this run again") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        # torch's message would advise weights_only=False, which runs whatever the file contains
+        raise RecordError(f"{path} cannot be read ({type(error).__name__}); delete it to start this run again") from None
     if state.get("arm_id") != arm:
         raise RecordError(f"{path} belongs to arm {state.get('arm_id')}, not to {arm}; use another results folder")
     return state

@@ -16,6 +16,7 @@ from trainer import presets, wandb_mirror
 
 # torch and the loop are imported where they run: the driver hands out this module's functions without them
 
+DRIVER_CPUS = 0.01
 # Tune's results stay small; everything is in the run's record
 REPORTED = ("epoch", "score", "probe_epoch", "diverged")
 
@@ -57,7 +58,9 @@ def _launch(task: dict[str, Any]) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     gpus = task["gpus"]
-    resources = {"CPU": task["cpus"], **({"GPU": gpus} if gpus else {})}
+    # the trial that waits for its workers holds DRIVER_CPUS; they ask for that much less, or a machine with exactly
+    # workers x cpus processors could never place them
+    resources = {"CPU": task["cpus"] - DRIVER_CPUS, **({"GPU": gpus} if gpus else {})}
     TorchTrainer(
         _worker,
         train_loop_config=task,

@@ -108,10 +108,10 @@ class Health:
         With its initial statistics (mean 0, variance 1) a fresh network would be judged on activations
         that have shrunk layer by layer.
         """
-        fresh = copy.deepcopy(method).train()
+        fresh = copy.deepcopy(method).eval()
         for module in fresh.modules():
             if isinstance(module, GlobalBatchNorm):
-                module.momentum, module.alone = 1.0, True
+                module.training, module.momentum, module.alone = True, 1.0, True
         with torch.no_grad(), self._autocast():
             z, actions = fresh.encode(self._train["observed"]), fresh.action(self._train["actions"])
             fresh.prediction_loss(fresh.aggregator(z, actions[:, :-1]), actions[:, -1], self._train["target"][0])

@@ -19,7 +19,7 @@ class OnlineProbe:
 
     def __init__(self, features: int, classes: int, device: torch.device, learning_rate: float = 1e-3):
         # zero weights: no random number, and the first guess favours no class
-        self.linear = nn.Linear(features, classes)
+        self.linear = nn.utils.skip_init(nn.Linear, features, classes)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         self.linear.to(device)

@@ -30,9 +30,12 @@ def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> 
     train_x, test_x = ((x - mean) / std for x in (train_x.float(), test_x.float()))
     centre, spread = train_y.mean(0), train_y.std(0).clamp_min(1e-6)
     goal = ((train_y - centre) / spread).float()
-    net = nn.Sequential(nn.Linear(train_x.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, goal.shape[1]))
+    # without torch's own initialisation, which would take numbers from the global generator
+    sizes = (train_x.shape[1], HIDDEN), (HIDDEN, goal.shape[1])
+    first, second = (nn.utils.skip_init(nn.Linear, *size) for size in sizes)
+    net = nn.Sequential(first, nn.ReLU(), second)
     with torch.no_grad():
-        for layer in (net[0], net[2]):
+        for layer in (first, second):
             bound = layer.in_features**-0.5
             for parameter in layer.parameters():
                 parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)

@@ -1,0 +1,23 @@
+# Two commands do everything from a bare machine with Python 3.11 or newer:
+#   make study   environment, installation, and the two-minute study
+#   make test    environment, installation, and the tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: study full test
+
+study: $(VENV)/.installed
+	$(BIN)/python studies/step2_rate.py --quick --resume
+
+full: $(VENV)/.installed
+	$(BIN)/python studies/step2_rate.py --resume
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12 study")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@

@@ -1,0 +1,137 @@
+"""Studies through real Ray: reuse of trial processes, interruption and resuming, several workers, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small import SMALL
+
+from trainer.records import comparable, read
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = [*SMALL, "--across-commits", "--epochs", "3"]
+
+
+def study(script, results, *arguments, wait=True, check=0):
+    command = [sys.executable, str(ROOT / "studies" / script), "--results-dir", str(results), "--study", "s", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    if not wait:
+        return process
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == check, out
+    return out
+
+
+def runs(results):
+    """Comparable records of every run, by run; resume events aside."""
+    found = {}
+    for path in sorted((results / "s" / "runs").glob("*/records.jsonl")):
+        found[path.parent.name] = [comparable(line) for line in read(path) if line["event"] != "resume"]
+    return found
+
+
+def decisions(results, event):
+    return [line for line in read(results / "s" / "decisions.jsonl") if line["event"] == event]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A complete small search study in reused trial processes, and what it printed."""
+    results = tmp_path_factory.mktemp("study")
+    out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", *SETTINGS)
+    return results, out
+
+
+def test_a_study_ends_with_table_plot_and_verdict(finished):
+    results, out = finished
+    report = results / "s" / "report"
+    names = {path.name for path in report.iterdir()}
+    assert {"table.md", "table.csv", "table.parquet", "lambda.png", "verdict.txt"} <= names
+    assert "no verdict: n<3" in out and "suggestions were model-based" in out
+    assert "log-uniform 0.001 to 1" in (report / "verdict.txt").read_text()
+    ends = decisions(results, "finish")
+    assert len(ends) == 4 + 2 * 5 and all(line["state"] in ("complete", "pruned") for line in ends)
+    for lines in runs(results).values():
+        epochs = [line["epoch"] for line in lines if line["event"] == "epoch"]
+        assert epochs == list(range(1, len(epochs) + 1))
+
+
+def test_a_run_is_the_same_in_a_reused_and_in_a_fresh_process(finished, tmp_path):
+    """Every compared run of the study, again alone through the trainer's own command."""
+    results, _ = finished
+    ends = [line for line in decisions(results, "finish") if line["trial"] is None]
+    chosen = ends[-1]  # late, so its process had trained several others
+    lines = list(read(results / "s" / "runs" / chosen["run_id"] / "records.jsonl"))
+    preset = tmp_path / "same.yaml"
+    import yaml
+
+    preset.write_text(yaml.safe_dump(lines[0]["config"]))
+    command = [sys.executable, "-m", "trainer", "--preset", str(preset), "--results-dir", str(tmp_path), "--study", "s", "--gate", "none"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, stdout=subprocess.DEVNULL)
+    alone = list(read(tmp_path / "s" / "runs" / chosen["run_id"] / "records.jsonl"))
+    for theirs, ours in zip(lines, alone, strict=True):
+        shared = theirs["metrics"].keys() & ours["metrics"].keys()  # the command also measures pixels at epoch 0
+        assert shared == theirs["metrics"].keys()
+        assert {name: ours["metrics"][name] for name in shared} == theirs["metrics"]
+
+
+def test_a_complete_study_only_prints_its_table_again(finished):
+    results, _ = finished
+    before = runs(results)
+    started = time.monotonic()
+    out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", "--resume", *SETTINGS)
+    assert runs(results) == before and "linear accuracy" in out
+    assert time.monotonic() - started < 60
+
+
+def test_other_settings_and_a_second_driver_are_refused(finished):
+    results, _ = finished
+    out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "3", "--resume", *SETTINGS, check=2)
+    assert "seeds = [0, 1], not [0, 1, 2]" in out
+    import fcntl
+
+    with (results / "s" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", "--resume", *SETTINGS, check=2)
+    assert "another driver" in out
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_an_interrupted_study_resumes_to_the_same_runs(tmp_path, how):
+    grid = ["--quick", "--seeds", "1", *SETTINGS]
+    process = study("step2_grid.py", tmp_path, *grid, wait=False)
+    folder = tmp_path / "s" / "runs"
+    deadline = time.monotonic() + 120
+    while sum(path.read_bytes().count(b"\n") for path in folder.glob("*/records.jsonl")) < 12:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, how)
+    out, _ = process.communicate(timeout=120)
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and "--resume" in out
+    assert decisions(tmp_path, "compare") == [] or how == signal.SIGINT
+    time.sleep(3 if how == signal.SIGKILL else 0)  # trial processes of a killed driver end within seconds
+    study("step2_grid.py", tmp_path, *grid, "--resume")
+    study("step2_grid.py", tmp_path / "straight", *grid)
+    assert runs(tmp_path) == runs(tmp_path / "straight")
+
+
+def test_two_workers_per_trial(tmp_path):
+    """TorchTrainer inside the Tune function, with the dashboard off: trials end, are stopped, and free their workers."""
+    arguments = ["--num-trials", "1", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", "--workers-per-trial", "2"]
+    out = study("step2_rate.py", tmp_path, *arguments)
+    assert "2 workers (ray-train)" in out
+    ends = decisions(tmp_path, "finish")
+    assert len(ends) == 1 + 1 + 2 and {line["state"] for line in ends} <= {"complete", "pruned"}
+    first = next(read(next((tmp_path / "s" / "runs").glob("*/records.jsonl"))))
+    assert first["workers"] == 2
+
+
+def test_wandb_mirrors_offline(tmp_path):
+    study("step2_grid.py", tmp_path, "--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline")
+    assert len(list((tmp_path / "s" / "wandb" / "wandb").glob("offline-run-*"))) == 9
