@@ -64,13 +64,13 @@ def names(study: Study) -> dict[Key, str]:
     return found
 
 
-def reference_of(study: Study, key: Key) -> Key | None:
-    """The arm that ``key`` names as its reference, if it was compared too.
+def reference_of(study: Study, key: Key, field: str = "reference") -> Key | None:
+    """The arm that ``key`` names as its reference (or ``peer``), if it was compared too.
 
     An id may belong to a trained arm and to its untrained encoder; the trained one is meant, unless
     that is the arm itself.
     """
-    reference = rows_of(study, key)["reference"].iloc[0]
+    reference = rows_of(study, key)[field].iloc[0]
     candidates = [other for other in arms(study) if other[0] == reference and other != key]
     for role in ("lambda0", "best", "shared", "grid", "untrained"):
         for other in candidates:
@@ -83,7 +83,8 @@ def differences(study: Study) -> pd.DataFrame:
     """One row per comparison: arm minus reference, on seeds that both have.
 
     Every arm meets its reference in linear accuracy; a best arm also meets lambda 0 in the effective
-    ranks, and the best EMA teacher meets the best stop-gradient. ``p_holm`` is adjusted over all rows.
+    ranks, and the best EMA teacher meets the best stop-gradient. In a grid every EMA arm meets its peer, the
+    stop-gradient arm that is the same in everything else. ``p_holm`` is adjusted over all rows.
     """
     plan: dict[tuple[str, Key, Key], None] = {}
     for key in arms(study):
@@ -95,6 +96,9 @@ def differences(study: Study) -> pd.DataFrame:
             base = reference if reference and reference[1] == "lambda0" else find(study, "lambda0", teacher)
             if base is not None:
                 plan |= {(metric, key, base): None for metric in (LINACC, *RANKS)}
+        peer = reference_of(study, key, "peer")
+        if peer is not None:
+            plan[LINACC, key, peer] = None
     ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
     if ema is not None and stopgrad is not None:
         plan[LINACC, ema, stopgrad] = None

@@ -19,7 +19,7 @@ from trainer.errors import UsageError
 _TRIAL_COLUMNS = ["trial", "run_id", "arm_id", "source", "state", "epoch", "value", "stop_reason", "teacher", "lambda_rate"]
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
-    "arm_id", "role", "label", "teacher", "lambda_rate", "reference", "seed", "run_id", "search_value", "epoch", "complete",
+    "arm_id", "role", "label", "teacher", "lambda_rate", "reference", "peer", "seed", "run_id", "search_value", "epoch", "complete",
     "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty",
 ]  # fmt: skip
 
@@ -146,7 +146,7 @@ def _finals(compared: dict[Any, dict[str, Any]], runs: dict[str, Run], info: dic
         if len(run_ids) != len(seeds):
             raise UsageError(f"arm {arm_id} ({role}) lists {len(run_ids)} runs for {len(seeds)} seeds in decisions.jsonl")
         arm = {"arm_id": arm_id, "role": role, "label": line.get("label") or f"{role} {line.get('teacher') or ''}".strip()}
-        arm |= {name: line.get(name) for name in ("teacher", "lambda_rate", "reference", "search_value")}
+        arm |= {name: line.get(name) for name in ("teacher", "lambda_rate", "reference", "peer", "search_value")}
         for seed, run_id in zip(seeds, run_ids, strict=True):
             rows.append(arm | {"seed": seed, "run_id": run_id} | _end(runs.get(run_id), role, info))
     whole = ("seed", "epoch", "views", "probe_epoch")

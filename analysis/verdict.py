@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.compare import CONFIDENCE, MAX_SEEDS, MIN_SEEDS, NO_VERDICT, NOT_RESOLVED
-from analysis.differences import LINACC, RANKS, SAME_ARM, Key, arms, differences, find, names, rows_of
+from analysis.differences import LINACC, RANKS, SAME_ARM, Key, arms, differences, find, names, reference_of, rows_of
 from analysis.render import interval, number, p_value
 from analysis.runs import COLLAPSED_BELOW
 from analysis.study import Study, values
@@ -95,6 +95,9 @@ def _repaired(base: pd.Series, best: pd.Series, rank: pd.Series) -> str:
 def _ema(study: Study, found: pd.DataFrame) -> list[str]:
     head = "Is the EMA teacher still needed with the rate?"
     ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
+    peers = [key for key in arms(study) if reference_of(study, key, "peer") is not None]
+    if peers:
+        return [_peers(study, found, peers)]
     if ema is None or stopgrad is None:
         absent = [name for name, key in (("ema", ema), ("stopgrad", stopgrad)) if key is None]
         return [f"{head} No verdict: no best arm with teacher {' or '.join(absent)} was compared."]
@@ -102,7 +105,27 @@ def _ema(study: Study, found: pd.DataFrame) -> list[str]:
         (found["metric"] == LINACC.removesuffix("@M")) & (found["arm_id"] == ema[0]) & (found["role"] == "best")
         & (found["reference_arm_id"] == stopgrad[0]) & (found["reference_role"] == "best")
     ].iloc[0]  # fmt: skip
-    return [f"{head} {_EMA_WORDS[line['verdict']]}. Linear accuracy of the best ema minus the best stopgrad, {_claim(line)}."]
+    effort = "; ".join(f"{teacher} {_effort(study, teacher)}" for teacher in ("ema", "stopgrad"))
+    return [
+        f"{head} {_EMA_WORDS[line['verdict']]}. Linear accuracy of the best ema minus the best stopgrad, {_claim(line)}.",
+        f"Each of the two is the best of its own search ({effort}) and keeps its own lambda and schedule: this compares "
+        "the best found with each teacher. studies/step2_grid.py compares teachers with everything else equal.",
+    ]
+
+
+def _effort(study: Study, teacher: str) -> str:
+    """How much search an arm's settings rest on."""
+    trials = study.search[study.search["teacher"] == teacher]
+    return f"{len(trials)} trials, {int((trials['state'] == 'complete').sum())} to the end"
+
+
+def _peers(study: Study, found: pd.DataFrame, peers: list[Key]) -> str:
+    """EMA against stop-gradient, everything else equal, over a grid."""
+    parts, labels = [], names(study)
+    for key in peers:
+        line = found[(found["arm_id"] == key[0]) & (found["reference_arm_id"] == reference_of(study, key, "peer")[0])].iloc[0]
+        parts.append(f"{labels[key]}: {_claim(line)}")
+    return "EMA minus stop-gradient in linear accuracy, everything else equal: " + "; ".join(parts) + "."
 
 
 def _controls(study: Study, table: pd.DataFrame) -> list[str]:

@@ -51,6 +51,15 @@ def first_points() -> list[dict[str, Any]]:
     return points
 
 
+def stratum(number: int) -> dict[str, Any]:
+    """What trial ``number`` does not choose: teachers alternate.
+
+    Left to the sampler, most trials would go to the teacher that was ahead early, and the comparison of the two
+    would be one of search effort.
+    """
+    return {"teacher": TEACHERS[number % len(TEACHERS)]}
+
+
 def overrides(point: dict[str, Any]) -> dict[str, Any]:
     """Configuration keys of a point."""
     keys = {

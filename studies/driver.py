@@ -63,7 +63,7 @@ def _jobs(plan: Plan, search: Any, decisions: Decisions) -> Jobs:
     if search is None:
         return Jobs(plan, decisions)
     steps = plan.config({}, plan.seeds[0]).horizon_steps
-    sampling = Sampling(search.space, search.first_points(), plan.search_seed)
+    sampling = Sampling(search.space, search.first_points(), plan.search_seed, search.stratum)
     return Jobs(plan, decisions, sampling, search.overrides, lambda point: search.describe(point, steps))
 
 

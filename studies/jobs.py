@@ -210,6 +210,7 @@ class Jobs:
                 "teacher": config.objective.teacher,
                 "lambda_rate": config.objective.weights.rate,
                 "reference": ids.get(arm.reference),
+                "peer": ids.get(arm.peer),
                 "runs": [run_id(self.plan.config(arm.overrides, seed)) for seed in self.plan.seeds],
                 "seeds": list(self.plan.seeds),
                 "search_value": arm.search_value,

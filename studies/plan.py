@@ -22,6 +22,7 @@ class Arm:
         role: ``best``, ``lambda0``, ``shared``, ``untrained`` or ``grid``.
         reference: key of the arm it is compared with, or None.
         search_value: the score by which a searched arm was chosen.
+        peer: key of the arm that differs in the teacher alone, or None.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Arm:
     overrides: dict[str, Any]
     reference: str | None = None
     search_value: float | None = None
+    peer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Plan:
     search_seed: int = 1000
     confirm: tuple[str, ...] = ()
     ranges: dict[str, str] = field(default_factory=dict)
-    grace: int = 5
+    grace: int = 10  # on digits the order at epoch 5 is not yet that of epoch 30; at 10 it mostly is
     eta: int = 3
     gate: str | None = None
     wandb: str = "off"

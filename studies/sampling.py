@@ -26,12 +26,19 @@ class Sampling:
     Args:
         space: define-by-run function from an Optuna trial to a point.
         first_points: parameters to try first; missing ones are filled in by the sampler.
+        stratum: parameters that are not the sampler's to choose, by trial number.
         seed: suggestion k depends on this, on k and on the trials told before it.
     """
 
-    def __init__(self, space: Callable[[Trial], dict[str, Any]], first_points: list[dict[str, Any]], seed: int):
+    def __init__(
+        self,
+        space: Callable[[Trial], dict[str, Any]],
+        first_points: list[dict[str, Any]],
+        seed: int,
+        stratum: Callable[[int], dict[str, Any]] = lambda number: {},
+    ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._first, self._seed = space, first_points, seed
+        self._space, self._first, self._seed, self._stratum = space, first_points, seed, stratum
         self._study = optuna.create_study(direction="maximize")
         self._trials: dict[int, Trial] = {}
 
@@ -50,8 +57,7 @@ class Sampling:
         source = "model" if told >= N_STARTUP else "random"
         if fixed is None and number < len(self._first):
             fixed, source = self._first[number], "grid"
-        if fixed is not None:
-            self._study.enqueue_trial(fixed)
+        self._study.enqueue_trial(self._stratum(number) if fixed is None else fixed)
         trial = self._study.ask()
         point = self._space(trial)
         self._trials[number] = trial

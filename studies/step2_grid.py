@@ -32,7 +32,8 @@ def grid(quick: bool) -> tuple[Arm, ...]:
         settings = {"objective.teacher": teacher, "objective.weights.rate": weight, "schedule.name": schedule}
         key, zero = f"{teacher}/{schedule}/{weight:g}", f"{teacher}/{schedule}/0"
         role = "grid" if weight else "lambda0"
-        arms.append(Arm(key, role, f"{teacher} λ={weight:g} {schedule}", settings, zero if weight else None))
+        peer = f"stopgrad/{schedule}/{weight:g}" if teacher == "ema" else None
+        arms.append(Arm(key, role, f"{teacher} λ={weight:g} {schedule}", settings, zero if weight else None, peer=peer))
     return (*arms, *CONTROLS)
 
 

@@ -19,7 +19,7 @@ from search_spaces import step2_rate as space  # noqa: E402
 from studies import cli  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
 
-TRIALS = 16
+TRIALS = 24
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ def plan(tmp_path, **changes):
 
 def make(p):
     steps = p.config({}, 0).horizon_steps
-    sampling = Sampling(space.space, space.first_points(), p.search_seed)
+    sampling = Sampling(space.space, space.first_points(), p.search_seed, space.stratum)
     return Jobs(p, Decisions(p.folder), sampling, space.overrides, lambda point: space.describe(point, steps))
 
 
@@ -120,7 +120,7 @@ def test_the_grid_comes_first_then_the_model(tmp_path):
     suggested = jobs.decisions.of("suggest")
     assert [line["source"] for line in suggested[:10]] == ["grid"] * 10
     assert jobs.model_based == sum(line["source"] == "model" for line in suggested) >= 2
-    assert [line["params"]["teacher"] for line in suggested[:4]] == ["stopgrad", "ema", "stopgrad", "ema"]
+    assert [line["params"]["teacher"] for line in suggested] == ["stopgrad", "ema"] * 7
 
 
 def test_a_study_runs_everything_once_and_compares_on_paired_seeds(tmp_path):
