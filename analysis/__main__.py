@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
+from trainer.cli import Parser
 from trainer.errors import EXIT_USAGE, UsageError
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (0, or 2 after one line ``error: ...``)."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m analysis",
         description="Read the records of a study, finished or not, and write STUDY_FOLDER/report: the table of compared "
         "arms with paired 95 % intervals (Markdown, CSV, Parquet), two plots and a verdict in sentences.",
@@ -27,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     holds = "a folder with study.json, decisions.jsonl and runs/"
     parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY_FOLDER", help=holds)
     try:
-        folders = parser.parse_args(arguments).folders
+        folders = parser.parse_args(sys.argv[1:] if arguments is None else arguments).folders
         from analysis.report import report  # plotting libraries take seconds to import; --help must not
 
         for folder in folders:

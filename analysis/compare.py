@@ -23,7 +23,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean and half-width of its 95 % t interval (NaN for n < 2); ``missing`` values were left out."""
+    """Mean and half-width of its 95 % t interval (NaN below ``MIN_SEEDS``); ``missing`` values were left out."""
 
     mean: float
     half: float
@@ -36,7 +36,7 @@ class Difference:
     """Mean of the differences a - b over the seeds that both arms have.
 
     Attributes:
-        low, high: 95 % t interval (NaN for n < 2).
+        low, high: 95 % t interval, NaN below ``MIN_SEEDS`` pairs: with two it would be 9 standard deviations wide.
         sd: standard deviation of the differences, n - 1 in the denominator (NaN for n < 2).
         n: pairs used.
         dropped: seeds of either arm that gave no pair, because a value is missing on one side.
@@ -70,7 +70,7 @@ def mean_interval(values: Iterable[float | None]) -> Mean:
     given = [float(value) for value in everything if _there(value)]
     n = len(given)
     mean, sd = _moments(given)
-    return Mean(mean, _t_quantile(n) * sd / math.sqrt(n) if n > 1 else _NAN, n, len(everything) - n)
+    return Mean(mean, _t_quantile(n) * sd / math.sqrt(n) if n >= MIN_SEEDS else _NAN, n, len(everything) - n)
 
 
 def paired(a: Mapping[int, float | None], b: Mapping[int, float | None]) -> Difference:
@@ -80,13 +80,11 @@ def paired(a: Mapping[int, float | None], b: Mapping[int, float | None]) -> Diff
     differences = [float(x) - float(y) for x, y in pairs if _there(x) and _there(y)]
     n = len(differences)
     mean, sd = _moments(differences)
-    if n < 2:
-        return Difference(mean, _NAN, _NAN, _NAN, n, len(seeds) - n, _NAN, False, None)
+    if n < MIN_SEEDS:
+        return Difference(mean, _NAN, _NAN, sd, n, len(seeds) - n, _NAN, False, seeds_needed(mean, sd))
     error = sd / math.sqrt(n)
     low, high = mean - _t_quantile(n) * error, mean + _t_quantile(n) * error
-    resolved = n >= MIN_SEEDS and (low > 0 or high < 0)
-    p = _p(mean, error, n) if n >= MIN_SEEDS else _NAN
-    return Difference(mean, low, high, sd, n, len(seeds) - n, p, resolved, seeds_needed(mean, sd))
+    return Difference(mean, low, high, sd, n, len(seeds) - n, _p(mean, error, n), low > 0 or high < 0, seeds_needed(mean, sd))
 
 
 def seeds_needed(mean: float, sd: float) -> int | None:

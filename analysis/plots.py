@@ -201,7 +201,7 @@ def _lambda_legend() -> list[Line2D]:
         Line2D([], [], marker="o", linestyle="", color=_GREY, markerfacecolor="white", markersize=5,
                label="did not run to the end; number = epoch reached"),
         Line2D([], [], marker="D", linestyle="", color=_GREY, markeredgecolor="black", markersize=7,
-               label="confirmed: mean, 95 % t interval"),
+               label="confirmed: mean, 95 % t interval if n ≥ 3"),
     ]  # fmt: skip
 
 

@@ -60,6 +60,14 @@ def costs(study: Study) -> list[str]:
     if kinds:
         runs = study.curves["run_id"].nunique()
         said.append(f"Time on record over {runs} runs: {_duration(sum(kinds.values()))} ({parts}).")
+    # a driver that was killed noted no session, so its trials' time would have no wall time to be a share of
+    if study.sessions and all("cores" in line for line in study.sessions) and kinds:
+        wall = sum(line["seconds"] for line in study.sessions)
+        available = sum(line["seconds"] * line["cores"] for line in study.sessions)
+        used = study.curves[[name for name in study.curves if name.startswith("core_seconds.")]].sum().sum()
+        if 0 < used <= available:
+            where = f"{_duration(wall)} on {study.sessions[-1]['cores']} cores"
+            said.append(f"The study took {where}; training and probes used {100 * used / available:.0f} % of that core time.")
     epochs, stopped = study.info.get("epochs"), study.search[study.search["state"] == "pruned"]
     if epochs and len(study.search):
         saved, planned = int((epochs - stopped["epoch"]).clip(lower=0).sum()), epochs * len(study.search)

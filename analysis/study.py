@@ -35,12 +35,13 @@ class Study:
             it has not ended), epoch (reached), value (percent; NaN if none or diverged), stop_reason, and one
             column per searched setting (teacher, lambda_rate, ...).
         curves: one row per (run_id, epoch) on validation: seed, probe_epoch, views, one column per
-            metric under its name on record, and ``seconds.<kind>``.
+            metric under its name on record, ``seconds.<kind>`` and ``core_seconds.<kind>``.
         finals: one row per run of every compared arm, at the study's last epoch (``untrained``: at
             epoch 0): who it is, epoch (reached), complete, problem (text, "" if complete), gate_passed
             and collapsed (True, False or NA), views, commit, dirty, and one column per metric.
             Metrics are NaN where complete is False. ``collapsed`` means: effective rank of z below
             half of what it was in the same run before training.
+        sessions: what each driver that ended noted last: wall ``seconds``, ``cores`` and ``finished``.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Study:
     search: pd.DataFrame
     curves: pd.DataFrame
     finals: pd.DataFrame
+    sessions: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
@@ -67,7 +69,8 @@ def load(folder: str | Path) -> Study:
     paths = sorted((folder / "runs").glob("*/records.jsonl"))
     runs = {path.parent.name: read_run(path) for path in paths}
     compared = _latest(decisions, "compare", ("arm_id", "role"), folder)
-    return Study(folder, info, _search(decisions, folder), _curves(runs), _finals(compared, runs, info))
+    sessions = [line for line in decisions if line.get("event") == "session"]
+    return Study(folder, info, _search(decisions, folder), _curves(runs), _finals(compared, runs, info), sessions)
 
 
 def values(rows: pd.DataFrame, metric: str) -> pd.Series:
@@ -134,7 +137,8 @@ def _curves(runs: dict[str, Run]) -> pd.DataFrame:
         for epoch, line in sorted(run.evals.items()):
             row = {"run_id": run_id, "arm_id": run.arm_id, "seed": run.seed, "epoch": epoch}
             row |= {"probe_epoch": line.get("probe_epoch"), "views": run.views}
-            row |= {f"seconds.{kind}": value for kind, value in (line.get("seconds") or {}).items()}
+            for field in ("seconds", "core_seconds"):
+                row |= {f"{field}.{kind}": value for kind, value in (line.get(field) or {}).items()}
             rows.append(row | line["metrics"])
     return _frame(rows, _CURVE_COLUMNS, whole=("seed", "epoch", "probe_epoch", "views"))
 
@@ -178,6 +182,6 @@ def _frame(
     """Rows as a frame with at least ``columns``; metrics and seconds float, ``whole`` nullable integers."""
     frame = pd.DataFrame(rows)
     frame = frame.reindex(columns=columns + [name for name in frame.columns if name not in columns])
-    metrics = [name for name in frame.columns if "/" in name or name.startswith("seconds.")]
+    metrics = [name for name in frame.columns if "/" in name or name.startswith(("seconds.", "core_seconds."))]
     types: dict[str, str] = {name: "float64" for name in (*metrics, *number)}
     return frame.astype(types | {name: "Int64" for name in whole})

@@ -176,7 +176,8 @@ def _run(plan: Plan, search: Any, options: Namespace) -> int:
 
     from studies.driver import run_study
 
-    console = Console()
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 120)  # a log has no width; the tables need this much
     for line in plan.lines():
         console.print(line, highlight=False, soft_wrap=True)
     if plan.wandb != "off":
