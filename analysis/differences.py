@@ -55,8 +55,12 @@ def find(study: Study, role: str, teacher: str | None = None) -> Key | None:
 def names(study: Study) -> dict[Key, str]:
     """A short unique name per arm: teacher, lambda and what it is; its full label can be a line long."""
     found: dict[Key, str] = {}
+    in_grid = any(role == "grid" for _, role in arms(study))
     for key in arms(study):
         row = rows_of(study, key).iloc[0]
+        if in_grid and key[1] in ("grid", "lambda0"):
+            found[key] = row["label"]  # short, and names the schedule too
+            continue
         name = "untrained" if key[1] == "untrained" else f"{row['teacher'] or key[1]} λ={row['lambda_rate']:.3g}"
         name += " (best)" if key[1] == "best" else ""
         same = sum(other == name or other.startswith(f"{name} #") for other in found.values())

@@ -32,7 +32,10 @@ def sentences(study: Study, table: pd.DataFrame) -> list[str]:
     best = [key for key in arms(study) if key[1] == "best"]
     for key in best:
         said += _repair(study, table, found, key)
-    if not best:
+    grid = [key for key in arms(study) if key[1] == "grid"]
+    if grid:
+        said.append(_grid(study, found, grid))
+    elif not best:
         said.append("No best arm has been run on the study's seeds, so the question of the coding rate has no verdict.")
     said += _ema(study, found)
     said += _controls(study, table)
@@ -111,6 +114,17 @@ def _ema(study: Study, found: pd.DataFrame) -> list[str]:
         f"Each of the two is the best of its own search ({effort}) and keeps its own lambda and schedule: this compares "
         "the best found with each teacher. studies/step2_grid.py compares teachers with everything else equal.",
     ]
+
+
+def _grid(study: Study, found: pd.DataFrame, grid: list[Key]) -> str:
+    """Every arm of a grid against lambda 0 under the same schedule and teacher."""
+    parts, labels = [], names(study)
+    for key in grid:
+        reference = reference_of(study, key)
+        if reference is not None:
+            line = found[(found["arm_id"] == key[0]) & (found["reference_arm_id"] == reference[0])].iloc[0]
+            parts.append(f"{labels[key]}: {_claim(line)}")
+    return "Coding rate against lambda 0 in linear accuracy, everything else equal: " + "; ".join(parts) + "."
 
 
 def _effort(study: Study, teacher: str) -> str:

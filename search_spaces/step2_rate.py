@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 TEACHERS = ("stopgrad", "ema")
+SCHEDULES = ("cosine", "constant")
 LAMBDA = (1e-3, 1.0)
 # suggestions go down to here, and those below LAMBDA[0] mean exactly 0: a tenth of the draws, next to the small
 # strengths it resembles, where an on/off choice would have spent half of the search on it
@@ -35,7 +36,7 @@ def space(trial: Any) -> dict[str, Any]:
     point: dict[str, Any] = {"teacher": trial.suggest_categorical("teacher", TEACHERS)}
     weight = trial.suggest_float("lambda_rate", ZERO_FROM, LAMBDA[1], log=True)
     point["lambda_rate"] = weight if weight >= LAMBDA[0] else 0.0
-    point["schedule"] = trial.suggest_categorical("schedule", ("cosine", "constant"))
+    point["schedule"] = trial.suggest_categorical("schedule", SCHEDULES)
     point["warmup_epochs"] = trial.suggest_float("warmup_epochs", *WARMUP_EPOCHS)
     if point["teacher"] == "ema":
         point["ema_half_life"] = trial.suggest_float("ema_half_life", *HALF_LIFE, log=True)
@@ -48,6 +49,15 @@ def first_points() -> list[dict[str, Any]]:
     for (weight, half_life), teacher in product(zip(GRID_LAMBDA, GRID_HALF_LIFE, strict=True), TEACHERS):
         point = {"teacher": teacher, "lambda_rate": weight, "schedule": "cosine", "warmup_epochs": 2.0}
         points.append({**point, "ema_half_life": half_life} if teacher == "ema" else point)
+    return points
+
+
+def corners() -> list[dict[str, Any]]:
+    """Extreme points of every branch of the space, to check a study's settings against before it starts."""
+    points = []
+    for teacher, schedule in product(TEACHERS, SCHEDULES):
+        point = {"teacher": teacher, "lambda_rate": LAMBDA[1], "schedule": schedule, "warmup_epochs": WARMUP_EPOCHS[1]}
+        points.append({**point, "ema_half_life": HALF_LIFE[1]} if teacher == "ema" else point)
     return points
 
 

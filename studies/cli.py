@@ -16,7 +16,7 @@ from trainer.errors import EXIT_USAGE, RecordError, UsageError
 from trainer.results import check_name, writable
 from trainer.wandb_mirror import MODES, resolve_mode
 
-EXIT_INTERRUPTED = 130
+EXIT_FAILED_RUNS, EXIT_INTERRUPTED = 1, 130
 SEARCH_SEED = 1000
 
 
@@ -71,18 +71,24 @@ def run(
         p = parser(name, about, trials)
         options = p.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
         plan = _plan(options, name, arms(options), search, trials, compared_keys)
+        plan.check([search.overrides(point) for point in search.corners()] if search is not None else [])
         if options.dry_run:
             print("\n".join(plan.lines()))
             return 0
         _existing(plan, options)
         return _run(plan, search, options)
-    except (UsageError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UsageError, RecordError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command with --resume continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trials: int | None, keys: frozenset[str]) -> Plan:
     for override in o.overrides:
+        if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
+            raise UsageError(f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and the end")
         key = override.partition("=")[0]
         taken = next((k for k in keys if key == k or key.startswith(f"{k}.") or k.startswith(f"{key}.")), None)
         if taken:
@@ -91,6 +97,8 @@ def _plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trials: i
     base = presets.load(o.preset, o.overrides, {"epochs": o.epochs} if o.epochs is not None else None)
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
+    if base.optim.batch_size % max(1, o.workers_per_trial):
+        raise UsageError(f"--workers-per-trial {o.workers_per_trial}: must divide optim.batch_size = {base.optim.batch_size}")
     number = 0
     if trials is not None:
         number = o.num_trials if o.num_trials is not None else (6 if o.quick else trials)
@@ -125,14 +133,14 @@ def _seeds(text: str | None, default: int) -> tuple[int, ...]:
     if text is None:
         return tuple(range(default))
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(rule) from None
     if "," not in text:
         if not 1 <= numbers[0] <= 100:
             raise UsageError(f"--seeds {text}: the number of seeds must be 1 to 100; one particular seed is written {text},")
         return tuple(range(numbers[0]))
-    if len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
+    if not numbers or len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
         raise UsageError(rule)
     return tuple(numbers)
 
@@ -145,7 +153,7 @@ def _resources(o: Namespace) -> Resources:
             raise UsageError(f"{option} {value}: must be at least 1")
     if backend == "local" and o.workers_per_trial > 1:
         raise UsageError(f"--workers-per-trial {o.workers_per_trial} needs --backend ray-train: a local trial is one process")
-    if o.gpus_per_trial < 0 or (o.gpus_per_trial > 1 and o.gpus_per_trial % 1):
+    if not 0 <= o.gpus_per_trial < 1e6 or (o.gpus_per_trial > 1 and o.gpus_per_trial % 1):
         raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g}: must be 0, a fraction below 1, or a whole number")
     if 0 < o.gpus_per_trial < 1 and o.workers_per_trial > 1:
         raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g} with {o.workers_per_trial} workers: nccl needs a whole GPU per worker")
@@ -167,7 +175,7 @@ def _resources(o: Namespace) -> Resources:
 
 
 def _existing(plan: Plan, options: Namespace) -> None:
-    if (plan.folder / "study.json").exists() and not options.resume:
+    if plan.begun and not options.resume:
         raise UsageError(f"study {plan.study} exists in {plan.folder}; add --resume to continue it, or choose another --study name")
 
 
@@ -182,7 +190,7 @@ def _run(plan: Plan, search: Any, options: Namespace) -> int:
         console.print(line, highlight=False, soft_wrap=True)
     if plan.wandb != "off":
         console.print(f"wandb      {plan.wandb}")
-    complete = run_study(plan, search, console, address=options.address, dashboard=options.dashboard)
+    complete, failed = run_study(plan, search, console, address=options.address, dashboard=options.dashboard)
     if not complete:
         again = " ".join(["python", *sys.argv, *([] if options.resume else ["--resume"])])
         console.print(f"\ninterrupted; everything so far is on record. Continue with:\n  {again}", highlight=False, soft_wrap=True)
@@ -190,4 +198,6 @@ def _run(plan: Plan, search: Any, options: Namespace) -> int:
     from analysis.report import report
 
     report(plan.folder, console)
-    return 0
+    if failed:
+        console.print(f"{failed} runs failed and count as not run; the same command with --resume tries them again", highlight=False)
+    return EXIT_FAILED_RUNS if failed else 0

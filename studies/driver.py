@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +22,14 @@ from studies.decisions import Decisions
 from studies.jobs import Job, Jobs
 from studies.plan import Plan
 from studies.sampling import Sampling
-from trainer.errors import UsageError
-from trainer.records import write_json
+from trainer.errors import RecordError, UsageError
+from trainer.identity import provenance
+from trainer.records import read, write_json
 
-COMPARED_SETTINGS = ("preset", "overrides", "seeds", "epochs", "search_seed", "grace", "eta", "confirm", "arms", "gate")
+COMPARED_SETTINGS = ("base_arm", "preset", "overrides", "seeds", "epochs", "search_seed", "grace", "eta", "confirm", "arms", "gate")
 
 
-def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> bool:
+def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> tuple[bool, int]:
     """Run or continue a study.
 
     Args:
@@ -34,7 +37,8 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         address: of a running Ray cluster, or None to start Ray here.
 
     Returns:
-        True if every planned run ended; False if interrupted, with everything computed so far on record.
+        Whether every planned run ended (False: interrupted, with everything computed so far on record), and how
+        many of them failed.
 
     Raises:
         UsageError: the folder holds another study, another driver runs it, or the cluster is too small.
@@ -46,17 +50,16 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         if decisions.repaired:
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")
         jobs = _jobs(plan, search, decisions)
-        started = time.monotonic()
-        finished = jobs.left == 0 or _tune(plan, jobs, console, address, dashboard)
+        started, finished = time.monotonic(), jobs.left == 0
+        if not finished:
+            finished = _tune(plan, jobs, console, address, dashboard)
+            decisions.append("session", seconds=round(time.monotonic() - started, 3), cores=os.cpu_count(), finished=finished)
         jobs.write_comparison()
-        decisions.append("session", seconds=round(time.monotonic() - started, 3), cores=os.cpu_count(), finished=finished)
         if search is not None and plan.num_trials:
             source = f"{jobs.model_based} of {len(jobs.searched)} suggestions were model-based"
             console.print(f"search: {source}, the others came from the starting grid or at random")
-        failed = [line for line in decisions.of("finish") if line["state"] == "failed"]
-        if failed:
-            console.print(f"[bold]{len(failed)} runs failed[/bold] and count as not run: {', '.join(line['name'] for line in failed)}")
-        return finished
+        last = {line["name"]: line["state"] for line in decisions.of("finish")}
+        return finished, sum(state == "failed" for state in last.values())
 
 
 def _jobs(plan: Plan, search: Any, decisions: Decisions) -> Jobs:
@@ -89,13 +92,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
     scratch = Path(tempfile.mkdtemp(prefix="tune-"))
     interrupted = False
     try:
-        context = ray.init(
-            address=address,
-            include_dashboard=dashboard if address is None else None,
-            log_to_driver=False,
-            logging_level="ERROR",
-            **({} if address else {"num_cpus": os.cpu_count(), "object_store_memory": 256 * 2**20, "dashboard_host": "127.0.0.1"}),
-        )
+        context = _connect(address, dashboard)
         _fits(plan, ray.cluster_resources())
         if dashboard:
             console.print(f"dashboard: http://{context.dashboard_url} (shows Ray's actors and nodes, not trials)")
@@ -128,13 +125,35 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
     return not interrupted and jobs.left == 0
 
 
+def _connect(address: str | None, dashboard: bool) -> Any:
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        own = {"num_cpus": os.cpu_count(), "object_store_memory": 256 * 2**20}
+        # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
+        return ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **quiet)
+    try:
+        place = address.removeprefix("ray://").rpartition(":")
+        if place[2].isdigit():  # Ray itself would try for minutes
+            socket.create_connection((place[0], int(place[2])), timeout=10).close()
+        return ray.init(address=address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0][:200]
+        raise UsageError(f"--address {address}: no Ray cluster answers there ({reason}); start one with: ray start --head") from None
+
+
 def _task(plan: Plan, jobs: Jobs, job: Job, scratch: Path) -> dict[str, Any]:
     """A job as the plain dict a trial process receives; see :func:`trainer.ray_worker.trial`."""
     compared = job.trial is None
+    config = plan.config(job.overrides, job.seed)
+    if not plan.resources.gpus and config.runtime.device == "auto":
+        # processes that Ray gave no GPU must not crowd onto the first one
+        config = config.model_copy(update={"runtime": config.runtime.model_copy(update={"device": "cpu"})})
     return {
         "name": job.name,
         "label": job.label,
-        "config": plan.config(job.overrides, job.seed).model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
         "runs": str(plan.folder / "runs"),
         "study": plan.study,
         "gate": plan.gate if compared else None,
@@ -151,10 +170,13 @@ def _task(plan: Plan, jobs: Jobs, job: Job, scratch: Path) -> dict[str, Any]:
 def _agree(plan: Plan) -> None:
     """Write study.json, or check that the one on disk describes the same study (more trials are allowed)."""
     path, now = plan.folder / "study.json", plan.stored()
-    if path.exists():
-        import json
-
-        before = json.loads(path.read_text(encoding="utf-8"))
+    if plan.begun:
+        _same_commit(plan)
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            before["num_trials"], before["created"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is damaged ({error}); restore it from a copy, or choose another --study name") from None
         now_plain = json.loads(json.dumps(now))
         for key in COMPARED_SETTINGS:
             if before.get(key) != now_plain[key]:
@@ -168,6 +190,21 @@ def _agree(plan: Plan) -> None:
     else:
         now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(path, now)
+
+
+def _same_commit(plan: Plan) -> None:
+    """Refuse to mix runs of different code in one table unless asked to."""
+    now = provenance()["commit"]
+    if now is None or plan.across_commits:
+        return
+    for path in sorted((plan.folder / "runs").glob("*/records.jsonl")):
+        others = {line["provenance"]["commit"] for line in read(path) if "provenance" in line} - {now, None}
+        if others:
+            raise RecordError(
+                f"{plan.folder} was recorded by commit {sorted(others)[0][:10]}, this code is {now[:10]}: numbers of different "
+                "code do not belong in one table; choose another --study name, or give --across-commits if you know that "
+                "nothing relevant changed"
+            )
 
 
 def _fits(plan: Plan, cluster: dict[str, float]) -> None:

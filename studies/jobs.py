@@ -59,7 +59,9 @@ class Jobs:
         self.running: dict[str, Job] = {}
         self.labels: dict[str, str] = {}
         self.searched: dict[int, Job] = {}
-        self._ended: dict[str, str] = {line["name"]: line["state"] for line in decisions.of("finish")}
+        # a failed run was not run: it is tried again
+        states = {line["name"]: line["state"] for line in decisions.of("finish")}
+        self._ended: dict[str, str] = {name: state for name, state in states.items() if state != "failed"}
         self._unfinished: list[Job] = []
         self._arms = list(plan.arms)
         self._queue: list[Job] = self._arm_jobs(self._arms)
@@ -91,7 +93,7 @@ class Jobs:
     def report(self, name: str, epoch: int, score: float | None, diverged: bool) -> bool:
         """A running job's epoch; True if it must stop here."""
         job = self.running[name]
-        if self.decisions.last("stop", name=name):
+        if self._stop(name):
             return True
         if job.trial is None or diverged:
             return False
@@ -161,17 +163,22 @@ class Jobs:
         for teacher in self.plan.confirm:
             best = self._best(teacher)
             if best is None:
-                self.decisions.append("select", teacher=teacher, trial=None, reason="no trial with a positive lambda ended")
+                self._note_choice(teacher, trial=None, reason="no trial with a positive lambda ended")
                 continue
             job, line = best
             why = "best score at the last epoch" if line["state"] == "complete" else "none reached the last epoch: furthest, then best"
-            self.decisions.append("select", teacher=teacher, trial=job.trial, value=line["value"], epoch=line["epoch"], reason=why)
+            self._note_choice(teacher, trial=job.trial, value=line["value"], epoch=line["epoch"], reason=why)
             key = f"best/{teacher}"
             arm = Arm(key, "best", job.label, job.overrides, f"{key}/lambda0", line["value"])
             arms += [arm, lambda_zero(arm)]
         self._arms += arms
         self._queue += self._arm_jobs(arms)
         self._selected = True
+
+    def _note_choice(self, teacher: str, **choice: Any) -> None:
+        noted = self.decisions.last("select", teacher=teacher)
+        if noted is None or noted["trial"] != choice["trial"]:
+            self.decisions.append("select", teacher=teacher, **choice)
 
     def _best(self, teacher: str) -> tuple[Job, dict[str, Any]] | None:
         candidates = []
@@ -229,8 +236,8 @@ class Jobs:
             number = line["trial"]
             point, _, _ = self.sampling.suggest(number, fixed=line["raw"])
             job = self._trial(number, point, line["source"], line["raw"], record=False)
-            stop = self.decisions.last("stop", name=job.name)
-            if number in finished:
+            stop = self._stop(job.name)
+            if number in finished and finished[number]["state"] != "failed":
                 end = finished[number]
                 self.sampling.tell(number, end["state"], end["epoch"], end["value"])
             elif stop is not None:  # stopped, and the driver died before it could note the end
@@ -240,3 +247,9 @@ class Jobs:
                 self._unfinished.append(job)
         for line in self.decisions.of("rung"):
             self.halving.put(line["bracket"], line["trial"], line["rung"], line["value"])
+        if not self._selected and not self._search_running:
+            self._select()  # so that a study whose runs all ended is seen to be complete
+
+    def _stop(self, name: str) -> dict[str, Any] | None:
+        """The decision that stopped a trial, if there is one; its ``stop`` line may have been lost to a kill."""
+        return self.decisions.last("stop", name=name) or self.decisions.last("rung", name=name, stop=True)

@@ -73,6 +73,12 @@ class Plan:
     across_commits: bool = False
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was decided in the folder; a first command that failed leaves only study.json."""
+        decisions = self.folder / "decisions.jsonl"
+        return (self.folder / "study.json").exists() and decisions.exists() and decisions.stat().st_size > 0
+
+    @property
     def rungs(self) -> tuple[int, ...]:
         return rung_epochs(self.grace, self.eta, self.epochs)
 
@@ -82,6 +88,18 @@ class Plan:
         if self.across_commits:
             fixed["runtime.across_commits"] = True
         return presets.load(self.preset, self.overrides, {**overrides, **fixed})
+
+    def check(self, points: list[dict[str, Any]]) -> None:
+        """Build every kind of run once, so that none is found impossible in the middle of the study.
+
+        Args:
+            points: overrides at the corners of the search space.
+
+        Raises:
+            UsageError: an arm or a corner contradicts the preset or the overrides.
+        """
+        for overrides in [*(arm.overrides for arm in self.arms), *points]:
+            self.config(overrides, self.seeds[0])
 
     def arm_id(self, arm: Arm) -> str:
         return arm_id(self.config(arm.overrides, self.seeds[0]))
@@ -138,7 +156,8 @@ class Plan:
         content = asdict(self)
         content["folder"] = None  # a study may be moved
         content["arms"] = [asdict(arm) for arm in self.arms]
-        return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs)}
+        base = arm_id(presets.load(self.preset, self.overrides))  # a preset's name stays when its content changes
+        return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs), "base_arm": base}
 
 
 def lambda_zero(arm: Arm) -> Arm:

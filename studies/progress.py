@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from studies.jobs import Jobs
+from trainer.records import write_atomically
 
 QUIET_SECONDS = 20
 
@@ -56,7 +59,14 @@ class Shown:
         word = {"complete": "done", "pruned": "stopped", "diverged": "DIVERGED", "failed": "FAILED"}[what]
         self._say(f"{word:<8} {name:<14} {text}  {job}")
         if what == "failed":
-            self._say(f"         its error is in {result.get('error_file')}")
+            self._keep_error(name, result.get("error_file"))
+
+    def _keep_error(self, name: str, file: str | None) -> None:
+        """Tune's own copy goes with Tune's scratch folder."""
+        text = Path(file).read_text(errors="replace").strip() if file and Path(file).exists() else "no traceback was left"
+        kept = self._jobs.plan.folder / "errors" / f"{name}.txt"
+        write_atomically(kept, text.encode() + b"\n")
+        self._say(f"         {text.splitlines()[-1][:160]} (all of it in {kept})")
 
     def _known(self, name: str) -> str:
         trial = next((line["label"] for line in self._jobs.decisions.of("suggest") if line["name"] == name), None)
@@ -65,4 +75,4 @@ class Shown:
     def _say(self, text: str) -> None:
         self._spoken = time.monotonic()
         minutes, seconds = divmod(int(self._spoken - self._started), 60)
-        self._console.print(f"[dim]{minutes:>2}:{seconds:02}[/dim]  {text}", highlight=False, soft_wrap=True)
+        self._console.print(f"[dim]{minutes:>2}:{seconds:02}[/dim]  {escape(text)}", highlight=False, soft_wrap=True)

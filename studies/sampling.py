@@ -70,7 +70,8 @@ class Sampling:
             self._study.tell(trial, state=TrialState.FAIL)
             return
         value = 0.0 if state == "diverged" or score is None else score
-        trial.report(value, step=epoch)
+        # the sampler ranks pruned trials by how far they came: one that diverged late must not beat a stopped one
+        trial.report(value, step=0 if state == "diverged" else epoch)
         self._study.tell(trial, value if state == "complete" else None, state=STATES[state])
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:

@@ -9,12 +9,13 @@ from trainer.config import RunConfig
 from trainer.data.views import Views
 from trainer.models.seq_jepa import SeqJEPA
 
-SMALL = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2", "eval.probe_epochs=[1]"]
+SMALL = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2"]
+PROBED = [*SMALL, "eval.probe_epochs=[1]"]
 
 
 def config(*overrides: str, **settings: object) -> RunConfig:
     """The digits preset with a small model."""
-    return presets.load("digits", [*SMALL, *overrides], {"runtime.across_commits": True, **settings})
+    return presets.load("digits", [*PROBED, *overrides], {"runtime.across_commits": True, **settings})
 
 
 def views(run: RunConfig, images, rank: int = 0, world: int = 1) -> Views:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import SMALL, config
+from small import PROBED, config
 
 from trainer import checkpoint, loop
 from trainer.errors import RecordError
@@ -75,7 +75,7 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, digits, arm):
     """Kill a real process at several moments; the resumed record is bit-identical to an uninterrupted one."""
     epochs, run = 5, config(*arm, epochs=5)
     command = [sys.executable, "-m", "trainer", "--study", "killed", "--results-dir", str(tmp_path), "--gate", "none", "--epochs", str(epochs)]
-    command += ["--across-commits", *SMALL, *arm]
+    command += ["--across-commits", *PROBED, *arm]
     path = tmp_path / "killed" / "runs" / run_id(run) / "records.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(Path(loop.__file__).parent.parent)}
     kills = 0
@@ -163,6 +163,17 @@ def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, base
     assert base["term/predict"] != changed["term/predict"]
     if change == "precision=bf16":
         assert base["term/predict"] == pytest.approx(changed["term/predict"], rel=0.05)
+
+
+def test_runtime_switches(tmp_path, digits):
+    """Checkpoints every second epoch and at the end; the configured number of threads."""
+    run, steps = config("runtime.checkpoint_every=2", "runtime.threads=2", epochs=3), []
+
+    def saved(_):
+        steps.append(checkpoint.load(tmp_path / run_id(run), torch.device("cpu"), run_id(run)[:10])["views"]["step"])
+
+    train(run, tmp_path, report=saved, images=digits)
+    assert steps == [0, 34, 51] and torch.get_num_threads() == 2
 
 
 def test_a_checkpoint_of_another_arm_is_refused(tmp_path, digits):

@@ -96,7 +96,7 @@ def test_optuna_is_told_how_a_trial_really_ended():
     done, stopped, diverged, failed = sampling.trials()
     state = optuna.trial.TrialState
     assert [t.state for t in (done, stopped, diverged, failed)] == [state.COMPLETE, state.PRUNED, state.PRUNED, state.FAIL]
-    assert done.value == 70.0 and stopped.intermediate_values == {5: 52.0} and diverged.intermediate_values == {2: 0.0}
+    assert done.value == 70.0 and stopped.intermediate_values == {5: 52.0} and diverged.intermediate_values == {0: 0.0}
 
 
 def test_the_space_is_conditional_and_zero_is_exactly_zero():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from small import SMALL
 
+from trainer import presets
+from trainer.identity import run_id
 from trainer.records import comparable, read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,6 +123,22 @@ def test_an_interrupted_study_resumes_to_the_same_runs(tmp_path, how):
     assert runs(tmp_path) == runs(tmp_path / "straight")
 
 
+def test_a_cluster_that_does_not_exist_is_one_line(tmp_path):
+    out = study("step2_grid.py", tmp_path, *SETTINGS, "--address", "127.0.0.1:1", check=2)
+    assert "error: --address 127.0.0.1:1: no Ray cluster answers there" in out
+
+
+def test_several_workers_without_ray(tmp_path):
+    """The trainer under torchrun: two processes, one record."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517", "-m", "trainer"]
+    command += ["--results-dir", str(tmp_path), "--study", "s", "--gate", "none", *SETTINGS]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = next(iter(runs(tmp_path).values()))
+    assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [1, 2, 3]
+    assert done.stdout.count("epoch    3") == 1
+
+
 def test_two_workers_per_trial(tmp_path):
     """TorchTrainer inside the Tune function, with the dashboard off: trials end, are stopped, and free their workers."""
     arguments = ["--num-trials", "1", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", "--workers-per-trial", "2"]
@@ -132,6 +150,17 @@ def test_two_workers_per_trial(tmp_path):
     assert first["workers"] == 2
 
 
-def test_wandb_mirrors_offline(tmp_path):
-    study("step2_grid.py", tmp_path, "--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline")
+def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_path):
+    """A run whose checkpoint cannot be read: the others go on, the exit code is 1, the traceback is kept."""
+    shared = ["objective.teacher=shared", "objective.weights.rate=0", *SMALL]
+    broken = tmp_path / "s" / "runs" / run_id(presets.load("digits", shared))
+    broken.mkdir(parents=True)
+    (broken / "checkpoint.pt").write_bytes(b"rubbish")
+    arguments = ["--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline"]
+    out = study("step2_grid.py", tmp_path, *arguments, check=1)
+    assert "FAILED" in out and "1 runs failed" in out and str(tmp_path / "s" / "errors") in out
+    assert "RecordError" in (tmp_path / "s" / "errors" / f"{broken.name}.txt").read_text()
+    states = [line["state"] for line in decisions(tmp_path, "finish")]
+    assert states.count("failed") == 1 and states.count("complete") == 8
+    # the same study also mirrors to W&B without a network
     assert len(list((tmp_path / "s" / "wandb" / "wandb").glob("offline-run-*"))) == 9

@@ -63,6 +63,18 @@ WRONG = [
     ("trainer", "--device tpu", ["tpu"]),
     ("trainer", "precision=fp16", ["precision = 'fp16'"]),
     ("trainer", "runtime.threads=0", ["runtime.threads = 0"]),
+    ("trainer", "optim.lr=true", ["optim.lr = True", "number"]),
+    ("trainer", "epochs=true", ["epochs = True", "integer"]),
+    ("trainer", "data.anchor_first=yes", ["data.anchor_first = 'yes'", "boolean"]),
+    ("trainer", "optim.lr=!!int\u00a0abc", ["optim.lr"]),
+    ("trainer", "objective.weights.predict=0", ["objective.weights.predict = 0", "greater than 0"]),
+    ("trainer", "--preset {loop_yaml}", ["extends itself"]),
+    ("trainer", "--results-dir {too_long}", ["File name too long"]),
+    ("rate", "seed=7", ["seed=7", "--seeds"]),
+    ("rate", "eval.probe_epochs=[4]", ["eval.probe_epochs", "rungs"]),
+    ("rate", "schedule.final_lr_ratio=0.1", ["final_lr_ratio", "cosine"]),
+    ("rate", "--epochs 5 schedule.horizon_epochs=5", ["warmup_epochs = 6", "horizon_epochs = 5"]),
+    ("rate", "--gpus-per-trial nan", ["nan"]),
     ("rate", "--seeds 0", ["--seeds 0", "1 to 100"]),
     ("rate", "--seeds a,b", ["'a,b'"]),
     ("rate", "--seeds 1,1", ["'1,1'", "different"]),
@@ -75,6 +87,7 @@ WRONG = [
     ("rate", "--gpus-per-trial 64", ["64 GPUs", "lower"]),
     ("rate", "--gpus-per-trial 1.5", ["1.5", "whole number"]),
     ("rate", "--gpus-per-trial 0.5 --workers-per-trial 2", ["0.5", "nccl"]),
+    ("rate", "--workers-per-trial 2 optim.batch_size=33", ["--workers-per-trial 2", "33"]),
     ("rate", "--max-concurrent 0", ["--max-concurrent 0"]),
     ("rate", "--backend slurm", ["slurm"]),
     ("rate", "--wandb online", ["--wandb online", "key"]),
@@ -103,13 +116,17 @@ def places(tmp_path_factory):
     (folder / "file").write_text("")
     (folder / "studies" / "s").mkdir(parents=True)
     (folder / "studies" / "s" / "study.json").write_text("{}")
+    (folder / "studies" / "s" / "decisions.jsonl").write_text("{}\n")
+    (folder / "loop.yaml").write_text(f"extends: {folder / 'loop.yaml'}\n")
     return {
         "bad_yaml": folder / "bad.yaml",
         "list_yaml": folder / "list.yaml",
         "twice_yaml": folder / "twice.yaml",
         "file": folder / "file",
         "existing_study": folder / "studies",
+        "loop_yaml": folder / "loop.yaml",
         "long": "x" * 200,
+        "too_long": folder / ("x" * 400),
     }
 
 

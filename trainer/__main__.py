@@ -31,8 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = parser.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
         return _run(arguments)
-    except (UsageError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UsageError, RecordError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("\ninterrupted; the same command continues from the last checkpoint", file=sys.stderr)
@@ -63,19 +63,26 @@ def _run(arguments) -> int:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
 
+    import torch
     import torch.distributed as dist
 
     from trainer import world
     from trainer.gates import judge
     from trainer.loop import train
     from trainer.records import read
+    from trainer.runtime import pick_device
 
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        dist.init_process_group("nccl" if config.runtime.device == "cuda" else "gloo")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by torchrun
+        cuda = pick_device(config).type == "cuda"
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if cuda else "gloo")
     first = world.rank() == 0
     try:
         judged = None if gate == "none" else gate
         result = train(config, folder / "runs", arguments.study, report=_print_epoch, gate=judged, baselines=True)
+        if dist.is_initialized():
+            dist.barrier()  # a worker that leaves early can abort one that is still writing
         if not first:
             return 0
         records = folder / "runs" / run_id(config) / "records.jsonl"
@@ -100,6 +107,8 @@ def _default_gate(config: RunConfig) -> str:
 
 
 def _print_epoch(report: dict) -> None:
+    if not report:  # a worker other than the first
+        return
     values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
     live = "  ".join(
         f"{label} {values.get(name, float('nan')):{form}}"

@@ -19,9 +19,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Node(BaseModel):
-    """A frozen branch of the tree; unknown keys, NaN and infinity are refused."""
+    """A frozen branch of the tree; unknown keys, other types (true is not 1), NaN and infinity are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
 def _only_when(values: Any, field: str, condition: bool, when: str, default: Any) -> None:
@@ -159,7 +159,7 @@ class RateConfig(Node):
 class Weights(Node):
     """Factor of each loss term; the loop minimises their weighted sum."""
 
-    predict: NonNegative = 1.0
+    predict: Positive = 1.0
     rate: NonNegative = 0.0
     """lambda_rate. The term is minus the rate, so a positive weight spreads the features."""
 
@@ -228,7 +228,7 @@ class ScheduleConfig(Node):
 class EvalConfig(Node):
     """When the dearer probes run. What they measure is fixed in ``trainer.probes``."""
 
-    probe_epochs: tuple[Annotated[int, Field(ge=1)], ...] = (3, 9, 27)
+    probe_epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = (3, 9, 27)
     """Epochs after which the action and leakage probes are fitted; the last epoch is always one."""
 
 

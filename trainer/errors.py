@@ -7,5 +7,5 @@ class UsageError(Exception):
     """A wrong configuration or command: the message names the key, the value and the rule."""
 
 
-class RecordError(Exception):
+class RecordError(ValueError):
     """Stored results contradict what is being done to them (other code, other settings)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -62,16 +63,36 @@ def train(
     Raises:
         RecordError: the folder holds a run of other settings.
     """
+    record = RunRecord(config, runs / run_id(config), study) if world.rank() == 0 else None
+    try:
+        return _train(config, runs / run_id(config), record, report, gate, baselines, images)
+    except Exception as error:
+        if record is not None:
+            record.error(error)
+        raise
+    finally:
+        if record is not None:
+            record.close()
+
+
+def _train(
+    config: RunConfig,
+    folder: Path,
+    record: RunRecord | None,
+    report: Report | None,
+    gate: str | None,
+    baselines: bool,
+    images: ImageSet | None,
+) -> dict[str, Any]:
     # --- what everything stands on
     device, dtype = pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
     rank, workers, arm = world.rank(), world.size(), arm_id(config)
-    folder = runs / run_id(config)
     images = (images or load_images(config.data.name)).to(device)
     views = Views(config, images, dtype, rank, workers)
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
     method = SeqJEPA(config, images.images.shape[1], views.action_dim).to(device, dtype, memory_format=torch.channels_last)
-    model = DistributedDataParallel(method, broadcast_buffers=False) if workers > 1 else method
+    model = _distributed(method) if workers > 1 else method
     fused = device.type in ("cpu", "cuda")
     optim = config.optim
     optimiser = torch.optim.AdamW(
@@ -79,7 +100,7 @@ def train(
     )
     width = method.aggregator.norm.normalized_shape[0]
     online = OnlineProbe(width, images.classes, device)
-    health = Health(config, images, views)
+    health = Health(config, images, views) if rank == 0 else None
     parts: dict[str, Any] = {"method": method, "optimiser": optimiser, "online": online, "views": views}
 
     # --- where it left off
@@ -87,7 +108,6 @@ def train(
     if state is not None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
-    record = RunRecord(config, folder, study) if rank == 0 else None
     spe, end = config.steps_per_epoch, config.epochs * config.steps_per_epoch
     probe_epoch = state["probe_epoch"] if state else 0
     last: dict[str, Any] = {}
@@ -112,6 +132,7 @@ def train(
     harvest = Harvest()
     clock, core = time.perf_counter(), time.process_time()
     stopped, weights = "completed", config.objective.weights.model_dump()
+    probe_at = {*config.eval.probe_epochs, config.epochs, *([config.gates[gate].epoch] if gate else [])}
     checks_every_step = device.type == "cpu" and workers == 1
     model.train()
     while views.step < end:
@@ -159,7 +180,7 @@ def train(
         if rank == 0:
             clock, core = time.perf_counter(), time.process_time()
             metrics = health.live(method, harvest, online)
-            if epoch in config.eval.probe_epochs or epoch == config.epochs:
+            if epoch in probe_at:
                 metrics |= health.probe(method)
                 probe_epoch = epoch
             seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
@@ -178,8 +199,15 @@ def train(
         if stopped == "completed":
             verdict = judge(config, gate, record.lines()) if gate else None
             record.write("stop", {}, end, probe_epoch, reason=stopped, gate=asdict(verdict) if verdict else None)
-        record.close()
     return world.share_from_first(last | {"stopped": stopped})
+
+
+def _distributed(method: SeqJEPA) -> DistributedDataParallel:
+    """Averages gradients; buffers are equal on all workers already, since batch-norm is over the global batch."""
+    with warnings.catch_warnings():
+        # newer torch renames the option, torch 2.11 does not know the new name
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(method, broadcast_buffers=False)
 
 
 def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -28,6 +28,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import RecordError
+
 SCHEMA_VERSION = 1
 EVENTS = ("epoch", "eval", "stop", "error", "resume")
 VOLATILE = ("attempt", "seconds", "core_seconds", "provenance", "workers", "device")
@@ -84,7 +86,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
         try:
             yield json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not valid JSON ({error.msg}); restore the file from a copy") from None
+            raise RecordError(f"{path}, line {number}: not valid JSON ({error.msg}); restore the file from a copy") from None
 
 
 def comparable(line: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:
-    gate = (line.get("gate") or {}).get("name")
+    gate = (line.get("gate") or {}).get("gate")
     return line["event"], line.get("epoch"), line.get("split"), line.get("reason"), gate
 
 

@@ -26,6 +26,7 @@ class RunRecord:
         _same_commit(self.path, config)
         common = {"study": study, "run_id": run_id(config), "arm_id": arm_id(config), "seed": config.seed}
         self._file = RecordFile(self.path, common)
+        self._last = next(iter(reversed(self.lines())), None)
         self._evaluations = [line for line in self.lines() if _is_validation(line)]
 
     @property
@@ -47,6 +48,7 @@ class RunRecord:
             "split": fields.pop("split", None),
         }
         line = self._file.append(event, metrics, **position, **fields)
+        self._last = line
         if _is_validation(line):
             self._evaluations.append(line)
         if line.get("differs"):
@@ -55,6 +57,11 @@ class RunRecord:
                 "than those on record (other machine or library version?); the first ones stay on record",
                 file=sys.stderr,
             )
+
+    def error(self, error: Exception) -> None:
+        """Note that this attempt ended with an exception; its class only, since a message may quote anything."""
+        step = self._last["step"] if self._last else 0
+        self.write("error", {}, step, None, reason=type(error).__name__)
 
     def lines(self) -> list[dict[str, Any]]:
         return list(read(self.path))

@@ -9,7 +9,7 @@ from trainer.errors import UsageError
 
 
 def pick_device(config: RunConfig) -> torch.device:
-    """The configured device; ``auto`` takes CUDA, then MPS, then the CPU.
+    """The configured device; ``auto`` takes CUDA, then the CPU (MPS, never tried, only on request).
 
     Raises:
         UsageError: the device is not present.
@@ -17,7 +17,7 @@ def pick_device(config: RunConfig) -> torch.device:
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     wanted = config.runtime.device
     if wanted == "auto":
-        wanted = next(name for name in ("cuda", "mps", "cpu") if present[name])
+        wanted = "cuda" if present["cuda"] else "cpu"
     if not present[wanted]:
         have = ", ".join(name for name, here in present.items() if here)
         raise UsageError(f"runtime.device = {wanted!r}: not present on this machine, which has {have}")

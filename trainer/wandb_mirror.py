@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +60,13 @@ class _Run:
 
 def open_mirror(mode: str, config: RunConfig, study: str, label: str, runs: Path) -> Mirror:
     """The mirror of one run; ``mode`` is one of MODES."""
-    return Off() if mode == "off" else _Run(mode, config, study, label, runs)
+    if mode == "off":
+        return Off()
+    try:
+        return _Run(mode, config, study, label, runs)
+    except Exception as error:  # whatever the service or its client raises, a mirror must not cost a run
+        print(f"warning: no W&B mirror for {run_id(config)}: {type(error).__name__}", file=sys.stderr)
+        return Off()
 
 
 def resolve_mode(asked: str | None) -> str:

@@ -19,6 +19,7 @@ from trainer.config import RunConfig
 from trainer.data import poses
 from trainer.data.images import ImageSet
 from trainer.data.philox import Purpose, permutation, uniforms
+from trainer.errors import UsageError
 
 Batch = dict[str, Any]
 
@@ -35,7 +36,7 @@ class Views:
 
     def __init__(self, config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int = 0, world: int = 1):
         if config.optim.batch_size % world:
-            raise ValueError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
+            raise UsageError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
         self._config, self._images, self._dtype = config, images, dtype
         self._rank, self._world = rank, world
         self._device = images.images.device
@@ -110,5 +111,5 @@ class Views:
         """Per-component standard deviation over 4,096 fixed draws: about 1 % accurate, and a constant."""
         draw = torch.arange(4096, device=self._device)
         actions = self._actions(self._poses(draw, 0, Purpose.FIXED_VIEWS, 2**31))
-        std = actions.flatten(0, 1).double().std(0)
-        return torch.where(std > 1e-6, std, 1.0).float()
+        std = actions.flatten(0, 1).cpu().double().std(0)  # on the CPU: MPS has no double precision
+        return torch.where(std > 1e-6, std, 1.0).float().to(self._device)

@@ -49,14 +49,18 @@ def build(tree: dict[str, Any]) -> RunConfig:
         raise UsageError("; ".join(lines[:3]) + more) from None
 
 
-def _read(preset: str) -> dict[str, Any]:
+def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
+    if preset in children:
+        raise UsageError(f"preset {preset!r} extends itself: {' -> '.join([*children, preset])}")
     path = Path(preset) if preset.endswith((".yaml", ".yml")) else FOLDER / f"{preset}.yaml"
     if not path.is_file():
         raise UsageError(f"preset = {preset!r}: not one of {', '.join(names())}, nor a YAML file{_near(preset, names())}")
     try:
         tree = parse(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a tag that does not fit its value
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: a preset is a mapping of keys to values, not {type(tree).__name__}")
     parent = tree.pop("extends", None)
@@ -64,7 +68,7 @@ def _read(preset: str) -> dict[str, Any]:
         return tree
     if not isinstance(parent, str):
         raise UsageError(f"{path}: extends = {parent!r} must be the name of a preset")
-    return _merge(_read(parent), tree)
+    return _merge(_read(parent, (*children, preset)), tree)
 
 
 def _merge(base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def _parse(text: str) -> tuple[str, Any]:
         raise UsageError(f"override {text!r}: write key=value, for example optim.lr=0.001")
     try:
         return key.strip(), parse(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UsageError(f"override {text!r}: the value is not valid YAML") from None
 
 

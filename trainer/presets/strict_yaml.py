@@ -42,4 +42,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 def parse(text: str) -> Any:
     """Read one document. Raises yaml.YAMLError with the place of the fault."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from SafeLoader
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from SafeLoader
+    except (ValueError, IndexError, TypeError) as error:  # a tag that does not fit its value, such as !!int abc
+        raise yaml.YAMLError(str(error)) from None

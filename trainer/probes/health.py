@@ -174,7 +174,7 @@ class Harvest:
         """Keep a batch: features ``z`` (B, M, D) and ``z_agg`` (B, T), labels (B,)."""
         z = features["z"]
         self._rows.append((features["z_agg"], z[:, 0], z.mean(1), labels))
-        if len(self._rows) * len(labels) > self.LIMIT:
+        if len(self._rows) > max(1, self.LIMIT // len(labels)):
             del self._rows[0]
 
     def take(self) -> tuple[tuple[Tensor, ...], Tensor]:

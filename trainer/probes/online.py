@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.probes.precision import in_double
+
 
 class OnlineProbe:
     """Linear classifier with its own Adam; gradients stop at its input.
@@ -35,7 +37,7 @@ class OnlineProbe:
     @torch.no_grad()
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Percent correct."""
-        return 100 * float((self.linear(features.float()).argmax(1) == labels).double().mean())
+        return 100 * float(in_double(self.linear(features.float()).argmax(1) == labels).mean())
 
     def state_dict(self) -> dict[str, Any]:
         return {"linear": self.linear.state_dict(), "optimiser": self.optimiser.state_dict()}

@@ -13,10 +13,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trainer.probes.precision import in_double
+
 
 def effective_ranks(features: Tensor) -> dict[str, float]:
     """Effective ranks of (n, d) features, each between 1 and min(n - 1, d); 1.0 if nothing varies."""
-    wide = features.double()
+    wide = in_double(features)
     wide = wide - wide.mean(0)
     eigenvalues = torch.linalg.eigvalsh(wide.T @ wide).clamp_min(0)
     if float(eigenvalues.sum()) == 0:

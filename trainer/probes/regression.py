@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.data.philox import Purpose, derived_seed
+from trainer.probes.precision import in_double
 
 HIDDEN, STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 100, 256, 1e-2, 1.0
 
@@ -57,7 +58,7 @@ def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> 
 
 def r2(truth: Tensor, prediction: Tensor) -> float:
     """Coefficient of determination, averaged over the outputs whose truth varies; NaN if none does."""
-    truth, prediction = truth.double(), prediction.double()
+    truth, prediction = in_double(truth), in_double(prediction)
     total = (truth - truth.mean(0)).square().sum(0)
     residual = (truth - prediction).square().sum(0)
     alive = total > 1e-9 * len(truth)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trainer.probes.precision import in_double
+
 ALPHA = 1e-2
 
 
@@ -24,7 +26,8 @@ class Ridge:
     """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int, alpha: float = ALPHA):
-        x = features.double()
+        x = in_double(features)
+        labels = labels.to(x.device)
         self._mean = x.mean(0)
         x = x - self._mean
         y = torch.nn.functional.one_hot(labels, classes).double()
@@ -37,5 +40,5 @@ class Ridge:
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Percent of (n, d) features classified correctly."""
-        scores = (features.double() - self._mean) @ self._weight + self._offset
-        return 100 * float((scores.argmax(1) == labels).double().mean())
+        scores = (in_double(features) - self._mean) @ self._weight + self._offset
+        return 100 * float((scores.argmax(1) == labels.to(scores.device)).double().mean())
