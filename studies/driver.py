@@ -87,7 +87,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
     from trainer.ray_worker import DRIVER_CPUS, trial
 
     for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are shown and kept by us
     # Ray's files are disposable; the study's folder must be seen by all nodes, this one need not
     scratch = Path(tempfile.mkdtemp(prefix="tune-"))
     interrupted = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def load(folder: Path, device: torch.device, arm: str) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # on damaged bytes the unpickler raises whatever it stumbles over
         # torch's message would advise weights_only=False, which runs whatever the file contains
         raise RecordError(f"{path} cannot be read ({type(error).__name__}); delete it to start this run again") from None
     if state.get("arm_id") != arm:
