@@ -1,0 +1,49 @@
+"""Imports point one way, and Ray stays at the edge."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def imports(path):
+    """Every module a file imports, anywhere in it, as dotted names."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def users_of(package, folder):
+    """Files of a folder that import a package."""
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    return {str(file.relative_to(ROOT)) for file in files if any(n == package or n.startswith(f"{package}.") for n in imports(file))}
+
+
+def test_one_file_of_the_trainer_knows_ray():
+    assert users_of("ray", "trainer") == {"trainer/ray_worker.py"}
+    assert users_of("ray", "studies") == {"studies/driver.py", "studies/tune_adapters.py"}
+
+
+def test_imports_point_one_way():
+    for package in ("studies", "analysis", "search_spaces"):
+        assert users_of(package, "trainer") == set()
+    assert users_of("analysis", "studies") == {"studies/cli.py"}  # calls the report at the end
+    for package in ("studies", "search_spaces", "torch", "ray"):
+        assert users_of(package, "analysis") == set()
+    allowed = {"trainer", "trainer.records", "trainer.errors", "trainer.cli"}
+    for file in (ROOT / "analysis").glob("*.py"):
+        used = {n for n in imports(file) if n.startswith("trainer")}
+        assert all(any(n == a or n.startswith(f"{a}.") for a in allowed - {"trainer"}) or n == "trainer" for n in used), (file, used)
+    for lower, upper in (("models", "probes"), ("losses", "models"), ("data", "models"), ("losses", "probes"), ("models", "loop"), ("probes", "loop")):
+        assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set()
+
+
+def test_planning_and_records_import_neither_torch_nor_optuna():
+    light = ["trainer/config.py", "trainer/identity.py", "trainer/records.py", "trainer/gates.py", "studies/plan.py", "studies/cli.py", "studies/halving.py"]
+    for name in light:
+        assert not {n.partition(".")[0] for n in imports(ROOT / name)} & {"torch", "ray", "optuna"}, name
