@@ -17,8 +17,8 @@ def make_encoder(config: EncoderConfig, channels: int) -> nn.Module:
 class ConvEncoder(nn.Module):
     """A small residual network for small images: two stride-2 convolutions, one residual block, pooling.
 
-    Halving at once costs no accuracy on 12 x 12 digits and saves a quarter of the step: the first stage at
-    full resolution would spend its time in batch-norm and ReLU.
+    A first stage at full resolution would spend its time in batch-norm and ReLU: without it a 12 x 12 digits run took
+    a quarter less time (one seed each; accuracy 74.3 against 75.7).
     """
 
     def __init__(self, config: EncoderConfig, channels: int):
