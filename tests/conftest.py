@@ -10,9 +10,10 @@ import pytest  # noqa: E402
 
 @pytest.fixture(scope="session")
 def digits():
+    from trainer import presets
     from trainer.data.images import load_images
 
-    return load_images("digits")
+    return load_images(presets.load("digits"))
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,13 @@ def views(run: RunConfig, images, rank: int = 0, world: int = 1) -> Views:
     return Views(run, images, torch.float64 if run.precision == "fp64" else torch.float32, rank, world)
 
 
+def whole(fixed) -> dict:
+    """All fixed sequences of a split as one batch."""
+    batches = list(fixed.batches(10_000))
+    joined = {name: torch.cat([b[name] for b in batches]) for name in ("actions", "labels", "index", "poses", "factors")}
+    return joined | {name: [torch.cat(views) for views in zip(*(b[name] for b in batches))] for name in ("observed", "target")}
+
+
 def method(run: RunConfig, actions: int = 2) -> SeqJEPA:
     torch.manual_seed(run.seed)
     built = SeqJEPA(run, 1, actions)

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from small import config, views
+from small import config, views, whole
 
 from trainer.data import images as images_module
 from trainer.data import poses
 from trainer.data.philox import Purpose, permutation, philox, uniforms
+from trainer.data.planar import Planar
 
 
 def words(*values):
@@ -72,7 +73,7 @@ def test_the_images_are_scikit_learns(digits):
 def test_a_changed_split_is_refused(monkeypatch):
     monkeypatch.setitem(images_module.SPLIT_HASHES, "digits", "0" * 64)
     with pytest.raises(ValueError, match="split's hash"):
-        images_module.load_images("digits")
+        images_module.load_images(config())
 
 
 def smooth_image(size=48):
@@ -84,7 +85,8 @@ def smooth_image(size=48):
 @pytest.mark.parametrize("transform", ["rotation", "affine"])
 def test_warping_a_view_by_its_action_gives_the_next_view_and_the_inverse_leads_back(transform):
     data = config(f"data.transform={transform}", "data.canvas=48", "data.content=48").data
-    drawn = poses.draw(data, uniforms(0, Purpose.TRAIN_VIEWS, 0, torch.arange(16), 8).double().view(16, 2, 4) * 0.6 + 0.2)
+    index = torch.arange(16)
+    drawn = Planar(data).draw(uniforms(0, Purpose.TRAIN_VIEWS, 0, index, 8).double() * 0.6 + 0.2, index, 2)
     image = smooth_image().expand(16, -1, -1, -1)
     first, second = (poses.render(image, drawn[:, view], data) for view in (0, 1))
     forward, back = poses.relative(drawn[:, 0], drawn[:, 1]), poses.relative(drawn[:, 1], drawn[:, 0])
@@ -136,7 +138,7 @@ def test_an_epoch_shows_each_image_at_most_draws_times_and_never_a_held_out_one(
 
 
 def test_fixed_views_are_the_same_for_every_seed_and_differ_between_draws(digits):
-    a, b = (views(config(seed=seed), digits).fixed("validation", 2) for seed in (0, 5))
+    a, b = (whole(views(config(seed=seed), digits).fixed("validation", 2)) for seed in (0, 5))
     assert torch.equal(a["observed"][0], b["observed"][0]) and torch.equal(a["actions"], b["actions"])
     assert len(a["labels"]) == 600 and torch.equal(a["labels"][:300], a["labels"][300:])
     assert not torch.equal(a["observed"][0][:300], a["observed"][0][300:])
@@ -151,7 +153,7 @@ def test_switch_action_scale(digits):
 
 
 def test_switch_anchor_first(digits):
-    anchored, free = (views(config(f"data.anchor_first={flag}"), digits).fixed("train")["poses"] for flag in ("true", "false"))
+    anchored, free = (whole(views(config(f"data.anchor_first={flag}"), digits).fixed("train"))["poses"] for flag in ("true", "false"))
     assert torch.equal(anchored[:, 0], torch.tensor([0.0, 1.0]).expand(1100, 2))
     assert float(free[:, 0].std(0).min()) > 0.5
     assert torch.equal(anchored[:, 1:], free[:, 1:])
@@ -171,6 +173,6 @@ def test_images_are_read_only_in_effect(digits):
     source = views(config(), digits)
     for _ in range(3):
         source.next()
-    source.fixed("train")
+    whole(source.fixed("train"))
     assert torch.equal(digits.images, before)
     assert dataclasses.is_dataclass(digits) and digits.images.dtype == torch.uint8

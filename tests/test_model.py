@@ -11,7 +11,8 @@ from trainer.config import EmaConfig, EncoderConfig
 from trainer.losses.coding_rate import CodingRate
 from trainer.models.encoders import make_encoder
 from trainer.models.norm import GlobalBatchNorm
-from trainer.models.seq_jepa import _first_token, ema_decay
+from trainer.models.aggregator import _first_token
+from trainer.models.target import ema_decay
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_teacher_decides_where_the_gradient_goes(batch):
     gradients = [model.encoder.body[0].weight.grad for model in (shared, stopped, averaged)]
     assert torch.allclose(gradients[1], gradients[2], atol=1e-7)
     assert float((gradients[0] - gradients[1]).abs().max()) > 1e-5
-    assert all(p.grad is None for p in averaged.teacher.parameters())
+    assert all(p.grad is None for p in averaged.target_branch.average.parameters())
     target = shared.target(batch["target"][0])
     assert target.requires_grad and not stopped.target(batch["target"][0]).requires_grad
 
@@ -109,15 +110,15 @@ def test_ema_update_moves_parameters_by_the_stated_share_and_leaves_buffers(batc
     run = config("objective.teacher=ema", "objective.ema={decay: 0.9, anneal: false}")
     model = method(run)
     model(batch)
-    buffers = {name: b.clone() for name, b in model.teacher.named_buffers()}
-    before = [p.clone() for p in model.teacher.parameters()]
+    buffers = {name: b.clone() for name, b in model.target_branch.average.named_buffers()}
+    before = [p.clone() for p in model.target_branch.average.parameters()]
     with torch.no_grad():
         for p in model.encoder.parameters():
             p.add_(1.0)
     model.after_step(0, 100)
-    for old, new, online in zip(before, model.teacher.parameters(), model.encoder.parameters(), strict=True):
+    for old, new, online in zip(before, model.target_branch.average.parameters(), model.encoder.parameters(), strict=True):
         assert torch.allclose(new, 0.9 * old + 0.1 * online, atol=1e-6)
-    assert all(torch.equal(b, buffers[name]) for name, b in model.teacher.named_buffers())
+    assert all(torch.equal(b, buffers[name]) for name, b in model.target_branch.average.named_buffers())
 
 
 def test_ema_decay_values():

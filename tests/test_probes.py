@@ -7,7 +7,8 @@ from sklearn.linear_model import Ridge as SkRidge
 from sklearn.metrics import r2_score
 from small import config, method, views
 
-from trainer.probes.health import Harvest, Health
+from trainer.probes.features import Harvest
+from trainer.probes.health import Health
 from trainer.probes.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_r2, r2
@@ -79,7 +80,7 @@ def test_the_online_probe_learns():
     probe = OnlineProbe(12, 4, torch.device("cpu"), learning_rate=0.05)
     before = probe.accuracy(x, y)
     for _ in range(100):
-        probe.observe(x, y)
+        probe.observe({"z_agg": x}, y, torch.zeros(len(y), 1, 1))
     assert probe.accuracy(x, y) > before + 30
 
 

@@ -33,10 +33,11 @@ def judge(config: RunConfig, gate: str, lines: Iterable[dict[str, Any]]) -> Verd
     if gate not in config.gates:
         raise UsageError(f"gate = {gate!r}: must be one of {', '.join(config.gates) or '(this preset has none)'}")
     rule, m = config.gates[gate], config.data.observed_views
-    by_epoch = {line["epoch"]: line["metrics"] for line in lines if line["event"] == "eval" and line["split"] == "validation"}
+    by_epoch = {line["epoch"]: line["metrics"] for line in lines if line["event"] == "eval" and line["split"] == config.data.select_on}
     start, end = by_epoch.get(0, {}), by_epoch.get(rule.epoch, {})
     agg, z, action = f"z_agg@{m}", f"z@{m}", f"r2_action.{config.data.action_scale}/z_pair@2"
     checks = [
+        ("linacc", end.get(f"linacc/{agg}"), ">=", rule.linacc_min),
         ("linacc above untrained", _minus(end, start, f"linacc/{agg}"), ">=", rule.linacc_gain_min),
         ("rank of z_agg / untrained", _ratio(end, start, f"rank_pr/{agg}"), ">=", rule.rank_agg_ratio_min),
         ("rank of z_agg", end.get(f"rank_pr/{agg}"), ">=", rule.rank_agg_min),

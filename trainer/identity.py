@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from trainer.config import SPLITS, RunConfig
+from trainer.config import RunConfig, split_sizes
 
 SCIENTIFIC = ("data", "model", "objective", "optim", "schedule", "precision")
 _ABSENT = object()
@@ -29,7 +29,7 @@ _ABSENT = object()
 def arm_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that are hashed, as plain JSON values."""
     settings = {name: _without_legacy(getattr(config, name)) for name in SCIENTIFIC}
-    return {**settings, "split": list(SPLITS[config.data.name])}
+    return {**settings, "split": list(split_sizes(config.data)[:3])}
 
 
 def arm_id(config: RunConfig) -> str:

@@ -19,14 +19,16 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer import checkpoint, world
-from trainer.config import RunConfig
+from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
 from trainer.data.views import Views
 from trainer.gates import judge
 from trainer.identity import arm_id, provenance, run_id
-from trainer.models.seq_jepa import Output, SeqJEPA, ema_decay
-from trainer.probes.health import Harvest, Health
+from trainer.models.seq_jepa import Output, SeqJEPA
+from trainer.models.target import ema_decay
+from trainer.probes.features import Harvest
+from trainer.probes.health import Health
 from trainer.probes.online import OnlineProbe
 from trainer.run_record import RunRecord
 from trainer.runtime import pick_device, pick_dtype
@@ -88,18 +90,19 @@ def _train(
     device, dtype = pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
     rank, workers, arm = world.rank(), world.size(), arm_id(config)
-    images = (images or load_images(config.data.name)).to(device)
+    images = (images or load_images(config)).to(device, config.runtime.resident_mib)
     views = Views(config, images, dtype, rank, workers)
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
-    method = SeqJEPA(config, images.images.shape[1], views.action_dim).to(device, dtype, memory_format=torch.channels_last)
+    method = SeqJEPA(config, SETS[config.data.name].channels, views.action_dim).to(device, dtype, memory_format=torch.channels_last)
     model = _distributed(method) if workers > 1 else method
     fused = device.type in ("cpu", "cuda")
     optim = config.optim
-    optimiser = torch.optim.AdamW(
-        method.parameter_groups(optim.weight_decay), lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=fused
-    )
+    groups = method.parameter_groups(optim.weight_decay, optim.decay_on == "all")
+    make = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    optimiser = make(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=fused)
     width = method.aggregator.norm.normalized_shape[0]
-    online = OnlineProbe(width, images.classes, device)
+    pair = (2 * method.encoder.features, views.transform.parameters) if config.eval.action_probe else None
+    online = OnlineProbe(width, images.classes, device, pair)
     health = Health(config, images, views) if rank == 0 else None
     parts: dict[str, Any] = {"method": method, "optimiser": optimiser, "online": online, "views": views}
 
@@ -121,7 +124,7 @@ def _train(
             spent = {"seconds": {"probes": time.perf_counter() - clock}, "core_seconds": {"probes": time.process_time() - core}}
             origin = {"config": config.model_dump(mode="json"), "provenance": provenance()}
             where = {"device": str(device), "workers": workers}
-            record.write("eval", metrics, 0, 0, split="validation", split_hash=images.split_hash, **spent, **origin, **where)
+            record.write("eval", metrics, 0, 0, split=health.split, split_hash=images.split_hash, **spent, **origin, **where)
             checkpoint.save(folder, _state(parts, arm, probe_epoch))
         last = record.summary(min(config.epochs, views.step // spe))
     if report is not None and state is not None and views.step > 0:
@@ -153,7 +156,7 @@ def _train(
             torch.nn.utils.clip_grad_norm_(method.parameters(), optim.clip_norm)
         optimiser.step()
         method.after_step(step, config.horizon_steps)
-        online.observe(output.features["z_agg"], batch["labels"])
+        online.observe(output.features, batch["labels"], batch["factors"])
         harvest.add(output.features, batch["labels"])
         _accumulate(meter, output, weights, loss)
         done = step + 1
@@ -184,9 +187,9 @@ def _train(
                 metrics |= health.probe(method)
                 probe_epoch = epoch
             seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
-            decay = ema_decay(config.objective.ema, step, config.horizon_steps) if config.objective.ema else None
+            decay = ema_decay(config.objective.ema, step, config.horizon_steps, spe) if config.objective.ema else None
             record.write("epoch", means, done, probe_epoch, split="train", lr=rate, ema_decay=decay)
-            record.write("eval", metrics, done, probe_epoch, split="validation", seconds=seconds, core_seconds=cores)
+            record.write("eval", metrics, done, probe_epoch, split=health.split, seconds=seconds, core_seconds=cores)
             if epoch % config.runtime.checkpoint_every == 0 or epoch == config.epochs:
                 checkpoint.save(folder, _state(parts, arm, probe_epoch))
             last = record.summary(epoch)
@@ -216,9 +219,10 @@ def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     Raises:
         ValueError: a term has no weight, or a weight no term.
     """
-    if terms.keys() != weights.keys():
+    wanted = {name for name, weight in weights.items() if weight}
+    if not wanted <= terms.keys() <= weights.keys():
         raise ValueError(
-            f"loss terms {sorted(terms)} and weights {sorted(weights)} must have the same names: "
+            f"loss terms {sorted(terms)} and weights {weights} must have the same names: "
             "a term without a weight would be lost, a weight without a term would do nothing"
         )
     # a weight of zero leaves its term out: 0 x NaN is NaN, and its gradient need not be computed

@@ -27,7 +27,7 @@ class RunRecord:
         common = {"study": study, "run_id": run_id(config), "arm_id": arm_id(config), "seed": config.seed}
         self._file = RecordFile(self.path, common)
         self._last = next(iter(reversed(self.lines())), None)
-        self._evaluations = [line for line in self.lines() if _is_validation(line)]
+        self._evaluations = [line for line in self.lines() if self._is_validation(line)]
 
     @property
     def has_lines(self) -> bool:
@@ -49,7 +49,7 @@ class RunRecord:
         }
         line = self._file.append(event, metrics, **position, **fields)
         self._last = line
-        if _is_validation(line):
+        if self._is_validation(line):
             self._evaluations.append(line)
         if line.get("differs"):
             print(
@@ -80,12 +80,11 @@ class RunRecord:
         score = metrics.get(f"linacc/z_agg@{self._config.data.observed_views}")
         return {**metrics, "epoch": epoch, "probe_epoch": probed, "score": score}
 
+    def _is_validation(self, line: dict[str, Any]) -> bool:
+        return line["event"] == "eval" and line["split"] == self._config.data.select_on
+
     def close(self) -> None:
         self._file.close()
-
-
-def _is_validation(line: dict[str, Any]) -> bool:
-    return line["event"] == "eval" and line["split"] == "validation"
 
 
 def _same_commit(path: Path, config: RunConfig) -> None:

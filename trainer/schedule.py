@@ -10,15 +10,21 @@ from trainer.config import RunConfig
 def learning_rate(config: RunConfig, step: int) -> float:
     """Rate of optimiser step ``step`` (from 0).
 
-    Linear warm-up from lr/w over w = warmup_epochs steps, then constant, or cosine reaching
-    ``final_lr_ratio * lr`` at the last step of the horizon.
+    Linear warm-up over w = warmup_epochs steps, from lr/w or from ``start_lr_ratio * lr``, then constant, or cosine
+    reaching ``final_lr_ratio * lr`` at the last step of the horizon. With ``per_epoch`` the epoch takes the step's place:
+    warm-up lr (e+1)/w, and the floor at the last epoch.
     """
     schedule, base = config.schedule, config.optim.lr
-    warmup = round(schedule.warmup_epochs * config.steps_per_epoch)
-    if step < warmup:
-        return base * (step + 1) / warmup
+    if schedule.per_epoch:
+        position, warmup, horizon = step // config.steps_per_epoch, round(schedule.warmup_epochs), schedule.horizon_epochs
+    else:
+        position, warmup, horizon = step, round(schedule.warmup_epochs * config.steps_per_epoch), config.horizon_steps
+    if position < warmup:
+        if schedule.start_lr_ratio is None:
+            return base * (position + 1) / warmup
+        return base * (schedule.start_lr_ratio + (1 - schedule.start_lr_ratio) * position / warmup)
     if schedule.name == "constant":
         return base
-    progress = (step - warmup) / max(1, config.horizon_steps - 1 - warmup)
+    progress = (position - warmup) / max(1, horizon - 1 - warmup)
     floor = base * schedule.final_lr_ratio
     return floor + (base - floor) * (math.cos(math.pi * min(1.0, progress)) + 1) / 2

@@ -19,7 +19,7 @@ from trainer.data.views import Views
 from trainer.identity import arm_id, run_id
 from trainer.loop import train
 from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.health import Health
+from trainer.probes.features import extract
 from trainer.probes.ridge import Ridge
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -39,7 +39,7 @@ def paper_probe(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    images = load_images("digits")
+    images = load_images(presets.load("digits"))
     print(f"{'model':<22}{'feature':<11}" + "".join(f"{f'ridge {p:g}':>14}" for p in PENALTIES) + f"{'paper probe':>14}")
     for weight in (0.0, 0.1):
         run = presets.load("digits", [f"objective.weights.rate={weight}"], {"runtime.across_commits": True})
@@ -50,12 +50,12 @@ def main() -> None:
         model = SeqJEPA(run, 1, source.action_dim)
         model.load_state_dict(state["method"])
         model.eval()
-        health = Health(run, images, source)
-        train_x, held_x = health._features(model, health._train), health._features(model, health._held)
-        y, held_y = health._train["labels"], health._held["labels"]
-        for name in ("z_agg@3", "z_1@1", "z_mean@3"):
-            scores = [Ridge(train_x[name], y, 10, penalty).accuracy(held_x[name], held_y) for penalty in PENALTIES]
-            scores.append(paper_probe(train_x[name], y, held_x[name], held_y))
+        train_x, held_x = (extract(model, source.fixed(split, draws), 256) for split, draws in (("train", 2), ("validation", 4)))
+        y, held_y = train_x.labels, held_x.labels
+        for name in ("z_agg", "z_1", "z_mean"):
+            features, held = getattr(train_x, name), getattr(held_x, name)
+            scores = [Ridge(features, y, 10, penalty).accuracy(held, held_y) for penalty in PENALTIES]
+            scores.append(paper_probe(features, y, held, held_y))
             print(f"stopgrad lambda={weight:<6g} {name:<11}" + "".join(f"{score:>14.1f}" for score in scores))
 
 

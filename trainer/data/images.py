@@ -1,21 +1,25 @@
-"""Image sets: uint8 images and labels, resident on the training device, with their fixed splits."""
+"""Image sets: uint8 images and labels on the training device (or in memory-mapped shards), with their fixed splits."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.config import SPLITS
-from trainer.data.philox import philox
+from trainer.config import SETS, RunConfig, split_sizes
+from trainer.data.philox import Purpose, derived_seed, philox
+from trainer.data.sets.raw import RawSet
+from trainer.data.store import MappedImages, ResidentImages, place
+from trainer.errors import UsageError
 
-# sha256 over the three index lists; a change of split would change every number, so it is refused
+# sha256 over the three index lists; a change of split would change every number, so it is refused. The other sets'
+# hashes are in every record.
 SPLIT_HASHES = {"digits": "47532058c8aeabbf6ea726207467454e96ead5364bae7ff4693034cfe820c421"}
 
 
@@ -24,46 +28,121 @@ class ImageSet:
     """A labelled image set.
 
     Attributes:
-        images: (N, C, H, W) uint8.
-        labels: (N,) int64.
-        splits: index tensors (int64) of ``train``, ``validation`` and ``test``.
+        images: rows of (C, H, W) uint8; where an object has R recorded views, object after object, R rows each.
+        labels: (N,) int64, -1 where unknown.
+        splits: index tensors (int64) of ``train``, ``validation``, ``test`` and ``pretrain`` (what pre-training sees).
         split_hash: sha256 of the splits, as stored in every record.
+        extras: what else is known of an image: ``quaternion``, ``hue``, ``saliency``.
     """
 
-    images: Tensor
+    images: Tensor | ResidentImages | MappedImages
     labels: Tensor
     splits: dict[str, Tensor]
     split_hash: str
+    classes: int
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
-    @property
-    def classes(self) -> int:
-        return int(self.labels.max()) + 1
+    def to(self, device: torch.device, budget_mib: int) -> ImageSet:
+        """Labels, splits and extras on ``device``; images too if they take at most ``budget_mib`` MiB."""
+        return replace(
+            self,
+            images=self.images if isinstance(self.images, ResidentImages) else place(self.images, device, budget_mib * 2**20),
+            labels=self.labels.to(device),
+            splits={name: index.to(device) for name, index in self.splits.items()},
+            extras={name: values.to(device) for name, values in self.extras.items()},
+        )
 
-    def to(self, device: torch.device) -> ImageSet:
-        splits = {name: index.to(device) for name, index in self.splits.items()}
-        return ImageSet(self.images.to(device), self.labels.to(device), splits, self.split_hash)
 
+def load_images(config: RunConfig) -> ImageSet:
+    """Load the configured image set.
 
-def load_images(name: str) -> ImageSet:
-    """Load an image set by its configured name, on the CPU.
-
-    ``digits``: scikit-learn's copy of the UCI optical recognition set, 1,797 images of 8 x 8, 10 classes.
+    ``digits``: scikit-learn's copy of the UCI optical recognition set, 1,797 images of 8 x 8, 10 classes. The others are
+    read from ``runtime.data_root`` in the form they are published in; ``mini3d`` is rendered.
 
     Raises:
+        UsageError: the files are absent, damaged, or not the published number.
         ValueError: the computed split is not the stored one.
     """
-    pixels, target = _digits()
-    # intensities are 0..16
-    images = torch.from_numpy(np.round(pixels * (255 / 16)).astype(np.uint8))[:, None].contiguous()
-    labels = torch.from_numpy(target.astype(np.int64))
-    splits = stratified_splits(labels, SPLITS[name])
-    digest = hashlib.sha256(b"".join(splits[part].numpy().astype("<i8").tobytes() for part in sorted(splits))).hexdigest()
-    if digest != SPLIT_HASHES[name]:
+    data, facts = config.data, SETS[config.data.name]
+    raw = _read(config)
+    images = raw.images
+    if len(images.shape) == 5:
+        images = images.flatten(0, 1) if isinstance(images, Tensor) else images.merged()
+    extras = dict(raw.extras)
+    if data.glimpse is not None and data.glimpse.saliency != "uniform":
+        from trainer.data.sets import saliency
+
+        if data.glimpse.saliency == "file":
+            extras["saliency"] = saliency.read_maps(Path(config.runtime.saliency_file), (images.shape[0], *images.shape[-2:]))
+        else:
+            extras["saliency"] = saliency.centre_surround(images)
+    splits = _splits(config, raw)
+    parts = ["test", "train", "validation"] + ([] if torch.equal(splits["pretrain"], splits["train"]) else ["pretrain"])
+    digest = hashlib.sha256(b"".join(splits[part].numpy().astype("<i8").tobytes() for part in parts)).hexdigest()
+    if digest != SPLIT_HASHES.get(data.name, digest) and data.sizes is None and data.pretrain_on == "train":
         raise ValueError(
-            f"{name}: the split's hash is {digest[:12]}, but results on record use {SPLIT_HASHES[name][:12]}; "
+            f"{data.name}: the split's hash is {digest[:12]}, but results on record use {SPLIT_HASHES[data.name][:12]}; "
             "the data or their order changed, so new numbers would not compare with old ones"
         )
-    return ImageSet(images, labels, splits, digest)
+    return ImageSet(images, raw.labels, splits, digest, facts.classes, extras)
+
+
+def _read(config: RunConfig) -> RawSet:
+    data = config.data
+    if data.name == "digits":
+        pixels, target = _digits()
+        # intensities are 0..16
+        images = torch.from_numpy(np.round(pixels * (255 / 16)).astype(np.uint8))[:, None].contiguous()
+        return RawSet(images, torch.from_numpy(target.astype(np.int64)), 0, {})
+    if data.name == "mini3d":
+        from trainer.data.sets import mini3d
+
+        facts = SETS["mini3d"]
+        return mini3d.generate(sum(facts.splits), facts.views, facts.side, facts.classes)
+    if data.generated:
+        return _generate(config)
+    from trainer.data import sets
+
+    root = Path(config.runtime.data_root)
+    raw = sets.read(data.name, root, config.runtime.download)
+    facts = SETS[data.name]
+    found = (len(raw.labels) - raw.test, raw.test)
+    published = (sum(facts.splits[:2]) + facts.unlabelled, facts.splits[2])
+    # the number of 3DIEBench's objects could not be confirmed: there it is enough to have them all
+    enough = found == published or (data.name == "3diebench" and min(a - b for a, b in zip(found, published, strict=True)) >= 0)
+    if data.sizes is None and not enough:
+        raise UsageError(
+            f"{data.name} in {root} has {found[0]} training and {found[1]} test images, published are {published[0]} and "
+            f"{published[1]}; complete it, or choose subsets with data.sizes=[train,validation,test]"
+        )
+    return raw
+
+
+def _generate(config: RunConfig) -> RawSet:
+    """Noise over a smooth pattern per class, of the configured set's shape and size."""
+    facts = SETS[config.data.name]
+    train, validation, test, unlabelled = split_sizes(config.data)
+    count, side = train + validation + unlabelled + test, facts.side
+    size = count * facts.views * facts.channels * side * side
+    if size > config.runtime.resident_mib * 2**20:
+        raise UsageError(
+            f"data.generated = True: {count} images need {size / 2**20:.0f} MiB, above runtime.resident_mib = "
+            f"{config.runtime.resident_mib}; choose fewer with data.sizes"
+        )
+    generator = torch.Generator().manual_seed(derived_seed(0, Purpose.INIT))
+    labels = torch.arange(count) % facts.classes
+    pattern = torch.randint(0, 160, (facts.classes, facts.channels, 4, 4), generator=generator, dtype=torch.uint8)
+    grown = torch.nn.functional.interpolate(pattern.float(), size=side, mode="bilinear").to(torch.uint8)
+    shape = (count, facts.views, facts.channels, side, side)
+    images = torch.randint(0, 96, shape, generator=generator, dtype=torch.uint8) + grown[labels][:, None]
+    if unlabelled:
+        labels[:unlabelled] = -1
+    extras = {}
+    if facts.views > 1:
+        turn = torch.randn(count, facts.views, 4, generator=generator)
+        extras = {"quaternion": turn / turn.norm(dim=-1, keepdim=True), "hue": torch.rand(count, facts.views, generator=generator)}
+        return RawSet(images, labels, test, extras)
+    return RawSet(images[:, 0], labels, test, extras)
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
@@ -80,25 +159,54 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
 
 
-def stratified_splits(labels: Tensor, sizes: tuple[int, int, int]) -> dict[str, Tensor]:
+def _splits(config: RunConfig, raw: RawSet) -> dict[str, Tensor]:
+    train, validation, test, unlabelled = split_sizes(config.data)
+    everything = torch.arange(len(raw.labels))
+    if SETS[config.data.name].test_is_published:
+        pool, published = everything[: len(everything) - raw.test], everything[len(everything) - raw.test :]
+        labelled, without = pool[raw.labels[pool] >= 0], pool[raw.labels[pool] < 0]
+        _enough(config, "train + validation", train + validation, len(labelled))
+        _enough(config, "test", test, len(published))
+        _enough(config, "unlabelled", unlabelled, len(without))
+        parts = stratified_splits(raw.labels[labelled], (train, validation))
+        splits = {"train": labelled[parts[0]], "validation": labelled[parts[1]]}
+        splits["test"] = published[stratified_splits(raw.labels[published], (test,))[0]]
+    else:
+        parts = stratified_splits(raw.labels, (train, validation, test))
+        splits, without = dict(zip(("train", "validation", "test"), parts, strict=True)), everything[:0]
+    pretrain = [splits["train"]]
+    if config.data.pretrain_on == "train_and_validation":
+        pretrain.append(splits["validation"])
+    if unlabelled:
+        pretrain.append(without[stratified_splits(torch.zeros_like(without), (unlabelled,))[0]])
+    splits["pretrain"] = torch.cat(pretrain).sort().values
+    return splits
+
+
+def _enough(config: RunConfig, part: str, wanted: int, found: int) -> None:
+    if wanted > found:
+        raise UsageError(f"{config.data.name} in {config.runtime.data_root} has {found} {part} images, {wanted} are asked for")
+
+
+def stratified_splits(labels: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:
     """Fixed stratified splits by index.
 
     Within each class the images are put in a fixed random order; an image's place in it, as a fraction,
     decides its split. Every class is therefore divided in the same proportions, to within one image.
 
     Args:
-        labels: (N,) int64; N must equal the sum of ``sizes``.
+        labels: (N,) int64; N must be at least the sum of ``sizes``. What remains belongs to no split.
     """
-    if sum(sizes) != len(labels):
+    if sum(sizes) > len(labels):
         raise ValueError(f"split sizes {sizes} add to {sum(sizes)}, but there are {len(labels)} images")
     index = torch.arange(len(labels))
     zero = torch.zeros_like(index)
     noise = philox((index, zero, zero, zero), (0, 0))[0]
-    place = torch.empty(len(labels), dtype=torch.float64)
+    where = torch.empty(len(labels), dtype=torch.float64)
     for label in labels.unique():
         members = torch.nonzero(labels == label).squeeze(1)
         members = members[torch.argsort(noise[members], stable=True)]
-        place[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
-    order = torch.argsort(place, stable=True)
-    parts = torch.split(order, list(sizes))
-    return {name: part.sort().values for name, part in zip(("train", "validation", "test"), parts, strict=True)}
+        where[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
+    order = torch.argsort(where, stable=True)
+    *parts, _ = torch.split(order, [*sizes, len(labels) - sum(sizes)])
+    return [part.sort().values for part in parts]

@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     INIT = 4
     TORCH = 5
     PROBE = 6
+    SLICES = 7
 
 
 def philox(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -54,10 +55,11 @@ def philox(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, .
     return c0, c1, c2, c3
 
 
-def uniforms(seed: int, purpose: Purpose, epoch: int, index: Tensor, count: int) -> Tensor:
+def uniforms(seed: int, purpose: Purpose, epoch: int | Tensor, index: Tensor, count: int) -> Tensor:
     """Uniform numbers in [0, 1) for each sample.
 
     Args:
+        epoch: any number below 2**32 that tells draws apart; an int64 scalar keeps the host out of it.
         index: (B,) int64 sample indices below 2**32.
         count: numbers wanted per sample.
 
@@ -67,7 +69,8 @@ def uniforms(seed: int, purpose: Purpose, epoch: int, index: Tensor, count: int)
     blocks = (count + 3) // 4
     slot = torch.arange(blocks, device=index.device)
     sample, slot = torch.broadcast_tensors(index[:, None], slot[None])
-    words = philox((sample, slot, torch.full_like(sample, epoch), torch.full_like(sample, int(purpose))), (seed & _MASK, seed >> 32))
+    zero = torch.zeros_like(sample)
+    words = philox((sample, slot, zero + epoch, zero + int(purpose)), (seed & _MASK, seed >> 32))
     return (torch.stack(words, dim=-1).flatten(1)[:, :count] >> 8).to(torch.float32) * 2.0**-24
 
 

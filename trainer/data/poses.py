@@ -1,11 +1,10 @@
-"""Planar similarity transformations: drawing poses, rendering them, and the actions between them.
+"""Planar similarity transformations: poses, rendering them, and the actions between them.
 
 A pose maps content coordinates x (canvas half-width = 1, y down) to the view: x' = s R(theta) x + t.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -38,26 +37,6 @@ class Poses:
 
     def __getitem__(self, item: object) -> Poses:
         return Poses(self.angle[item], self.shift[item], self.log_scale[item])
-
-
-def draw(config: DataConfig, uniform: Tensor) -> Poses:
-    """Poses from uniform numbers.
-
-    Args:
-        uniform: (B, V, 4) in [0, 1).
-
-    Returns:
-        Poses of shape (B, V); the first view is the identity if ``anchor_first``.
-    """
-    signed = 2 * uniform - 1
-    if config.anchor_first:
-        signed = signed.clone()
-        signed[:, 0] = 0
-    return Poses(
-        angle=signed[..., 0] * math.radians(config.max_angle),
-        shift=signed[..., 1:3] * (config.max_shift or 0.0),
-        log_scale=signed[..., 3] * (config.max_log_scale or 0.0),
-    )
 
 
 def relative(start: Poses, end: Poses) -> Poses:

@@ -5,23 +5,48 @@ A batch is a dict:
 ``observed``  list of M tensors (B, C, H, W)
 ``target``    list with the view to predict
 ``actions``   (B, M, A): actions[:, i] leads from view i to view i+1, the last one to the target
+``reversed_actions``  the same for the views in reverse order, where the objective is symmetric
+``factors``   (B, M, P): all components of the actions, whatever the model is told, and ``poses`` (B, M+1, P), the absolute
+              parameters of every view; for probes only
+``step``      int64 scalar, in training batches
 ``labels``    (B,) class, and ``index`` (B,) position in the image set; for probes only
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.config import RunConfig
-from trainer.data import poses
+from trainer.config import SETS, DataConfig, RunConfig
 from trainer.data.images import ImageSet
 from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.errors import UsageError
 
 Batch = dict[str, Any]
+
+
+def make_transform(config: DataConfig, images: ImageSet) -> Any:
+    """The configured relation between views; all have the methods of :class:`trainer.data.planar.Planar`."""
+    side = SETS[config.name].side
+    if config.transform == "augment":
+        from trainer.data.augment import Augment
+
+        return Augment(config, side)
+    if config.transform == "glimpse":
+        from trainer.data.glimpses import Glimpses
+
+        return Glimpses(config, side, images.extras.get("saliency"))
+    if config.transform == "object":
+        from trainer.data.object_views import ObjectViews
+
+        return ObjectViews(config, images.extras["quaternion"], images.extras["hue"])
+    from trainer.data.planar import Planar
+
+    return Planar(config)
 
 
 class Views:
@@ -39,44 +64,44 @@ class Views:
             raise UsageError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
         self._config, self._images, self._dtype = config, images, dtype
         self._rank, self._world = rank, world
-        self._device = images.images.device
+        self._device = images.labels.device
         self._order: tuple[int, Tensor] | None = None
+        self._symmetric = config.objective.symmetric
+        self.transform = make_transform(config.data, images)
         self.step = 0
-        self.action_dim = 2 if config.data.transform == "rotation" else 5
+        told = self.transform.parameters if self.transform.told == slice(None) else self.transform.told.stop - self.transform.told.start
+        self.action_dim = told + config.data.pad_action
+        statistics = SETS[config.data.name].statistics if config.data.normalize == "dataset" else None
+        if statistics is not None:
+            mean, std = (torch.tensor(row, dtype=dtype, device=self._device).view(-1, 1, 1) for row in statistics)
+            self._statistics: tuple[Tensor, Tensor] | None = (mean, std)
+        else:
+            self._statistics = None
         self._action_std = self._training_std() if config.data.action_scale == "feature_std" else None
 
     def next(self) -> Batch:
         """This worker's share of the next training batch."""
-        config, train = self._config, self._images.splits["train"]
-        epoch, position = divmod(self.step, config.steps_per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            draws = len(train) * config.data.draws_per_epoch
-            self._order = (epoch, permutation(config.seed, epoch, draws, self._device))
-        size = config.optim.batch_size
-        draw = self._order[1][position * size : (position + 1) * size][self._rank :: self._world]
+        config, step = self._config, self.step
+        rows, draw = self._plan(step)
         self.step += 1
-        # a draw keeps its random numbers wherever the order puts it
-        return self._batch(train[draw % len(train)], draw, config.seed, Purpose.TRAIN_VIEWS, epoch)
+        batch = self._batch(rows, draw, config.seed, Purpose.TRAIN_VIEWS, step // config.steps_per_epoch)
+        # a tensor, so that a compiled step is not compiled anew for every number
+        batch["step"] = torch.full((), step, dtype=torch.int64, device=self._device)
+        return batch
 
-    def fixed(self, split: str, draws: int = 1) -> Batch:
+    def fixed(self, split: str, draws: int = 1, views: int | None = None) -> FixedViews:
         """The same views of a whole split for every run, seed and epoch.
 
         Args:
             draws: how many sequences of each image, one set after the other.
-
-        Returns:
-            A batch that also holds ``poses``, (draws * n, M+1, P): the absolute pose of every view.
+            views: observed views; default M. More or fewer change only which views are rendered after the first ones.
         """
-        index = self._images.splits[split]
-        sets = [self._batch(index, index, 0, Purpose.FIXED_VIEWS, draw, with_poses=True) for draw in range(draws)]
-        joined: Batch = {}
-        for name, first in sets[0].items():
-            columns = [batch[name] for batch in sets]
-            if isinstance(first, list):
-                joined[name] = [torch.cat(views) for views in zip(*columns, strict=True)]
-            else:
-                joined[name] = torch.cat(columns)
-        return joined
+        return FixedViews(self, self._images.splits[split], draws, views or self._config.data.observed_views)
+
+    def images_of(self, index: Tensor) -> Tensor:
+        """The stored images themselves, (B, C, H, W) in [0, 1], normalised as views are; an object's first picture."""
+        first = index if self.transform.per_image else index * SETS[self._config.data.name].views
+        return self._normal(self._pixels(first))
 
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
@@ -84,32 +109,100 @@ class Views:
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["step"]
 
-    def _batch(self, index: Tensor, draw: Tensor, seed: int, purpose: Purpose, epoch: int, with_poses: bool = False) -> Batch:
-        count = self._config.data.observed_views + 1
-        pose = self._poses(draw, seed, purpose, epoch)
-        pixels = self._images.images[index].to(self._dtype) / 255
-        # view-major, so that each view is one contiguous tensor
-        flat = poses.Poses(pose.angle.T.reshape(-1), pose.shift.transpose(0, 1).reshape(-1, 2), pose.log_scale.T.reshape(-1))
-        rendered = poses.render(pixels.repeat(count, 1, 1, 1), flat, self._config.data)
-        *observed, target = rendered.view(count, len(index), *rendered.shape[1:]).unbind(0)
-        actions = self._actions(pose)
+    def _plan(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images and draws of this worker's share of a step; a draw keeps its random numbers wherever the order puts it."""
+        config, train = self._config, self._images.splits["pretrain"]
+        epoch, position = divmod(step, config.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            draws = len(train) * config.data.draws_per_epoch
+            self._order = (epoch, permutation(config.seed, epoch, draws, self._device))
+        size = config.optim.batch_size
+        draw = self._order[1][position * size : (position + 1) * size][self._rank :: self._world]
+        return train[draw % len(train)], draw
+
+    def _batch(self, index: Tensor, draw: Tensor, seed: int, purpose: Purpose, epoch: int, count: int | None = None) -> Batch:
+        views = (count or self._config.data.observed_views) + 1
+        parameters = self._draw(index, draw, seed, purpose, epoch, views)
+        pixels = self._pixels(self.transform.rows(index, parameters))
+        *observed, target = (self._normal(view) for view in self.transform.render(pixels, parameters))
         batch = {"observed": observed, "target": [target], "labels": self._images.labels[index], "index": index}
-        batch["actions"] = (actions if self._action_std is None else actions / self._action_std).to(self._dtype)
-        if with_poses:
-            batch["poses"] = pose.parameters(self._config.data.transform).to(self._dtype)
+        factors = self._scaled(parameters)
+        batch["factors"], batch["actions"] = factors, self._told(factors)
+        batch["poses"] = self.transform.absolute(parameters).to(self._dtype)
+        if self._symmetric:
+            batch["reversed_actions"] = self._told(self._scaled(self.transform.reverse(parameters)))
         return batch
 
-    def _poses(self, draw: Tensor, seed: int, purpose: Purpose, epoch: int) -> poses.Poses:
-        count = self._config.data.observed_views + 1
-        numbers = uniforms(seed, purpose, epoch, draw, 4 * count)
-        return poses.draw(self._config.data, numbers.view(len(draw), count, 4))
+    def _draw(self, index: Tensor, draw: Tensor, seed: int, purpose: Purpose, epoch: int, views: int) -> Any:
+        numbers = uniforms(seed, purpose, epoch, draw, self.transform.numbers(views))
+        return self.transform.draw(numbers, index, views)
 
-    def _actions(self, pose: poses.Poses) -> Tensor:
-        return poses.relative(pose[:, :-1], pose[:, 1:]).parameters(self._config.data.transform)
+    def _pixels(self, rows: Tensor) -> Tensor:
+        return self._images.images[rows].to(self._device, self._dtype) / 255
+
+    def _normal(self, view: Tensor) -> Tensor:
+        return view if self._statistics is None else (view - self._statistics[0]) / self._statistics[1]
+
+    def _scaled(self, parameters: Any) -> Tensor:
+        """(B, M, P) actions in the configured scaling, all components."""
+        if self._config.data.action_scale == "views":
+            # over the views of the sequence, as the paper's code has it
+            actions = F.normalize(self.transform.absolute(parameters), dim=1).diff(dim=1)
+        else:
+            actions = self.transform.actions(parameters)
+        return (actions if self._action_std is None else actions / self._action_std).to(self._dtype)
+
+    def _told(self, factors: Tensor) -> Tensor:
+        told = factors[..., self.transform.told]
+        return F.pad(told, (0, self._config.data.pad_action)) if self._config.data.pad_action else told
 
     def _training_std(self) -> Tensor:
         """Per-component standard deviation over 4,096 fixed draws: about 1 % accurate, and a constant."""
         draw = torch.arange(4096, device=self._device)
-        actions = self._actions(self._poses(draw, 0, Purpose.FIXED_VIEWS, 2**31))
-        std = actions.flatten(0, 1).cpu().double().std(0)  # on the CPU: MPS has no double precision
+        train = self._images.splits["train"]
+        views = self._config.data.observed_views + 1
+        parameters = self._draw(train[draw % len(train)], draw, 0, Purpose.FIXED_VIEWS, 2**31, views)
+        actions = self.transform.actions(parameters).flatten(0, 1).cpu().double()  # on the CPU: MPS has no double precision
+        std = actions.std(0)
         return torch.where(std > 1e-6, std, 1.0).float().to(self._device)
+
+
+class FixedViews:
+    """Fixed sequences of a split: ``len`` of them, rendered chunk by chunk, and kept where they are small.
+
+    Attributes:
+        labels: (n,) class of every sequence.
+    """
+
+    KEEP_BYTES = 2**27
+
+    def __init__(self, source: Views, index: Tensor, draws: int, observed: int):
+        self._source, self._index, self._draws, self._observed = source, index, draws, observed
+        self._kept: list[Batch] | None = None
+        self.labels = source._images.labels[index].repeat(draws)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of at most ``size`` sequences; draw after draw, in the split's order."""
+        if self._kept is None or self._size != size:
+            made: list[Batch] | None = []
+            kept_bytes = 0
+            for draw in range(self._draws):
+                for rows in self._index.split(size):
+                    batch = self._source._batch(rows, rows, 0, Purpose.FIXED_VIEWS, draw, self._observed)
+                    views = [*batch["observed"], *batch["target"]]
+                    kept_bytes += sum(view.numel() * view.element_size() for view in views)
+                    if made is not None:
+                        made.append(batch)
+                        if kept_bytes > self.KEEP_BYTES:
+                            made = None
+                    yield batch
+            self._kept, self._size = made, size
+        else:
+            yield from self._kept
+
+    def limited(self, most: int) -> FixedViews:
+        """The sequences of the first ``most`` images."""
+        return FixedViews(self._source, self._index[:most], self._draws, self._observed)

@@ -42,7 +42,7 @@ def _conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 with the CIFAR stem (3x3 stride-1 first convolution, no max-pooling, no classifier).
+    """ResNet-18 without classifier, by default with the CIFAR stem (3x3 stride-1 first convolution, no max-pooling).
 
     Blocks and initialisation are torchvision's, with the last norm of each block starting at zero as in
     the paper's code. ``width`` = 64 is the standard network: 512 features, 11.17 M parameters for RGB.
@@ -53,7 +53,11 @@ class ResNet18(nn.Module):
         from torchvision.models.resnet import BasicBlock, conv1x1  # a second of import, only for this encoder
 
         width = config.width
-        stages: list[nn.Module] = [*_conv(channels, width, stride=1)]
+        if config.stem == "imagenet":
+            first = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
+            stages: list[nn.Module] = [first, GlobalBatchNorm(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+        else:
+            stages = [*_conv(channels, width, stride=1)]
         inputs = width
         for stage in range(4):
             planes, stride = width * 2**stage, 1 if stage == 0 else 2

@@ -3,24 +3,27 @@
     z_i   = f(x_i)                               encoder code, equivariant
     z_agg = g([AGG], [z_1; e(a_1)], ..., [z_M; 0])      aggregate, invariant
     zhat  = h([z_agg; e(a_M)])                   prediction of the target view's code
-    loss  = weights.predict * mean(1 - cos(zhat, target)) + weights.rate * (-rate)
+    loss  = weights.predict * mean(1 - cos(zhat, target)) + weights.rate * (-rate) + control regularisers
 """
 
 from __future__ import annotations
 
-import copy
-import math
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config import EmaConfig, RunConfig
+from trainer.config import RunConfig
 from trainer.data.views import Batch
 from trainer.losses.coding_rate import CodingRate, Rate
+from trainer.losses.prediction import SharpenedLoss, cosine_distance
+from trainer.losses.sigreg import SigReg
+from trainer.losses.vicreg import VicReg
+from trainer.models.action_embedding import ActionEmbedding
+from trainer.models.aggregator import Aggregator
 from trainer.models.encoders import make_encoder
 from trainer.models.norm import GlobalBatchNorm
+from trainer.models.target import TargetBranch, ema_decay
 
 
 @dataclass
@@ -50,35 +53,70 @@ class SeqJEPA(nn.Module):
         super().__init__()
         model, objective = config.model, config.objective
         self.objective = objective
+        self._steps_per_epoch = config.steps_per_epoch
         self.encoder = make_encoder(model.encoder, channels)
         width = self.encoder.features
-        self.action = ActionEmbedding(action_dim, model.action_dim)
-        self.aggregator = Aggregator(config, width + model.action_dim)
-        self.predictor = _predictor(width + 2 * model.action_dim, model.predictor_hidden, width)
+        differences = config.data.transform in ("augment", "glimpse")
+        self.action = ActionEmbedding(action_dim, model.action_dim, model.action_norm, differences)
+        self.aggregator = Aggregator(model)
+        self.told_predictor = model.condition in ("both", "predictor")
+        inputs = model.token_width + (model.action_dim if self.told_predictor else 0)
+        self.predictor = _predictor(inputs, model.predictor_hidden, width)
         self.rate = CodingRate(objective.rate)
+        self.sigreg = SigReg(objective.sigreg, config.seed) if objective.sigreg else None
+        self.vicreg = VicReg(objective.vicreg) if objective.vicreg else None
+        self.sharpened = SharpenedLoss(objective.sharpen, width) if objective.sharpen else None
         # last, so that teachers share every random number of initialisation
-        self.teacher = copy.deepcopy(self.encoder).requires_grad_(False) if objective.teacher == "ema" else None
+        self.target_branch = TargetBranch(objective, self.encoder)
 
     def forward(self, batch: Batch) -> Output:
-        z = self.encode(batch["observed"])
-        actions = self.action(batch["actions"])
-        z_agg = self.aggregator(z, actions[:, :-1])
-        predict = self.prediction_loss(z_agg, actions[:, -1], batch["target"][0])
-        rates = self._rates(z, z_agg)
+        if self.objective.symmetric:
+            z, z_agg, predict, regularised = self._both_directions(batch)
+        else:
+            z = self.encode(batch["observed"])
+            actions = self.action(batch["actions"])
+            z_agg = self.aggregator(z, actions[:, :-1])
+            predict = self.prediction_loss(z_agg, actions[:, -1], batch["target"][0])
+            regularised = {"agg": [z_agg], "z": [z.flatten(0, 1)]}
+        rates = self._rates(regularised)
         terms = {"predict": predict, "rate": torch.stack([rate.term for rate in rates.values()]).mean()}
+        terms |= self._controls(regularised, batch)
         health = {"last_norm_gain/agg": self.aggregator.norm.weight.detach().square().mean().sqrt()}
         for name, rate in rates.items():
             health |= {f"rate_nats/{name}": rate.nats, f"rate_utilisation/{name}": rate.utilisation}
         return Output(terms, {"z": z.detach(), "z_agg": z_agg.detach()}, health)
 
+    def _both_directions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, dict[str, list[Tensor]]]:
+        """Predict the target from the views before it, and the first view from the others in reverse order.
+
+        Every view is observed in one direction, so all M+1 pass through the encoder together.
+        """
+        everything = self.encode([*batch["observed"], *batch["target"]])
+        count = len(batch["actions"])
+        actions = self.action(torch.cat([batch["actions"], batch["reversed_actions"]]))
+        sequences = torch.cat([everything[:, :-1], everything.flip(1)[:, :-1]])
+        aggregates = self.aggregator(sequences, actions[:, :-1])
+        forward, backward = aggregates.split(count)
+        ends = batch["target"][0], batch["observed"][0]
+        losses = [
+            self.prediction_loss(z_agg, action, end)
+            for z_agg, action, end in zip((forward, backward), actions[:, -1].split(count), ends, strict=True)
+        ]
+        regularised = {"agg": [forward, backward], "z": [everything.flatten(0, 1)]}
+        return everything[:, :-1], forward, torch.stack(losses).mean(), regularised
+
     def prediction_loss(self, z_agg: Tensor, action: Tensor, target: Tensor) -> Tensor:
-        """Mean of 1 - cos between the predicted and the target branch's code of the target view.
+        """Mean distance between the predicted and the target branch's code of the target view.
 
         Args:
             z_agg: (B, T); action: (B, E) embedded action to the target; target: (B, C, H, W) images.
         """
-        prediction = self.predictor(torch.cat([z_agg, action], dim=1))
-        return (1 - F.cosine_similarity(_wide(prediction), _wide(self.target(target)), dim=1, eps=1e-8)).mean()
+        prediction, goal = self.predict(z_agg, action), self.target(target)
+        return cosine_distance(prediction, goal) if self.sharpened is None else self.sharpened(prediction, goal)
+
+    def predict(self, z_agg: Tensor, action: Tensor) -> Tensor:
+        """(B, D) predicted code."""
+        return self.predictor(torch.cat([z_agg, action], dim=1) if self.told_predictor else z_agg)
 
     def encode(self, images: list[Tensor]) -> Tensor:
         """Codes of a list of M same-size views, (B, M, D); one pass, so batch-norm sees all of them."""
@@ -86,116 +124,46 @@ class SeqJEPA(nn.Module):
         return codes.view(len(images), -1, codes.shape[1]).transpose(0, 1)
 
     def target(self, images: Tensor) -> Tensor:
-        """The code to predict, (B, D).
+        """The code to predict, (B, D) (see :mod:`trainer.models.target`)."""
+        return self.target_branch(self.encoder, images)
 
-        Every teacher normalises by the statistics of the target views themselves (in training mode),
-        and only the ema teacher keeps running statistics of them.
-        """
-        if self.teacher is not None:
-            with torch.no_grad():
-                return self.teacher(images)
-        if self.objective.teacher == "shared":
-            return self._encode_untracked(images)
-        with torch.no_grad():
-            return self._encode_untracked(images)
+    def _rates(self, features: dict[str, list[Tensor]]) -> dict[str, Rate]:
+        return {name: _mean_rate([self.rate(rows) for rows in features[name]]) for name in _targets(self.objective.rate.on)}
 
-    def _encode_untracked(self, images: Tensor) -> Tensor:
-        norms = [module for module in self.encoder.modules() if isinstance(module, GlobalBatchNorm)]
-        for norm in norms:
-            norm.track = False
-        try:
-            return self.encoder(images)
-        finally:
-            for norm in norms:
-                norm.track = True
+    def _controls(self, features: dict[str, list[Tensor]], batch: Batch) -> dict[str, Tensor]:
+        terms = {}
+        if self.sigreg is not None:
+            parts = [self.sigreg(rows, batch["step"]) for name in _targets(self.objective.sigreg.on) for rows in features[name]]
+            terms["sigreg"] = torch.stack(parts).mean()
+        if self.vicreg is not None:
+            parts = [self.vicreg(rows) for name in _targets(self.objective.vicreg.on) for rows in features[name]]
+            terms["vicreg"] = torch.stack(parts).mean()
+        return terms
 
-    def _rates(self, z: Tensor, z_agg: Tensor) -> dict[str, Rate]:
-        on = self.objective.rate.on
-        features = {"agg": z_agg, "z": z.flatten(0, 1)}
-        return {name: self.rate(features[name]) for name in (("agg", "z") if on == "both" else (on,))}
-
-    @torch.no_grad()
     def after_step(self, step: int, horizon: int) -> None:
-        """Move the teacher after optimiser step ``step`` (counted from 0). Buffers are not averaged."""
-        if self.teacher is not None:
-            tau = ema_decay(self.objective.ema, step, horizon)
-            torch._foreach_lerp_(list(self.teacher.parameters()), list(self.encoder.parameters()), 1 - tau)
+        """Move the teacher after optimiser step ``step`` (counted from 0)."""
+        if self.objective.ema is not None:
+            self.target_branch.follow(self.encoder, ema_decay(self.objective.ema, step, horizon, self._steps_per_epoch))
 
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
-        """Trained parameters; matrices and filters are decayed, norms, biases and tokens are not."""
-        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        decayed = [p for name, p in trained if p.squeeze().ndim >= 2]
-        rest = [p for name, p in trained if p.squeeze().ndim < 2]
+    def parameter_groups(self, weight_decay: float, everything: bool = False) -> list[dict[str, object]]:
+        """Trained parameters; matrices and filters are decayed, norms, biases and tokens only if ``everything`` is."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        decayed = [p for p in trained if everything or p.squeeze().ndim >= 2]
+        rest = [p for p in trained if not (everything or p.squeeze().ndim >= 2)]
         return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-class ActionEmbedding(nn.Module):
-    """Linear without bias, then batch-norm without gain, over the true actions of the batch in one pass.
-
-    The empty slot of the last token is added after it, so zeros never dilute the statistics.
-    """
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.linear = nn.Linear(inputs, outputs, bias=False)
-        self.norm = GlobalBatchNorm(outputs, affine=False)
-
-    def forward(self, actions: Tensor) -> Tensor:
-        """(B, M, A) to (B, M, E)."""
-        return self.norm(self.linear(actions.flatten(0, 1))).view(*actions.shape[:2], -1)
+def _targets(on: str) -> tuple[str, ...]:
+    return ("agg", "z") if on == "both" else (on,)
 
 
-class Aggregator(nn.Module):
-    """Post-norm transformer over [AGG] and the view tokens, and one more layer-norm (paper A.1).
-
-    No positional encoding: order enters through the actions and the empty last slot.
-    """
-
-    def __init__(self, config: RunConfig, width: int):
-        super().__init__()
-        model = config.model
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, model.heads, int(width * model.ffn_ratio), model.dropout, batch_first=True)
-            for _ in range(model.layers)
-        )
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to the aggregate (B, D+E)."""
-        # pad appends the last view's empty slot
-        tokens = torch.cat([z, F.pad(actions, (0, 0, 0, 1))], dim=2)
-        x = torch.cat([self.token.expand(len(z), -1, -1).to(tokens.dtype), tokens], dim=1)
-        *layers, last = self.layers
-        for layer in layers:
-            x = layer(x)
-        return self.norm(_first_token(last, x))
-
-
-def _first_token(layer: nn.TransformerEncoderLayer, x: Tensor) -> Tensor:
-    """``layer(x)[:, 0]`` without computing the other tokens, which nothing reads after the last layer."""
-    first = x[:, :1]
-    first = layer.norm1(first + layer.dropout1(layer.self_attn(first, x, x, need_weights=False)[0]))
-    hidden = layer.linear2(layer.dropout(layer.activation(layer.linear1(first))))
-    return layer.norm2(first + layer.dropout2(hidden))[:, 0]
+def _mean_rate(rates: list[Rate]) -> Rate:
+    if len(rates) == 1:
+        return rates[0]
+    return Rate(*(torch.stack([getattr(rate, name) for rate in rates]).mean() for name in ("term", "nats", "utilisation")))
 
 
 def _predictor(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     if hidden == 0:
         return nn.Sequential(nn.Linear(inputs, outputs), GlobalBatchNorm(outputs))
     return nn.Sequential(nn.Linear(inputs, hidden, bias=False), GlobalBatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least fp32: a cosine near 1 has no digits left in half precision."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def ema_decay(config: EmaConfig, step: int, horizon: int) -> float:
-    """tau of the update after ``step`` (from 0) of ``horizon`` steps.
-
-    From a half-life of h horizons, tau = 2^(-1/(h T)); annealed as in BYOL (arXiv 2006.07733):
-    1 - (1 - tau)(cos(pi step/T) + 1)/2.
-    """
-    tau = config.decay if config.decay is not None else 2 ** (-1 / (config.half_life * horizon))
-    return 1 - (1 - tau) * (math.cos(math.pi * step / horizon) + 1) / 2 if config.anneal else tau

@@ -15,26 +15,27 @@ Metric names are ``name/feature@views``; accuracies are percent.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from trainer.config import RunConfig
 from trainer.data.images import ImageSet
-from trainer.data.views import Batch, Views
+from trainer.data.views import FixedViews, Views
 from trainer.models.norm import GlobalBatchNorm
 from trainer.models.seq_jepa import SeqJEPA
+from trainer.probes.features import Features, Harvest, batch_statistics, evaluation, extract
 from trainer.probes.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
-from trainer.probes.regression import mlp_r2
+from trainer.probes.regression import mlp_prediction, mlp_r2, r2
 from trainer.probes.ridge import Ridge
 
 CHUNK = 256
 # sequences per train and per held-out image: small sets are seen in several fixed poses, which takes the
 # luck of one pose out of the score
-FIXED_DRAWS = {"digits": (2, 4)}
+FIXED_DRAWS = {"digits": (2, 4), "mini3d": (2, 4)}
+PIXEL_IMAGES, PAIRS = 5_000, 50_000
+"""Limits that digits do not reach: a ridge on raw pixels and the action probe need no more to say what they say."""
 Metrics = dict[str, float]
 
 
@@ -42,64 +43,70 @@ class Health:
     """Probes of one run on one split of held-out images.
 
     Args:
-        split: ``validation`` everywhere in training and studies; ``test`` only in the command that reads it.
+        split: default the configured ``data.select_on``; ``test`` only for runs that say so.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views, split: str = "validation"):
+    def __init__(self, config: RunConfig, images: ImageSet, views: Views):
         self._config, self._classes = config, images.classes
-        train_draws, held_draws = FIXED_DRAWS[config.data.name]
-        self._train, self._held = views.fixed("train", train_draws), views.fixed(split, held_draws)
-        self._held_once = views.fixed(split)
+        self.split = config.data.select_on
+        train_draws, held_draws = FIXED_DRAWS.get(config.data.name, (1, 1))
+        self._views = views
+        self._train, self._held = views.fixed("train", train_draws), views.fixed(self.split, held_draws)
+        self._held_once = views.fixed(self.split)
         self._m = config.data.observed_views
 
     def live(self, method: SeqJEPA, harvest: Harvest, online: OnlineProbe) -> Metrics:
         """Cheap metrics of a run in training; ``harvest`` holds the epoch's training features."""
         m = self._m
-        with _batch_statistics(method):
-            held = self._features(method, self._held_once)
-        metrics, held_labels = self._spread(held, "_live"), self._held_once["labels"]
+        with batch_statistics(method):
+            # large chunks: their own statistics are what normalises them
+            held = self._extract(method, self._held_once, 512, loss=True, codes=online.reads_actions)
+        metrics = self._spread(held, "_live")
         fitted, labels = harvest.take()
-        for name, feature in zip((f"z_agg@{m}", "z_1@1", f"z_mean@{m}"), fitted, strict=True):
-            accuracy = Ridge(feature, labels, self._classes).accuracy(held[name], held_labels)
+        names = f"z_agg@{m}", "z_1@1", f"z_mean@{m}"
+        for name, feature, held_feature in zip(names, fitted, (held.z_agg, held.z[:, 0], held.z.mean(1)), strict=True):
+            accuracy = Ridge(feature, labels, self._classes).accuracy(held_feature, held.labels)
             metrics[f"linacc_live/{name}"] = accuracy
-        metrics[f"online_linacc_live/z_agg@{m}"] = online.accuracy(held[f"z_agg@{m}"], held_labels)
+        metrics[f"online_linacc_live/z_agg@{m}"] = online.accuracy(held.z_agg, held.labels)
+        if online.reads_actions:
+            metrics[f"online_r2_action_live.{self._scale}/z_pair@2"] = online.action_r2(held.codes[:, 0], held.codes[:, 1], held.factors[:, 0])
         return metrics
 
     def probe(self, method: SeqJEPA, full: bool = True) -> Metrics:
         """Measure the frozen model: linear accuracies, effective ranks, prediction loss and, if ``full``,
 
-        ``r2_action/z_pair``: the action between two views, read from their codes (equivariance);
+        ``r2_action/z_pair``: the action between two views, read from their codes (equivariance), and per factor;
         ``r2_pose``: the absolute pose of view 1, read by the same network from its code and from the
         aggregate, which should know less; ``linacc/z_agg@1``: the aggregate of view 1 alone.
         """
-        with _evaluation(method):
-            train, held = self._features(method, self._train, full), self._features(method, self._held, full)
-            alone = [self._one_view_aggregate(method, f["z_1@1"]) for f in (train, held)] if full else []
+        frozen = batch_statistics(method) if self._config.eval.probe_bn == "train" else evaluation(method)
+        with frozen:
+            train = self._extract(method, self._train, CHUNK, codes=full)
+            held = self._extract(method, self._held, CHUNK, codes=full, loss=True)
+            alone = [self._one_view_aggregate(method, f.z[:, 0]) for f in (train, held)] if full else []
         metrics = self._spread(held, "")
-        labels, held_labels, m = self._train["labels"], self._held["labels"], self._m
-        for name in (f"z_agg@{m}", "z_1@1", f"z_mean@{m}"):
-            metrics[f"linacc/{name}"] = Ridge(train[name], labels, self._classes).accuracy(held[name], held_labels)
+        m = self._m
+        for name, feature in ((f"z_agg@{m}", "z_agg"), ("z_1@1", "z_1"), (f"z_mean@{m}", "z_mean")):
+            ridge = Ridge(getattr(train, feature), train.labels, self._classes)
+            metrics[f"linacc/{name}"] = ridge.accuracy(getattr(held, feature), held.labels)
         if full:
-            metrics["linacc/z_agg@1"] = Ridge(alone[0], labels, self._classes).accuracy(alone[1], held_labels)
-            pairs = [self._pairs(f["codes"], b) for f, b in ((train, self._train), (held, self._held))]
-            metrics[f"r2_action.{self._config.data.action_scale}/z_pair@2"] = mlp_r2(*pairs[0], *pairs[1])
-            poses = self._train["poses"][:, 0], self._held["poses"][:, 0]
-            for name in (f"z_agg@{m}", "z_1@1"):
-                metrics[f"r2_pose/{name}"] = mlp_r2(train[name], poses[0], held[name], poses[1])
+            metrics["linacc/z_agg@1"] = Ridge(alone[0], train.labels, self._classes).accuracy(alone[1], held.labels)
+            metrics |= self._actions(train, held, "z_pair")
+            for name, feature in ((f"z_agg@{m}", "z_agg"), ("z_1@1", "z_1")):
+                poses = train.poses[:, 0], held.poses[:, 0]
+                metrics[f"r2_pose/{name}"] = mlp_r2(getattr(train, feature), poses[0], getattr(held, feature), poses[1])
         return metrics
 
     def pixels(self) -> Metrics:
         """The same probes on raw pixels: what is there before anything is learnt."""
-        flat = [torch.stack(b["observed"], 1).flatten(2) for b in (self._train, self._held)]
-        labels = self._train["labels"], self._held["labels"]
-        single = Ridge(flat[0][:, 0], labels[0], self._classes).accuracy(flat[1][:, 0], labels[1])
-        mean = Ridge(flat[0].mean(1), labels[0], self._classes).accuracy(flat[1].mean(1), labels[1])
-        codes = [torch.stack([*b["observed"], *b["target"]], 1).flatten(2) for b in (self._train, self._held)]
-        pairs = [self._pairs(code, b) for code, b in zip(codes, (self._train, self._held), strict=True)]
+        train, held = (_pixel_features(f) for f in (self._train.limited(PIXEL_IMAGES), self._held.limited(PIXEL_IMAGES)))
+        single = Ridge(train.codes[:, 0], train.labels, self._classes).accuracy(held.codes[:, 0], held.labels)
+        observed = [f.codes[:, : self._m].mean(1) for f in (train, held)]
+        mean = Ridge(observed[0], train.labels, self._classes).accuracy(observed[1], held.labels)
         return {
             "linacc/pixels@1": single,
             f"linacc/pixels_mean@{self._m}": mean,
-            f"r2_action.{self._config.data.action_scale}/pixels_pair@2": mlp_r2(*pairs[0], *pairs[1]),
+            **self._actions(train, held, "pixels_pair"),
         }
 
     def untrained(self, method: SeqJEPA) -> SeqJEPA:
@@ -109,100 +116,64 @@ class Health:
         that have shrunk layer by layer.
         """
         fresh = copy.deepcopy(method).eval()
-        for module in fresh.modules():
-            if isinstance(module, GlobalBatchNorm):
-                module.training, module.momentum, module.alone = True, 1.0, True
-        with torch.no_grad(), self._autocast():
-            z, actions = fresh.encode(self._train["observed"]), fresh.action(self._train["actions"])
-            fresh.prediction_loss(fresh.aggregator(z, actions[:, :-1]), actions[:, -1], self._train["target"][0])
+        norms = [module for module in fresh.modules() if isinstance(module, GlobalBatchNorm)]
+        for seen, batch in enumerate(self._train.limited(4096).batches(4096), start=1):
+            for norm in norms:
+                # the average over batches so far
+                norm.training, norm.momentum, norm.alone = True, 1 / seen, True
+            with torch.no_grad(), self._autocast():
+                z, actions = fresh.encode(batch["observed"]), fresh.action(batch["actions"])
+                fresh.prediction_loss(fresh.aggregator(z, actions[:, :-1]), actions[:, -1], batch["target"][0])
         return fresh
 
-    def _spread(self, features: dict[str, Tensor], suffix: str) -> Metrics:
-        metrics: Metrics = {f"predict{suffix}/z_hat@{self._m}": float(features["predict"])}
-        for name in (f"z@{self._m}", f"z_agg@{self._m}"):
-            metrics |= {f"{kind}{suffix}/{name}": rank for kind, rank in effective_ranks(features[name]).items()}
+    @property
+    def _scale(self) -> str:
+        return self._config.data.action_scale
+
+    def _actions(self, train: Features, held: Features, feature: str) -> Metrics:
+        """R2 of the actions between consecutive views, over all components and per factor."""
+        pairs, goals = train.pairs(PAIRS)
+        held_pairs, held_goals = held.pairs(PAIRS)
+        prediction = mlp_prediction(pairs, goals, held_pairs)
+        whole = r2(held_goals, prediction)
+        metrics = {f"r2_action.{self._scale}/{feature}@2": whole}
+        factors = self._views.transform.factors
+        if len(factors) > 1:
+            for factor, part in factors.items():
+                metrics[f"r2_{factor}.{self._scale}/{feature}@2"] = r2(held_goals[:, part], prediction[:, part])
+        if padding := self._config.data.pad_action:
+            # as the research log reported it: constant components count as 0
+            live = held_goals.shape[1]
+            metrics[f"r2_action_with_constants.{self._scale}/{feature}@2"] = whole * live / (live + padding)
         return metrics
 
-    @torch.no_grad()
-    def _features(self, method: SeqJEPA, batch: Batch, target_codes: bool = False) -> dict[str, Tensor]:
-        """Features of a whole split.
+    def _spread(self, held: Features, suffix: str) -> Metrics:
+        metrics: Metrics = {f"predict{suffix}/z_hat@{self._m}": held.loss}
+        for name, feature in ((f"z@{self._m}", held.z.flatten(0, 1)), (f"z_agg@{self._m}", held.z_agg)):
+            metrics |= {f"{kind}{suffix}/{name}": rank for kind, rank in effective_ranks(feature).items()}
+        return metrics
 
-        For held-out images also the mean prediction loss, ``predict``; on request the encoder's codes of all
-        M+1 views, ``codes`` (B, M+1, D).
-        """
-        m, parts, losses = self._m, [], []
-        batch_statistics = any(module.training for module in method.modules() if isinstance(module, GlobalBatchNorm))
-        chunk = len(batch["labels"]) if batch_statistics else CHUNK
-        for rows in torch.arange(len(batch["labels"]), device=batch["labels"].device).split(chunk):
-            views = [*batch["observed"], *(batch["target"] if target_codes else ())]
-            with self._autocast():
-                codes = method.encode([view[rows] for view in views])
-                actions = method.action(batch["actions"][rows])
-                z_agg = method.aggregator(codes[:, :m], actions[:, :-1])
-                if batch is not self._train:
-                    losses.append(method.prediction_loss(z_agg, actions[:, -1], batch["target"][0][rows]) * len(rows))
-            parts.append((codes, z_agg))
-        codes, z_agg = (torch.cat(part).to(batch["actions"].dtype) for part in zip(*parts, strict=True))
-        z = codes[:, :m]
-        features = {f"z_agg@{m}": z_agg, "z_1@1": z[:, 0], f"z_mean@{m}": z.mean(1), f"z@{m}": z.flatten(0, 1), "codes": codes}
-        return features | ({"predict": torch.stack(losses).sum() / len(z)} if losses else {})
+    def _extract(self, method: SeqJEPA, fixed: FixedViews, chunk: int, loss: bool = False, codes: bool = False) -> Features:
+        pair_target = self._config.eval.pair_target == "target_branch"
+        with self._autocast():
+            return extract(method, fixed, chunk, loss=loss, target_codes=codes, by_target_branch=pair_target)
 
     @torch.no_grad()
     def _one_view_aggregate(self, method: SeqJEPA, code: Tensor) -> Tensor:
         with self._autocast():
-            return method.aggregator(code[:, None], code.new_zeros(len(code), 0, self._config.model.action_dim)).to(code.dtype)
-
-    @staticmethod
-    def _pairs(codes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Consecutive codes (B*M, 2D) and the actions between them (B*M, A)."""
-        return torch.cat([codes[:, :-1], codes[:, 1:]], 2).flatten(0, 1), batch["actions"].flatten(0, 1)
+            nothing = code.new_zeros(len(code), 0, self._config.model.action_dim)
+            return method.aggregator(code[:, None], nothing).to(code.dtype)
 
     def _autocast(self) -> torch.autocast:
-        device = self._train["actions"].device.type
+        device = self._train.labels.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16")
 
 
-class Harvest:
-    """Features that training batches produced anyway, the most recent LIMIT sequences of the epoch."""
-
-    LIMIT = 8192
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[Tensor, ...]] = []
-
-    def add(self, features: dict[str, Tensor], labels: Tensor) -> None:
-        """Keep a batch: features ``z`` (B, M, D) and ``z_agg`` (B, T), labels (B,)."""
-        z = features["z"]
-        self._rows.append((features["z_agg"], z[:, 0], z.mean(1), labels))
-        if len(self._rows) > max(1, self.LIMIT // len(labels)):
-            del self._rows[0]
-
-    def take(self) -> tuple[tuple[Tensor, ...], Tensor]:
-        """(z_agg, z of view 1, mean z) and labels of what was kept, and start afresh."""
-        *features, labels = (torch.cat(column) for column in zip(*self._rows, strict=True))
-        self._rows = []
-        return tuple(features), labels
-
-
-@contextmanager
-def _evaluation(method: SeqJEPA) -> Iterator[None]:
-    method.eval()
-    try:
-        yield
-    finally:
-        method.train()
-
-
-@contextmanager
-def _batch_statistics(method: SeqJEPA) -> Iterator[None]:
-    """Evaluation mode, but batch-norm normalises by the batch at hand and remembers nothing."""
-    norms = [module for module in method.modules() if isinstance(module, GlobalBatchNorm)]
-    method.eval()
-    for norm in norms:
-        norm.training, norm.alone, norm.track = True, True, False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.alone, norm.track = False, True
-        method.train()
+def _pixel_features(fixed: FixedViews) -> Features:
+    """Raw pixels in the place of codes."""
+    parts = []
+    for batch in fixed.batches(CHUNK):
+        flat = torch.stack([*batch["observed"], *batch["target"]], 1).flatten(2)
+        parts.append((flat, batch["labels"], batch["factors"], batch["poses"]))
+    codes, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Features(codes[:, :-1], codes[:, 0], codes, labels, factors, poses, float("nan"))

@@ -1,4 +1,7 @@
-"""A linear classifier trained beside the model on detached features, as the research log reported."""
+"""Probes trained beside the model on detached features, as the research log and the paper's code reported.
+
+They have their own Adam and never touch the model; what they read lags behind a model that changes fast.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +11,80 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.data.philox import Purpose, derived_seed
 from trainer.probes.precision import in_double
+from trainer.probes.regression import r2
 
 
 class OnlineProbe:
-    """Linear classifier with its own Adam; gradients stop at its input.
+    """A linear classifier of z_agg and, on request, an MLP that reads the action between the first two views.
+
+    Both are updated by one optimiser step: their losses share no parameter, so the sum has each one's own gradient.
 
     Args:
-        features: width of the input.
+        features: width of z_agg.
+        pair: (2 D, components of an action) for the action probe (1024-1024 hidden units, as in the log), or None.
         learning_rate: 1e-3, the log's setting.
     """
 
-    def __init__(self, features: int, classes: int, device: torch.device, learning_rate: float = 1e-3):
+    HIDDEN = 1024
+
+    def __init__(
+        self, features: int, classes: int, device: torch.device, pair: tuple[int, int] | None = None, learning_rate: float = 1e-3
+    ):
         # zero weights: no random number, and the first guess favours no class
         self.linear = nn.utils.skip_init(nn.Linear, features, classes)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        self.linear.to(device)
+        modules = [self.linear]
+        self.reads_actions = pair is not None
+        if pair is not None:
+            self.actions = _mlp(pair[0], self.HIDDEN, pair[1])
+            modules.append(self.actions)
+        self._modules = nn.ModuleList(modules).to(device)
         fused = device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.Adam(self.linear.parameters(), lr=learning_rate, fused=fused)
+        self.optimiser = torch.optim.Adam(self._modules.parameters(), lr=learning_rate, fused=fused)
 
-    def observe(self, features: Tensor, labels: Tensor) -> None:
-        """One step on a batch of (B, d) features."""
+    def observe(self, features: dict[str, Tensor], labels: Tensor, actions: Tensor) -> None:
+        """One step on a batch: ``z_agg`` (B, d) and ``z`` (B, M, D), classes (B,), -1 where unknown, actions (B, M, P)."""
         self.optimiser.zero_grad()
-        F.cross_entropy(self.linear(features.detach().float()), labels).backward()
+        known = (labels >= 0).sum().clamp_min(1)
+        scores = self.linear(features["z_agg"].detach().float())
+        loss = F.cross_entropy(scores, labels, ignore_index=-1, reduction="sum") / known
+        # with one observed view there is no pair of codes to learn from
+        if self.reads_actions and features["z"].shape[1] > 1:
+            pair = features["z"][:, :2].detach().float().flatten(1)
+            loss = loss + F.mse_loss(self.actions(pair), actions[:, 0].float())
+        loss.backward()
         self.optimiser.step()
 
     @torch.no_grad()
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
-        """Percent correct."""
+        """Percent of (n, d) aggregates classified correctly."""
         return 100 * float(in_double(self.linear(features.float()).argmax(1) == labels).mean())
 
+    @torch.no_grad()
+    def action_r2(self, first: Tensor, second: Tensor, actions: Tensor) -> float:
+        """R2 of the action (n, P) from the codes (n, D) of the first two views, mean over components that vary."""
+        return r2(actions, self.actions(torch.cat([first, second], dim=1).float()))
+
     def state_dict(self) -> dict[str, Any]:
-        return {"linear": self.linear.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {"modules": self._modules.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.linear.load_state_dict(state["linear"])
+        self._modules.load_state_dict(state["modules"])
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """ReLU network with two hidden layers and torch's usual initialisation, from a generator of its own."""
+    generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
+    layers: list[nn.Module] = []
+    for size in ((inputs, hidden), (hidden, hidden), (hidden, outputs)):
+        linear = nn.utils.skip_init(nn.Linear, *size)
+        bound = size[0] ** -0.5
+        with torch.no_grad():
+            for parameter in linear.parameters():
+                parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -12,7 +12,12 @@ HIDDEN, STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 100, 256, 1e-2, 1.0
 
 
 def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
-    """Test R2 of a two-layer network fitted on train features.
+    """Test R2 of :func:`mlp_prediction`, averaged over the outputs that vary (a constant one would cap the score)."""
+    return r2(test_y, mlp_prediction(train_x, train_y, test_x))
+
+
+def mlp_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
+    """What a two-layer network fitted on train features predicts for test features, (n, k).
 
     The network, its initialisation and its batches are the same for every feature, run and seed: HIDDEN
     ReLU units, STEPS AdamW steps with a one-cycle rate on standardised inputs and outputs. The strong decay
@@ -20,10 +25,7 @@ def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> 
 
     Args:
         train_x, test_x: (n, d) features, detached.
-        train_y, test_y: (n, k) targets.
-
-    Returns:
-        Uniform mean of R2 over the outputs that vary (a constant output would count as 0 and cap the score).
+        train_y: (n, k) targets.
     """
     device = train_x.device
     generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
@@ -52,8 +54,7 @@ def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> 
             optimiser.step()
             schedule.step()
     with torch.no_grad():
-        prediction = net(test_x).to(test_y.dtype) * spread + centre
-    return r2(test_y, prediction)
+        return net(test_x).to(train_y.dtype) * spread + centre
 
 
 def r2(truth: Tensor, prediction: Tensor) -> float:

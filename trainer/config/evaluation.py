@@ -1,0 +1,91 @@
+"""What is measured, how a run is judged and where it computes. Nothing here changes what is learnt."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trainer.config.node import Node, Positive
+
+Epoch = Annotated[int, Field(ge=1)]
+Epochs = Annotated[tuple[Epoch, ...], Field(strict=False)]
+
+
+class SubspaceConfig(Node):
+    """Subspace diagnostics on true factor sweeps (``trainer.subspace``)."""
+
+    epochs: Epochs = ()
+    """Epochs after which they run; empty: never."""
+    anchors: Annotated[int, Field(ge=4, le=4096)] = 64
+    """Validation images that are swept."""
+    steps: Annotated[int, Field(ge=8, le=360)] = 36
+    """Values per factor, over the factor's range (an angle's end point is its start, and left out)."""
+
+
+class EvalConfig(Node):
+    """When the dearer probes run, and in which variant. What they measure is fixed in ``trainer.probes``."""
+
+    probe_epochs: Epochs = (3, 9, 27)
+    """Epochs after which the action and leakage probes are fitted; the last epoch is always one."""
+    action_probe: bool = False
+    """Also train an action probe beside the model, as the research log and the paper's code do: an MLP on [z_1; z_2]."""
+    probe_bn: Literal["eval", "train"] = "eval"
+    """Batch-norm while features for probes are taken. train: batch statistics, as the paper's evaluation code."""
+    pair_target: Literal["encoder", "target_branch"] = "encoder"
+    """Which network encodes the second view of a pair when M = 1; target_branch is what the paper's code does."""
+    subspace: SubspaceConfig = SubspaceConfig()
+
+
+class GateConfig(Node):
+    """A go/no-go rule. Every part named must hold; a missing or non-finite metric fails it.
+
+    Thresholds are relative to the same run's untrained encoder (epoch 0) because on easy data an
+    untrained encoder already scores well above a collapsed one.
+    """
+
+    epoch: Epoch
+    """Judged on the records of this epoch."""
+    linacc_min: float | None = None
+    """Linear accuracy on the aggregate, percent."""
+    linacc_gain_min: float | None = None
+    """Points of linear accuracy on the aggregate above the untrained encoder."""
+    rank_agg_ratio_min: Positive | None = None
+    """Effective rank of the aggregate divided by the untrained one."""
+    rank_agg_min: Positive | None = None
+    rank_z_min: Positive | None = None
+    r2_action_min: float | None = None
+    predict_max: Positive | None = None
+    """Validation prediction loss, 1 - cosine."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> GateConfig:
+        if self.rank_agg_ratio_min is None and self.rank_agg_min is None:
+            raise ValueError("a gate needs rank_agg_ratio_min or rank_agg_min, or a collapsed run could pass it")
+        return self
+
+
+class RuntimeConfig(Node):
+    """How the run is executed."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """torch threads per training process; several processes share a machine best with one each."""
+    compile: bool = False
+    """torch.compile the method. Numbers change in the last bits; whether it pays is printed after the first epoch."""
+    data_root: str = "data"
+    """Folder of the data sets' files."""
+    download: bool = False
+    """Fetch a data set that is absent (torchvision's mirrors)."""
+    resident_mib: Annotated[int, Field(ge=1)] = 8192
+    """Images up to this size are kept in (device) memory; larger sets are read from memory-mapped shards."""
+    saliency_file: str | None = None
+    """data.glimpse.saliency=file: an .npy file with one uint8 map per image."""
+    checkpoint_every: Epoch = 1
+    """Epochs between checkpoints; the last epoch always writes one."""
+    across_commits: bool = False
+    """Continue or re-use a run that another commit of this code has recorded."""
+    seconds_per_epoch: Positive | None = None
+    """Measured cost of one epoch on one core, for --dry-run's estimate only."""
+
+

@@ -1,0 +1,115 @@
+"""Saliency maps: where a glimpse policy looks.
+
+``centre_surround`` needs no network and no weights: it responds where a small neighbourhood differs from a
+larger one in luminance or colour (Itti, Koch and Niebur, 1998, without orientation). ``read_maps`` takes maps
+made elsewhere, such as DeepGaze IIE's, which the seq-JEPA paper uses (appendix A).
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.data.sets.raw import damaged
+from trainer.errors import UsageError
+
+CENTRES = (1 / 64, 1 / 32, 1 / 16)
+"""Standard deviations of the centre, in sides of the image."""
+SURROUND = 3.0
+"""Standard deviation of the surround over the centre's."""
+_BATCH = 512
+
+
+def centre_surround(images: Tensor) -> Tensor:
+    """Centre-surround saliency.
+
+    The sum, over three scales and the channels luminance, red - green and blue - yellow, of the absolute
+    difference of two Gaussian means, scaled so that the largest value of an image is 255. An image
+    without contrast gets 255 everywhere: no place is more salient than another.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+
+    Returns:
+        (N, H, W) uint8 on the images' device.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, not uint8 (N, 3, H, W)")
+    maps = [_batch_saliency(batch) for batch in images.split(_BATCH)]
+    return torch.cat(maps) if maps else images.new_empty((0, *images.shape[2:]))
+
+
+def read_maps(path: Path, expected: tuple[int, int, int]) -> Tensor:
+    """Read maps from ``.npy``, or from ``.npz`` with one array or an array ``saliency``.
+
+    Args:
+        expected: (N, H, W), one map per image in the set's order.
+
+    Returns:
+        uint8 (N, H, W); maps of floating point are densities and are scaled so that the largest value of each is 255.
+
+    Raises:
+        UsageError: file absent or damaged, another shape, or values that are negative or not finite.
+    """
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give a .npy or .npz file of saliency maps of shape {expected}")
+    try:
+        loaded = np.load(path, mmap_mode="r")
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            names = loaded.files
+            name = "saliency" if "saliency" in names else names[0] if len(names) == 1 else None
+            if name is None:
+                raise UsageError(f"{path} holds the arrays {', '.join(names)}; name the maps 'saliency' or keep that array alone")
+            loaded = loaded[name]
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise damaged(path, error) from error
+    if loaded.shape != tuple(expected):
+        raise UsageError(f"{path} holds maps of shape {loaded.shape}, but {tuple(expected)} is needed: one map per image, in the set's order")
+    if loaded.dtype.kind not in "uf" or (loaded.dtype.kind == "u" and loaded.dtype != np.uint8):
+        raise UsageError(f"{path} holds {loaded.dtype}; save the maps as uint8 or as floating-point densities")
+    result = np.empty(loaded.shape, dtype=np.uint8)
+    for start in range(0, len(loaded), _BATCH):
+        result[start : start + _BATCH] = _to_bytes(path, np.asarray(loaded[start : start + _BATCH]))
+    return torch.from_numpy(result)
+
+
+def _to_bytes(path: Path, maps: np.ndarray) -> np.ndarray:
+    if maps.dtype == np.uint8:
+        return maps
+    maps = maps.astype(np.float64)
+    if not np.isfinite(maps).all() or maps.min(initial=0) < 0:
+        raise UsageError(f"{path} holds values that are negative or not finite; save densities, not their logarithms")
+    largest = maps.max((1, 2), keepdims=True)
+    return np.round(255 * np.divide(maps, largest, out=np.ones_like(maps), where=largest > 0)).astype(np.uint8)
+
+
+def _batch_saliency(images: Tensor) -> Tensor:
+    red, green, blue = (images.float() / 255).unbind(1)
+    channels = torch.stack([(red + green + blue) / 3, red - green, blue - (red + green) / 2], dim=1)
+    side = min(images.shape[-2:])
+    total = torch.zeros_like(red)
+    for centre in CENTRES:
+        difference = _blur(channels, centre * side) - _blur(channels, SURROUND * centre * side)
+        total += difference.abs().sum(1)
+    largest = total.amax((1, 2), keepdim=True)
+    # below half a grey level there is nothing but rounding
+    flat = largest < 0.5 / 255
+    return torch.where(flat, 255.0, (255 * total / largest.clamp_min(1e-12)).round()).to(torch.uint8)
+
+
+def _blur(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian mean with edges mirrored, cut at three standard deviations or the image's side."""
+    radius = min(max(1, math.ceil(3 * sigma)), min(images.shape[-2:]) - 1)
+    offset = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    flat = images.flatten(0, 1)[:, None]
+    flat = F.conv2d(F.pad(flat, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
+    flat = F.conv2d(F.pad(flat, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))
+    return flat.view_as(images)

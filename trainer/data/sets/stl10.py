@@ -1,0 +1,61 @@
+"""STL-10 in its binary files under ``<root>/stl10_binary``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import STL10
+
+from trainer.data.sets.raw import RawSet, by_hand, damaged, downloading, require_files
+
+IMAGE = (3, 96, 96)
+_BYTES = 3 * 96 * 96
+_CHUNK = 1000
+
+
+def read(root: Path, download: bool) -> RawSet:
+    """100,000 unlabelled (label -1), 5,000 train and 8,000 test images (3, 96, 96), in this order; 10 classes.
+
+    The files are memory-mapped and copied into one tensor (3.1 GB) because torchvision holds them twice.
+
+    Raises:
+        UsageError: files absent or damaged, or a failed download.
+    """
+    folder = root / STL10.base_folder
+    if download:
+        with downloading(STL10.url, root):
+            STL10(str(root), split="test", download=True)
+    parts = ("unlabeled", "train", "test")
+    files = [f"{part}_X.bin" for part in parts] + ["train_y.bin", "test_y.bin"]
+    require_files(folder, files, by_hand(STL10.url, root))
+    pixels = [_pixels(folder / f"{part}_X.bin") for part in parts]
+    images = torch.empty((sum(map(len, pixels)), *IMAGE), dtype=torch.uint8)
+    start = 0
+    for part in pixels:
+        for low in range(0, len(part), _CHUNK):
+            chunk = part[low : low + _CHUNK]
+            # stored column by column
+            images[start : start + len(chunk)] = torch.from_numpy(chunk.transpose(0, 1, 3, 2).copy())
+            start += len(chunk)
+    labels = [torch.full((len(pixels[0]),), -1)]
+    labels += [_labels(folder / f"{part}_y.bin", len(own)) for part, own in zip(parts[1:], pixels[1:], strict=True)]
+    return RawSet(images, torch.cat(labels), test=len(pixels[2]))
+
+
+def _pixels(path: Path) -> np.ndarray:
+    size = path.stat().st_size
+    if size == 0 or size % _BYTES:
+        raise damaged(path, f"{size:,} bytes are not a whole number of images of {_BYTES:,} bytes")
+    return np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, *IMAGE)
+
+
+def _labels(path: Path, count: int) -> Tensor:
+    labels = torch.from_numpy(np.fromfile(path, dtype=np.uint8).astype(np.int64)) - 1
+    if len(labels) != count:
+        raise damaged(path, f"{len(labels)} labels for {count} images")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < 10:
+        raise damaged(path, "labels must lie in 1..10")
+    return labels

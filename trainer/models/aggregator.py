@@ -1,0 +1,46 @@
+"""The aggregator g: a post-norm transformer that reads the views' tokens into one [AGG] token."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.config import ModelConfig
+
+
+class Aggregator(nn.Module):
+    """Post-norm transformer over [AGG] and the view tokens, and one more layer-norm (paper A.1).
+
+    No positional encoding: order enters through the actions and the empty last slot. Without action conditioning
+    the tokens are the bare codes, and the order of views cannot matter.
+    """
+
+    def __init__(self, model: ModelConfig):
+        super().__init__()
+        width = model.token_width
+        self.conditioned = model.condition in ("both", "aggregator")
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, model.heads, int(width * model.ffn_ratio), model.dropout, batch_first=True)
+            for _ in range(model.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to the aggregate (B, T)."""
+        # pad appends the last view's empty slot
+        tokens = torch.cat([z, F.pad(actions, (0, 0, 0, 1))], dim=2) if self.conditioned else z
+        x = torch.cat([self.token.expand(len(z), -1, -1).to(tokens.dtype), tokens], dim=1)
+        *layers, last = self.layers
+        for layer in layers:
+            x = layer(x)
+        return self.norm(_first_token(last, x))
+
+
+def _first_token(layer: nn.TransformerEncoderLayer, x: Tensor) -> Tensor:
+    """``layer(x)[:, 0]`` without computing the other tokens, which nothing reads after the last layer."""
+    first = x[:, :1]
+    first = layer.norm1(first + layer.dropout1(layer.self_attn(first, x, x, need_weights=False)[0]))
+    hidden = layer.linear2(layer.dropout(layer.activation(layer.linear1(first))))
+    return layer.norm2(first + layer.dropout2(hidden))[:, 0]

@@ -1,0 +1,125 @@
+"""Features of fixed views from a model that is not being trained, and of the batches it is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.data.views import FixedViews
+from trainer.models.norm import GlobalBatchNorm
+from trainer.models.seq_jepa import SeqJEPA
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model makes of n sequences.
+
+    Attributes:
+        z: (n, M, D) codes of the observed views; z_agg: (n, T) aggregates.
+        codes: (n, M+1, D) codes of all views, where they were asked for, otherwise ``z``.
+        labels: (n,); factors: (n, M, P) actions, all components; poses: (n, M+1, P) absolute parameters.
+        loss: mean prediction loss, NaN where it was not asked for.
+    """
+
+    z: Tensor
+    z_agg: Tensor
+    codes: Tensor
+    labels: Tensor
+    factors: Tensor
+    poses: Tensor
+    loss: float
+
+    @property
+    def z_1(self) -> Tensor:
+        return self.z[:, 0]
+
+    @property
+    def z_mean(self) -> Tensor:
+        return self.z.mean(1)
+
+    def pairs(self, most: int) -> tuple[Tensor, Tensor]:
+        """Codes of consecutive views (k, 2D) and the actions between them (k, P), of at most ``most`` pairs' sequences."""
+        rows = max(1, most // self.factors.shape[1])
+        codes, count = self.codes[:rows], self.codes.shape[1] - 1
+        return torch.cat([codes[:, :-1], codes[:, 1:]], 2).flatten(0, 1), self.factors[:rows, :count].flatten(0, 1)
+
+
+@torch.no_grad()
+def extract(
+    method: SeqJEPA, fixed: FixedViews, chunk: int, *, loss: bool = False, target_codes: bool = False, by_target_branch: bool = False
+) -> Features:
+    """Features of all sequences, in the mode the model is in.
+
+    Args:
+        chunk: sequences per pass.
+        loss: also the mean prediction loss.
+        target_codes: also encode the target view, with the encoder, or ``by_target_branch``.
+    """
+    parts, losses = [], []
+    for batch in fixed.batches(chunk):
+        observed, dtype = batch["observed"], batch["actions"].dtype
+        m = len(observed)
+        views = [*observed, *(batch["target"] if target_codes and not by_target_branch else ())]
+        codes = method.encode(views)
+        actions = method.action(batch["actions"])
+        z_agg = method.aggregator(codes[:, :m], actions[:, :-1])
+        if loss:
+            losses.append(method.prediction_loss(z_agg, actions[:, -1], batch["target"][0]) * len(z_agg))
+        if target_codes and by_target_branch:
+            codes = torch.cat([codes, method.target(batch["target"][0])[:, None].to(codes.dtype)], dim=1)
+        parts.append((codes.to(dtype), z_agg.to(dtype), batch["labels"], batch["factors"], batch["poses"]))
+    codes, z_agg, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
+    mean = float(torch.stack(losses).sum() / len(labels)) if loss else float("nan")
+    return Features(codes[:, :m], z_agg, codes, labels, factors, poses, mean)
+
+
+class Harvest:
+    """Features that training batches produced anyway, the most recent LIMIT sequences of the epoch."""
+
+    LIMIT = 8192
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Tensor, ...]] = []
+
+    def add(self, features: dict[str, Tensor], labels: Tensor) -> None:
+        """Keep a batch: features ``z`` (B, M, D) and ``z_agg`` (B, T), labels (B,)."""
+        z = features["z"]
+        self._rows.append((features["z_agg"], z[:, 0], z.mean(1), labels))
+        if len(self._rows) > max(1, self.LIMIT // len(labels)):
+            del self._rows[0]
+
+    def take(self) -> tuple[tuple[Tensor, ...], Tensor]:
+        """(z_agg, z of view 1, mean z) and labels of what was kept, without unlabelled images, and start afresh."""
+        *features, labels = (torch.cat(column) for column in zip(*self._rows, strict=True))
+        self._rows = []
+        known = labels >= 0
+        return tuple(feature[known] for feature in features), labels[known]
+
+
+@contextmanager
+def evaluation(method: SeqJEPA) -> Iterator[None]:
+    """Evaluation mode: stored batch-norm statistics, no dropout."""
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train()
+
+
+@contextmanager
+def batch_statistics(method: SeqJEPA) -> Iterator[None]:
+    """Evaluation mode, but batch-norm normalises by the batch at hand and remembers nothing."""
+    norms = [module for module in method.modules() if isinstance(module, GlobalBatchNorm)]
+    method.eval()
+    for norm in norms:
+        norm.training, norm.alone, norm.track = True, True, False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.alone, norm.track = False, True
+        method.train()
