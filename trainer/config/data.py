@@ -12,6 +12,7 @@ from trainer.config.sets import SETS
 Range = Annotated[tuple[float, float], Field(strict=False)]
 Count = Annotated[int, Field(ge=1)]
 PLANAR = ("rotation", "affine")
+TRANSFORMS = (*PLANAR, "augment", "glimpse", "object")
 
 
 class AugmentConfig(Node):
@@ -131,10 +132,10 @@ class DataConfig(Node):
             return values
         values = dict(values)
         facts = SETS.get(values.get("name", "digits")) if isinstance(values.get("name", "digits"), str) else None
-        if facts is None:
+        transform = values.get("transform", "rotation")
+        if facts is None or transform not in TRANSFORMS:
             values.setdefault("canvas", 12)
             return values  # the field's own check says what is allowed
-        transform = values.get("transform", "rotation")
         planar, affine = transform in PLANAR, transform == "affine"
         side = 12 if facts.side == 8 else 32 if transform == "glimpse" else facts.side
         if values.get("canvas") is None:

@@ -96,9 +96,9 @@ class Augment:
         """V views (B, C, canvas, canvas) of (B, C, h, w) images in [0, 1]."""
         views, count = parameters.flip.shape[1], len(images)
         p = {f.name: getattr(parameters, f.name).transpose(0, 1).flatten(0, 1) for f in fields(parameters)}
-        x = crops.resized_crop(images.repeat(views, 1, 1, 1), p["box"], self._config.canvas, p["flip"])
+        x = crops.resized_crop(images, parameters.box.transpose(0, 1), self._config.canvas, parameters.flip.T)
         # bicubic interpolation overshoots; an 8-bit image, which the paper's code augments, cannot
-        x = x.clamp(0, 1)
+        x = x.flatten(0, 1).clamp(0, 1)
         x = photometric.color_jitter(x, *p["jitter"].to(x.dtype).unbind(1), p["order"], p["jitter_on"])
         x = photometric.grayscale(x, p["grey"])
         x = gaussian_blur(x, p["sigma"].to(x.dtype), self.kernel, p["sigma"] > 0)

@@ -69,6 +69,9 @@ def load_images(config: RunConfig) -> ImageSet:
     if len(images.shape) == 5:
         images = images.flatten(0, 1) if isinstance(images, Tensor) else images.merged()
     extras = dict(raw.extras)
+    if "light" in extras:
+        # 3DIEBench's colours are the floor's hue and the light's, as in the paper's code
+        extras["hue"] = torch.stack([extras["hue"], extras.pop("light")[..., 2]], dim=-1)
     if data.glimpse is not None and data.glimpse.saliency != "uniform":
         from trainer.data.sets import saliency
 

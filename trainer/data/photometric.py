@@ -96,7 +96,7 @@ def grayscale(images: Tensor, on: Tensor) -> Tensor:
         ValueError: C is neither 1 nor 3.
     """
     _check_channels(images)
-    return apply_where(on, lambda rows: _luma(rows).expand_as(rows), images)
+    return apply_where(on, lambda rows: _luma(rows).repeat(1, rows.shape[1], 1, 1), images)
 
 
 def solarize(images: Tensor, threshold: float, on: Tensor) -> Tensor:

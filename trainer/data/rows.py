@@ -22,7 +22,7 @@ def apply_where(on: Tensor, operation: Callable[..., Tensor], images: Tensor, *p
 
     Args:
         on: (B,) bool.
-        operation: maps (b, C, H, W) and parameters of b rows to (b, C, H, W), row by row.
+        operation: maps (b, C, H, W) and parameters of b rows to a new (b, C, H, W), row by row.
         images: (B, C, H, W); not changed.
         parameters: tensors of B rows.
 
@@ -32,6 +32,8 @@ def apply_where(on: Tensor, operation: Callable[..., Tensor], images: Tensor, *p
     if not selects_rows(images):
         return torch.where(on[:, None, None, None], operation(images, *parameters), images)
     rows = on.nonzero().squeeze(1)
+    if len(rows) == len(images):
+        return operation(images, *parameters)
     changed = images.clone()
     if len(rows):
         changed[rows] = operation(images[rows], *(parameter[rows] for parameter in parameters))

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from trainer.data.sets.raw import damaged
-from trainer.data.store import MappedImages, is_complete, open_shards, write_shards
+from trainer.data.shards import is_complete, write_shards
+from trainer.data.store import MappedImages, open_shards
 from trainer.errors import UsageError
 
 Item = TypeVar("Item")
@@ -27,7 +28,8 @@ def decode(path: Path, stored: int, wanted: int) -> np.ndarray:
     """One image as (3, wanted, wanted) uint8; grey images get three equal channels.
 
     Args:
-        stored: the side in pixels the file must have; if it is not ``wanted`` the image is resized, bicubic with antialiasing.
+        stored: the side in pixels the file must have.
+        wanted: if it differs from ``stored`` the image is resized, bicubic with antialiasing.
 
     Raises:
         UsageError: a file that is missing, damaged or of another size.

@@ -30,14 +30,18 @@ def read(root: Path, download: bool) -> RawSet:
     """52,472 objects in 55 classes with 50 views each, (N, 50, 3, 128, 128); test is the authors' validation list.
 
     Extras: ``quaternion`` (N, V, 4), scalar last; ``hue`` (N, V), the floor's; ``light`` (N, V, 3): polar angle,
-    azimuth, hue. The first call decodes 2.6 million JPEG files (256 px, resized) into ``<root>/3diebench-shards``
-    (129 GB); SIE and seq-JEPA resize bilinearly while training, which differs slightly. Later calls open that folder while the list files and the number of views are the same.
+    azimuth, hue. The first call decodes 2.6 million JPEG files into ``<root>/3diebench-shards`` (129 GB), resized
+    to 128 px bicubically (SIE and seq-JEPA: bilinearly, which differs slightly). Later calls open that folder while
+    the list files and the number of views are the same.
 
     Raises:
         UsageError: files absent or damaged, images of another size, or ``download``: 17 GB under a licence to accept.
     """
     folder = root / "3DIEBench"
-    remedy = f"fetch {URL} (17 GB) and unpack it so that {folder}/<synset>/<object> exists, and copy the .npy lists of {LISTS_URL} to {folder}"
+    remedy = (
+        f"fetch {URL} (17 GB) and unpack it so that {folder}/<synset>/<object> exists, and copy the .npy lists of "
+        f"{LISTS_URL} to {folder}"
+    )
     lists = [f"{part}_{kind}.npy" for part in ("train", "val") for kind in ("images", "labels")]
     if download and not all((folder / name).exists() for name in lists):
         raise UsageError(f"3diebench is not downloaded automatically (17 GB, CC-BY-NC); {remedy}, without --download")
