@@ -78,8 +78,10 @@ def overrides(point: dict[str, Any]) -> dict[str, Any]:
         "schedule.name": point["schedule"],
         "schedule.warmup_epochs": point["warmup_epochs"],
     }
-    if point["teacher"] == "ema":
-        keys["objective.ema"] = {"half_life": point["ema_half_life"]}
+    # what the preset says of a part that the point does not have must go with it
+    keys["objective.ema"] = {"half_life": point["ema_half_life"]} if point["teacher"] == "ema" else None
+    if point["schedule"] == "constant":
+        keys["schedule.final_lr_ratio"] = None
     return keys
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from studies.plan import Arm, Plan, Resources
 from trainer import presets
-from trainer.cli import Parser, split_overrides
+from trainer.cli import Parser, add_data_options, data_settings, split_overrides
+from trainer.data.sets import require_present
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
 from trainer.results import check_name, writable
 from trainer.wandb_mirror import MODES, resolve_mode
@@ -41,6 +42,7 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
     p.add_argument("--max-concurrent", type=int, help="trials at once (default: as many as fit)")
     p.add_argument("--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)")
     p.add_argument("--dashboard", action="store_true", help="start Ray's dashboard on loopback")
+    add_data_options(p)
     p.add_argument("--across-commits", action="store_true", help="re-use runs recorded by other commits")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001")
     return p
@@ -75,6 +77,8 @@ def run(
         if options.dry_run:
             print("\n".join(plan.lines()))
             return 0
+        if options.address is None:  # a cluster's files are on its nodes
+            require_present(plan.config({}, plan.seeds[0]))
         _existing(plan, options)
         return _run(plan, search, options)
     except (UsageError, RecordError, OSError) as error:
@@ -114,6 +118,7 @@ def _plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trials: i
         folder=folder,
         preset=o.preset,
         overrides=list(o.overrides),
+        runtime=data_settings(o, base.runtime.data_root),
         seeds=seeds,
         epochs=base.epochs,
         resources=_resources(o),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from studies.plan import Arm
 
-SHARED = {"objective.teacher": "shared", "objective.weights.rate": 0.0}
+SHARED = {"objective.teacher": "shared", "objective.ema": None, "objective.weights.rate": 0.0}
 
 # gradient through the target branch: must collapse, or collapse is not what the study measures
 _SHARED = Arm("shared", "shared", "shared target λ=0 (collapse control)", SHARED)

@@ -9,6 +9,7 @@ from typing import Any
 from studies.halving import rung_epochs
 from trainer import presets
 from trainer.config import RunConfig
+from trainer.errors import UsageError
 from trainer.identity import arm_id
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
@@ -71,6 +72,7 @@ class Plan:
     gate: str | None = None
     wandb: str = "off"
     across_commits: bool = False
+    runtime: dict[str, Any] = field(default_factory=dict)
 
     @property
     def begun(self) -> bool:
@@ -87,7 +89,7 @@ class Plan:
         fixed = {"seed": seed, "epochs": self.epochs, "eval.probe_epochs": list(self.rungs)}
         if self.across_commits:
             fixed["runtime.across_commits"] = True
-        return presets.load(self.preset, self.overrides, {**overrides, **fixed})
+        return presets.load(self.preset, self.overrides, {**overrides, **fixed, **self.runtime})
 
     def check(self, points: list[dict[str, Any]]) -> None:
         """Build every kind of run once, so that none is found impossible in the middle of the study.
@@ -99,7 +101,12 @@ class Plan:
             UsageError: an arm or a corner contradicts the preset or the overrides.
         """
         for overrides in [*(arm.overrides for arm in self.arms), *points]:
-            self.config(overrides, self.seeds[0])
+            config = self.config(overrides, self.seeds[0])
+            if config.data.select_on != "validation":
+                raise UsageError(
+                    f"preset {self.preset}: data.select_on = {config.data.select_on!r}, but a study selects and compares on validation; "
+                    "run it with python -m trainer, or override data.select_on=validation"
+                )
 
     def arm_id(self, arm: Arm) -> str:
         return arm_id(self.config(arm.overrides, self.seeds[0]))

@@ -30,6 +30,10 @@ def grid(quick: bool) -> tuple[Arm, ...]:
         if quick and weight not in (0.0, 0.1):
             continue
         settings = {"objective.teacher": teacher, "objective.weights.rate": weight, "schedule.name": schedule}
+        if teacher != "ema":
+            settings["objective.ema"] = None
+        if schedule == "constant":
+            settings["schedule.final_lr_ratio"] = None
         key, zero = f"{teacher}/{schedule}/{weight:g}", f"{teacher}/{schedule}/0"
         role = "grid" if weight else "lambda0"
         peer = f"stopgrad/{schedule}/{weight:g}" if teacher == "ema" else None

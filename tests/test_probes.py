@@ -120,3 +120,14 @@ def test_pixels_know_the_action(digits):
     metrics = Health(run, digits, views(run, digits)).pixels()
     assert metrics["r2_action.feature_std/pixels_pair@2"] > 0.5
     assert 30 < metrics["linacc/pixels@1"] < 60
+
+
+@pytest.mark.parametrize("count, width", [(40, 90), (90, 40)])
+def test_ridge_solves_the_same_problem_on_either_side(count, width):
+    from sklearn.linear_model import Ridge as Reference
+
+    x, y = torch.randn(count, width, dtype=torch.float64), torch.arange(count) % 3
+    ours = Ridge(x, y, 3)
+    penalty = ALPHA * float(x.var(0, correction=0).mean()) * count
+    theirs = Reference(alpha=penalty).fit(x.numpy(), torch.nn.functional.one_hot(y).double().numpy())
+    assert torch.allclose(ours._weight, torch.from_numpy(theirs.coef_.T), atol=1e-9)

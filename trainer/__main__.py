@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from trainer import presets
-from trainer.cli import Parser, split_overrides
+from trainer.cli import Parser, add_data_options, data_settings, split_overrides
 from trainer.config import RunConfig
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
 
@@ -21,9 +21,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="digits", help=f"one of {', '.join(presets.names())}, or a YAML file")
     parser.add_argument("--seed", type=int, help="default: the preset's, 0")
     parser.add_argument("--epochs", type=int, help="where to stop; the schedule keeps its horizon")
-    parser.add_argument("--gate", help="judge this gate, and stop at its epoch unless --epochs is given (default gate30; none to skip)")
+    parser.add_argument("--gate", help="judge this gate, and stop at its epoch unless --epochs is given (default: the latest one reached; none to skip)")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
     parser.add_argument("--study", default="single", help="name of the folder in the results directory")
+    add_data_options(parser)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
     parser.add_argument("--across-commits", action="store_true", help="continue a run that another commit has recorded")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments) -> int:
     import yaml
 
+    from trainer.data.sets import require_present
     from trainer.identity import run_id
     from trainer.results import check_name, writable
 
@@ -49,6 +51,7 @@ def _run(arguments) -> int:
     settings = {key: value for key, value in settings.items() if value is not None}
     if arguments.across_commits:
         settings["runtime.across_commits"] = True
+    settings |= data_settings(arguments, presets.load(arguments.preset, arguments.overrides, settings).runtime.data_root)
     config = presets.load(arguments.preset, arguments.overrides, settings)
     gate = arguments.gate or _default_gate(config)
     if gate != "none":
@@ -62,6 +65,8 @@ def _run(arguments) -> int:
         print(f"# run {run_id(config)} in {folder / 'runs' / run_id(config)}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
+
+    require_present(config)
 
     import torch
     import torch.distributed as dist
@@ -102,8 +107,9 @@ def _run(arguments) -> int:
 
 
 def _default_gate(config: RunConfig) -> str:
-    """gate30 where the preset has it and the run reaches it."""
-    return "gate30" if "gate30" in config.gates and config.epochs >= config.gates["gate30"].epoch else "none"
+    """The latest gate that the run reaches."""
+    reached = [name for name, gate in config.gates.items() if gate.epoch <= config.epochs]
+    return max(reached, key=lambda name: config.gates[name].epoch, default="none")
 
 
 def _print_epoch(report: dict) -> None:

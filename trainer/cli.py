@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from pathlib import Path
 from typing import NoReturn
 
 from trainer.errors import UsageError
@@ -25,6 +26,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Where the data sets' files are and whether they may be fetched."""
+    parser.add_argument("--data-root", help="folder of the data sets' files (default: ./data)")
+    parser.add_argument("--download", action="store_true", help="fetch the data set if it is absent")
+    parser.add_argument("--system-certs", action="store_true", help="trust the operating system's certificates (downloads, W&B)")
+
+
+def data_settings(options: argparse.Namespace, data_root: str) -> dict[str, object]:
+    """Settings for the options above; the folder is made absolute, since a trial's process starts elsewhere.
+
+    Args:
+        data_root: what the configuration says without them.
+    """
+    settings: dict[str, object] = {"runtime.data_root": str(Path(options.data_root or data_root).absolute())}
+    return settings | {f"runtime.{name}": True for name in ("download", "system_certs") if getattr(options, name)}
 
 
 def split_overrides(argv: list[str]) -> list[str]:

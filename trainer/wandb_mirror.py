@@ -36,6 +36,9 @@ class _Run:
     def __init__(self, mode: str, config: RunConfig, study: str, label: str, runs: Path):
         import wandb
 
+        from trainer.certificates import trust_system
+
+        trust_system(config.runtime.system_certs)
         folder = runs.parent / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(

@@ -77,6 +77,8 @@ class RuntimeConfig(Node):
     """Folder of the data sets' files."""
     download: bool = False
     """Fetch a data set that is absent (torchvision's mirrors)."""
+    system_certs: bool = False
+    """Trust the operating system's certificates for downloads and W&B, as networks with an inspecting proxy need."""
     resident_mib: Annotated[int, Field(ge=1)] = 8192
     """Images up to this size are kept in (device) memory; larger sets are read from memory-mapped shards."""
     saliency_file: str | None = None

@@ -104,8 +104,10 @@ def _read(config: RunConfig) -> RawSet:
         return mini3d.generate(sum(facts.splits), facts.views, facts.side, facts.classes)
     if data.generated:
         return _generate(config)
+    from trainer.certificates import trust_system
     from trainer.data import sets
 
+    trust_system(config.runtime.system_certs)
     root = Path(config.runtime.data_root)
     raw = sets.read(data.name, root, config.runtime.download)
     facts = SETS[data.name]

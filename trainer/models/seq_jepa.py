@@ -59,6 +59,8 @@ class SeqJEPA(nn.Module):
         differences = config.data.transform in ("augment", "glimpse")
         self.action = ActionEmbedding(action_dim, model.action_dim, model.action_norm, differences)
         self.aggregator = Aggregator(model)
+        # several workers wait for the gradient of every trained parameter: one that nobody reads must not be trained
+        self.action.requires_grad_(model.condition != "none")
         self.told_predictor = model.condition in ("both", "predictor")
         inputs = model.token_width + (model.action_dim if self.told_predictor else 0)
         self.predictor = _predictor(inputs, model.predictor_hidden, width)
@@ -97,13 +99,13 @@ class SeqJEPA(nn.Module):
         sequences = torch.cat([everything[:, :-1], everything.flip(1)[:, :-1]])
         aggregates = self.aggregator(sequences, actions[:, :-1])
         forward, backward = aggregates.split(count)
-        ends = batch["target"][0], batch["observed"][0]
-        losses = [
-            self.prediction_loss(z_agg, action, end)
-            for z_agg, action, end in zip((forward, backward), actions[:, -1].split(count), ends, strict=True)
-        ]
+        last = actions[:, -1].split(count)
+        predictions = [self.predict(z_agg, action) for z_agg, action in zip((forward, backward), last, strict=True)]
+        goals = [self.target(end) for end in (batch["target"][0], batch["observed"][0])]
+        # one loss over both, so that a centre of targets moves once per step
+        predict = self._distance(torch.cat(predictions), torch.cat(goals))
         regularised = {"agg": [forward, backward], "z": [everything.flatten(0, 1)]}
-        return everything[:, :-1], forward, torch.stack(losses).mean(), regularised
+        return everything[:, :-1], forward, predict, regularised
 
     def prediction_loss(self, z_agg: Tensor, action: Tensor, target: Tensor) -> Tensor:
         """Mean distance between the predicted and the target branch's code of the target view.
@@ -111,7 +113,9 @@ class SeqJEPA(nn.Module):
         Args:
             z_agg: (B, T); action: (B, E) embedded action to the target; target: (B, C, H, W) images.
         """
-        prediction, goal = self.predict(z_agg, action), self.target(target)
+        return self._distance(self.predict(z_agg, action), self.target(target))
+
+    def _distance(self, prediction: Tensor, goal: Tensor) -> Tensor:
         return cosine_distance(prediction, goal) if self.sharpened is None else self.sharpened(prediction, goal)
 
     def predict(self, z_agg: Tensor, action: Tensor) -> Tensor:
@@ -147,10 +151,13 @@ class SeqJEPA(nn.Module):
 
     def parameter_groups(self, weight_decay: float, everything: bool = False) -> list[dict[str, object]]:
         """Trained parameters; matrices and filters are decayed, norms, biases and tokens only if ``everything`` is."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        decayed = [p for p in trained if everything or p.squeeze().ndim >= 2]
-        rest = [p for p in trained if not (everything or p.squeeze().ndim >= 2)]
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        parts: tuple[list[Tensor], list[Tensor]] = [], []
+        for p in self.parameters():
+            if p.requires_grad:
+                # the token is a vector, whatever its shape
+                matrix = p.ndim >= 2 and p is not self.aggregator.token
+                parts[0 if everything or matrix else 1].append(p)
+        return [{"params": parts[0], "weight_decay": weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
 
 
 def _targets(on: str) -> tuple[str, ...]:

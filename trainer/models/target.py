@@ -35,16 +35,13 @@ class TargetBranch(nn.Module):
         ema = objective.teacher == "ema"
         self.average = copy.deepcopy(encoder).requires_grad_(False) if ema else None
 
-    def train(self, mode: bool = True) -> TargetBranch:
-        return super().train(mode and self.objective.target_bn == "batch")
-
     def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
         """Codes (B, D) of (B, C, H, W) target views."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.objective.teacher == "shared"):
-            if self.average is not None:
-                return self.average(images)
-            with _norms(encoder, track=self.objective.double_bn, stored=self.objective.target_bn == "ema_buffers_eval"):
-                return encoder(images)
+            network = encoder if self.average is None else self.average
+            track = self.average is not None or self.objective.double_bn
+            with _norms(network, track, stored=self.objective.target_bn == "ema_buffers_eval"):
+                return network(images)
 
     @torch.no_grad()
     def follow(self, encoder: nn.Module, tau: float) -> None:

@@ -1,4 +1,7 @@
-"""Presets are YAML files in this folder; :func:`load` turns one plus overrides into a RunConfig."""
+"""Presets are YAML files in this folder and its sub-folders, one per data set; :func:`load` turns one plus overrides into a
+
+RunConfig. A preset can extend another; ``null`` takes a value (or a gate) of it back.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """Names of the presets that ship with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in FOLDER.rglob("*.yaml"))
 
 
 def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | None = None) -> RunConfig:
@@ -52,7 +55,10 @@ def build(tree: dict[str, Any]) -> RunConfig:
 def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
     if preset in children:
         raise UsageError(f"preset {preset!r} extends itself: {' -> '.join([*children, preset])}")
-    path = Path(preset) if preset.endswith((".yaml", ".yml")) else FOLDER / f"{preset}.yaml"
+    if preset.endswith((".yaml", ".yml")):
+        path = Path(preset)
+    else:
+        path = next((path for path in FOLDER.rglob("*.yaml") if path.stem == preset), FOLDER / f"{preset}.yaml")
     if not path.is_file():
         raise UsageError(f"preset = {preset!r}: not one of {', '.join(names())}, nor a YAML file{_near(preset, names())}")
     try:
@@ -73,6 +79,11 @@ def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _merge(base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     for key, value in update.items():
+        if key == "gates":
+            # a gate that is taken back is gone; anywhere else null means "no value", which the field resolves
+            kept = {name: _merge(base.get(key, {}).get(name) or {}, gate) for name, gate in value.items() if gate is not None}
+            base[key] = {name: gate for name, gate in base.get(key, {}).items() if name not in value} | kept
+            continue
         base[key] = _merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
     return base
 

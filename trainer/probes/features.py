@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ class Features:
         codes: (n, M+1, D) codes of all views, where they were asked for, otherwise ``z``.
         labels: (n,); factors: (n, M, P) actions, all components; poses: (n, M+1, P) absolute parameters.
         loss: mean prediction loss, NaN where it was not asked for.
+        actions: (n, M, E) embedded actions, where a model made the features.
     """
 
     z: Tensor
@@ -32,6 +33,7 @@ class Features:
     factors: Tensor
     poses: Tensor
     loss: float
+    actions: Tensor | None = None
 
     @property
     def z_1(self) -> Tensor:
@@ -71,10 +73,43 @@ def extract(
             losses.append(method.prediction_loss(z_agg, actions[:, -1], batch["target"][0]) * len(z_agg))
         if target_codes and by_target_branch:
             codes = torch.cat([codes, method.target(batch["target"][0])[:, None].to(codes.dtype)], dim=1)
-        parts.append((codes.to(dtype), z_agg.to(dtype), batch["labels"], batch["factors"], batch["poses"]))
-    codes, z_agg, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
+        parts.append((codes.to(dtype), z_agg.to(dtype), batch["labels"], batch["factors"], batch["poses"], actions.to(dtype)))
+    codes, z_agg, labels, factors, poses, actions = (torch.cat(column) for column in zip(*parts, strict=True))
     mean = float(torch.stack(losses).sum() / len(labels)) if loss else float("nan")
-    return Features(codes[:, :m], z_agg, codes, labels, factors, poses, mean)
+    return Features(codes[:, :m], z_agg, codes, labels, factors, poses, mean, actions)
+
+
+@torch.no_grad()
+def aggregate(method: SeqJEPA, z: Tensor, actions: Tensor, chunk: int = 1024) -> Tensor:
+    """Aggregates (n, T) of codes (n, M, D) and the embedded actions between them (n, M-1, E), in the mode the model is in."""
+    parts = [method.aggregator(*rows) for rows in zip(z.split(chunk), actions.split(chunk), strict=True)]
+    return torch.cat(parts).to(z.dtype)
+
+
+@torch.no_grad()
+def shorter(method: SeqJEPA, fixed: FixedViews, chunk: int, counts: Collection[int]) -> dict[int, tuple[Tensor, Tensor]]:
+    """Aggregate (n, T) and mean code (n, D) of the first k views of every sequence, for each k of ``counts``.
+
+    One pass through the encoder serves all k: view i of a sequence is the same view whatever follows it.
+    """
+    parts: dict[int, list[tuple[Tensor, Tensor]]] = {k: [] for k in counts}
+    for batch in fixed.batches(chunk):
+        dtype = batch["actions"].dtype
+        codes, actions = method.encode(batch["observed"]), method.action(batch["actions"])
+        for k, rows in parts.items():
+            z_agg = method.aggregator(codes[:, :k], actions[:, : k - 1])
+            rows.append((z_agg.to(dtype), codes[:, :k].mean(1).to(dtype)))
+    return {k: tuple(torch.cat(column) for column in zip(*rows, strict=True)) for k, rows in parts.items()}
+
+
+def pixel_features(fixed: FixedViews, chunk: int) -> Features:
+    """Raw pixels in the place of codes; the first view's in the place of the aggregate."""
+    parts = []
+    for batch in fixed.batches(chunk):
+        flat = torch.stack([*batch["observed"], *batch["target"]], 1).flatten(2)
+        parts.append((flat, batch["labels"], batch["factors"], batch["poses"]))
+    codes, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Features(codes[:, :-1], codes[:, 0], codes, labels, factors, poses, float("nan"))
 
 
 class Harvest:

@@ -15,6 +15,7 @@ Metric names are ``name/feature@views``; accuracies are percent.
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor
@@ -170,10 +171,12 @@ class Health:
 
 
 def _pixel_features(fixed: FixedViews) -> Features:
-    """Raw pixels in the place of codes."""
+    """Raw pixels in the place of codes; views above 32 pixels are averaged down to at most that."""
     parts = []
     for batch in fixed.batches(CHUNK):
-        flat = torch.stack([*batch["observed"], *batch["target"]], 1).flatten(2)
+        pixels = torch.stack([*batch["observed"], *batch["target"]], 1)
+        side = math.gcd(pixels.shape[-1], 32) if pixels.shape[-1] > 32 else pixels.shape[-1]
+        flat = torch.nn.functional.adaptive_avg_pool2d(pixels.flatten(0, 1), side).view(*pixels.shape[:3], side, side).flatten(2)
         parts.append((flat, batch["labels"], batch["factors"], batch["poses"]))
     codes, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
     return Features(codes[:, :-1], codes[:, 0], codes, labels, factors, poses, float("nan"))

@@ -33,11 +33,14 @@ class Ridge:
         x = x - self._mean
         y = torch.nn.functional.one_hot(labels, classes).double()
         self._offset = y.mean(0)
-        covariance = x.T @ x / len(x)
         # the floor decides only when nothing varies: the classifier then answers with the commonest class
-        penalty = (alpha * covariance.diagonal().mean()).clamp_min(1e-30)
-        eye = torch.eye(len(covariance), dtype=x.dtype, device=x.device)
-        self._weight = torch.linalg.solve(covariance + penalty * eye, x.T @ (y - self._offset) / len(x))
+        penalty = (alpha * x.square().mean()).clamp_min(1e-30)
+        # (X'X/n + p)^-1 X'/n = X' (XX'/n + p)^-1 / n: solve on the smaller side
+        wide = x.shape[0] < x.shape[1]
+        gram = (x @ x.T if wide else x.T @ x) / len(x)
+        gram.diagonal().add_(penalty)
+        goal = (y - self._offset) / len(x)
+        self._weight = x.T @ torch.linalg.solve(gram, goal) if wide else torch.linalg.solve(gram, x.T @ goal)
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Percent of (n, d) features classified correctly."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
+    from trainer.config import RunConfig
     from trainer.data.sets.raw import RawSet
 
 # name: module of this package and its function (root, download) -> RawSet
@@ -39,6 +40,32 @@ PUBLISHED = {
 # Counts to warn about, not to refuse: they could not be compared with the authors' list files. Their page
 # (github.com/facebookresearch/SIE, data/README.md) counts 52,472 objects in all, 72 more than stated here.
 UNCONFIRMED = frozenset({"3diebench"})
+
+
+# where a data set's files are looked for, below the data root
+FOLDERS = {
+    "mnist": "MNIST/raw",
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "tiny_imagenet": "tiny-imagenet-200",
+    "stl10": "stl10_binary",
+    "3diebench": "3DIEBench",
+}
+
+
+def require_present(config: RunConfig) -> None:
+    """A look at the folder, before anything is spent; the reader itself checks the files.
+
+    Raises:
+        UsageError: there is no folder of the data set's name, and nothing allows fetching it.
+    """
+    data, runtime = config.data, config.runtime
+    if data.name not in FOLDERS or data.generated or (runtime.download and data.name != "3diebench"):
+        return
+    folder = Path(runtime.data_root) / FOLDERS[data.name]
+    if not folder.is_dir():
+        fetch = "fetch it by hand (github.com/facebookresearch/SIE)" if data.name == "3diebench" else "give --download"
+        raise UsageError(f"{data.name}: there is no {folder}; {fetch}, or name another folder with --data-root")
 
 
 def read(name: str, root: Path, download: bool) -> RawSet:

@@ -1,0 +1,113 @@
+"""Every preset: builds, keeps its identity through a trial's task, and runs from the command line on a few images."""
+
+import math
+import re
+
+import pytest
+from on_disk import write_cifar10, write_cifar100, write_mnist
+
+from trainer import presets
+from trainer.__main__ import main
+from trainer.config import SETS
+from trainer.gates import judge
+from trainer.identity import run_id
+from trainer.records import read
+
+NAMES = presets.names()
+TINY = [
+    "model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=16", "model.layers=1", "optim.batch_size=8",
+    "schedule.warmup_epochs=0", "schedule.start_lr_ratio=null", "schedule.horizon_epochs=2", "eval.probe_epochs=[1]",
+    "data.sizes=[16,8,8]", "data.draws_per_epoch=1",
+]  # fmt: skip
+
+
+def tiny(name):
+    """Overrides that make a preset run in a second or two: at most 32 images, reduced width, two epochs."""
+    config = presets.load(name)
+    words = [*TINY, f"data.generated={'true' if SETS[config.data.name].test_is_published else 'false'}"]
+    if config.data.name == "stl10":
+        words.append("data.unlabelled=0")
+    if config.eval.subspace.epochs:
+        words.append("eval.subspace={epochs: [2], anchors: 8, steps: 8}")
+    return words
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_runs_from_the_command_line(name, tmp_path, capsys):
+    command = ["--preset", name, "--epochs", "2", "--gate", "none", "--results-dir", str(tmp_path), "--across-commits", *tiny(name)]
+    assert main(command) == 0, capsys.readouterr().err
+    (path,) = tmp_path.glob("single/runs/*/records.jsonl")
+    lines = list(read(path))
+    split = presets.load(name).data.select_on
+    measured = [line for line in lines if line["event"] == "eval" and line["epoch"] == 2]
+    assert measured and all(line["split"] == split for line in measured)
+    m = presets.load(name).data.observed_views
+    metrics = measured[0]["metrics"]
+    assert {f"linacc/z_agg@{m}", f"rank_pr/z@{m}", f"predict/z_hat@{m}"} <= metrics.keys()
+    assert all(math.isfinite(value) for key, value in metrics.items() if value is not None and key.startswith(("linacc", "rank", "predict")))
+    assert lines[-1]["reason"] == "completed"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_survives_the_way_to_a_trial_process(name):
+    config = presets.load(name)
+    assert run_id(presets.build(config.model_dump(mode="json"))) == run_id(config)
+
+
+def test_presets_are_different_arms_or_say_why_not():
+    seen = {}
+    for name in NAMES:
+        seen.setdefault(run_id(presets.load(name)), []).append(name)
+    # what the log's runs had in common is its experiment A
+    assert [v for v in seen.values() if len(v) > 1] == [["cifar10_rot_as_logged", "step2_exp_a_ema_rate_cifar10rot_as_logged"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logged_presets_say_that_they_select_on_test_and_the_others_do_not(name):
+    config = presets.load(name)
+    assert (config.data.select_on == "test") == name.endswith("_as_logged")
+    if not name.endswith("_as_logged"):
+        # dropout 0 except where the paper or its code is reproduced
+        assert (config.model.dropout == 0) == (config.data.action_scale != "views" and config.schedule.horizon_epochs < 1000)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("_as_logged")])
+def test_gates_fail_for_the_untrained_encoder_and_for_a_collapsed_one(name):
+    config = presets.load(name)
+    assert config.gates
+    m = config.data.observed_views
+    untrained = {f"linacc/z_agg@{m}": 20.0, f"rank_pr/z_agg@{m}": 3.0, f"rank_pr/z@{m}": 8.0, f"r2_action.{config.data.action_scale}/z_pair@2": 0.9}
+    # a collapsed code can still read the action, and its accuracy can exceed the untrained one's by some points
+    collapsed = untrained | {f"rank_pr/z_agg@{m}": 1.1, f"rank_pr/z@{m}": 1.7, f"linacc/z_agg@{m}": 28.0}
+    for gate, rule in config.gates.items():
+        for end in (untrained, collapsed):
+            lines = [
+                {"event": "eval", "split": config.data.select_on, "epoch": epoch, "metrics": metrics}
+                for epoch, metrics in ((0, untrained), (rule.epoch, end))
+            ]
+            assert not judge(config, gate, lines).passed
+
+
+def test_sizes_follow_the_names():
+    for letter in ("a_ema_rate", "b_teacherless", "c_symmetric", "d_sharpening"):
+        stem = f"step2_exp_{letter}_cifar10rot"
+        sizes = [presets.load(f"{stem}{suffix}") for suffix in ("_smoke", "_quick", "", "_gate30")]
+        assert [(c.data.sizes[0] if c.data.sizes else 45_000, c.epochs) for c in sizes] == [(128, 1), (5000, 5), (20_000, 10), (45_000, 30)]
+    arms = [presets.load(f"step2_exp_{letter}_cifar100").objective for letter in ("a_ema_rate", "b_teacherless", "c_symmetric", "d_sharpening")]
+    assert [arm.teacher for arm in arms] == ["ema", "stopgrad", "ema", "stopgrad"]
+    assert [arm.symmetric for arm in arms] == [False, False, True, False] and [bool(arm.sharpen) for arm in arms] == [False] * 3 + [True]
+
+
+@pytest.mark.parametrize("writer, name", [(write_cifar100, "cifar100_aug_smoke"), (write_cifar10, "step2_exp_b_teacherless_cifar10rot_smoke"), (write_mnist, "mnist_rot_only")])
+def test_files_in_the_published_format_are_trained_on(writer, name, tmp_path, capsys):
+    root = tmp_path / "data"
+    writer(root, 50, 8)
+    words = [word for word in tiny(name) if not word.startswith("data.generated")]
+    command = ["--preset", name, "--epochs", "1", "--gate", "none", "--results-dir", str(tmp_path / "r"), "--data-root", str(root), *words]
+    assert main([*command, "--across-commits"]) == 0, capsys.readouterr().err
+    # an incomplete set is not quietly taken for the published one
+    capsys.readouterr()
+    whole = ["data.sizes=null" if word.startswith("data.sizes") else word for word in command]
+    assert main(whole) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"has 50 training and 8 test images, published are", error) and error.count("\n") == 1
