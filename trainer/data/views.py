@@ -15,6 +15,7 @@ A batch is a dict:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from trainer.config import SETS, DataConfig, RunConfig
 from trainer.data.images import ImageSet
+from trainer.data.store import MappedImages
 from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.errors import UsageError
 
@@ -66,6 +68,10 @@ class Views:
         self._rank, self._world = rank, world
         self._device = images.labels.device
         self._order: tuple[int, Tensor] | None = None
+        stored = images.images
+        self._elsewhere = isinstance(stored, MappedImages) or getattr(stored, "tensor", stored).device != self._device
+        self._reader = ThreadPoolExecutor(1) if self._elsewhere else None
+        self._ahead: dict[int, Future[Tensor]] = {}
         self._symmetric = config.objective.symmetric
         self.transform = make_transform(config.data, images)
         self.step = 0
@@ -81,10 +87,15 @@ class Views:
 
     def next(self) -> Batch:
         """This worker's share of the next training batch."""
-        config, step = self._config, self.step
-        rows, draw = self._plan(step)
+        step = self.step
+        index, parameters, rows = self._training(step)
+        stored = self._ahead.pop(step).result() if step in self._ahead else self._images.images[rows]
+        if self._elsewhere:
+            # read the next step's images while this one is computed; if that is not the next one asked for, nothing is lost
+            coming = self._training(step + 1)[2].cpu()
+            self._ahead = {step + 1: self._reader.submit(self._read, coming)}
         self.step += 1
-        batch = self._batch(rows, draw, config.seed, Purpose.TRAIN_VIEWS, step // config.steps_per_epoch)
+        batch = self._batch(index, parameters, stored)
         # a tensor, so that a compiled step is not compiled anew for every number
         batch["step"] = torch.full((), step, dtype=torch.int64, device=self._device)
         return batch
@@ -101,7 +112,7 @@ class Views:
     def images_of(self, index: Tensor) -> Tensor:
         """The stored images themselves, (B, C, H, W) in [0, 1], normalised as views are; an object's first picture."""
         first = index if self.transform.per_image else index * SETS[self._config.data.name].views
-        return self._normal(self._pixels(first))
+        return self._normal(self._floating(self._images.images[first]))
 
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
@@ -120,10 +131,24 @@ class Views:
         draw = self._order[1][position * size : (position + 1) * size][self._rank :: self._world]
         return train[draw % len(train)], draw
 
-    def _batch(self, index: Tensor, draw: Tensor, seed: int, purpose: Purpose, epoch: int, count: int | None = None) -> Batch:
-        views = (count or self._config.data.observed_views) + 1
-        parameters = self._draw(index, draw, seed, purpose, epoch, views)
-        pixels = self._pixels(self.transform.rows(index, parameters))
+    def _training(self, step: int) -> tuple[Tensor, Any, Tensor]:
+        """Images, drawn parameters and stored rows of this worker's share of a step."""
+        index, draw = self._plan(step)
+        epoch, views = step // self._config.steps_per_epoch, self._config.data.observed_views + 1
+        parameters = self._draw(index, draw, self._config.seed, Purpose.TRAIN_VIEWS, epoch, views)
+        return index, parameters, self.transform.rows(index, parameters)
+
+    def _fixed(self, parts: list[tuple[Tensor, int]], observed: int) -> Iterator[Batch]:
+        """A batch per (images, draw)."""
+        drawn = [(index, self._draw(index, index, 0, Purpose.FIXED_VIEWS, draw, observed + 1)) for index, draw in parts]
+        rows = (self.transform.rows(*one) for one in drawn)
+        source = self._images.images
+        stored = source.prefetch((r.cpu() for r in rows), self._device) if self._elsewhere else (source[r] for r in rows)
+        for (index, parameters), pixels in zip(drawn, stored, strict=True):
+            yield self._batch(index, parameters, pixels)
+
+    def _batch(self, index: Tensor, parameters: Any, stored: Tensor) -> Batch:
+        pixels = self._floating(stored)
         *observed, target = (self._normal(view) for view in self.transform.render(pixels, parameters))
         batch = {"observed": observed, "target": [target], "labels": self._images.labels[index], "index": index}
         factors = self._scaled(parameters)
@@ -137,8 +162,12 @@ class Views:
         numbers = uniforms(seed, purpose, epoch, draw, self.transform.numbers(views))
         return self.transform.draw(numbers, index, views)
 
-    def _pixels(self, rows: Tensor) -> Tensor:
-        return self._images.images[rows].to(self._device, self._dtype) / 255
+    def _read(self, rows: Tensor) -> Tensor:
+        stored = self._images.images[rows]
+        return stored.pin_memory() if self._device.type == "cuda" else stored
+
+    def _floating(self, stored: Tensor) -> Tensor:
+        return stored.to(self._device, non_blocking=True).to(self._dtype) / 255
 
     def _normal(self, view: Tensor) -> Tensor:
         return view if self._statistics is None else (view - self._statistics[0]) / self._statistics[1]
@@ -161,9 +190,11 @@ class Views:
         draw = torch.arange(4096, device=self._device)
         train = self._images.splits["train"]
         views = self._config.data.observed_views + 1
-        parameters = self._draw(train[draw % len(train)], draw, 0, Purpose.FIXED_VIEWS, 2**31, views)
-        actions = self.transform.actions(parameters).flatten(0, 1).cpu().double()  # on the CPU: MPS has no double precision
-        std = actions.std(0)
+        parts = []
+        for rows in draw.split(256):  # a glimpse's draw holds a map of the whole image per sequence
+            parameters = self._draw(train[rows % len(train)], rows, 0, Purpose.FIXED_VIEWS, 2**31, views)
+            parts.append(self.transform.actions(parameters).flatten(0, 1).cpu().double())  # MPS has no double precision
+        std = torch.cat(parts).std(0)
         return torch.where(std > 1e-6, std, 1.0).float().to(self._device)
 
 
@@ -189,16 +220,15 @@ class FixedViews:
         if self._kept is None or self._size != size:
             made: list[Batch] | None = []
             kept_bytes = 0
-            for draw in range(self._draws):
-                for rows in self._index.split(size):
-                    batch = self._source._batch(rows, rows, 0, Purpose.FIXED_VIEWS, draw, self._observed)
-                    views = [*batch["observed"], *batch["target"]]
-                    kept_bytes += sum(view.numel() * view.element_size() for view in views)
-                    if made is not None:
-                        made.append(batch)
-                        if kept_bytes > self.KEEP_BYTES:
-                            made = None
-                    yield batch
+            parts = [(rows, draw) for draw in range(self._draws) for rows in self._index.split(size)]
+            for batch in self._source._fixed(parts, self._observed):
+                views = [*batch["observed"], *batch["target"]]
+                kept_bytes += sum(view.numel() * view.element_size() for view in views)
+                if made is not None:
+                    made.append(batch)
+                    if kept_bytes > self.KEEP_BYTES:
+                        made = None
+                yield batch
             self._kept, self._size = made, size
         else:
             yield from self._kept
