@@ -1,5 +1,6 @@
 """The loop: weights and terms, resuming after SIGKILL, divergence, precision, and what must not change training."""
 
+import math
 import json
 import os
 import signal
@@ -216,3 +217,9 @@ def test_no_pickle_can_enter_through_a_checkpoint(tmp_path):
     with pytest.raises(RecordError, match="cannot be read"):
         checkpoint.load(folder, torch.device("cpu"), "x")
     assert not (tmp_path / "touched").exists()
+
+
+def test_a_run_in_double_precision_is_measured_too(tmp_path, digits):
+    run = config("precision=fp64", "data.sizes=[64,64,64]", epochs=1)
+    last = train(run, tmp_path)
+    assert last["stopped"] == "completed" and math.isfinite(last["r2_action.feature_std/z_pair@2"])

@@ -125,6 +125,8 @@ class Health:
             with torch.no_grad(), self._autocast():
                 z, actions = fresh.encode(batch["observed"]), fresh.action(batch["actions"])
                 fresh.prediction_loss(fresh.aggregator(z, actions[:, :-1]), actions[:, -1], batch["target"][0])
+        # a teacher that uses the encoder's statistics starts from them
+        fresh.target_branch.follow(fresh.encoder, 0.0)
         return fresh
 
     @property

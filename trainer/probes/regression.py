@@ -29,8 +29,9 @@ def mlp_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
     """
     device = train_x.device
     generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
+    train_x, test_x = train_x.float(), test_x.float()
     mean, std = train_x.mean(0), train_x.std(0).clamp_min(1e-6)
-    train_x, test_x = ((x - mean) / std for x in (train_x.float(), test_x.float()))
+    train_x, test_x = ((x - mean) / std for x in (train_x, test_x))
     centre, spread = train_y.mean(0), train_y.std(0).clamp_min(1e-6)
     goal = ((train_y - centre) / spread).float()
     # without torch's own initialisation, which would take numbers from the global generator
