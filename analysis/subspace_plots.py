@@ -92,7 +92,7 @@ def eigenspectrum_figure(arrays: Arrays) -> Figure:
         panel.xaxis.get_major_locator().set_params(integer=True)
     panels[0][0].set_ylabel("share of the variance of Δz")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle("Eigenspectrum of differences; band: ±1.96 bootstrap deviations over anchors", fontsize=10)
+    figure.suptitle("Eigenspectrum of differences\nband: ±1.96 bootstrap deviations over anchors", fontsize=10)
     return figure
 
 

@@ -49,7 +49,7 @@ def train(
 ) -> dict[str, Any]:
     """Train one run to ``config.epochs``, continuing from its checkpoint if there is one.
 
-    Everything is written to ``runs/<run_id>/``: records.jsonl and checkpoint.pt.
+    Everything is written to ``runs/<run_id>/``: records.jsonl, checkpoint.pt and subspace-epoch<k>.npz.
 
     Args:
         report: called on every rank after every epoch (and once on resuming) with the validation metrics
@@ -105,6 +105,10 @@ def _train(
     online = OnlineProbe(width, images.classes, device, pair)
     health = Health(config, images, views) if rank == 0 else None
     parts: dict[str, Any] = {"method": method, "optimiser": optimiser, "online": online, "views": views}
+    if rank == 0 and config.eval.subspace.epochs:
+        from trainer.subspace.diagnostics import Diagnostics  # only here: most runs need not pay for importing scipy
+
+        subspace = Diagnostics(config, images, views, health.untrained(method), health.split)
 
     # --- where it left off
     state = checkpoint.load(folder, device, arm)
@@ -186,6 +190,8 @@ def _train(
             if epoch in probe_at:
                 metrics |= health.probe(method)
                 probe_epoch = epoch
+            if epoch in config.eval.subspace.epochs:
+                metrics |= subspace.at_epoch(method, folder, epoch)
             seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
             decay = ema_decay(config.objective.ema, step, config.horizon_steps, spe) if config.objective.ema else None
             record.write("epoch", means, done, probe_epoch, split="train", lr=rate, ema_decay=decay)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.data.views import FixedViews
@@ -73,7 +75,8 @@ def extract(
             losses.append(method.prediction_loss(z_agg, actions[:, -1], batch["target"][0]) * len(z_agg))
         if target_codes and by_target_branch:
             codes = torch.cat([codes, method.target(batch["target"][0])[:, None].to(codes.dtype)], dim=1)
-        parts.append((codes.to(dtype), z_agg.to(dtype), batch["labels"], batch["factors"], batch["poses"], actions.to(dtype)))
+        known = batch["labels"], batch["factors"], batch["poses"]
+        parts.append((codes.to(dtype), z_agg.to(dtype), *known, actions.to(dtype)))
     codes, z_agg, labels, factors, poses, actions = (torch.cat(column) for column in zip(*parts, strict=True))
     mean = float(torch.stack(losses).sum() / len(labels)) if loss else float("nan")
     return Features(codes[:, :m], z_agg, codes, labels, factors, poses, mean, actions)
@@ -81,7 +84,7 @@ def extract(
 
 @torch.no_grad()
 def aggregate(method: SeqJEPA, z: Tensor, actions: Tensor, chunk: int = 1024) -> Tensor:
-    """Aggregates (n, T) of codes (n, M, D) and the embedded actions between them (n, M-1, E), in the mode the model is in."""
+    """Aggregates (n, T) of codes (n, M, D) and embedded actions between them (n, M-1, E), in the model's mode."""
     parts = [method.aggregator(*rows) for rows in zip(z.split(chunk), actions.split(chunk), strict=True)]
     return torch.cat(parts).to(z.dtype)
 
@@ -103,10 +106,17 @@ def shorter(method: SeqJEPA, fixed: FixedViews, chunk: int, counts: Collection[i
 
 
 def pixel_features(fixed: FixedViews, chunk: int) -> Features:
-    """Raw pixels in the place of codes; the first view's in the place of the aggregate."""
+    """Raw pixels in the place of codes; the first view's in the place of the aggregate.
+
+    Views above 32 pixels are averaged down: a probe on 49,152 numbers per view would say no more.
+    """
     parts = []
     for batch in fixed.batches(chunk):
-        flat = torch.stack([*batch["observed"], *batch["target"]], 1).flatten(2)
+        pixels = torch.stack([*batch["observed"], *batch["target"]], 1)
+        if pixels.shape[-1] > 32:
+            side = math.gcd(pixels.shape[-1], 32)
+            pixels = F.adaptive_avg_pool2d(pixels.flatten(0, 1), side).view(*pixels.shape[:3], side, side)
+        flat = pixels.flatten(2)
         parts.append((flat, batch["labels"], batch["factors"], batch["poses"]))
     codes, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
     return Features(codes[:, :-1], codes[:, 0], codes, labels, factors, poses, float("nan"))

@@ -15,7 +15,6 @@ Metric names are ``name/feature@views``; accuracies are percent.
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from trainer.data.images import ImageSet
 from trainer.data.views import FixedViews, Views
 from trainer.models.norm import GlobalBatchNorm
 from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import Features, Harvest, batch_statistics, evaluation, extract
+from trainer.probes.features import Features, Harvest, batch_statistics, evaluation, extract, pixel_features
 from trainer.probes.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction, mlp_r2, r2
@@ -100,7 +99,7 @@ class Health:
 
     def pixels(self) -> Metrics:
         """The same probes on raw pixels: what is there before anything is learnt."""
-        train, held = (_pixel_features(f) for f in (self._train.limited(PIXEL_IMAGES), self._held.limited(PIXEL_IMAGES)))
+        train, held = (pixel_features(f, CHUNK) for f in (self._train.limited(PIXEL_IMAGES), self._held.limited(PIXEL_IMAGES)))
         single = Ridge(train.codes[:, 0], train.labels, self._classes).accuracy(held.codes[:, 0], held.labels)
         observed = [f.codes[:, : self._m].mean(1) for f in (train, held)]
         mean = Ridge(observed[0], train.labels, self._classes).accuracy(observed[1], held.labels)
@@ -170,15 +169,3 @@ class Health:
     def _autocast(self) -> torch.autocast:
         device = self._train.labels.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16")
-
-
-def _pixel_features(fixed: FixedViews) -> Features:
-    """Raw pixels in the place of codes; views above 32 pixels are averaged down to at most that."""
-    parts = []
-    for batch in fixed.batches(CHUNK):
-        pixels = torch.stack([*batch["observed"], *batch["target"]], 1)
-        side = math.gcd(pixels.shape[-1], 32) if pixels.shape[-1] > 32 else pixels.shape[-1]
-        flat = torch.nn.functional.adaptive_avg_pool2d(pixels.flatten(0, 1), side).view(*pixels.shape[:3], side, side).flatten(2)
-        parts.append((flat, batch["labels"], batch["factors"], batch["poses"]))
-    codes, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Features(codes[:, :-1], codes[:, 0], codes, labels, factors, poses, float("nan"))

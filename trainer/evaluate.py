@@ -1,0 +1,211 @@
+"""``python -m trainer.evaluate --checkpoint RUN/checkpoint.pt``: measure a trained model with every probe.
+
+Appends one line to ``evaluation.jsonl`` beside the checkpoint and prints it as tables. ``--split test`` makes this the one
+command that reads test images: for a final report, never for a choice between arms, and no study reads these lines.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from trainer import presets
+from trainer.cli import Parser, add_data_options, data_settings
+from trainer.config import SETS, RunConfig
+from trainer.data.sets import require_present
+from trainer.errors import EXIT_USAGE, RecordError, UsageError
+
+VIEWS, MOST_VIEWS = [1, 2, 3, 4, 5], 8
+SETTABLE = (
+    "runtime.threads", "runtime.resident_mib", "runtime.saliency_file", "eval.probe_bn", "eval.pair_target",
+    "eval.subspace.anchors", "eval.subspace.steps",
+)  # fmt: skip
+"""What --set may change; what was learnt is given by the checkpoint, and the rest has no meaning here."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 evaluated, 2 wrong command, checkpoint or record."""
+    parser = Parser(prog="python -m trainer.evaluate", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="RESULTS/STUDY/runs/RUN/checkpoint.pt, or its folder")
+    splits, probes = ["validation", "test"], ["paper", "ridge", "both"]
+    add("--split", choices=splits, default="validation", help="what is scored (default: validation)")
+    add("--views", type=int, nargs="+", default=VIEWS, help=f"views to aggregate, 1 to {MOST_VIEWS} (default: 1 2 3 4 5)")
+    add("--protocol", choices=probes, default="both", help="the paper's probes, those of training, or both (default)")
+    add("--epochs", type=int, default=300, help="of the paper's probes (default: 300; linear regressors take at most 50)")
+    add("--subspace", action="store_true", help="also the subspace diagnostics on factor sweeps")
+    add("--out", type=Path, help="record file to append to (default: evaluation.jsonl beside the checkpoint)")
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], help="default: the run's")
+    add_data_options(parser)
+    extend = {"nargs": "+", "action": "extend", "default": []}
+    add("--set", dest="overrides", metavar="key=value", help=f"one of {', '.join(SETTABLE)}", **extend)
+    try:
+        return _run(parser.parse_args(sys.argv[1:] if argv is None else argv))
+    except (UsageError, RecordError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing was recorded", file=sys.stderr)
+        return 130
+
+
+def _run(options: Namespace) -> int:
+    from trainer.checkpoint import NAME
+    from trainer.evaluation_record import append_line, recorded_config
+
+    folder = options.checkpoint.parent if options.checkpoint.name == NAME else options.checkpoint
+    path = folder / NAME
+    if not path.is_file():
+        raise UsageError(f"--checkpoint {options.checkpoint}: there is no file {path}; give a run's {NAME} or its folder")
+    tree, first = recorded_config(folder)
+    config = _overridden(tree, options)
+    _check(config, options)
+    out = options.out or folder / "evaluation.jsonl"
+    if out.name == "records.jsonl":
+        raise UsageError(f"--out {out}: evaluations never enter a run's own record, which studies select by; rename it")
+    clock = time.perf_counter()
+    line = measure(config, folder, first, options, out)
+    line["seconds"] = {"evaluation": time.perf_counter() - clock}
+    append_line(out, line)
+
+    from rich.console import Console
+
+    from trainer.evaluation_tables import tables
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for table in tables(line["metrics"], config.data.observed_views):
+        console.print(table)
+    who = f"run {line['run_id']}, epoch {line['epoch']}, split={line['split']}"
+    console.print(f"{who}; all metrics in {out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Namespace, out: Path) -> dict[str, Any]:
+    """The record line of one evaluation, without ``attempt`` and ``seconds``; writes the subspace arrays if asked.
+
+    Raises:
+        RecordError: the checkpoint is damaged, or belongs to another arm than the record.
+    """
+    import torch
+
+    from trainer import checkpoint
+    from trainer.certificates import trust_system
+    from trainer.data.images import load_images
+    from trainer.data.philox import Purpose, derived_seed
+    from trainer.data.views import Views
+    from trainer.evaluation_record import sha256
+    from trainer.identity import arm_id, provenance, run_id
+    from trainer.models.seq_jepa import SeqJEPA
+    from trainer.probes.health import Health
+    from trainer.probes.online import OnlineProbe
+    from trainer.probes.suite import Suite
+    from trainer.runtime import pick_device, pick_dtype
+
+    trust_system(config.runtime.system_certs)
+    device, dtype = pick_device(config), pick_dtype(config)
+    torch.set_num_threads(config.runtime.threads)
+    state = checkpoint.load(folder, device, first["arm_id"])
+    if arm_id(config) != first["arm_id"]:
+        raise RecordError(
+            f"{folder}: its configuration is arm {arm_id(config)} in this version of the code, but was recorded as "
+            f"{first['arm_id']}; evaluate it with the commit that trained it"
+        )
+    images = load_images(config).to(device, config.runtime.resident_mib)
+    views = Views(config, images, dtype)
+    views.load_state_dict(state["views"])
+
+    # the untrained model is the run's own at step 0: the same random numbers as in training
+    torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
+    method = SeqJEPA(config, SETS[config.data.name].channels, views.action_dim)
+    method.to(device, dtype, memory_format=torch.channels_last)
+    untrained = Health(config, images, views).untrained(method)
+    pair = (2 * method.encoder.features, views.transform.parameters) if config.eval.action_probe else None
+    online = OnlineProbe(method.aggregator.norm.normalized_shape[0], images.classes, device, pair)
+    method.load_state_dict(state["method"])
+    online.load_state_dict(state["online"])
+
+    probes = {"paper": options.protocol != "ridge", "ridge": options.protocol != "paper"}
+    suite = Suite(config, images, views, options.split, tuple(options.views), **probes, epochs=options.epochs, say=_say)
+    metrics = suite.measure(method, untrained, online)
+    if options.subspace:
+        metrics |= _subspace(config, images, views, method, untrained, options.split, out)
+    step = views.step
+    epoch = step // config.steps_per_epoch
+    return {
+        "schema_version": first["schema_version"], "event": "eval", "study": first["study"], "run_id": run_id(config),
+        "arm_id": first["arm_id"], "seed": config.seed, "step": step, "samples_seen": step * config.optim.batch_size,
+        "epoch": epoch, "probe_epoch": epoch, "split": options.split, "split_hash": images.split_hash, "metrics": metrics,
+        "settings": {
+            "views": sorted(set(options.views)), "protocol": options.protocol, "epochs": options.epochs,
+            "subspace": options.subspace, "overrides": list(options.overrides),
+        },
+        "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device), "provenance": provenance(),
+    }  # fmt: skip
+
+
+def _subspace(
+    config: RunConfig, images: Any, views: Any, method: Any, untrained: Any, split: str, out: Path
+) -> dict[str, float]:
+    from trainer.subspace.diagnostics import Diagnostics
+    from trainer.subspace.summary import save_arrays
+
+    try:
+        diagnostics = Diagnostics(config, images, views, untrained, split)
+    except UsageError as reason:
+        _say(f"no subspace diagnostics: {reason}")
+        return {}
+    _say(f"subspace diagnostics on sweeps of {', '.join(diagnostics.pictures)}")
+    found = diagnostics.measure(method)
+    arrays = out.with_name(f"evaluation-{split}-subspace.npz")
+    save_arrays(arrays, found.arrays)
+    _say(f"draw them: python -m analysis.subspace_plots {arrays} {arrays.with_suffix('')}")
+    return found.metrics
+
+
+def _overridden(tree: dict[str, Any], options: Namespace) -> RunConfig:
+    """The run's configuration with this command's settings for where to compute."""
+    import yaml
+
+    from trainer.presets.strict_yaml import parse
+
+    values: dict[str, Any] = {"runtime.device": options.device, **data_settings(options, tree["runtime"]["data_root"])}
+    for text in options.overrides:
+        key, sign, value = text.partition("=")
+        if not sign or key not in SETTABLE:
+            raise UsageError(f"--set {text}: write key=value with a key of {', '.join(SETTABLE)}; the run fixes the rest")
+        try:
+            values[key] = parse(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {text}: the value is not valid YAML") from None
+    for dotted, value in values.items():
+        if dotted != "runtime.device" or value is not None:
+            *parents, leaf = dotted.split(".")
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = value
+    return presets.build(tree)
+
+
+def _check(config: RunConfig, options: Namespace) -> None:
+    wrong = [k for k in options.views if not 1 <= k <= MOST_VIEWS]
+    if wrong:
+        raise UsageError(f"--views {wrong[0]}: a number of views must be 1 to {MOST_VIEWS}")
+    recorded = SETS[config.data.name].views
+    if config.data.transform == "object" and max(options.views) >= recorded:
+        most = f"--views {max(options.views)}: must be below {recorded}"
+        raise UsageError(f"{most}, the recorded views of an object of {config.data.name}")
+    require_present(config)
+    if options.epochs < 1:
+        raise UsageError(f"--epochs {options.epochs}: must be at least 1; --protocol ridge needs no epochs")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
