@@ -422,11 +422,11 @@ def test_resnet18_computes_what_torchvisions_does(stem):
     if stem == "cifar":
         reference.conv1, reference.maxpool = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False), torch.nn.Identity()
     reference.fc = torch.nn.Identity()
-    assert all(not block.bn2.weight.any() for block in net.modules() if hasattr(block, "bn2"))
+    assert all(not block.norm2.weight.any() for block in net.modules() if hasattr(block, "norm2"))
     with torch.no_grad():
         for block in net.modules():
-            if hasattr(block, "bn2"):
-                block.bn2.weight.fill_(0.3)
+            if hasattr(block, "norm2"):
+                block.norm2.weight.fill_(0.3)
     # both list their parameters from input to output, except that torchvision's blocks name the shortcut last, as ours
     for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
         assert ours.shape == theirs.shape

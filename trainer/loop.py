@@ -7,6 +7,7 @@ Counts steps and samples; an epoch is ``steps_per_epoch`` steps. Knows nothing o
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from trainer import checkpoint, world
 from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
-from trainer.data.views import Views
+from trainer.data.views import Batch, Views
 from trainer.gates import judge
 from trainer.identity import arm_id, provenance, run_id
+from trainer.models.accelerate import whether_it_pays
 from trainer.models.seq_jepa import Output, SeqJEPA
 from trainer.models.target import ema_decay
 from trainer.probes.features import Harvest
@@ -95,11 +97,7 @@ def _train(
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
     method = SeqJEPA(config, SETS[config.data.name].channels, views.action_dim).to(device, dtype, memory_format=torch.channels_last)
     model = _distributed(method) if workers > 1 else method
-    fused = device.type in ("cpu", "cuda")
-    optim = config.optim
-    groups = method.parameter_groups(optim.weight_decay, optim.decay_on == "all")
-    make = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    optimiser = make(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=fused)
+    optimiser = make_optimiser(config, method)
     width = method.aggregator.norm.normalized_shape[0]
     pair = (2 * method.encoder.features, views.transform.parameters) if config.eval.action_probe else None
     online = OnlineProbe(width, images.classes, device, pair)
@@ -127,7 +125,7 @@ def _train(
             metrics = health.probe(untrained, full=baselines) | (health.pixels() if baselines else {})
             spent = {"seconds": {"probes": time.perf_counter() - clock}, "core_seconds": {"probes": time.process_time() - core}}
             origin = {"config": config.model_dump(mode="json"), "provenance": provenance()}
-            where = {"device": str(device), "workers": workers}
+            where = {"device": str(device), "workers": workers, "compiled": config.runtime.compile}
             record.write("eval", metrics, 0, 0, split=health.split, split_hash=images.split_hash, **spent, **origin, **where)
             checkpoint.save(folder, _state(parts, arm, probe_epoch))
         last = record.summary(min(config.epochs, views.step // spe))
@@ -135,6 +133,11 @@ def _train(
         report(last)  # whoever decides may have died before deciding on this epoch
 
     # --- train
+    if config.runtime.compile and views.step < end:
+        example = views.next()
+        views.step -= 1
+        model, line = whether_it_pays(config, method, model, device, example, lambda m, b: forward(config, m, b)[1])
+        print(line, file=sys.stderr)
     meter: dict[str, Tensor] = {}
     harvest = Harvest()
     clock, core = time.perf_counter(), time.process_time()
@@ -147,19 +150,8 @@ def _train(
         if step % spe == 0:
             # dropout is the only user of torch's own generator: reseed it by epoch so resuming needs no state
             torch.manual_seed(derived_seed(config.seed, Purpose.TORCH, step // spe) + rank)
-        rate = learning_rate(config, step)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         batch = views.next()
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            output = model(batch)
-        loss = total_loss(output.terms, weights)
-        optimiser.zero_grad()
-        loss.backward()
-        if optim.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(method.parameters(), optim.clip_norm)
-        optimiser.step()
-        method.after_step(step, config.horizon_steps)
+        output, loss = optimise(config, step, model, method, optimiser, batch)
         online.observe(output.features, batch["labels"], batch["factors"])
         harvest.add(output.features, batch["labels"])
         _accumulate(meter, output, weights, loss)
@@ -194,6 +186,7 @@ def _train(
                 metrics |= subspace.at_epoch(method, folder, epoch)
             seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
             decay = ema_decay(config.objective.ema, step, config.horizon_steps, spe) if config.objective.ema else None
+            rate = learning_rate(config, step)
             record.write("epoch", means, done, probe_epoch, split="train", lr=rate, ema_decay=decay)
             record.write("eval", metrics, done, probe_epoch, split=health.split, seconds=seconds, core_seconds=cores)
             if epoch % config.runtime.checkpoint_every == 0 or epoch == config.epochs:
@@ -209,6 +202,46 @@ def _train(
             verdict = judge(config, gate, record.lines()) if gate else None
             record.write("stop", {}, end, probe_epoch, reason=stopped, gate=asdict(verdict) if verdict else None)
     return world.share_from_first(last | {"stopped": stopped})
+
+
+def optimise(
+    config: RunConfig, step: int, model: torch.nn.Module, method: SeqJEPA, optimiser: torch.optim.Optimizer, batch: Batch
+) -> tuple[Output, Tensor]:
+    """One step: forward, backward, update, and the teacher's move. Nothing here waits for the device.
+
+    Args:
+        model: ``method`` itself, or its wrapper (several workers, compiled).
+
+    Returns:
+        The method's output and the loss.
+    """
+    rate = learning_rate(config, step)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    output, loss = forward(config, model, batch)
+    optimiser.zero_grad()
+    loss.backward()
+    if config.optim.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(method.parameters(), config.optim.clip_norm)
+    optimiser.step()
+    method.after_step(step, config.horizon_steps)
+    return output, loss
+
+
+def forward(config: RunConfig, model: torch.nn.Module, batch: Batch) -> tuple[Output, Tensor]:
+    """The method's output and the weighted loss, in the configured precision."""
+    device = batch["actions"].device.type
+    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
+        output = model(batch)
+    return output, total_loss(output.terms, config.objective.weights.model_dump())
+
+
+def make_optimiser(config: RunConfig, method: SeqJEPA) -> torch.optim.Optimizer:
+    """The configured optimiser over the method's trained parameters, fused where the device has it."""
+    optim, device = config.optim, next(method.parameters()).device.type
+    groups = method.parameter_groups(optim.weight_decay, optim.decay_on == "all")
+    make = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    return make(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=device in ("cpu", "cuda"))
 
 
 def _distributed(method: SeqJEPA) -> DistributedDataParallel:

@@ -9,6 +9,7 @@ write it in torch and torchvision. Images are random bytes, so nothing is downlo
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,14 +119,15 @@ class Model(nn.Module):
 class Training:
     """Model, probes and their optimisers; one call is one optimiser step."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         torch.manual_seed(0)
-        self.model = Model().train()
-        self.linear = nn.Linear(FEATURES + EMBEDDED, CLASSES)
+        self.device = device
+        self.model = Model().train().to(device)
+        self.linear = nn.Linear(FEATURES + EMBEDDED, CLASSES).to(device)
         sizes = (2 * FEATURES, 1024, 1024, ACTION)
         self.regressor = nn.Sequential(
             nn.Linear(sizes[0], sizes[1]), nn.ReLU(), nn.Linear(sizes[1], sizes[2]), nn.ReLU(), nn.Linear(sizes[2], sizes[3])
-        )
+        ).to(device)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(trained, lr=4e-4, weight_decay=1e-3)
         self.linear_optimiser = torch.optim.Adam(self.linear.parameters(), lr=1e-3)
@@ -133,6 +135,7 @@ class Training:
 
     def __call__(self, views: Tensor, actions: Tensor, labels: Tensor) -> dict[str, float]:
         """The step's losses, as a researcher would log them."""
+        views, actions, labels = (item.to(self.device, non_blocking=True) for item in (views, actions, labels))
         loss, z_agg, z = self.model(views, actions)
         _descend(self.optimiser, loss)
         with torch.no_grad():
@@ -161,7 +164,7 @@ class Speed:
     mean: float
 
 
-def measure(threads: int = 1, workers: int = 0, steps: int = 4, warmup: int = 1) -> Speed:
+def measure(threads: int = 1, workers: int = 0, steps: int = 4, warmup: int = 1, device: str = "cpu", batch: int = BATCH) -> Speed:
     """Train ``warmup + steps`` steps and time the last ``steps``, loading included.
 
     Args:
@@ -171,7 +174,7 @@ def measure(threads: int = 1, workers: int = 0, steps: int = 4, warmup: int = 1)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        batches, training = _batches(workers, warmup + steps), Training()
+        batches, training = _batches(workers, warmup + steps, batch, device != "cpu"), Training(device)
         for _ in range(warmup):
             training(*next(batches))
         clocks = [time.perf_counter()]
@@ -181,12 +184,13 @@ def measure(threads: int = 1, workers: int = 0, steps: int = 4, warmup: int = 1)
     finally:
         torch.set_num_threads(before)
     seconds = torch.tensor(clocks, dtype=torch.float64).diff()
-    return Speed(threads, workers, BATCH / float(seconds.median()), BATCH * steps / float(seconds.sum()))
+    return Speed(threads, workers, batch / float(seconds.median()), batch * steps / float(seconds.sum()))
 
 
-def _batches(workers: int, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _batches(workers: int, count: int, batch: int, pin: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     # more batches than are used: a run's end must not leave the workers idle while the last steps are timed
-    return iter(DataLoader(Sequences((count + 4) * BATCH), BATCH, shuffle=True, num_workers=workers, drop_last=True))
+    data = Sequences((count + 4) * batch)
+    return iter(DataLoader(data, batch, shuffle=True, num_workers=workers, drop_last=True, pin_memory=pin))
 
 
 def best(
@@ -213,7 +217,11 @@ def gemm_peak(dtype: torch.dtype, threads: int, size: int = 2048, repeats: int =
     return 2 * size**3 / min(seconds) / 1e12
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
+    if argv:  # one setting, for a script that compares: threads workers steps device batch
+        threads, workers, steps, device, batch = argv
+        print(measure(int(threads), int(workers), int(steps), 2, device, int(batch)).mean)
+        return
     for dtype in (torch.float32, torch.bfloat16):
         print(f"GEMM {str(dtype)[6:]:<9}" + "".join(f"  {n} threads {gemm_peak(dtype, n):.2f} TFLOP/s" for n in (1, 2)))
     print(f"{'threads':>8}{'workers':>9}{'seq/s':>9}{'median':>9}")
@@ -222,4 +230,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import EncoderConfig
+from trainer.models.fused_norm import norm_act
 from trainer.models.norm import GlobalBatchNorm
+from trainer.models.packed_conv import PackedConv
 
 
 def make_encoder(config: EncoderConfig, channels: int) -> nn.Module:
@@ -44,34 +46,48 @@ def _conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 class ResNet18(nn.Module):
     """ResNet-18 without classifier, by default with the CIFAR stem (3x3 stride-1 first convolution, no max-pooling).
 
-    Blocks and initialisation are torchvision's, with the last norm of each block starting at zero as in
+    Structure and initialisation are torchvision's, with the last norm of each block starting at zero as in
     the paper's code. ``width`` = 64 is the standard network: 512 features, 11.17 M parameters for RGB.
     """
 
     def __init__(self, config: EncoderConfig, channels: int):
         super().__init__()
-        from torchvision.models.resnet import BasicBlock, conv1x1  # a second of import, only for this encoder
-
         width = config.width
-        if config.stem == "imagenet":
-            first = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
-            stages: list[nn.Module] = [first, GlobalBatchNorm(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
-        else:
-            stages = [*_conv(channels, width, stride=1)]
-        inputs = width
+        imagenet = config.stem == "imagenet"
+        self.stem = nn.Conv2d(channels, width, 7, 2, 3, bias=False) if imagenet else nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.norm = GlobalBatchNorm(width)
+        self.pool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
+        blocks, inputs = [], width
         for stage in range(4):
-            planes, stride = width * 2**stage, 1 if stage == 0 else 2
-            shortcut = None if stride == 1 else nn.Sequential(conv1x1(inputs, planes, stride), GlobalBatchNorm(planes))
-            stages.append(BasicBlock(inputs, planes, stride, shortcut, norm_layer=GlobalBatchNorm))
-            stages.append(BasicBlock(planes, planes, norm_layer=GlobalBatchNorm))
+            planes = width * 2**stage
+            blocks += [Block(inputs, planes, 1 if stage == 0 else 2), Block(planes, planes, 1)]
             inputs = planes
         self.features = inputs
-        self.body = nn.Sequential(*stages)
+        self.blocks = nn.Sequential(*blocks)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, BasicBlock):
-                nn.init.zeros_(module.bn2.weight)
+            elif isinstance(module, Block):
+                nn.init.zeros_(module.norm2.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.body(images).mean((2, 3))
+        x = self.pool(norm_act(self.norm, self.stem(images)))
+        return self.blocks(x).mean((2, 3))
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al., 1512.03385, figure 2)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1, self.norm1 = PackedConv(inputs, outputs, 3, stride, 1, bias=False), GlobalBatchNorm(outputs)
+        self.conv2, self.norm2 = PackedConv(outputs, outputs, 3, 1, 1, bias=False), GlobalBatchNorm(outputs)
+        self.shortcut = None
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut_norm = GlobalBatchNorm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(norm_act(self.norm1, self.conv1(x)))
+        residual = x if self.shortcut is None else norm_act(self.shortcut_norm, self.shortcut(x), relu=False)
+        return norm_act(self.norm2, y, residual)

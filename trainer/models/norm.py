@@ -23,11 +23,12 @@ class GlobalBatchNorm(nn.Module):
         track: update the running statistics in training mode (momentum 0.1). The second pass over the
             target view switches it off, so that running statistics describe observed views only.
         alone: use this worker's rows only, without communicating; for probes, which run on one worker.
+        fused: let :func:`trainer.models.fused_norm.norm_act` join it with what follows.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
         super().__init__()
-        self.eps, self.momentum, self.track, self.alone = eps, momentum, True, False
+        self.eps, self.momentum, self.track, self.alone, self.fused = eps, momentum, True, False, False
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
         self.register_buffer("running_mean", torch.zeros(channels))

@@ -1,0 +1,170 @@
+"""The fast paths compute the same: fused batch-norm, packed convolutions, and the run that uses them."""
+
+import math
+import platform
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from small import config, method, views
+
+from trainer import presets
+from trainer.errors import UsageError
+from trainer.loop import forward, train
+from trainer.models.accelerate import accelerate, switch, whether_it_pays
+from trainer.models.fused_norm import norm_act
+from trainer.models.norm import GlobalBatchNorm
+from trainer.models.packed_conv import COUNTS, PackedConv
+from trainer.records import read
+
+CIFAR = [
+    "data.generated=true", "data.sizes=[64,64,64]", "model.encoder.width=8", "model.action_dim=16", "model.layers=1", "model.predictor_hidden=32",
+    "optim.batch_size=32", "model.dropout=0.0",
+]  # fmt: skip
+
+
+def maps(*shape, offset=0.0):
+    return (torch.randn(*shape) * 3 + offset).bfloat16().contiguous(memory_format=torch.channels_last)
+
+
+needs_compiler = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="kernels are compiled with a C++ compiler")
+
+
+@needs_compiler
+@pytest.mark.parametrize("residual, relu", [(False, True), (True, True), (False, False)])
+def test_the_fused_norm_equals_the_plain_one_in_single_precision(residual, relu):
+    torch.manual_seed(0)
+    x, r, g = maps(8, 16, 6, 6, offset=5.0), maps(8, 16, 6, 6), maps(8, 16, 6, 6)
+    found = []
+    for fused, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        norm = GlobalBatchNorm(16)
+        norm.fused = fused
+        with torch.no_grad():
+            norm.weight.copy_(torch.linspace(0.5, 2, 16))
+            norm.bias.copy_(torch.linspace(-1, 1, 16))
+        a, b = (t.to(dtype).detach().requires_grad_() for t in (x, r))
+        y = norm_act(norm, a, b if residual else None, relu)
+        assert (y.grad_fn.name() == "_NormActBackward") == fused
+        y.backward(g.to(dtype))
+        found.append([y, a.grad, b.grad if residual else torch.zeros(1), norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+    for plain, fast in zip(*([t.detach() for t in side] for side in found), strict=True):
+        # maps are rounded to bf16 (8 bits), statistics and parameter gradients are not
+        tolerance = 6e-3 if fast.dtype == torch.bfloat16 else 2e-5
+        assert float((plain.float() - fast.float()).abs().max()) <= tolerance * max(1.0, float(plain.detach().float().abs().max()))
+
+
+def test_the_fused_norm_steps_aside_where_it_does_not_apply():
+    norm = GlobalBatchNorm(4)
+    norm.fused = True
+    for x in (torch.randn(8, 4, 3, 3), maps(8, 4, 3, 3).contiguous()):
+        plain = GlobalBatchNorm(4)
+        assert torch.equal(norm_act(norm, x), torch.relu(plain(x)))
+    x = maps(8, 4, 3, 3)
+    assert torch.equal(norm_act(norm.eval(), x), torch.relu(norm(x)))
+    kept = norm.running_mean.clone()
+    norm.train().track = False
+    norm_act(norm, maps(8, 4, 3, 3))
+    assert torch.equal(norm.running_mean, kept)
+
+
+@pytest.mark.parametrize("side, stride", list(COUNTS))
+def test_a_packed_convolution_is_the_convolution(side, stride):
+    torch.manual_seed(0)
+    conv = PackedConv(6, 10, 3, stride, 1, bias=False).double()
+    x = torch.randn(2 * COUNTS[side, stride], 6, side, side, dtype=torch.float64)
+    found = []
+    for packed in (False, True):
+        conv.packed, y = packed, None
+        a = x.clone().requires_grad_()
+        y = conv(a)
+        conv.zero_grad()
+        y.square().sum().backward()
+        found.append((y, a.grad, conv.weight.grad.clone()))
+    for plain, fast in zip(*found, strict=True):
+        assert torch.allclose(plain, fast, atol=1e-9)
+    # a batch that does not divide is computed plainly
+    assert torch.equal(conv(x[:3]), torch.nn.functional.conv2d(x[:3], conv.weight, None, stride, 1))
+
+
+@needs_compiler
+def test_compiling_changes_no_state_and_reports_what_it_saves(tmp_path):
+    run = presets.load("cifar100_aug_gate", CIFAR)
+    from trainer.data.images import load_images
+    from trainer.data.views import Views
+    from trainer.models.seq_jepa import SeqJEPA
+
+    source = Views(run, load_images(run), torch.float32)
+    model = SeqJEPA(run, 3, source.action_dim).to(memory_format=torch.channels_last)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    batch, device = source.next(), torch.device("cpu")
+    plain = forward(run, model, batch)[1].item()
+    model.load_state_dict(state)
+    numbers = torch.get_rng_state()
+    fast, line = whether_it_pays(run, model, model, device, batch, lambda m, b: forward(run, m, b)[1])
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), numbers) and all(p.grad is None for p in model.parameters())
+    assert "compiled in" in line and ("pays from epoch" in line or "does not pay" in line)
+    assert forward(run, fast, batch)[1].item() == pytest.approx(plain, rel=0.02)
+    assert any(m.fused for m in model.modules() if isinstance(m, GlobalBatchNorm))
+    switch(model, False)
+    model.load_state_dict(state)
+    assert forward(run, model, batch)[1].item() == plain
+
+
+@needs_compiler
+def test_a_compiled_run_follows_the_plain_one_and_resumes_bit_for_bit(tmp_path, capsys):
+    losses = {}
+    for name in ("false", "true"):
+        run = presets.load("cifar100_aug_gate", [*CIFAR, f"runtime.compile={name}", "schedule.horizon_epochs=3", "schedule.warmup_epochs=1"], {"epochs": 3})
+        train(run, tmp_path / name)
+        (path,) = (tmp_path / name).glob("*/records.jsonl")
+        losses[name] = [line["metrics"]["loss/total"] for line in read(path) if line["event"] == "epoch"]
+    assert losses["true"] == pytest.approx(losses["false"], rel=0.02) and losses["true"] != losses["false"]
+    assert "compiled in" in capsys.readouterr().err
+    overrides = [*CIFAR, "runtime.compile=true", "schedule.horizon_epochs=3", "schedule.warmup_epochs=1", "runtime.across_commits=true"]
+    for epochs in (1, 3):
+        train(presets.load("cifar100_aug_gate", overrides, {"epochs": epochs}), tmp_path / "resumed")
+    (path,) = (tmp_path / "resumed").glob("*/records.jsonl")
+    assert [line["metrics"]["loss/total"] for line in read(path) if line["event"] == "epoch"] == losses["true"]
+
+
+def test_compiling_what_cannot_be_compiled_is_an_error(tmp_path):
+    run = config("runtime.compile=true")
+    with pytest.raises(UsageError, match="precision=bf16 and model.encoder.name=resnet18; this run has cpu, fp32, conv"):
+        accelerate(run, None, None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("overrides", [[], ["objective.teacher=ema"], ["objective.symmetric=true", "objective.weights.sigreg=0.01"]])
+def test_the_method_can_be_traced_for_a_compiler(digits, overrides):
+    """What CUDA's torch.compile starts from; the eager backend runs the traced graph without generating code."""
+    run = config(*overrides)
+    batch = views(run, digits).next()
+    plain = method(run)(batch).terms
+    traced = torch.compile(method(run), backend="eager")(batch).terms
+    for name, value in plain.items():
+        assert math.isclose(float(traced[name].detach()), float(value.detach()), rel_tol=1e-5)
+
+
+FAULTS = """
+import resource, sys, torch
+from trainer.allocator import huge_pages, keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+    torch.ones(2**24)
+    huge_pages()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_kept_memory_is_not_faulted_in_again():
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("returned", "kept")
+    }
+    assert faults["returned"] > 10_000 and faults["kept"] < faults["returned"] / 10

@@ -1,0 +1,100 @@
+"""Compiled training steps, and whether compiling pays: measured before training, on the run's own batches.
+
+On the CPU (bf16, ResNet-18): batch-norm joined with residual and ReLU, packed convolutions of small maps, and freed memory kept. Compiling
+the whole method there changed little, since convolutions dominate and inductor leaves them to the same library. On CUDA:
+torch.compile of the method, loss included.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from trainer.allocator import huge_pages, keep_freed_memory
+from trainer.config import RunConfig
+from trainer.data.views import Batch
+from trainer.errors import UsageError
+from trainer.models.norm import GlobalBatchNorm
+from trainer.models.packed_conv import PackedConv
+
+
+def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device) -> nn.Module:
+    """The model to train with: ``model`` with fused kernels switched on, or compiled.
+
+    Args:
+        method: the bare method; model: the same, or its wrapper for several workers.
+
+    Raises:
+        UsageError: nothing of this configuration can be compiled here.
+    """
+    if device.type == "cuda":
+        return torch.compile(model)
+    if device.type != "cpu" or config.precision != "bf16" or config.model.encoder.name != "resnet18":
+        raise UsageError(
+            f"runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16 and model.encoder.name=resnet18; "
+            f"this run has {device.type}, {config.precision}, {config.model.encoder.name}: remove it"
+        )
+    if not (shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX")):
+        raise UsageError("runtime.compile = True: no C++ compiler is found (g++, clang++ or $CXX); install one or switch it off")
+    keep_freed_memory()
+    switch(method, True)
+    return model
+
+
+def switch(method: nn.Module, on: bool) -> None:
+    """Switch fused batch-norm and packed convolutions of a method's encoders on or off."""
+    for module in method.modules():
+        if isinstance(module, GlobalBatchNorm):
+            module.fused = on
+        elif isinstance(module, PackedConv):
+            module.packed = on
+
+
+def whether_it_pays(
+    config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device, batch: Batch, loss: Callable[[nn.Module, Batch], Tensor]
+) -> tuple[nn.Module, str]:
+    """Accelerate, and time forward and backward before and after on one batch; the method's state is left as it was.
+
+    Args:
+        loss: forward pass of the model on a batch, to a scalar.
+
+    Returns:
+        The model to train with, and one line for the console.
+    """
+    before = copy.deepcopy(method.state_dict())
+    numbers = torch.get_rng_state()
+    plain = _seconds(lambda: loss(model, batch), device)
+    fast_model = accelerate(config, method, model, device)
+    clock = time.perf_counter()
+    _seconds(lambda: loss(fast_model, batch), device, repeats=1)
+    if device.type == "cpu":
+        huge_pages()
+    once = time.perf_counter() - clock
+    fast = _seconds(lambda: loss(fast_model, batch), device)
+    method.load_state_dict(before)
+    method.zero_grad(set_to_none=True)
+    torch.set_rng_state(numbers)
+    text = f"compiled in {once:.0f} s (not counted as training); forward and backward {fast:.3f} s instead of {plain:.3f} s"
+    if fast >= plain:
+        return fast_model, f"{text}: it does not pay here, switch it off with runtime.compile=false"
+    steps = math.ceil(once / (plain - fast))
+    return fast_model, f"{text} ({plain / fast:.2f} times as fast): pays from epoch {steps // config.steps_per_epoch + 1} on"
+
+
+def _seconds(step: Callable[[], Tensor], device: torch.device, repeats: int = 3) -> float:
+    """Fastest of some forward and backward passes."""
+    times = []
+    for _ in range(repeats):
+        clock = time.perf_counter()
+        step().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - clock)
+    return min(times)
