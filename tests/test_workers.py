@@ -66,8 +66,13 @@ def start(world, digits, overrides):
     [
         ("objective.teacher=ema", "objective.weights.rate=0.3", "objective.rate.on=both"),
         ("objective.teacher=shared", "objective.weights.rate=0.1", "objective.rate.form=log"),
+        (
+            "objective.teacher=ema", "objective.target_bn=ema_buffers_eval", "objective.symmetric=true", "objective.sharpen.form=dino",
+            "objective.weights.sigreg=0.02", "objective.weights.vicreg=0.1",
+        ),
+        ("model.condition=none", "objective.double_bn=true", "objective.sharpen.form=log_cosine"),
     ],
-    ids=["ema-both", "shared-log"],
+    ids=["ema-both", "shared-log", "symmetric-dino-controls", "unconditioned-log-cosine"],
 )
 def test_two_workers_equal_one(digits, overrides):
     one, two = start(1, digits, overrides), start(2, digits, overrides)

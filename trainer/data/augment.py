@@ -71,9 +71,11 @@ class Augment:
         crop, u = uniform[..., : crops.CROP_NUMBERS], uniform[..., crops.CROP_NUMBERS :]
         box = crops.crop_boxes(crop, self._side, self._side, a.crop_scale)
         jitter_on = u[..., 1] < a.jitter
-        half = u.new_tensor([a.brightness, a.contrast, a.saturation, a.hue])
-        middle = u.new_tensor([1.0, 1.0, 1.0, 0.0])
-        jitter = torch.where(jitter_on[..., None], middle + half * (2 * u[..., 2:6] - 1), middle)
+        # column by column: a list of constants would be copied to the device every step, and waited for
+        ranges = (a.brightness, 1.0), (a.contrast, 1.0), (a.saturation, 1.0), (a.hue, 0.0)
+        drawn = [middle + half * (2 * u[..., 2 + k] - 1) for k, (half, middle) in enumerate(ranges)]
+        columns = [torch.where(jitter_on, column, middle) for column, (_, middle) in zip(drawn, ranges, strict=True)]
+        jitter = torch.stack(columns, dim=-1)
         chance = u.new_full((views,), a.blur), u.new_full((views,), a.solarize)
         chance[0][-1], chance[1][-1] = a.target_blur, a.target_solarize
         low, high = a.blur_sigma
