@@ -13,6 +13,7 @@ from studies.halving import Halving, rung_epochs
 from studies.jobs import Jobs
 from studies.plan import Plan, Resources
 from studies.sampling import Sampling
+from trainer import presets
 
 
 def plan(tmp_path, **changes):
@@ -213,3 +214,16 @@ def test_a_torn_decision_is_repaired(tmp_path):
         file.write(b'{"event":"fin')
     again = Decisions(tmp_path)
     assert again.repaired == '{"event":"fin' and len(again.events) == 1
+
+
+def test_what_the_preset_says_of_another_branch_goes_with_it(tmp_path):
+    """An ema preset with a decay and a cosine floor still serves stop-gradient and constant arms, and keeps its own for the rest."""
+    point = {"teacher": "stopgrad", "lambda_rate": 0.1, "schedule": "constant", "warmup_epochs": 1.0}
+    other = {"teacher": "ema", "lambda_rate": 0.1, "schedule": "cosine", "warmup_epochs": 1.0, "ema_half_life": 0.02}
+    base = presets.load("cifar100_aug_gate")
+    assert base.objective.ema.decay == 0.996 and base.schedule.final_lr_ratio == 0.025
+    stopped, averaged = (presets.load("cifar100_aug_gate", [], space.overrides(p)) for p in (point, other))
+    assert stopped.objective.ema is None and stopped.schedule.final_lr_ratio is None
+    assert averaged.objective.ema.half_life == 0.02 and averaged.objective.ema.decay is None and averaged.schedule.final_lr_ratio == 0.025
+    for arm in step2_grid.grid(quick=False):
+        presets.load("cifar10_rot", ["schedule.final_lr_ratio=0.1"], arm.overrides)

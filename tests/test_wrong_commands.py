@@ -72,7 +72,6 @@ WRONG = [
     ("trainer", "--results-dir {too_long}", ["File name too long"]),
     ("rate", "seed=7", ["seed=7", "--seeds"]),
     ("rate", "eval.probe_epochs=[4]", ["eval.probe_epochs", "rungs"]),
-    ("rate", "schedule.final_lr_ratio=0.1", ["final_lr_ratio", "cosine"]),
     ("rate", "--epochs 5 schedule.horizon_epochs=5", ["warmup_epochs = 6", "horizon_epochs = 5"]),
     ("rate", "--gpus-per-trial nan", ["nan"]),
     ("rate", "--seeds 0", ["--seeds 0", "1 to 100"]),
