@@ -9,6 +9,7 @@ of each, so neither may starve the other.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 
 
@@ -48,6 +49,8 @@ class Halving:
     rungs: tuple[int, ...]
     eta: int
     _values: dict[tuple[str, int], dict[int, float]] = field(default_factory=dict)
+    # the same values in order, worst first: a decision then costs a search, not a sort of the rung
+    _ranked: dict[tuple[str, int], list[float]] = field(default_factory=dict)
 
     def due(self, bracket: str, trial: int, epoch: int) -> int | None:
         """The highest rung at or below ``epoch`` where the trial has no value yet, if it is above all it has."""
@@ -57,16 +60,18 @@ class Halving:
 
     def put(self, bracket: str, trial: int, rung: int, value: float | None) -> None:
         """Note a value without deciding, when a study is rebuilt from its record."""
-        finite = value is not None and math.isfinite(value)
-        self._values.setdefault((bracket, rung), {})[trial] = value if finite else -math.inf
+        values, ranked = self._values.setdefault((bracket, rung), {}), self._ranked.setdefault((bracket, rung), [])
+        if trial in values:
+            ranked.pop(bisect_left(ranked, values[trial]))
+        values[trial] = value if value is not None and math.isfinite(value) else -math.inf
+        insort(ranked, values[trial])
 
     def decide(self, bracket: str, trial: int, rung: int, value: float | None) -> RungDecision:
         """Note a trial's value at a rung and say whether it stops there."""
         self.put(bracket, trial, rung, value)
-        values = self._values[bracket, rung]
-        own, keep = values[trial], max(1, len(values) // self.eta)
-        better = sum(other > own for other in values.values())
-        ranked = sorted(values.values(), reverse=True)
-        cutoff = ranked[keep - 1] if len(ranked) > keep and math.isfinite(ranked[keep - 1]) else None
+        own, ranked = self._values[bracket, rung][trial], self._ranked[bracket, rung]
+        keep = max(1, len(ranked) // self.eta)
+        better = len(ranked) - bisect_right(ranked, own)
+        cutoff = ranked[-keep] if len(ranked) > keep and math.isfinite(ranked[-keep]) else None
         stop = better >= keep or not math.isfinite(own)
-        return RungDecision(rung, value if math.isfinite(own) else None, cutoff, len(values), stop)
+        return RungDecision(rung, value if math.isfinite(own) else None, cutoff, len(ranked), stop)

@@ -227,3 +227,17 @@ def test_what_the_preset_says_of_another_branch_goes_with_it(tmp_path):
     assert averaged.objective.ema.half_life == 0.02 and averaged.objective.ema.decay is None and averaged.schedule.final_lr_ratio == 0.025
     for arm in step2_grid.grid(quick=False):
         presets.load("cifar10_rot", ["schedule.final_lr_ratio=0.1"], arm.overrides)
+
+
+def test_decisions_on_the_ordered_rung_are_those_of_its_definition():
+    import random
+
+    numbers, halving, values = random.Random(0), Halving((3,), 3), {}
+    for _ in range(400):
+        trial, value = numbers.randint(0, 150), numbers.choice([None, math.nan, float(numbers.randint(0, 20)), numbers.random()])
+        found = halving.decide("", trial, 3, value)
+        values[trial] = value if value is not None and math.isfinite(value) else -math.inf
+        keep = max(1, len(values) // 3)
+        assert found.stop == (sum(other > values[trial] for other in values.values()) >= keep or values[trial] == -math.inf)
+        best = sorted(values.values(), reverse=True)
+        assert found.peers == len(values) and found.cutoff == (best[keep - 1] if len(best) > keep and best[keep - 1] > -math.inf else None)

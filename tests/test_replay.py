@@ -1,0 +1,677 @@
+"""Replay: curves whose answer is known by hand, through the study's own halving."""
+
+import csv
+import json
+import math
+import random
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from studies import __main__ as studies_main
+from studies.halving import Halving
+from studies.replay import report, schedulers, simulate
+from studies.replay.compare import After, Interval, replay
+from studies.replay.curves import Curve, Recorded, complete, read_curves
+from studies.replay.rungs import correlations, rung, verdict
+from studies.replay.schedulers import Asha, FullLength, Gate, strategies
+from studies.replay.simulate import Machine
+from studies.replay.trials import Pool, Trials
+from trainer.errors import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+EPOCHS = 30
+NAN = math.nan
+
+
+def trials(curves, seconds=1.0, brackets=None, diverged=()):
+    """Trials in the given order; a curve is {epoch: value}, ``diverged`` gives the lengths of those that end early."""
+    values = np.full((len(curves), EPOCHS + 1), NAN)
+    for row, curve in zip(values, curves, strict=True):
+        row[list(curve)] = list(curve.values())
+    length = [dict(diverged).get(number, EPOCHS) for number in range(len(curves))]
+    early = [number in dict(diverged) for number in range(len(curves))]
+    seconds = [seconds] * len(curves) if isinstance(seconds, float) else seconds
+    return Trials(values, length, early, seconds, brackets or [""] * len(curves), values[:, -1].copy())
+
+
+def line(level):
+    """A curve that keeps its rank everywhere."""
+    return {epoch: level + epoch / 10 for epoch in range(EPOCHS + 1)}
+
+
+def asha(t, rungs=(10,), eta=3):
+    return Asha(t, rungs, eta)
+
+
+def run(t, scheduler, seed="0", **machine):
+    return simulate.simulate(t, scheduler, Machine(**machine), seed)
+
+
+def recorded(levels, seed=0):
+    return Recorded(
+        [Curve(f"a{n}-s{seed}", f"a{n}", seed, line(level), EPOCHS, False, 2.0) for n, level in enumerate(levels)],
+        EPOCHS,
+        "m",
+    )
+
+
+# --- one order
+
+
+def test_epochs_equal_the_hand_count_and_depend_on_the_order():
+    worst_first, best_first = trials([line(n) for n in range(9)]), trials([line(9 - n) for n in range(9)])
+    for t in (worst_first, best_first):
+        assert run(t, FullLength(t)).epochs == 9 * 30
+        assert run(t, Gate(t, 1, lambda n: 3)).epochs == 9 * 1 + 3 * 29
+        assert run(t, Gate(t, 10, lambda n: n // 3)).epochs == 9 * 10 + 3 * 20
+    assert run(worst_first, asha(worst_first)).epochs == 9 * 30  # each newcomer is the best so far
+    assert run(best_first, asha(best_first)).epochs == 30 + 8 * 10  # the first is never beaten
+    assert run(best_first, asha(best_first, (3, 9))).epochs == 30 + 8 * 3
+    assert run(best_first, asha(best_first)).decisions == 9
+
+
+def test_curves_that_keep_their_rank_give_no_regret_to_anyone():
+    rows = replay(
+        Pool(recorded(range(12))),
+        strategies(EPOCHS, ("top-k", "gate", "asha"), (2, 3), (3, 10), (3,), (1, 3)),
+        Machine(2),
+        orders=40,
+        seed=0,
+    )
+    assert len(rows) == 1 + 2 + 2 + 4
+    for row in rows:
+        assert (row.regret == 0).all() and row.found.all(), row.strategy.name
+
+
+def test_curves_that_cross_after_the_rung_cost_asha_what_they_must():
+    a, b, c = ({10: early, 30: late} for early, late in ((10, 50), (9, 60), (8, 70)))
+    t = trials([a, b, c])
+    outcome = run(t, asha(t))
+    assert (outcome.epochs, outcome.pick, outcome.state) == (30 + 10 + 10, 0, ["complete", "pruned", "pruned"])
+    other = trials([c, b, a])  # each is better at the rung than those before it: all go on
+    outcome = run(other, asha(other))
+    assert (outcome.epochs, outcome.pick) == (90, 0)
+    # over all six orders, by hand: c is lost unless it comes first
+    curves = [Curve(name, name, 0, curve, EPOCHS, False) for name, curve in (("a", a), ("b", b), ("c", c))]
+    row = replay(
+        Pool(Recorded(curves, EPOCHS, "m")),
+        strategies(EPOCHS, ("asha",), (3,), (10,), (), ()),
+        Machine(1),
+        orders=300,
+        seed=0,
+    )[1]
+    by_epochs = {(epochs, lost) for epochs, lost in zip(row.epochs, row.regret, strict=True)}
+    assert by_epochs == {(50, 20), (70, 10), (70, 0), (90, 0)}  # abc, acb | bac, bca | cab | cba
+    assert (row.regret == 0).mean() == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_two_workers_against_one():
+    t = trials([line(n) for n in range(4)])
+    assert run(t, FullLength(t), workers=1, startup=2.0).wall == 4 * 32
+    assert run(t, FullLength(t), workers=2, startup=2.0).wall == 2 * 32
+    assert run(t, FullLength(t), workers=9, startup=2.0).wall == 32
+    assert run(t, FullLength(t), workers=2, startup=2.0).busy == 4 * 32
+    # everyone waits for the gate, and going on from its checkpoint costs a start-up again
+    assert run(t, Gate(t, 10, lambda n: 1), workers=2, startup=2.0).wall == 2 * 12 + 22
+    assert run(t, asha(t, (3, 9)), workers=4, startup=2.0).wall == 32  # going on past a rung costs none
+    # the quick second trial is at the rung before the slow first one, so neither is stopped
+    slow, quick = {10: 5, 30: 50}, {10: 4, 30: 40}
+    t = trials([slow, quick], seconds=[10.0, 1.0])
+    assert run(t, asha(t), workers=1).epochs == 40 and run(t, asha(t), workers=2).epochs == 60
+
+
+def test_decisions_equal_those_of_halving_called_directly(monkeypatch):
+    assert schedulers.Halving is Halving
+    source = random.Random(1)
+    for eta in (2, 3, 4):
+        curves = [{e: NAN if source.random() < 0.1 else source.random() for e in range(EPOCHS + 1)} for _ in range(60)]
+        brackets = [source.choice("ab") for _ in curves]
+        t = trials(curves, brackets=brackets)
+        outcome = run(t, asha(t, (3, 9), eta))
+        halving, at = Halving((3, 9), eta), []
+        for number, curve in enumerate(curves):  # one worker: trial after trial
+            stops = (halving.decide(brackets[number], number, epoch, curve[epoch]).stop for epoch in (3, 9))
+            at.append(3 if next(stops) else 9 if next(stops) else 30)
+        assert outcome.at == at and outcome.epochs == sum(at) and len(set(at)) == 3
+
+
+def test_nan_is_worst():
+    t = trials([{10: NAN, 30: 99.0}, line(1), {10: 50.0, 30: NAN}, {10: math.inf, 30: 100.0}])
+    stopped = run(t, asha(t))
+    assert stopped.at[0] == 10 and stopped.state[0] == "pruned" and stopped.at[3] == 10
+    assert stopped.pick == 1  # trial 2 reached the end without a value
+    assert run(t, Gate(t, 10, lambda n: 4)).at == [10, 30, 30, 10]
+    assert run(t, FullLength(t)).pick == 3
+    equal = trials([line(1), line(1)])
+    assert run(equal, FullLength(equal)).pick == 0  # of equals the first
+    nothing = trials([{10: NAN, 30: NAN}])
+    assert run(nothing, FullLength(nothing)).pick is None
+
+
+def test_a_diverged_trial_ends_there_and_is_no_peer():
+    t = trials([line(5), line(9), line(3), line(4)], diverged={1: 7})
+    outcome = run(t, asha(t))
+    assert outcome.state[1] == "diverged" and outcome.at[1] == 7 and outcome.decisions == 3 and outcome.pick == 0
+    outcome = run(t, Gate(t, 10, lambda n: n // 3))
+    assert outcome.epochs == 3 * 10 + 7 + 20 and outcome.pick == 0
+    assert run(t, FullLength(t)).epochs == 3 * 30 + 7
+
+
+# --- failures and preemptions
+
+
+class Scripted:
+    """Stands for random.Random: the times to the next interruption, in seconds, then never."""
+
+    times: deque = deque()
+
+    def __init__(self, seed):
+        pass
+
+    def expovariate(self, rate):
+        return self.times.popleft() if self.times else math.inf
+
+
+@pytest.mark.parametrize(("kind", "name"), [("failures", "failure"), ("preemptions", "preemption")])
+def test_an_interrupted_trial_is_run_again_from_its_last_checkpoint(monkeypatch, kind, name):
+    monkeypatch.setattr(simulate, "Random", Scripted)
+    t = trials([line(1)])
+    Scripted.times = deque([2 + 7.5])  # in the eighth epoch, after 2 s of start-up
+    outcome = run(t, FullLength(t), startup=2.0, checkpoint_every=3, **{kind: 1.0})
+    assert (outcome.epochs, outcome.again) == (7 + 24, 1)  # back to the checkpoint of epoch 6
+    assert outcome.wall == outcome.busy == 9.5 + 2 + 24 and outcome.state == ["complete"] and getattr(outcome, kind) == 1
+    Scripted.times = deque([1.0])  # while starting: nothing is lost but time
+    outcome = run(t, FullLength(t), startup=2.0, checkpoint_every=3, **{kind: 1.0})
+    assert (outcome.epochs, outcome.again, outcome.wall) == (30, 0, 33)
+    Scripted.times = deque([9.5] * 2)  # no failure is forgiven, every preemption is
+    outcome = run(t, FullLength(t), startup=2.0, retries=0, **{kind: 1.0})
+    assert (outcome.state, outcome.pick) == ((["failed"], None) if kind == "failures" else (["complete"], 0))
+
+
+def test_an_interruption_after_a_rung_does_not_decide_it_again(monkeypatch):
+    monkeypatch.setattr(simulate, "Random", Scripted)
+    t = trials([line(1)])
+    Scripted.times = deque([math.inf, 4.5])  # to the rung without trouble, then in epoch 15
+    outcome = run(t, asha(t), preemptions=1.0, checkpoint_every=20)
+    assert (outcome.epochs, outcome.again, outcome.decisions, outcome.state) == (14 + 30, 14, 1, ["complete"])
+
+
+def test_a_trial_that_failed_too_often_was_not_run(monkeypatch):
+    monkeypatch.setattr(simulate, "Random", Scripted)
+    t = trials([line(9), line(1), line(5)])
+    for make, at in ((FullLength, 30), (lambda t: Gate(t, 10, lambda n: 1), 30), (asha, 30)):
+        Scripted.times = deque([5.5])
+        outcome = run(t, make(t), failures=1.0, retries=0)
+        assert outcome.state[0] == "failed" and outcome.at[0] == 5 and outcome.pick == 2 and outcome.at[2] == at
+
+
+@pytest.mark.parametrize("every", [1, 4, 7])
+def test_preemptions_lose_less_than_a_checkpoint_interval_and_change_no_decision_on_one_worker(every):
+    source = random.Random(2)
+    t = trials([{e: source.random() for e in range(EPOCHS + 1)} for _ in range(40)], seconds=60.0)
+    calm = run(t, FullLength(t))
+    rough = run(t, FullLength(t), preemptions=3.0, checkpoint_every=every, startup=5.0)
+    assert rough.preemptions > 20 and rough.failures == 0 and rough.state == calm.state and rough.pick == calm.pick
+    assert rough.epochs == calm.epochs + rough.again and rough.again <= rough.preemptions * (every - 1)
+    assert (rough.again == 0) == (every == 1) and rough.wall > calm.wall
+    halved = run(t, asha(t), preemptions=3.0, checkpoint_every=every)
+    assert halved.decisions == 40 and halved.epochs - halved.again == sum(halved.at)
+
+
+def test_interruptions_without_end_are_an_error():
+    t = trials([line(1)], seconds=3600.0)
+    with pytest.raises(UsageError, match="no checkpoint is reached"):
+        run(t, FullLength(t), preemptions=100.0)
+
+
+# --- many orders
+
+
+def test_intervals_are_students():
+    values = np.random.default_rng(0).normal(size=12)
+    found = Interval.of(np.append(values, NAN))
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 11, values.mean(), stats.sem(values)))
+    assert math.isnan(Interval.of(values[:2]).low)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_all_strategies_the_same_orders():
+    source = random.Random(3)
+    curves = [
+        Curve(f"r{n}", f"r{n}", 0, {e: source.random() for e in range(EPOCHS + 1)}, EPOCHS, False, 60.0) for n in range(12)
+    ]
+    pool, compared = Pool(Recorded(curves, EPOCHS, "m")), strategies(EPOCHS, ("asha",), (3,), (3,), (), ())
+    rows = [replay(pool, compared + compared[1:], Machine(2, preemptions=2.0), orders=20, seed=seed) for seed in (0, 0, 1)]
+    assert (rows[0][1].epochs == rows[1][1].epochs).all() and (rows[0][1].wall == rows[1][1].wall).all()
+    assert (rows[0][1].epochs != rows[2][1].epochs).any()
+    assert (rows[0][1].wall == rows[0][2].wall).all()  # twice the same strategy
+    alone = replay(Pool(recorded([1.0])), compared, Machine(1, preemptions=60.0), orders=20, seed=0)[0]
+    assert alone.wall.std() > 0  # each order has interruptions of its own
+
+
+def test_controls_and_confirmation_are_added():
+    after = After(arms=2, controls=1, seeds=3)
+    assert after.runs == 15 and after.wall(30, 2.0, Machine(4, startup=3.0)) == 4 * 63
+    row = replay(
+        Pool(recorded(range(4))), strategies(EPOCHS, (), (), (), (), ()), Machine(2), orders=3, seed=0, after=after
+    )[0]
+    assert row.after_epochs == 450 and (row.epochs == 120).all() and (row.after_wall == 8 * 60).all()
+
+
+def test_an_arm_with_several_seeds_is_drawn_by_run_and_judged_by_their_mean():
+    ends = {"a": (10, 0), "b": (6, 6)}
+    curves = [
+        Curve(f"{arm}{s}", arm, s, {30: v}, EPOCHS, False) for arm, values in ends.items() for s, v in enumerate(values)
+    ]
+    rows = replay(
+        Pool(Recorded(curves, EPOCHS, "m")), strategies(EPOCHS, (), (), (), (), ()), Machine(1), orders=200, seed=0
+    )
+    assert (
+        set(rows[0].regret) == {0.0, 1.0} and 0.35 < rows[0].regret.mean() < 0.65
+    )  # a is picked when its lucky run is drawn
+
+
+def test_resampled_trials_have_the_noise_asked_for():
+    pool = Pool(recorded([0.0]))
+    t = pool.resample(np.random.default_rng(0), 4000, 0.5)
+    moved = t.values - pool.values
+    assert moved.std() == pytest.approx(0.5 * math.sqrt(2), rel=0.05)
+    assert np.corrcoef(moved[:, 1], moved[:, 30])[0, 1] == pytest.approx(0.5, abs=0.05)
+    assert (t.truth == t.values[:, -1]).all() and (
+        pool.resample(np.random.default_rng(0), 5, 0.0).values == pool.values
+    ).all()
+
+
+# --- rank correlation
+
+
+def test_correlations_equal_scipys_with_ties_and_nan_as_worst():
+    source = np.random.default_rng(0)
+    a, b = source.integers(0, 8, 40).astype(float), source.integers(0, 8, 40).astype(float)
+    assert correlations(a, b) == pytest.approx((stats.spearmanr(a, b).statistic, stats.kendalltau(a, b).statistic))
+    worst, low = a.copy(), a.copy()
+    worst[:5], low[:5] = -np.inf, -1e6
+    assert correlations(worst, b) == pytest.approx(correlations(low, b))
+    assert all(math.isnan(value) for value in correlations(np.ones(5), b[:5]))
+
+
+def test_verdicts_on_a_rung():
+    kept = rung(Pool(recorded(range(12))), 10, 0)
+    assert (
+        kept.verdict == "valid"
+        and kept.rho_low == pytest.approx(1)
+        and kept.tau_low == pytest.approx(1)
+        and kept.best_rank == 1
+    )
+    assert rung(Pool(recorded(range(9))), 10, 0).verdict == "cannot tell with 9 arms"
+    turned = [Curve(f"r{n}", f"r{n}", 0, {10: n, 30: -n}, EPOCHS, False) for n in range(12)]
+    found = rung(Pool(Recorded(turned, EPOCHS, "m")), 10, 0)
+    assert found.verdict == "not valid" and (found.rho, found.tau) == pytest.approx((-1, -1)) and found.best_rank == 12
+    source = random.Random(0)
+    vague = [Curve(f"r{n}", f"r{n}", 0, {10: n + source.gauss(0, 4), 30: n}, EPOCHS, False) for n in range(12)]
+    assert rung(Pool(Recorded(vague, EPOCHS, "m")), 10, 0).verdict == "cannot tell with 12 arms"
+    late_nan = [Curve(f"r{n}", f"r{n}", 0, {10: n, 30: NAN if n == 11 else n}, EPOCHS, False) for n in range(12)]
+    worst_last = stats.spearmanr(range(12), [*range(1, 12), 0]).statistic  # the best at epoch 10 ends without a value
+    assert rung(Pool(Recorded(late_nan, EPOCHS, "m")), 10, 0).rho == pytest.approx(worst_last)
+    assert [verdict(50, 0.6, 0.9), verdict(50, 0.3, 0.59), verdict(50, 0.5, 0.7), verdict(50, NAN, NAN)] == [
+        "valid",
+        "not valid",
+        "cannot tell with 50 arms",
+        "cannot tell with 50 arms",
+    ]
+
+
+# --- records
+
+
+class Study:
+    """Writes runs in the record format."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(
+        self,
+        arm,
+        curve,
+        *,
+        seed=0,
+        stop="completed",
+        split="validation",
+        test_rows=0,
+        teacher="ema",
+        horizon=30,
+        name="digits",
+        config=True,
+    ):
+        run_id = f"{arm}-s{seed}"
+        common = {"schema_version": 1, "study": "s", "run_id": run_id, "arm_id": arm, "seed": seed, "attempt": 1}
+        lines = [{**common, "event": "epoch", "epoch": 1, "split": "train", "metrics": {}}]
+        for epoch, value in curve.items():
+            metrics = (
+                {"linacc_live/z_agg@3": 1.0}
+                if value == "absent"
+                else {"linacc/z_agg@3": value, "linacc_live/z_agg@3": 100 - (value or 0)}
+            )
+            lines.append(
+                {
+                    **common,
+                    "event": "eval",
+                    "epoch": epoch,
+                    "split": split,
+                    "metrics": metrics,
+                    "seconds": {"train": 2.0, "probes": 0.5},
+                }
+            )
+        lines += [
+            {**common, "event": "eval", "epoch": 30, "split": "test", "metrics": {"linacc/z_agg@3": 99.0}}
+            for _ in range(test_rows)
+        ]
+        if stop:
+            lines.append(
+                {**common, "event": "stop", "epoch": max(curve, default=0), "split": None, "reason": stop, "metrics": {}}
+            )
+        if config:
+            lines[0]["config"] = {
+                "data": {"name": name, "observed_views": 3},
+                "schedule": {"horizon_epochs": horizon},
+                "objective": {"teacher": teacher},
+            }
+        path = self.folder / "runs" / run_id / "records.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+        return path
+
+
+def test_only_full_length_validation_curves_are_used_and_the_others_named(tmp_path):
+    study = Study(tmp_path)
+    study.run("full", line(1), test_rows=2)
+    study.run("full", line(2), seed=1)
+    study.run("null", {**line(2), 10: None})
+    study.run("pruned", {e: 5.0 for e in range(11)}, stop=None)
+    study.run("tested", line(90), split="test")
+    study.run("empty", {})
+    study.run("broken", line(3), config=False)
+    study.run("unmeasured", {**line(3), 30: "absent"})
+    study.run("diverged", {e: 5.0 for e in range(8)}, stop="diverged by step 130: the loss is not finite")
+    found = read_curves([tmp_path])
+    assert {c.run for c in found.curves} == {"full-s0", "null-s0", "diverged-s0"} and found.epochs == 30
+    curves = {c.arm: c for c in found.curves}
+    assert curves["full"].values == line(1) and curves["full"].seconds == 2.5  # the test rows did not replace epoch 30
+    assert math.isnan(curves["null"].values[10]) and curves["diverged"].diverged and curves["diverged"].length == 8
+    reasons = {name: why for name, why in found.left_out}
+    for name, words in (
+        ("pruned-s0", "not ended at epoch 10 of 30"),
+        ("tested-s0", "test split only"),
+        ("empty-s0", "nothing was evaluated"),
+        ("broken-s0", "no configuration"),
+        ("unmeasured-s0", "not measured at epoch 30"),
+        ("full-s1", "seed is not 0"),
+    ):
+        assert words in reasons[name]
+    assert len(reasons) == 6 and any("33 rows of the test split were passed over" in note for note in found.notes)
+    values = Pool(found).values
+    assert np.isnan(values[[c.arm for c in found.curves].index("diverged"), 8:]).all()
+
+
+def test_options_of_reading(tmp_path):
+    study = Study(tmp_path)
+    study.run("a", line(1))
+    study.run("a", line(2), seed=1)
+    study.run("b", line(3), teacher="stopgrad")
+    both = read_curves([tmp_path], seeds=(0, 1))
+    assert {c.run for c in both.curves} == {"a-s0", "a-s1"} and "every one of seeds 0, 1" in dict(both.left_out)["b-s0"]
+    assert {c.bracket for c in read_curves([tmp_path], bracket_by="objective.teacher").curves} == {"ema", "stopgrad"}
+    cut = read_curves([tmp_path], epochs=20)
+    assert cut.epochs == 20 and max(cut.curves[0].values) == 20
+    assert read_curves([tmp_path], metric="linacc_live/z_agg@M").curves[0].values[30] == 100 - line(1)[30]
+    twice = read_curves([tmp_path, tmp_path / "runs" / "b-s0" / "records.jsonl"])
+    assert len(twice.curves) == 2 and any("already read" in why for _, why in twice.left_out)
+    with pytest.raises(UsageError, match="no such setting"):
+        read_curves([tmp_path], bracket_by="objective.nothing")
+
+
+def test_epochs_that_were_not_measured(tmp_path):
+    study = Study(tmp_path)
+    study.run("a", line(1))
+    study.run("b", {e: v for e, v in line(2).items() if e != 10})
+    found = read_curves([tmp_path])
+    left = complete(found, [3, 10])
+    assert [c.arm for c in left.curves] == ["a"] and "not measured at epoch 10" in left.why_left_out()[0]
+    carried = complete(found, [3, 10], "last")
+    assert carried.curves[1].values[10] == line(2)[9] and "last value before" in carried.notes[-1]
+    assert math.isnan(complete(found, [10], "worst").curves[1].values[10])
+    assert complete(found, [3]) == found
+    with pytest.raises(UsageError, match=r"all have it at 30"):
+        complete(Recorded([Curve("a", "a", 0, {30: 1.0}, 30, False)], 30, "m"), [10])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "cifar10"}, "data settings of a-s0 and b-s0 differ"),
+        ({"horizon": 300}, "schedule horizon = 30 in a-s0, 300 in b-s0"),
+    ],
+)
+def test_curves_of_different_tasks_are_refused(tmp_path, changes, words):
+    study = Study(tmp_path)
+    study.run("a", line(1))
+    study.run("b", line(1), **changes)
+    with pytest.raises(UsageError, match=words):
+        read_curves([tmp_path])
+
+
+def test_records_without_a_full_run_say_what_there_is(tmp_path):
+    Study(tmp_path).run("a", {e: 5.0 for e in range(11)}, stop=None)
+    with pytest.raises(UsageError, match=r"no full-length run.*not ended.*linacc/z_agg@3"):
+        read_curves([tmp_path])
+    (tmp_path / "records.jsonl").write_text("[1]\n")
+    with pytest.raises(UsageError, match="not a run's record"):
+        read_curves([tmp_path / "records.jsonl"])
+
+
+# --- the command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """14 arms, two seeds of each and two teachers; ranks settle late; one was not measured at epoch 3."""
+    study, source = Study(tmp_path_factory.mktemp("study")), random.Random(0)
+    for arm in range(14):
+        for seed in (0, 1):
+            noise = [source.gauss(0, 60 / (e + 3)) for e in range(EPOCHS + 1)]
+            curve = {e: 30 + arm + n for e, n in enumerate(noise) if (arm, e) != (4, 3)}
+            study.run(f"arm{arm}", curve, seed=seed, teacher=("ema", "stopgrad")[arm % 2])
+    return study.folder
+
+
+def call(folder, *words):
+    return studies_main.main(["replay", str(folder), "--orders", "30", "--resamples", "40", *words])
+
+
+def numbers(folder, out, *words):
+    assert call(folder, "--out", str(out), *words) == 0
+    return [list(csv.DictReader((out / name).open())) for name in ("replay_strategies.csv", "replay_rungs.csv")]
+
+
+def test_the_command_prints_and_repeats_itself(folder, tmp_path, capsys):
+    assert call(folder, "--scheduler", "asha,top-k", "--eta", "2,3", "--grace", "3") == 0
+    first = capsys.readouterr().out
+    for words in (
+        "all full length",
+        "one-epoch top-3",
+        "ASHA eta 2, rungs 3, 6, 12",
+        "ASHA eta 3, rungs 3, 9",
+        "1 run left out: ",
+        "14 runs left out: its seed",
+        "is a gate here valid?",
+        "13 arms",
+        "30 orders; intervals are meant for 500",
+        "regret",
+        "with controls",
+    ):
+        assert words in first, words
+    assert call(folder, "--scheduler", "asha,top-k", "--eta", "2,3", "--grace", "3") == 0
+    assert capsys.readouterr().out == first and "gate at" not in first
+    strategy_rows, rung_rows = numbers(folder, tmp_path, "--grace", "3")
+    assert [row["kind"] for row in strategy_rows] == ["full", "top-k", "gate", "asha"] and float(
+        strategy_rows[0]["search_epochs"]
+    ) == 13 * 30
+    assert [row["epoch"] for row in rung_rows] == ["1", "3", "9"]
+
+
+BASE = ["--grace", "3", "--failures-per-hour", "20", "--checkpoint-every", "3"]
+CHANGES = [
+    "--scheduler asha",
+    "--eta 4",
+    "--grace 5",
+    "--gate 7",
+    "--top-k 1",
+    "--metric linacc_live/z_agg@M",
+    "--epochs 25",
+    "--missing last",
+    "--run-seeds 0,1",
+    "--bracket-by objective.teacher",
+    "--orders 31",
+    "--trials 6",
+    "--trials 60",
+    "--trials 60 --noise 0",
+    "--seed 1",
+    "--workers 5",
+    "--startup-seconds 9",
+    "--seconds-per-epoch 9",
+    "--failures-per-hour 40",
+    "--preemptions-per-hour 40",
+    "--retries 0",
+    "--checkpoint-every 5",
+    "--confirm-arms 1",
+    "--controls 4",
+    "--confirm-seeds 5",
+    "--resamples 41",
+]
+
+
+def test_every_option_changes_the_numbers(folder, tmp_path):
+    seen = {"none": numbers(folder, tmp_path / "base", *BASE)}
+    for change in CHANGES:
+        seen[change] = numbers(folder, tmp_path / "changed", *BASE, *change.split())
+    distinct = {json.dumps(value) for value in seen.values()}
+    assert len(distinct) == len(seen)
+    assert len({option.split()[0] for option in CHANGES}) == 24  # all but --out and RECORDS
+
+
+def test_resampled_curves_are_labelled(folder, tmp_path, capsys):
+    assert {row["curves"] for row in numbers(folder, tmp_path, "--trials", "40", "--orders", "3")[0]} == {"resampled"}
+    shown = capsys.readouterr().out
+    assert (
+        "RESAMPLED  the 40 trials are copies of these 14 arms' curves with noise" in shown
+        and "strategies: RESAMPLED" in shown
+    )
+    assert {row["curves"] for row in numbers(folder, tmp_path)[0]} == {
+        "recorded"
+    } and "RESAMPLED" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--scheduler ahsa", ["'ahsa'", "top-k"]),
+        ("--eta 1", ["--eta 1", "at least 2"]),
+        ("--eta x", ["--eta 'x'", "whole number"]),
+        ("--grace 16", ["--grace 16", "first half of 30"]),
+        ("--gate 30", ["--gate 30", "below 30"]),
+        ("--workers 0", ["--workers 0", "at least 1"]),
+        ("--startup-seconds nan", ["--startup-seconds nan"]),
+        ("--seconds-per-epoch 0", ["--seconds-per-epoch 0"]),
+        ("--noise 1", ["--noise 1", "--trials"]),
+        ("--metric linacc/z", ["linacc/z", "linacc/z_agg@3"]),
+        ("--epochs 99", ["not full length", "of 99"]),
+        ("--etta 3", ["--etta", "did you mean --eta"]),
+        ("--preemptions-per-hour 9e9", ["no checkpoint is reached"]),
+    ],
+)
+def test_wrong_commands(folder, capsys, words, expected):
+    assert call(folder, *words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(word in error for word in expected), error
+
+
+def test_wrong_commands_of_the_entry_point(tmp_path, capsys):
+    assert studies_main.main(["replya"]) == 2 and "did you mean replay?" in capsys.readouterr().err
+    assert studies_main.main(["replay", str(tmp_path / "nowhere")]) == 2 and "does not exist" in capsys.readouterr().err
+    assert studies_main.main(["replay", str(tmp_path)]) == 2 and "holds no records.jsonl" in capsys.readouterr().err
+    assert studies_main.main([]) == 2 and studies_main.main(["--help"]) == 0 and "replay" in capsys.readouterr().out
+
+
+def test_the_report_says_in_words_who_wins():
+    compared = strategies(EPOCHS, ("top-k", "asha"), (3,), (10,), (), (1,))
+    kept = replay(Pool(recorded(range(12))), compared, Machine(1), orders=30, seed=0)
+    assert "One-epoch top-1 BEATS ASHA eta 3, rungs 10: fewer epochs and no more regret" in " ".join(report.sentences(kept))
+    turned = [Curve(f"r{n}", f"r{n}", 0, {1: -n, 10: n, 30: n}, EPOCHS, False) for n in range(12)]
+    traded = replay(Pool(Recorded(turned, EPOCHS, "m")), compared, Machine(1), orders=30, seed=0)
+    assert "one-epoch top-1 trains fewer epochs than ASHA eta 3, rungs 10 and gives up more: a trade" in " ".join(
+        report.sentences(traded)
+    )
+    many = replay(
+        Pool(recorded(range(12))),
+        strategies(EPOCHS, ("top-k", "asha"), (3,), (10,), (), (12,)),
+        Machine(1),
+        orders=30,
+        seed=0,
+    )
+    assert "ASHA eta 3, rungs 10 beats one-epoch top-12: fewer epochs and no more regret" in " ".join(report.sentences(many))
+
+
+def test_neither_torch_nor_ray_is_imported_and_help_is_quick():
+    code = (
+        "import sys, pkgutil, studies.replay as r, importlib, studies.__main__\n"
+        "[importlib.import_module(f'studies.replay.{m.name}') for m in pkgutil.iter_modules(r.__path__)]\n"
+        "assert not {'torch', 'ray', 'optuna', 'pandas'} & set(sys.modules), 'heavy import'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    start = time.perf_counter()
+    shown = subprocess.run(
+        [sys.executable, "-m", "studies", "replay", "--help"], check=True, cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    assert time.perf_counter() - start < 1 and "--checkpoint-every" in shown
+
+
+# --- scale
+
+
+def test_ten_thousand_trials_on_a_thousand_workers():
+    pool = Pool(recorded(range(27)))
+    t = pool.resample(np.random.default_rng(0), 10_000, 1.0)
+    start = time.process_time()
+    outcome = run(t, asha(t, (3, 9)), workers=1000, startup=12.0, failures=0.5, preemptions=5.0)
+    assert outcome.decisions / (time.process_time() - start) >= 1000
+    assert outcome.decisions > 12_000 and outcome.preemptions > 100 and outcome.failures > 10
+
+
+def test_memory_grows_no_faster_than_the_trials_and_the_records(tmp_path):
+    def peak(work):
+        tracemalloc.start()
+        work()
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    def search(number):
+        t = Pool(recorded(range(27))).resample(np.random.default_rng(0), number, 1.0)
+        run(t, asha(t, (3, 9)), workers=100, preemptions=5.0)
+
+    def read(number):
+        read_curves([tmp_path / str(number)])
+
+    for number in (20, 80):
+        for arm in range(number):
+            Study(tmp_path / str(number)).run(f"a{arm}", line(arm))
+    assert peak(lambda: search(2000)) < 1.5 * 4 * peak(lambda: search(500))
+    assert peak(lambda: read(80)) < 1.5 * 4 * peak(lambda: read(20))
