@@ -14,6 +14,7 @@ from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings, split_overrides
 from trainer.data.sets import require_present
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
+from trainer.gates import latest
 from trainer.results import check_name, writable
 from trainer.wandb_mirror import MODES, resolve_mode
 
@@ -112,7 +113,7 @@ def _plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trials: i
     study = check_name(o.study or f"{name}_{stem}{'_quick' if o.quick else ''}")
     folder = o.results_dir.absolute() / study
     writable(folder)
-    gate = "gate30" if "gate30" in base.gates and base.epochs >= base.gates["gate30"].epoch else None
+    gate = latest(base)
     return Plan(
         study=study,
         folder=folder,

@@ -102,6 +102,11 @@ class Plan:
         """
         for overrides in [*(arm.overrides for arm in self.arms), *points]:
             config = self.config(overrides, self.seeds[0])
+            if config.data.pretrain_on != "train":
+                raise UsageError(
+                    f"preset {self.preset}: data.pretrain_on = {config.data.pretrain_on!r}, but a study selects on validation images, which "
+                    "must be new to the model; override data.pretrain_on=train"
+                )
             if config.data.select_on != "validation":
                 raise UsageError(
                     f"preset {self.preset}: data.select_on = {config.data.select_on!r}, but a study selects and compares on validation; "

@@ -13,7 +13,7 @@ from small import config, method, views
 from trainer import presets
 from trainer.errors import UsageError
 from trainer.loop import forward, train
-from trainer.models.accelerate import accelerate, switch, whether_it_pays
+from trainer.models.accelerate import check, switch, whether_it_pays
 from trainer.models.fused_norm import norm_act
 from trainer.models.norm import GlobalBatchNorm
 from trainer.models.packed_conv import COUNTS, PackedConv
@@ -131,9 +131,13 @@ def test_a_compiled_run_follows_the_plain_one_and_resumes_bit_for_bit(tmp_path, 
 
 
 def test_compiling_what_cannot_be_compiled_is_an_error(tmp_path):
-    run = config("runtime.compile=true")
-    with pytest.raises(UsageError, match="precision=bf16 and model.encoder.name=resnet18; this run has cpu, fp32, conv"):
-        accelerate(run, None, None, torch.device("cpu"))
+    with pytest.raises(UsageError, match="this run has cpu, fp32, conv and 1"):
+        train(config("runtime.compile=true"), tmp_path)
+    # before anything is measured
+    assert [line["event"] for path in tmp_path.rglob("records.jsonl") for line in read(path)] in ([], ["error"])
+    run = presets.load("cifar100_aug_gate", [*CIFAR, "runtime.compile=true"])
+    with pytest.raises(UsageError, match="resnet18 and 2"):
+        check(run, torch.device("cpu"), 2)
 
 
 @pytest.mark.parametrize("overrides", [[], ["objective.teacher=ema"], ["objective.symmetric=true", "objective.weights.sigreg=0.01"]])

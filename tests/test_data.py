@@ -176,3 +176,44 @@ def test_images_are_read_only_in_effect(digits):
     whole(source.fixed("train"))
     assert torch.equal(digits.images, before)
     assert dataclasses.is_dataclass(digits) and digits.images.dtype == torch.uint8
+
+
+def test_probes_beside_the_model_learn_from_train_labels_only(digits):
+    run = config("data.pretrain_on=train_and_validation", "data.sizes=[600,300,300]")
+    images = images_module.load_images(run)
+    source, known = views(run, images), set(images.splits["train"].tolist())
+    for _ in range(run.steps_per_epoch):
+        batch = source.next()
+        inside = torch.tensor([int(i) in known for i in batch["index"]])
+        assert torch.equal(batch["labels"] >= 0, inside) and not inside.all()
+        assert torch.equal(batch["labels"][inside], images.labels[batch["index"][inside]])
+    assert (whole(source.fixed("validation"))["labels"] >= 0).all()
+
+
+def test_other_saliency_maps_are_another_arm(tmp_path):
+    import hashlib
+
+    import numpy as np
+
+    from trainer import presets
+    from trainer.errors import UsageError
+    from trainer.identity import arm_id
+
+    path = tmp_path / "maps.npy"
+    base = ["data.generated=true", "data.sizes=[16,8,8]", "data.unlabelled=0", "optim.batch_size=8", "data.glimpse.saliency=file", f"runtime.saliency_file={path}"]
+    np.save(path, np.full((32, 96, 96), 7, dtype=np.uint8))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    named, other = (presets.load("stl10_saccades", [*base, f"data.glimpse.map_sha256='{d}'"]) for d in (digest, "0" * 64))
+    assert arm_id(named) != arm_id(other)
+    assert images_module.load_images(named).extras["saliency"].shape == (32, 96, 96)
+    for wrong in (other, presets.load("stl10_saccades", base)):
+        with pytest.raises(UsageError, match=digest):
+            images_module.load_images(wrong)
+
+
+def test_everything_spelled_out_is_the_same_arm():
+    from trainer import presets
+    from trainer.identity import arm_id
+
+    ids = {arm_id(presets.load("stl10_saccades", words)) for words in ([], ["data.sizes=[4000,1000,8000]"], ["data.unlabelled=100000"])}
+    assert len(ids) == 1

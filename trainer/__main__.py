@@ -44,6 +44,7 @@ def _run(arguments) -> int:
     import yaml
 
     from trainer.data.sets import require_present
+    from trainer.gates import judge, latest
     from trainer.identity import run_id
     from trainer.results import check_name, writable
 
@@ -53,7 +54,7 @@ def _run(arguments) -> int:
         settings["runtime.across_commits"] = True
     settings |= data_settings(arguments, presets.load(arguments.preset, arguments.overrides, settings).runtime.data_root)
     config = presets.load(arguments.preset, arguments.overrides, settings)
-    gate = arguments.gate or _default_gate(config)
+    gate = arguments.gate or latest(config) or "none"
     if gate != "none":
         if gate not in config.gates:
             raise UsageError(f"--gate {gate!r}: must be one of {', '.join([*config.gates, 'none'])}")
@@ -72,7 +73,6 @@ def _run(arguments) -> int:
     import torch.distributed as dist
 
     from trainer import world
-    from trainer.gates import judge
     from trainer.loop import train
     from trainer.records import read
     from trainer.runtime import pick_device
@@ -104,12 +104,6 @@ def _run(arguments) -> int:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def _default_gate(config: RunConfig) -> str:
-    """The latest gate that the run reaches."""
-    reached = [name for name, gate in config.gates.items() if gate.epoch <= config.epochs]
-    return max(reached, key=lambda name: config.gates[name].epoch, default="none")
 
 
 def _print_epoch(report: dict) -> None:

@@ -18,7 +18,7 @@ from trainer.config import SETS, RunConfig
 from trainer.data.sets import require_present
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
 
-VIEWS, MOST_VIEWS = [1, 2, 3, 4, 5], 8
+VIEWS, MOST_VIEWS = [1, 2, 3, 4, 5, 6, 7, 8], 8
 SETTABLE = (
     "runtime.threads", "runtime.resident_mib", "runtime.saliency_file", "eval.probe_bn", "eval.pair_target",
     "eval.subspace.anchors", "eval.subspace.steps",
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--checkpoint", type=Path, required=True, help="RESULTS/STUDY/runs/RUN/checkpoint.pt, or its folder")
     splits, probes = ["validation", "test"], ["paper", "ridge", "both"]
     add("--split", choices=splits, default="validation", help="what is scored (default: validation)")
-    add("--views", type=int, nargs="+", default=VIEWS, help=f"views to aggregate, 1 to {MOST_VIEWS} (default: 1 2 3 4 5)")
+    add("--views", type=int, nargs="+", default=VIEWS, help=f"views to aggregate, 1 to {MOST_VIEWS} (default: all of them)")
     add("--protocol", choices=probes, default="both", help="the paper's probes, those of training, or both (default)")
     add("--epochs", type=int, default=300, help="of the paper's probes (default: 300; linear regressors take at most 50)")
     add("--subspace", action="store_true", help="also the subspace diagnostics on factor sweeps")
@@ -152,11 +152,7 @@ def _subspace(
     from trainer.subspace.diagnostics import Diagnostics
     from trainer.subspace.summary import save_arrays
 
-    try:
-        diagnostics = Diagnostics(config, images, views, untrained, split)
-    except UsageError as reason:
-        _say(f"no subspace diagnostics: {reason}")
-        return {}
+    diagnostics = Diagnostics(config, images, views, untrained, split)
     _say(f"subspace diagnostics on sweeps of {', '.join(diagnostics.pictures)}")
     found = diagnostics.measure(method)
     arrays = out.with_name(f"evaluation-{split}-subspace.npz")
@@ -194,6 +190,9 @@ def _check(config: RunConfig, options: Namespace) -> None:
     wrong = [k for k in options.views if not 1 <= k <= MOST_VIEWS]
     if wrong:
         raise UsageError(f"--views {wrong[0]}: a number of views must be 1 to {MOST_VIEWS}")
+    if options.subspace and (config.data.transform in ("augment", "glimpse") or config.data.name == "3diebench"):
+        what = config.data.name if config.data.transform == "object" else config.data.transform
+        raise UsageError(f"--subspace: {what} has no factor that could be swept alone; leave it out")
     recorded = SETS[config.data.name].views
     if config.data.transform == "object" and max(options.views) >= recorded:
         most = f"--views {max(options.views)}: must be below {recorded}"

@@ -59,6 +59,12 @@ def judge(config: RunConfig, gate: str, lines: Iterable[dict[str, Any]]) -> Verd
     return Verdict(gate, passed, reasons)
 
 
+def latest(config: RunConfig) -> str | None:
+    """The latest gate that the run reaches."""
+    reached = [name for name, gate in config.gates.items() if gate.epoch <= config.epochs]
+    return max(reached, key=lambda name: config.gates[name].epoch, default=None)
+
+
 def _minus(end: dict[str, Any], start: dict[str, Any], name: str) -> float | None:
     a, b = end.get(name), start.get(name)
     return None if a is None or b is None else a - b

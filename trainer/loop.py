@@ -26,7 +26,7 @@ from trainer.data.philox import Purpose, derived_seed
 from trainer.data.views import Batch, Views
 from trainer.gates import judge
 from trainer.identity import arm_id, provenance, run_id
-from trainer.models.accelerate import whether_it_pays
+from trainer.models import accelerate
 from trainer.models.seq_jepa import Output, SeqJEPA
 from trainer.models.target import ema_decay
 from trainer.probes.features import Harvest
@@ -92,6 +92,7 @@ def _train(
     device, dtype = pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
     rank, workers, arm = world.rank(), world.size(), arm_id(config)
+    accelerate.check(config, device, workers)
     images = (images or load_images(config)).to(device, config.runtime.resident_mib)
     views = Views(config, images, dtype, rank, workers)
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
@@ -136,7 +137,7 @@ def _train(
     if config.runtime.compile and views.step < end:
         example = views.next()
         views.step -= 1
-        model, line = whether_it_pays(config, method, model, device, example, lambda m, b: forward(config, m, b)[1])
+        model, line = accelerate.whether_it_pays(config, method, model, device, example, lambda m, b: forward(config, m, b)[1])
         print(line, file=sys.stderr)
     meter: dict[str, Tensor] = {}
     harvest = Harvest()

@@ -59,6 +59,8 @@ class GlimpseConfig(Node):
 
     saliency: Literal["centre_surround", "uniform", "file"] = "centre_surround"
     """Fixations are drawn from a saliency map computed from the image, from no map, or from runtime.saliency_file."""
+    map_sha256: str | None = None
+    """saliency=file only: sha256 of that file, so that other maps are another arm."""
     inhibition: Literal["square", "circle", "none"] = "circle"
     """Inhibition of return: no second fixation near an earlier one. circle is the paper's text, square its code."""
     radius: Annotated[int, Field(ge=1, le=256)] | None = None
@@ -71,6 +73,8 @@ class GlimpseConfig(Node):
             values = dict(values)
             inhibits = values.get("inhibition", "circle") != "none"
             only_when(values, "radius", inhibits, "inhibition=circle or square", 16)
+            from_file = values.get("saliency", "centre_surround") == "file"
+            only_when(values, "map_sha256", from_file, "saliency=file", None)
         return values
 
 
@@ -160,6 +164,11 @@ class DataConfig(Node):
         only_when(values, "augment", transform == "augment", "data.transform=augment", {})
         only_when(values, "glimpse", transform == "glimpse", "data.transform=glimpse", {})
         only_when(values, "unlabelled", facts.unlabelled > 0, "data.name=stl10", None)
+        # everything, spelled out, is the same arm as everything
+        if isinstance(values.get("sizes"), (list, tuple)) and tuple(values["sizes"]) == facts.splits:
+            values["sizes"] = None
+        if values.get("unlabelled") == facts.unlabelled:
+            values["unlabelled"] = None
         return values
 
     @model_validator(mode="after")
@@ -184,6 +193,8 @@ class DataConfig(Node):
             raise ValueError("anchor_first = True has a meaning only with data.transform=rotation or affine; remove it")
         if self.action_scale == "views" and self.transform != "augment":
             raise ValueError(f"action_scale = 'views' is defined for data.transform=augment, not {self.transform}")
+        if self.augment is not None and self.augment.action == "blur" and not (self.augment.blur or self.augment.target_blur):
+            raise ValueError("augment.action = 'blur' with blur = 0 and target_blur = 0 is a constant: there is nothing to tell")
         if self.normalize == "dataset" and facts.statistics is None:
             raise ValueError(f"normalize = 'dataset': no published statistics of {self.name}; use none")
         if self.scale_range is not None and not 0 < self.scale_range[0] <= self.scale_range[1]:

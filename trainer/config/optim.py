@@ -24,6 +24,12 @@ class OptimConfig(Node):
     """Sequences per optimiser step, over all workers."""
     clip_norm: Positive | None = None
 
+    @model_validator(mode="after")
+    def _decay_of_something(self) -> OptimConfig:
+        if self.decay_on == "all" and self.weight_decay == 0:
+            raise ValueError("decay_on = 'all' has a meaning only with optim.weight_decay above 0; remove it")
+        return self
+
 
 class ScheduleConfig(Node):
     """Learning rate as a function of the step alone.

@@ -50,6 +50,8 @@ class RunConfig(Node):
             )
         if self.eval.pair_target != "encoder" and self.data.observed_views > 1:
             raise ValueError(f"eval.pair_target = {self.eval.pair_target!r} differs only with data.observed_views=1; remove it")
+        if self.data.observed_views == 1 and self.model.condition == "aggregator":
+            raise ValueError("model.condition = 'aggregator' with data.observed_views=1: no action lies between observed views; use none")
         if self.eval.action_probe and self.data.observed_views == 1:
             raise ValueError("eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed views")
         if self.eval.subspace.epochs and self.data.transform not in ("rotation", "affine", "object"):

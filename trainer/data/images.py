@@ -76,7 +76,14 @@ def load_images(config: RunConfig) -> ImageSet:
         from trainer.data.sets import saliency
 
         if data.glimpse.saliency == "file":
-            extras["saliency"] = saliency.read_maps(Path(config.runtime.saliency_file), (images.shape[0], *images.shape[-2:]))
+            path = Path(config.runtime.saliency_file)
+            extras["saliency"] = saliency.read_maps(path, (images.shape[0], *images.shape[-2:]))
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != data.glimpse.map_sha256:
+                raise UsageError(
+                    f"data.glimpse.map_sha256 = {data.glimpse.map_sha256!r}, but {path} has {found}; other maps are another arm: set it to that"
+                )
         else:
             extras["saliency"] = saliency.centre_surround(images)
     splits = _splits(config, raw)

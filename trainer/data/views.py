@@ -9,7 +9,7 @@ A batch is a dict:
 ``factors``   (B, M, P): all components of the actions, whatever the model is told, and ``poses`` (B, M+1, P), the absolute
               parameters of every view; for probes only
 ``step``      int64 scalar, in training batches
-``labels``    (B,) class, and ``index`` (B,) position in the image set; for probes only
+``labels``    (B,) class, -1 in training batches for images outside the train split, and ``index`` (B,) position in the image set; for probes only
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ class Views:
         self._reader = ThreadPoolExecutor(1) if self._elsewhere else None
         self._ahead: dict[int, Future[Tensor]] = {}
         self._symmetric = config.objective.symmetric
+        # probes beside the model learn from train labels only, also where pre-training sees other images
+        train = images.splits["train"]
+        self._train_labels = torch.full_like(images.labels, -1)
+        self._train_labels[train] = images.labels[train]
         self.transform = make_transform(config.data, images)
         self.step = 0
         told = self.transform.parameters if self.transform.told == slice(None) else self.transform.told.stop - self.transform.told.start
@@ -96,6 +100,7 @@ class Views:
             self._ahead = {step + 1: self._reader.submit(self._read, coming)}
         self.step += 1
         batch = self._batch(index, parameters, stored)
+        batch["labels"] = self._train_labels[index]
         # a tensor, so that a compiled step is not compiled anew for every number
         batch["step"] = torch.full((), step, dtype=torch.int64, device=self._device)
         return batch

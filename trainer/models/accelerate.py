@@ -25,24 +25,29 @@ from trainer.models.norm import GlobalBatchNorm
 from trainer.models.packed_conv import PackedConv
 
 
+def check(config: RunConfig, device: torch.device, workers: int) -> None:
+    """Raise UsageError where ``runtime.compile`` would do nothing."""
+    if not config.runtime.compile or device.type == "cuda":
+        return
+    name = config.model.encoder.name
+    if device.type != "cpu" or config.precision != "bf16" or name != "resnet18" or workers > 1:
+        raise UsageError(
+            "runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16, model.encoder.name=resnet18 and one worker; "
+            f"this run has {device.type}, {config.precision}, {name} and {workers}: remove it"
+        )
+    if not (shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX")):
+        raise UsageError("runtime.compile = True: no C++ compiler is found (g++, clang++ or $CXX); install one or switch it off")
+
+
 def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device) -> nn.Module:
     """The model to train with: ``model`` with fused kernels switched on, or compiled.
 
     Args:
         method: the bare method; model: the same, or its wrapper for several workers.
 
-    Raises:
-        UsageError: nothing of this configuration can be compiled here.
     """
     if device.type == "cuda":
         return torch.compile(model)
-    if device.type != "cpu" or config.precision != "bf16" or config.model.encoder.name != "resnet18":
-        raise UsageError(
-            f"runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16 and model.encoder.name=resnet18; "
-            f"this run has {device.type}, {config.precision}, {config.model.encoder.name}: remove it"
-        )
-    if not (shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX")):
-        raise UsageError("runtime.compile = True: no C++ compiler is found (g++, clang++ or $CXX); install one or switch it off")
     keep_freed_memory()
     switch(method, True)
     return model

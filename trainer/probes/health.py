@@ -19,7 +19,7 @@ import copy
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import FixedViews, Views
 from trainer.models.norm import GlobalBatchNorm
@@ -117,7 +117,10 @@ class Health:
         """
         fresh = copy.deepcopy(method).eval()
         norms = [module for module in fresh.modules() if isinstance(module, GlobalBatchNorm)]
-        for seen, batch in enumerate(self._train.limited(4096).batches(4096), start=1):
+        # as many sequences as fit a stated number of pixels, in passes of a quarter of that
+        pixels = (self._m + 1) * SETS[self._config.data.name].channels * self._config.data.canvas**2
+        most, size = (max(64, min(4096, budget // pixels)) for budget in (2**24, 2**22))
+        for seen, batch in enumerate(self._train.limited(most).batches(size), start=1):
             for norm in norms:
                 # the average over batches so far
                 norm.training, norm.momentum, norm.alone = True, 1 / seen, True

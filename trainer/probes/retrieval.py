@@ -35,9 +35,10 @@ def candidate_codes(method: SeqJEPA, views: Views, config: RunConfig, split: str
         # a sequence of all recorded views begins with the observed ones and the target
         everything = views.fixed(split, views=SETS[config.data.name].views - 1).limited(IMAGES)
         others = []
-        for batch in everything.batches(chunk):
+        # fifty views of an object are many pixels: few objects at a time, view by view
+        for batch in everything.batches(max(1, chunk // 8)):
             rest = [*batch["observed"], *batch["target"]][m + 1 :]
-            others.append(method.target(torch.cat(rest)).view(len(rest), len(batch["labels"]), -1))
+            others.append(torch.stack([method.target(view) for view in rest]))
         others = torch.cat(others, dim=1)
     else:
         # targets of other draws; draw 0 is left out, because its second view was observed above
