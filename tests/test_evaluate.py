@@ -451,14 +451,15 @@ def test_an_object_is_turned_by_the_action_itself():
     assert torch.allclose(relative_quaternion(start.double(), end), torch.tensor(turn.as_quat()).expand(4, 4), atol=1e-6)
 
 
-def test_recorded_pictures_cannot_be_swept_and_the_command_says_so(tmp_path, capsys):
+def test_recorded_pictures_cannot_be_swept_and_the_command_says_so():
     tree = {"name": "3diebench", "transform": "object", "generated": True, "sizes": [8, 8, 4]}
     run = presets.build({"data": tree, "optim": {"batch_size": 8}})
     images = SimpleNamespace(splits={"validation": torch.arange(8)})
     with pytest.raises(evaluate.UsageError, match="recorded in poses of their own"):
         Diagnostics(run, images, None, None, "validation")
-    assert evaluate._subspace(run, images, None, None, None, "validation", tmp_path / "e.jsonl") == {}
-    assert "no subspace diagnostics: no factor sweeps for 3diebench" in capsys.readouterr().out
+    with pytest.raises(evaluate.UsageError, match="--subspace: 3diebench has no factor that could be swept alone"):
+        evaluate._check(run, SimpleNamespace(views=[1], subspace=True))
+    evaluate._check(run, SimpleNamespace(views=[1], subspace=False, epochs=1))
 
 
 def test_diagnostics_in_training_change_nothing_and_survive_a_resume(tmp_path):
