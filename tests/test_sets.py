@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from trainer.config import SETS
 from trainer.data import sets
 from trainer.data.sets import jpeg, mini3d, saliency, tiny_imagenet
 from trainer.data.sets.raw import RawSet
@@ -191,7 +192,7 @@ def test_images_of_another_size_are_refused(tmp_path):
 def test_an_unknown_name_is_refused(tmp_path):
     with pytest.raises(UsageError, match="'imagenet'.*tiny_imagenet"):
         sets.read("imagenet", tmp_path, download=False)
-    assert set(sets.PUBLISHED) == set(sets.READERS) >= sets.UNCONFIRMED
+    assert set(SETS) == {*sets.READERS, "digits"} and set(sets.FOLDERS) < set(sets.READERS)
 
 
 def test_a_download_is_verified_unpacked_and_its_failure_is_one_line(tmp_path, monkeypatch):

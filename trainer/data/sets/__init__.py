@@ -26,22 +26,6 @@ READERS = {
     "mini3d": ("mini3d", "read"),
 }
 
-# images (3diebench, mini3d: objects) in the train pool and the official test split.
-PUBLISHED = {
-    "mnist": (60_000, 10_000),
-    "cifar10": (50_000, 10_000),
-    "cifar100": (50_000, 10_000),
-    "tiny_imagenet": (100_000, 10_000),
-    "stl10": (105_000, 8_000),
-    "3diebench": (41_920, 10_480),
-    "mini3d": (480, 120),
-}
-
-# Counts to warn about, not to refuse: they could not be compared with the authors' list files. Their page
-# (github.com/facebookresearch/SIE, data/README.md) counts 52,472 objects in all, 72 more than stated here.
-UNCONFIRMED = frozenset({"3diebench"})
-
-
 # where a data set's files are looked for, below the data root
 FOLDERS = {
     "mnist": "MNIST/raw",
