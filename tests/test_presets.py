@@ -15,7 +15,7 @@ from trainer.records import read
 
 NAMES = presets.names()
 TINY = [
-    "model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=16", "model.layers=1", "optim.batch_size=8",
+    "model.encoder.width=8", "model.action_dim=8", "model.predictor_hidden=16", "model.layers=1", "optim.batch_size=8",
     "schedule.warmup_epochs=0", "schedule.start_lr_ratio=null", "schedule.horizon_epochs=2", "eval.probe_epochs=[1]",
     "data.sizes=[16,8,8]", "data.draws_per_epoch=1",
 ]  # fmt: skip

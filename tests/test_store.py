@@ -258,7 +258,7 @@ def test_two_writers_do_the_work_once(tmp_path, pixels):
     shards.verify_shards(tmp_path / "both")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="pinned copies to a device: needs CUDA, not verified live (README)")
 def test_batches_arrive_on_cuda_with_the_same_bits(folder, pixels):
     device = torch.device("cuda")
     for budget in (0, pixels.size):

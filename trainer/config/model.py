@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from trainer.config.node import Node, added, only_when
 
+MIN_RESNET_WIDTH = 8  # torch 2.15: widths 2 to 7 end in "free(): invalid next size" or a segmentation fault, 8 to 20 do not
+
 
 class EncoderConfig(Node):
     """The view encoder f."""
@@ -28,6 +30,15 @@ class EncoderConfig(Node):
             if values.get("stem") == "cifar":
                 values["stem"] = None  # the same network must have one name
         return values
+
+    @model_validator(mode="after")
+    def _wide_enough(self) -> EncoderConfig:
+        if self.name == "resnet18" and self.width < MIN_RESNET_WIDTH:
+            raise ValueError(
+                f"model.encoder.width = {self.width} must be at least {MIN_RESNET_WIDTH} for resnet18: on processors with AVX2 only, torch's "
+                "1 x 1 convolution with stride 2 writes outside its memory when it has fewer channels"
+            )
+        return self
 
     @property
     def features(self) -> int:

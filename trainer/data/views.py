@@ -14,8 +14,9 @@ A batch is a dict:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ class Views:
         stored = images.images
         self._elsewhere = isinstance(stored, MappedImages) or getattr(stored, "tensor", stored).device != self._device
         self._reader = ThreadPoolExecutor(1) if self._elsewhere else None
-        self._ahead: dict[int, Future[Tensor]] = {}
+        self._ahead: dict[int, tuple[Tensor, Any, Callable[[], Tensor]]] = {}
         self._symmetric = config.objective.symmetric
         # probes beside the model learn from train labels only, also where pre-training sees other images
         train = images.splits["train"]
@@ -92,14 +93,11 @@ class Views:
     def next(self) -> Batch:
         """This worker's share of the next training batch."""
         step = self.step
-        index, parameters, rows = self._training(step)
-        stored = self._ahead.pop(step).result() if step in self._ahead else self._images.images[rows]
-        if self._elsewhere:
-            # read the next step's images while this one is computed; if that is not the next one asked for, nothing is lost
-            coming = self._training(step + 1)[2].cpu()
-            self._ahead = {step + 1: self._reader.submit(self._read, coming)}
+        index, parameters, stored = self._ahead.pop(step, None) or self._training(step)
+        # read the next step's images while this one is computed; if another step is asked for next, nothing is lost
+        self._ahead = {step + 1: self._training(step + 1)} if self._elsewhere else {}
         self.step += 1
-        batch = self._batch(index, parameters, stored)
+        batch = self._batch(index, parameters, stored())
         batch["labels"] = self._train_labels[index]
         # a tensor, so that a compiled step is not compiled anew for every number
         batch["step"] = torch.full((), step, dtype=torch.int64, device=self._device)
@@ -136,12 +134,13 @@ class Views:
         draw = self._order[1][position * size : (position + 1) * size][self._rank :: self._world]
         return train[draw % len(train)], draw
 
-    def _training(self, step: int) -> tuple[Tensor, Any, Tensor]:
-        """Images, drawn parameters and stored rows of this worker's share of a step."""
+    def _training(self, step: int) -> tuple[Tensor, Any, Callable[[], Tensor]]:
+        """Images and drawn parameters of this worker's share of a step, and what fetches its stored rows."""
         index, draw = self._plan(step)
         epoch, views = step // self._config.steps_per_epoch, self._config.data.observed_views + 1
         parameters = self._draw(index, draw, self._config.seed, Purpose.TRAIN_VIEWS, epoch, views)
-        return index, parameters, self.transform.rows(index, parameters)
+        rows = self.transform.rows(index, parameters)
+        return index, parameters, self._reader.submit(self._read, rows).result if self._elsewhere else partial(self._read, rows)
 
     def _fixed(self, parts: list[tuple[Tensor, int]], observed: int) -> Iterator[Batch]:
         """A batch per (images, draw)."""
@@ -168,7 +167,10 @@ class Views:
         return self.transform.draw(numbers, index, views)
 
     def _read(self, rows: Tensor) -> Tensor:
-        stored = self._images.images[rows]
+        if not self._elsewhere:
+            return self._images.images[rows]
+        # in the reader's thread: only that thread waits for the rows to come from the device
+        stored = self._images.images[rows.cpu()]
         return stored.pin_memory() if self._device.type == "cuda" else stored
 
     def _floating(self, stored: Tensor) -> Tensor:

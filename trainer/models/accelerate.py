@@ -25,6 +25,11 @@ from trainer.models.norm import GlobalBatchNorm
 from trainer.models.packed_conv import PackedConv
 
 
+def has_compiler() -> bool:
+    """Whether the C++ compiler that the CPU's kernels need is there."""
+    return bool(shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX"))
+
+
 def check(config: RunConfig, device: torch.device, workers: int) -> None:
     """Raise UsageError where ``runtime.compile`` would do nothing."""
     if not config.runtime.compile or device.type == "cuda":
@@ -35,7 +40,7 @@ def check(config: RunConfig, device: torch.device, workers: int) -> None:
             "runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16, model.encoder.name=resnet18 and one worker; "
             f"this run has {device.type}, {config.precision}, {name} and {workers}: remove it"
         )
-    if not (shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX")):
+    if not has_compiler():
         raise UsageError("runtime.compile = True: no C++ compiler is found (g++, clang++ or $CXX); install one or switch it off")
 
 

@@ -60,7 +60,9 @@ def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
     else:
         path = next((path for path in FOLDER.rglob("*.yaml") if path.stem == preset), FOLDER / f"{preset}.yaml")
     if not path.is_file():
-        raise UsageError(f"preset = {preset!r}: not one of {', '.join(names())}, nor a YAML file{_near(preset, names())}")
+        near = _near(preset, names())
+        known = near or f": not one of {', '.join(names())}"
+        raise UsageError(f"preset = {preset!r} is neither a preset nor a YAML file{known}")
     try:
         tree = parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a tag that does not fit its value

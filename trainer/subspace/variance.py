@@ -36,12 +36,6 @@ def intraclass_correlation(codes: np.ndarray) -> float:
     return (msb - msw) / (msb + (steps - 1) * msw) if msb + msw > 0 else 1.0
 
 
-def change_energy_log(codes: np.ndarray, other: np.ndarray) -> float:
-    """sum |z2 - z1|^2 / sum |z1|^2 of paired (N, D) codes: the log's measure, which shrinks with a common mean."""
-    energy = float(np.square(codes).sum())
-    return float(np.square(other - codes).sum()) / energy if energy > 0 else 0.0
-
-
 def relative_std(codes: np.ndarray) -> float:
     """sqrt(sum |z - mean|^2 / sum |z|^2) of (N, D) codes, in [0, 1]: free of scale; 0 where all codes are one point."""
     energy = float(np.square(codes).sum())
