@@ -6,7 +6,8 @@ fixed decay such as tau = 0.996 (half-life 173 steps) would be slow on a run of 
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import product, zip_longest
+from random import Random
 from typing import Any
 
 TEACHERS = ("stopgrad", "ema")
@@ -29,6 +30,7 @@ RANGES = {
 # likeliest strengths first, so that a short search still brackets the optimum for every teacher
 GRID_LAMBDA = (0.1, 0.03, 0.3, 0.01, 1.0)
 GRID_HALF_LIFE = (0.02, 0.1, 0.005, 0.05, 0.2)
+GRID_WARMUP = (0.0, 2.0, 6.0)
 
 
 def space(trial: Any) -> dict[str, Any]:
@@ -50,6 +52,24 @@ def first_points() -> list[dict[str, Any]]:
         point = {"teacher": teacher, "lambda_rate": weight, "schedule": "cosine", "warmup_epochs": 2.0}
         points.append({**point, "ema_half_life": half_life} if teacher == "ema" else point)
     return points
+
+
+def grid_points() -> list[dict[str, Any]]:
+    """The full grid, each teacher's part in a fixed random order; they alternate while both last, then the longer goes on.
+
+    Any beginning of it is therefore a fair sample.
+    """
+    per_teacher = []
+    for teacher in TEACHERS:
+        half_lives = GRID_HALF_LIFE if teacher == "ema" else (None,)
+        points = [
+            {"teacher": teacher, "lambda_rate": weight, "schedule": schedule, "warmup_epochs": warmup}
+            | ({} if half_life is None else {"ema_half_life": half_life})
+            for weight, schedule, warmup, half_life in product((ZERO_FROM, *GRID_LAMBDA), SCHEDULES, GRID_WARMUP, half_lives)
+        ]
+        Random(0).shuffle(points)
+        per_teacher.append(points)
+    return [point for turn in zip_longest(*per_teacher) for point in turn if point is not None]
 
 
 def corners() -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ COMMANDS = {
         "studies.replay.command",
         "recorded learning curves through the decision code: what would a scheduler have cost and found?",
     ),
+    "doctor": ("studies.doctor.command", "what would go wrong with a study on this machine or cluster, told beforehand"),
 }
 
 

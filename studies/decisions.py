@@ -1,44 +1,108 @@
-"""``decisions.jsonl``: every suggestion, rung decision, stop, end and choice of a study, with its inputs.
+"""``decisions.jsonl``: everything a study decided, with its inputs, and when.
 
 Together with the runs' records it is all a study knows; a restarted driver continues from these two.
-Events: ``suggest``, ``rung``, ``stop``, ``finish``, ``select``, ``compare``.
+
+===========  ===============================================================================================
+begin        a driver starts: machine, price per hour
+warm         a trial of an earlier study, told to the sampler before anything else
+suggest      trial, params, raw (the sampler's own), source
+start        a job was given to a worker
+rung, stop   a judgement with its inputs; a stop has a named reason
+fail         an attempt ended without a result, its kind, and whether it counts against the retries
+finish       how a job ended: complete | pruned | collapsed | diverged | failed | out_of_memory
+select       the search trials whose arms are compared
+compare      an arm of the comparison and its runs
+tick         the driver lives (once a minute, so that a killed session's time is known)
+session      a driver ended by itself
+===========  ===============================================================================================
+
+``t`` is the time since the session's ``begin``, in seconds, by a clock that never jumps. Nothing is decided by it
+but the budget.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trainer.records import cut_torn_line, read
 
 NAME = "decisions.jsonl"
+VOLATILE = ("t", "session")
+"""Fields that may differ between two executions of the same study."""
 
 
 class Decisions:
-    """Appends events durably and holds those on record in order."""
+    """Appends events durably and holds those on record in order.
 
-    def __init__(self, study: Path):
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, study: Path, clock: Callable[[], float] = time.monotonic):
         self.path = study / NAME
         self.repaired = cut_torn_line(self.path)
         self.events: list[dict[str, Any]] = list(read(self.path))
+        self._by_event: dict[str, list[dict[str, Any]]] = {}
+        for line in self.events:
+            self._by_event.setdefault(line["event"], []).append(line)
         self._file = self.path.open("ab")
+        self._clock, self._zero = clock, clock()
+        self._before = sum(_session_seconds(self.events))
+
+    @property
+    def session_seconds(self) -> float:
+        """Since this driver started."""
+        return self._clock() - self._zero
+
+    @property
+    def spent_seconds(self) -> float:
+        """Wall time of the study over all its sessions, as far as it is on record for those that were killed."""
+        return self._before + self.session_seconds
 
     def append(self, event: str, **fields: Any) -> dict[str, Any]:
-        line = {"event": event, **fields}
+        """Put an event on record; it is durable when this returns.
+
+        Raises:
+            OSError: the disk is full or not writable. A torn line is cut off by the next driver.
+        """
+        line = {"event": event, "t": round(self.session_seconds, 3), **fields}
         self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self.events.append(line)
+        self._by_event.setdefault(event, []).append(line)
         return line
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in self.events if line["event"] == event]
+        """All events of a kind, oldest first; not a copy."""
+        return self._by_event.get(event, [])
 
     def last(self, event: str, **match: Any) -> dict[str, Any] | None:
         """The newest event of a kind whose fields equal ``match``."""
-        for line in reversed(self.events):
-            if line["event"] == event and all(line.get(key) == value for key, value in match.items()):
+        for line in reversed(self.of(event)):
+            if all(line.get(key) == value for key, value in match.items()):
                 return line
         return None
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def comparable(line: dict[str, Any]) -> dict[str, Any]:
+    """The part of an event that does not depend on when it happened."""
+    return {key: value for key, value in line.items() if key not in VOLATILE}
+
+
+def _session_seconds(events: list[dict[str, Any]]) -> list[float]:
+    """Length of each session: the latest time noted in it."""
+    lengths: list[float] = []
+    for line in events:
+        if line["event"] == "begin" or not lengths:
+            lengths.append(0.0)
+        lengths[-1] = max(lengths[-1], line.get("t", 0.0))
+    return lengths

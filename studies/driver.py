@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
 import os
 import shutil
 import signal
 import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +15,22 @@ from typing import Any
 
 from rich.console import Console
 
+from studies import warm_start
 from studies.decisions import Decisions
-from studies.jobs import Job, Jobs
+from studies.folder import agree, only_driver
+from studies.job import Job, Seen
+from studies.jobs import Jobs
+from studies.mirror import Mirror
+from studies.packing import Packing
 from studies.plan import Plan
-from studies.sampling import Sampling
-from trainer.errors import RecordError, UsageError
-from trainer.identity import provenance
-from trainer.records import read, write_json
+from studies.watchdog import Watchdog
+from trainer.errors import UsageError
+from trainer.identity import provenance, run_id
+from trainer.records import read
+from trainer.run_record import NAME, reports_on_record
 
-COMPARED_SETTINGS = ("base_arm", "preset", "overrides", "seeds", "epochs", "search_seed", "grace", "eta", "confirm", "arms", "gate")
 
-
-def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> tuple[bool, int]:
+def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> tuple[bool, Jobs]:
     """Run or continue a study.
 
     Args:
@@ -37,37 +38,53 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         address: of a running Ray cluster, or None to start Ray here.
 
     Returns:
-        Whether every planned run ended (False: interrupted, with everything computed so far on record), and how
-        many of them failed.
+        Whether every planned run ended (False: interrupted or out of budget, with everything computed so far on
+        record), and the jobs.
 
     Raises:
-        UsageError: the folder holds another study, another driver runs it, or the cluster is too small.
+        UsageError: the folder holds another study, another driver runs it, the cluster is too small, or a trial does
+            not fit its share of a GPU.
+        OSError: the disk is full; everything up to the last complete line stands.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with _only_driver(plan.folder):
-        _agree(plan)
+    with only_driver(plan.folder):
+        agree(plan)
         decisions = Decisions(plan.folder)
         if decisions.repaired:
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")
-        jobs = _jobs(plan, search, decisions)
-        started, finished = time.monotonic(), jobs.left == 0
+        if plan.search.warm_start:
+            warm_start.check(plan)
+            console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
+        r = plan.resources
+        machine = {"cores": os.cpu_count(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
+        decisions.append("begin", **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
+        jobs = Jobs(plan, decisions, search, _history(plan))
+        finished = jobs.left == 0
         if not finished:
             finished = _tune(plan, jobs, console, address, dashboard)
-            decisions.append("session", seconds=round(time.monotonic() - started, 3), cores=os.cpu_count(), finished=finished)
-        jobs.write_comparison()
-        if search is not None and plan.num_trials:
-            source = f"{jobs.model_based} of {len(jobs.searched)} suggestions were model-based"
-            console.print(f"search: {source}, the others came from the starting grid or at random")
-        last = {line["name"]: line["state"] for line in decisions.of("finish")}
-        return finished, sum(state == "failed" for state in last.values())
+            decisions.append("session", seconds=round(decisions.session_seconds, 3), cores=os.cpu_count(), finished=finished)
+        jobs.comparison.write()
+        if jobs.search is not None:
+            source = f"{jobs.search.model_based} of {len(jobs.search.trials)} suggestions were model-based"
+            console.print(f"search: {source}, the others came from a grid or a sequence, or at random")
+        decisions.close()
+        return finished, jobs
 
 
-def _jobs(plan: Plan, search: Any, decisions: Decisions) -> Jobs:
-    if search is None:
-        return Jobs(plan, decisions)
-    steps = plan.config({}, plan.seeds[0]).horizon_steps
-    sampling = Sampling(search.space, search.first_points(), plan.search_seed, search.stratum)
-    return Jobs(plan, decisions, sampling, search.overrides, lambda point: search.describe(point, steps))
+def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:
+    """What a job has on record: in this study, or in one it starts from."""
+
+    def history(job: Job) -> tuple[list[Seen], bool]:
+        config = plan.config(job.overrides, job.seed)
+        warm_start.fetch(plan, run_id(config))
+        path = plan.folder / "runs" / run_id(config) / NAME
+        reports, completed = reports_on_record(path, config)
+        if completed and plan.gate and job.trial is None:
+            # recorded without the gate that is to be judged: the trainer judges it, and trains nothing
+            completed = any((line.get("gate") or {}).get("gate") == plan.gate for line in read(path))
+        return [Seen.of(report) for report in reports], completed
+
+    return history
 
 
 def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool) -> bool:
@@ -100,20 +117,21 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
         per_trial: Any = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
         if resources.backend == "ray-train":
             per_trial = {"CPU": DRIVER_CPUS}  # the trial itself only waits for its workers
-        with Shown(jobs, console, plan.expected_epochs()) as shown, _sigterm_as_interrupt():
+        packing, watchdog = Packing(resources.gpus), Watchdog(plan.limits.hang_minutes * 60)
+        with Shown(jobs, console, plan.expected_epochs()) as shown, _sigterm_as_interrupt(), _mirrored(plan, jobs) as ended:
             tune.Tuner(
                 tune.with_resources(trial, per_trial),
                 tune_config=tune.TuneConfig(
-                    num_samples=jobs.left,
+                    num_samples=-1,  # the searcher says when it is finished
                     max_concurrent_trials=resources.concurrent,
-                    search_alg=JobSearcher(jobs, lambda job: _task(plan, jobs, job, scratch)),
-                    scheduler=JobScheduler(jobs),
+                    search_alg=JobSearcher(jobs, lambda job: _task(plan, job, scratch), packing),
+                    scheduler=JobScheduler(jobs, packing),
                     reuse_actors=resources.backend == "local",
                 ),
                 run_config=tune.RunConfig(
                     name=plan.study,
                     storage_path=str(scratch),
-                    callbacks=[JobCallback(jobs, shown, plan.epochs)],
+                    callbacks=[JobCallback(jobs, shown, watchdog, ended)],
                     verbose=0,
                 ),
             ).fit()
@@ -143,7 +161,7 @@ def _connect(address: str | None, dashboard: bool) -> Any:
         raise UsageError(f"--address {address}: no Ray cluster answers there ({reason}); start one with: ray start --head") from None
 
 
-def _task(plan: Plan, jobs: Jobs, job: Job, scratch: Path) -> dict[str, Any]:
+def _task(plan: Plan, job: Job, scratch: Path) -> dict[str, Any]:
     """A job as the plain dict a trial process receives; see :func:`trainer.ray_worker.trial`."""
     compared = job.trial is None
     config = plan.config(job.overrides, job.seed)
@@ -167,46 +185,6 @@ def _task(plan: Plan, jobs: Jobs, job: Job, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _agree(plan: Plan) -> None:
-    """Write study.json, or check that the one on disk describes the same study (more trials are allowed)."""
-    path, now = plan.folder / "study.json", plan.stored()
-    if plan.begun:
-        _same_commit(plan)
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            before["num_trials"], before["created"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is damaged ({error}); restore it from a copy, or choose another --study name") from None
-        now_plain = json.loads(json.dumps(now))
-        for key in COMPARED_SETTINGS:
-            if before.get(key) != now_plain[key]:
-                raise UsageError(
-                    f"{path}: this study has {key} = {before.get(key)!r}, not {now_plain[key]!r}; "
-                    "continue it with its own settings, or choose another --study name"
-                )
-        if plan.num_trials < before["num_trials"]:
-            raise UsageError(f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow")
-        now["created"] = before["created"]
-    else:
-        now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(path, now)
-
-
-def _same_commit(plan: Plan) -> None:
-    """Refuse to mix runs of different code in one table unless asked to."""
-    now = provenance()["commit"]
-    if now is None or plan.across_commits:
-        return
-    for path in sorted((plan.folder / "runs").glob("*/records.jsonl")):
-        others = {line["provenance"]["commit"] for line in read(path) if "provenance" in line} - {now, None}
-        if others:
-            raise RecordError(
-                f"{plan.folder} was recorded by commit {sorted(others)[0][:10]}, this code is {now[:10]}: numbers of different "
-                "code do not belong in one table; choose another --study name, or give --across-commits if you know that "
-                "nothing relevant changed"
-            )
-
-
 def _fits(plan: Plan, cluster: dict[str, float]) -> None:
     r = plan.resources
     for kind, each in (("CPU", r.cpus * r.workers), ("GPU", r.gpus * r.workers)):
@@ -215,13 +193,17 @@ def _fits(plan: Plan, cluster: dict[str, float]) -> None:
 
 
 @contextmanager
-def _only_driver(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{folder}: another driver is running this study; wait for it or choose another --study name") from None
-        yield
+def _mirrored(plan: Plan, jobs: Jobs) -> Iterator[Callable[[], None]]:
+    """What to call after every end, so that optuna-dashboard sees it."""
+    if jobs.search is None:
+        yield lambda: None
+        return
+    mirror = Mirror(plan, jobs.search.sampling)
+    try:
+        mirror.follow(jobs.decisions)
+        yield lambda: mirror.follow(jobs.decisions)
+    finally:
+        mirror.close()
 
 
 @contextmanager

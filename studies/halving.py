@@ -2,8 +2,9 @@
 
 At a rung (an epoch) a trial continues if fewer than max(1, n // eta) of the n values at that rung, its own
 among them, are better; so the first always continues and afterwards about one in eta does. A value that is
-missing or not finite is worse than any other. Each teacher is a bracket of its own: the study compares the best
-of each, so neither may starve the other.
+missing or not finite is worse than any other. Values are ranked within a bracket: a teacher (the study compares
+the best of each, so neither may starve the other), and with several brackets, a first rung (Hyperband, arXiv
+1603.06560): ``ema/1`` starts at the second rung.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ def rung_epochs(grace: int, eta: int, max_epochs: int) -> tuple[int, ...]:
     return tuple(rungs)
 
 
+def bracket_name(group: str, number: int, brackets: int) -> str:
+    """Bracket of trial ``number`` of a group, counted within the group: they take turns."""
+    turn = number % brackets
+    return f"{group}/{turn}" if turn else group
+
+
 @dataclass(frozen=True)
 class RungDecision:
     """Inputs and outcome of one decision.
 
     Attributes:
         cutoff: the worst value that would have continued, None while every value would.
-        peers: how many values stood at the rung, the trial's own included.
+        peers: how many values it was ranked among, the trial's own included.
     """
 
     rung: int
@@ -52,10 +59,16 @@ class Halving:
     # the same values in order, worst first: a decision then costs a search, not a sort of the rung
     _ranked: dict[tuple[str, int], list[float]] = field(default_factory=dict)
 
+    def rungs_of(self, bracket: str) -> tuple[int, ...]:
+        """The rungs at which trials of a bracket are judged."""
+        turn = bracket.rpartition("/")[2]
+        return self.rungs[int(turn) if turn.isdigit() else 0 :]
+
     def due(self, bracket: str, trial: int, epoch: int) -> int | None:
         """The highest rung at or below ``epoch`` where the trial has no value yet, if it is above all it has."""
-        open_rungs = [rung for rung in self.rungs if rung <= epoch and trial not in self._values.get((bracket, rung), {})]
-        done = [rung for rung in self.rungs if trial in self._values.get((bracket, rung), {})]
+        rungs = self.rungs_of(bracket)
+        open_rungs = [rung for rung in rungs if rung <= epoch and trial not in self._values.get((bracket, rung), {})]
+        done = [rung for rung in rungs if trial in self._values.get((bracket, rung), {})]
         return open_rungs[-1] if open_rungs and open_rungs[-1] > max(done, default=0) else None
 
     def put(self, bracket: str, trial: int, rung: int, value: float | None) -> None:
@@ -66,10 +79,17 @@ class Halving:
         values[trial] = value if value is not None and math.isfinite(value) else -math.inf
         insort(ranked, values[trial])
 
-    def decide(self, bracket: str, trial: int, rung: int, value: float | None) -> RungDecision:
-        """Note a trial's value at a rung and say whether it stops there."""
+    def decide(self, bracket: str, trial: int, rung: int, value: float | None, lag: int = 0) -> RungDecision:
+        """Note a trial's value at a rung and say whether it stops there.
+
+        Args:
+            lag: 0 ranks among all values there now. Otherwise only among trials numbered ``trial - lag`` or below,
+                which all ended before this one was suggested: the outcome then does not depend on who came first.
+        """
         self.put(bracket, trial, rung, value)
         own, ranked = self._values[bracket, rung][trial], self._ranked[bracket, rung]
+        if lag:
+            ranked = sorted(v for t, v in self._values[bracket, rung].items() if t <= trial - lag or t == trial)
         keep = max(1, len(ranked) // self.eta)
         better = len(ranked) - bisect_right(ranked, own)
         cutoff = ranked[-keep] if len(ranked) > keep and math.isfinite(ranked[-keep]) else None

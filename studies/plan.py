@@ -20,10 +20,11 @@ class Arm:
     """Settings to be compared on the study's seeds.
 
     Attributes:
-        role: ``best``, ``lambda0``, ``shared``, ``untrained`` or ``grid``.
+        role: ``best``, ``candidate`` (next in the search's order), ``lambda0``, ``shared``, ``untrained`` or ``grid``.
         reference: key of the arm it is compared with, or None.
         search_value: the score by which a searched arm was chosen.
         peer: key of the arm that differs in the teacher alone, or None.
+        place: among the searched arms of its teacher, 1 for the best.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Arm:
     reference: str | None = None
     search_value: float | None = None
     peer: str | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,67 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class SearchPlan:
+    """How points are proposed and how many of the best are confirmed.
+
+    Attributes:
+        objectives: one, or several for a Pareto search; trials are stopped and ranked by the first.
+        top_k: arms of each teacher that are run on the seed list.
+        lag: 0 decides on whatever is on record at the moment. Otherwise trial k is suggested after all trials up to
+            k - lag ended, and judged against those alone (``--deterministic``).
+        warm_start: folders of earlier studies.
+    """
+
+    sampler: str = "tpe"
+    objectives: tuple[str, ...] = ("linacc",)
+    top_k: int = 1
+    lag: int = 0
+    warm_start: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Who is stopped early.
+
+    Attributes:
+        rule: ``asha``, or ``none`` to train every trial to the end (a collapsed one too).
+        grace: the first rung, an epoch.
+        collapse_rank: a trial whose aggregate has a lower effective rank at a probe epoch from ``grace`` on is stopped as
+            collapsed; 0 switches that off.
+    """
+
+    rule: str = "asha"
+    grace: int = 10  # on digits the order at epoch 5 is not yet that of epoch 30; at 10 it mostly is
+    eta: int = 3
+    brackets: int = 1
+    collapse_rank: float = 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on a driver; they change when things run, never what they compute.
+
+    Attributes:
+        retries: failures of a job that are forgiven; preemptions are not counted.
+        hang_minutes: a trial that says nothing for so long is killed and tried again.
+        usd_per_hour: price of everything the study runs on.
+    """
+
+    retries: int = 2
+    hang_minutes: float = 30.0
+    budget_hours: float | None = None
+    budget_usd: float | None = None
+    usd_per_hour: float = 0.0
+
+
+@dataclass(frozen=True)
 class Plan:
     """A study: an optional search, and arms on paired seeds.
 
     Attributes:
         arms: known before the search: the controls, or a whole grid.
-        confirm: names of the teachers whose best searched arm, and the same with lambda 0, are compared.
+        confirm: names of the teachers whose best searched arms, and the best one's with lambda 0, are compared.
+        probe_epochs: further epochs at which the frozen model is probed, beside the rungs and the end.
     """
 
     study: str
@@ -67,8 +124,10 @@ class Plan:
     search_seed: int = 1000
     confirm: tuple[str, ...] = ()
     ranges: dict[str, str] = field(default_factory=dict)
-    grace: int = 10  # on digits the order at epoch 5 is not yet that of epoch 30; at 10 it mostly is
-    eta: int = 3
+    search: SearchPlan = SearchPlan()
+    stopping: Stopping = Stopping()
+    limits: Limits = Limits()
+    probe_epochs: tuple[int, ...] = ()
     gate: str | None = None
     wandb: str = "off"
     across_commits: bool = False
@@ -82,11 +141,13 @@ class Plan:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        return rung_epochs(self.grace, self.eta, self.epochs)
+        """Epochs at which trials are judged; none without early stopping."""
+        return rung_epochs(self.stopping.grace, self.stopping.eta, self.epochs) if self.stopping.rule == "asha" else ()
 
     def config(self, overrides: dict[str, Any], seed: int) -> RunConfig:
         """The run of an arm or a trial; probes run at the rungs, where they decide."""
-        fixed = {"seed": seed, "epochs": self.epochs, "eval.probe_epochs": list(self.rungs)}
+        probed = sorted({*self.rungs, *self.probe_epochs})
+        fixed = {"seed": seed, "epochs": self.epochs, "eval.probe_epochs": probed}
         if self.across_commits:
             fixed["runtime.across_commits"] = True
         return presets.load(self.preset, self.overrides, {**overrides, **fixed, **self.runtime})
@@ -120,7 +181,7 @@ class Plan:
     def comparison_runs(self) -> int:
         """Runs on the seed list; an untrained row reads epoch 0 of the shared control and costs nothing."""
         paid = [arm for arm in self.arms if arm.role != "untrained"]
-        return (len(paid) + 2 * len(self.confirm)) * len(self.seeds)
+        return (len(paid) + (1 + self.search.top_k) * len(self.confirm)) * len(self.seeds)
 
     @property
     def most_epochs(self) -> int:
@@ -131,7 +192,7 @@ class Plan:
         per_trial, alive, before = 0.0, 1.0, 0
         for rung in (*self.rungs, self.epochs):
             per_trial += alive * (rung - before)
-            alive, before = alive / self.eta, rung
+            alive, before = alive / self.stopping.eta, rung
         return self.num_trials * per_trial + self.comparison_runs * self.epochs
 
     def seconds(self, epochs: float) -> float | None:
@@ -144,12 +205,7 @@ class Plan:
         expected, most = self.seconds(self.expected_epochs()), self.seconds(self.most_epochs)
         text = [f"study      {self.study}, preset {self.preset} {' '.join(self.overrides)}".rstrip(), f"results    {self.folder}"]
         if self.num_trials:
-            text += [
-                f"search     {self.num_trials} trials on seed {self.search_seed}, stopped at epochs "
-                f"{', '.join(map(str, self.rungs)) or '(none)'} of {self.epochs} unless in the top 1/{self.eta} of their teacher",
-                *(f"           {name}: {text}" for name, text in self.ranges.items()),
-                f"then       per teacher ({', '.join(self.confirm)}): the best trial's settings, and the same with λ=0",
-            ]
+            text += self._search_lines()
         names = ", ".join(arm.label for arm in self.arms)
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
@@ -159,9 +215,31 @@ class Plan:
             f"each trial {r.workers} worker{'s' if r.workers > 1 else ''} ({r.backend}), {r.cpus} CPU"
             f"{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker; {r.concurrent} at once",
         ]
+        if self.limits.budget_hours is not None or self.limits.budget_usd is not None:
+            hours = "" if self.limits.budget_hours is None else f"{self.limits.budget_hours:g} hours "
+            usd = "" if self.limits.budget_usd is None else f"{self.limits.budget_usd:g} USD at {self.limits.usd_per_hour:g} per hour "
+            text.append(f"budget     {hours}{usd}of wall time over all sessions; then no new run is started")
         if expected is not None:
             text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
         return text
+
+    def _search_lines(self) -> list[str]:
+        s, stop = self.search, self.stopping
+        if self.rungs:
+            rule = f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless in the top 1/{stop.eta} of their teacher"
+            rule += f", in {stop.brackets} brackets" if stop.brackets > 1 else ""
+        else:
+            rule = f"trained to epoch {self.epochs} each"
+        rule += f", or collapsed (rank of z_agg below {stop.collapse_rank:g})" if stop.collapse_rank else ""
+        goal = "" if len(s.objectives) == 1 else f" for the Pareto front of {' and '.join(s.objectives)}, ranked by {s.objectives[0]},"
+        mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
+        top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
+        return [
+            f"search     {self.num_trials} trials on seed {self.search_seed} ({s.sampler}){goal} {rule}{mode}",
+            *(f"           {name}: {text}" for name, text in self.ranges.items()),
+            *(f"           warm start from {folder}" for folder in s.warm_start),
+            f"then       per teacher ({', '.join(self.confirm)}): the best {top}, and the best one's with λ=0",
+        ]
 
     def stored(self) -> dict[str, Any]:
         """``study.json``: what a continued study must agree with, and what the analysis names."""
@@ -176,7 +254,7 @@ def lambda_zero(arm: Arm) -> Arm:
     """The arm's reference: everything the same, only without the rate."""
     changed = {**arm.overrides, "objective.weights.rate": 0.0}
     label = f"{arm.label.split(' λ=')[0]} λ=0 (same settings)"
-    return replace(arm, key=f"{arm.key}/lambda0", role="lambda0", label=label, overrides=changed, reference=None, search_value=None)
+    return replace(arm, key=f"{arm.key}/lambda0", role="lambda0", label=label, overrides=changed, reference=None, search_value=None, place=None)
 
 
 def _minutes(seconds: float) -> str:

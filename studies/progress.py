@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from studies.job import RESULTS
 from studies.jobs import Jobs
 from trainer.records import write_atomically
 
@@ -44,8 +45,6 @@ class Shown:
 
     def __call__(self, what: str, name: str, result: dict[str, Any]) -> None:
         """Take an event of :class:`studies.tune_adapters.JobCallback`."""
-        if what == "start":
-            return
         if what == "epoch":
             self._epochs[name] = int(result["epoch"])
             self._bar.update(self._task, completed=sum(self._epochs.values()))
@@ -53,12 +52,28 @@ class Shown:
                 running = ", ".join(f"{n} epoch {self._epochs.get(n, 0)}" for n in self._jobs.running)
                 self._say(f"running: {running}")
             return
+        if what == "stalled":
+            have = ", ".join(f"{result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
+            self._say(
+                f"STALLED  nothing could start for {result['minutes']:g} minutes; the cluster has {have}: look whether its nodes are alive "
+                "(ray status) and whether something else holds them; Ctrl-C and --resume lose nothing"
+            )
+            return
+        if what == "hung":
+            self._say(
+                f"HUNG     {name} said nothing for {result['minutes']:g} minutes: it is killed and tried again from its last epoch; if its "
+                "epochs really take so long, raise --hang-minutes"
+            )
+            return
         job = self._known(name)
+        if what == "again":
+            self._say(f"again    {name:<14} {result['kind']}: {result['reason'][:110]}")
+            return
         score = result.get("score")
         text = f"{score:5.1f} % linear accuracy at epoch {result.get('epoch', 0):>3}" if score is not None else ""
-        word = {"complete": "done", "pruned": "stopped", "diverged": "DIVERGED", "failed": "FAILED"}[what]
-        self._say(f"{word:<8} {name:<14} {text}  {job}")
-        if what == "failed":
+        words = {"complete": "done", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED", "out_of_memory": "NO MEM"}
+        self._say(f"{words.get(what, 'FAILED'):<8} {name:<14} {text}  {job}")
+        if what not in RESULTS:
             self._keep_error(name, result.get("error_file"))
 
     def _keep_error(self, name: str, file: str | None) -> None:
@@ -69,8 +84,7 @@ class Shown:
         self._say(f"         {text.splitlines()[-1][:160]} (all of it in {kept})")
 
     def _known(self, name: str) -> str:
-        trial = next((line["label"] for line in self._jobs.decisions.of("suggest") if line["name"] == name), None)
-        return trial or self._jobs.labels.get(name, "")
+        return self._jobs.labels.get(name, "")
 
     def _say(self, text: str) -> None:
         self._spoken = time.monotonic()

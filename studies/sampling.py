@@ -2,78 +2,117 @@
 
 Stopped trials are told as PRUNED with their epoch and value, so the model never mistakes a value at epoch 3
 for one at epoch 30 (Ray's own OptunaSearch tells them as complete). A diverged trial is PRUNED with the worst
-score; a failed one is FAIL, which the sampler ignores. The storage is in memory: the study's own record
+score; one that was not run is FAIL, which the sampler ignores. The storage is in memory: the study's own record
 rebuilds it, and a database that is ahead of the record could not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState
 
-N_STARTUP = 8
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
+from studies import samplers
+
+PRUNED = ("pruned", "collapsed", "diverged")
 
 
 class Sampling:
-    """Suggestions for one study, maximising the score.
+    """Suggestions for one study; every objective is maximised.
 
     Args:
-        space: define-by-run function from an Optuna trial to a point.
-        first_points: parameters to try first; missing ones are filled in by the sampler.
-        stratum: parameters that are not the sampler's to choose, by trial number.
+        space: a module of ``search_spaces``.
         seed: suggestion k depends on this, on k and on the trials told before it.
+        sampler: ``tpe``, ``random``, ``qmc`` or ``grid``.
+        objectives: one name, or several for a Pareto search.
+        lag: 0 tells the sampler of an end at once. Otherwise of trial j only before suggestion j + lag, in the order
+            of the numbers, so that a suggestion does not depend on who ended first.
     """
 
-    def __init__(
-        self,
-        space: Callable[[Trial], dict[str, Any]],
-        first_points: list[dict[str, Any]],
-        seed: int,
-        stratum: Callable[[int], dict[str, Any]] = lambda number: {},
-    ):
+    def __init__(self, space: Any, seed: int, sampler: str = "tpe", objectives: tuple[str, ...] = ("linacc",), lag: int = 0):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._first, self._seed, self._stratum = space, first_points, seed, stratum
-        self._study = optuna.create_study(direction="maximize")
+        self._space, self._seed, self._sampler, self._objectives, self._lag = space, seed, sampler, objectives, lag
+        self._names = tuple(space.RANGES)
+        self._first = {"tpe": space.first_points, "grid": space.grid_points}.get(sampler, list)()
+        self._study = optuna.create_study(directions=["maximize"] * len(objectives))
         self._trials: dict[int, Trial] = {}
+        self._waiting: dict[int, tuple[str, int, dict[str, float | None]]] = {}
 
     def suggest(self, number: int, fixed: dict[str, Any] | None = None) -> tuple[dict[str, Any], str, dict[str, Any]]:
-        """Point of trial ``number``, its source (``grid``, ``random`` or ``model``) and Optuna's raw parameters.
+        """Point of trial ``number``, its source (``grid``, ``random``, ``qmc`` or ``model``) and Optuna's raw parameters.
 
         ``fixed`` raw parameters re-create a trial that an earlier driver suggested.
         """
+        for told in sorted(self._waiting):
+            if told <= number - self._lag:
+                self._tell(told, *self._waiting.pop(told))
         digest = hashlib.sha256(f"{self._seed}/{number}".encode()).digest()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = optuna.samplers.TPESampler(
-                seed=int.from_bytes(digest[:4], "big"), n_startup_trials=N_STARTUP, multivariate=False, constant_liar=True
-            )
+        stratum = self._space.stratum(number)
+        seed = int.from_bytes(digest[:4], "big")
+        self._study.sampler = samplers.make(self._sampler, seed, self._seed, number, self._names, stratum)
         told = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-        source = "model" if told >= N_STARTUP else "random"
+        source = {"tpe": "model" if told >= samplers.N_STARTUP else "random"}.get(self._sampler, self._sampler)
         if fixed is None and number < len(self._first):
             fixed, source = self._first[number], "grid"
-        self._study.enqueue_trial(self._stratum(number) if fixed is None else fixed)
-        trial = self._study.ask()
-        point = self._space(trial)
+        point, trial = self._ask(stratum if fixed is None else fixed)
         self._trials[number] = trial
         return point, source, dict(trial.params)
 
-    def tell(self, number: int, state: str, epoch: int, score: float | None) -> None:
-        """End trial ``number``: state is ``complete``, ``pruned``, ``diverged`` or ``failed``."""
-        trial = self._trials[number]
-        if state == "failed":
-            self._study.tell(trial, state=TrialState.FAIL)
-            return
-        value = 0.0 if state == "diverged" or score is None else score
-        # the sampler ranks pruned trials by how far they came: one that diverged late must not beat a stopped one
-        trial.report(value, step=0 if state == "diverged" else epoch)
-        self._study.tell(trial, value if state == "complete" else None, state=STATES[state])
+    def tell(self, number: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
+        """End trial ``number``; states as in :mod:`studies.job`."""
+        if self._lag:
+            self._waiting[number] = (state, epoch, objectives)
+        else:
+            self._tell(number, state, epoch, objectives)
+
+    def absorb(self, raw: dict[str, Any], state: str, epoch: int, objectives: dict[str, float | None]) -> None:
+        """Tell a trial of an earlier study. Call before the first suggestion."""
+        _, trial = self._ask(raw)
+        self._end(trial, state, epoch, objectives)
+        self._first = [point for point in self._first if any(raw.get(name) != value for name, value in point.items())]
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """What Optuna has been told, for reports and tests."""
         return self._study.get_trials(deepcopy=True)
+
+    def asked(self, number: int) -> Trial:
+        """Optuna's own object of trial ``number``: its parameters and their distributions."""
+        return self._trials[number]
+
+    def _ask(self, fixed: dict[str, Any]) -> tuple[dict[str, Any], Trial]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.enqueue_trial(dict(fixed))
+            trial = self._study.ask()
+            return self._space.space(trial), trial
+
+    def _tell(self, number: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
+        self._end(self._trials[number], state, epoch, objectives)
+
+    def _end(self, trial: Trial, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
+        told, values, steps = outcome(self._objectives, state, epoch, objectives)
+        for step, value in steps.items():
+            trial.report(value, step=step)
+        self._study.tell(trial, values, state=told)
+
+
+def outcome(
+    names: tuple[str, ...], state: str, epoch: int, objectives: dict[str, float | None]
+) -> tuple[TrialState, list[float] | None, dict[int, float]]:
+    """Optuna's state, values and intermediate values of a trial that ended."""
+    values = [objectives.get(name) for name in names]
+    known = all(value is not None and math.isfinite(value) for value in values)
+    if state not in ("complete", *PRUNED):
+        return TrialState.FAIL, None, {}
+    # several objectives have no intermediate values; then a stopped trial ranks below every complete one
+    single = len(names) == 1
+    if state == "complete" and known:
+        return TrialState.COMPLETE, values, {epoch: values[0]} if single else {}
+    # the sampler ranks pruned trials by how far they came: one that diverged late must not beat a stopped one
+    worst = state == "diverged" or not known
+    steps = {} if not single else {0: 0.0} if worst else {epoch: values[0]}
+    return TrialState.PRUNED, None, steps

@@ -6,17 +6,26 @@ restores a Tune experiment: it starts a new one whose jobs continue the runs on 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
+import ray
 from ray import tune
+from ray._raylet import PlacementGroupID
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.trial_scheduler import TrialScheduler as Decision
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from studies.jobs import Job, Jobs
+from studies.job import Job, Seen
+from studies.jobs import Jobs
+from studies.packing import Packing
+from studies.ray_errors import kind_of
+from studies.watchdog import Watchdog
+
+TICK_SECONDS = 60
 
 
 class _NotSaved:
@@ -29,12 +38,12 @@ class _NotSaved:
 class JobSearcher(_NotSaved, Searcher):
     """Gives Tune the next job as a trial's configuration."""
 
-    def __init__(self, jobs: Jobs, task: Callable[[Job], dict[str, Any]]):
+    def __init__(self, jobs: Jobs, task: Callable[[Job], dict[str, Any]], packing: Packing):
         super().__init__(metric="score", mode="max")
-        self._jobs, self._task = jobs, task
+        self._jobs, self._task, self._packing = jobs, task, packing
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        job = self._jobs.next()
+        job = self._jobs.next() if self._packing.may_start(len(self._jobs.running)) else None
         if job is not None:
             return self._task(job)
         # nothing now: for good if nothing runs either, else until a trial ends
@@ -53,8 +62,8 @@ class JobSearcher(_NotSaved, Searcher):
 class JobScheduler(_NotSaved, TrialScheduler):
     """Asks the study whether a trial stops, at every epoch it reports."""
 
-    def __init__(self, jobs: Jobs):
-        self._jobs = jobs
+    def __init__(self, jobs: Jobs, packing: Packing):
+        self._jobs, self._packing = jobs, packing
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         pass
@@ -63,7 +72,8 @@ class JobScheduler(_NotSaved, TrialScheduler):
         pass
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
-        stop = self._jobs.report(trial.config["name"], result["epoch"], result["score"], bool(result.get("diverged")))
+        self._packing.take(result.get("memory"))
+        stop = self._jobs.report(trial.config["name"], Seen.of(result))
         return Decision.STOP if stop else Decision.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict) -> None:
@@ -83,38 +93,63 @@ class JobScheduler(_NotSaved, TrialScheduler):
 
 
 class JobCallback(_NotSaved, tune.Callback):
-    """Ends jobs, shows progress, and frees the placement group of a stopped multi-worker trial.
+    """Ends jobs, shows progress, frees the placement group of a stopped multi-worker trial, and kills a silent one.
 
     Args:
-        show: called with (what, job name, result), what being ``start``, ``epoch``, or the end state.
+        show: called with (what, job name, fields), what being ``epoch``, ``again``, ``hung``, ``stalled`` or an end state.
+        ended: called after every end on record.
     """
 
-    def __init__(self, jobs: Jobs, show: Callable[[str, str, dict[str, Any]], None], epochs: int):
-        self._jobs, self._show, self._epochs = jobs, show, epochs
+    def __init__(self, jobs: Jobs, show: Callable[[str, str, dict[str, Any]], None], watchdog: Watchdog, ended: Callable[[], None]):
+        self._jobs, self._show, self._watchdog, self._ended = jobs, show, watchdog, ended
+        self._killed: set[str] = set()
+        self._ticked = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Called several times a second, whether or not anything happened."""
+        for name in self._watchdog.hung():
+            trial = next(trial for trial in trials if trial.config.get("name") == name and not trial.is_finished())
+            self._show("hung", name, {"minutes": self._watchdog.silence / 60})
+            self._watchdog.gone(name)
+            self._killed.add(name)
+            if trial.temporary_state.ray_actor is not None:
+                ray.kill(trial.temporary_state.ray_actor)
+        if self._watchdog.stalled(len(self._jobs.running)):
+            self._show("stalled", "", {"minutes": self._watchdog.silence / 60, "have": ray.cluster_resources()})
+        if time.monotonic() - self._ticked > TICK_SECONDS:
+            self._ticked = time.monotonic()
+            self._jobs.decisions.append("tick")
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._show("start", trial.config["name"], {})
+        self._watchdog.heard(trial.config["name"])
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
+        self._watchdog.heard(trial.config["name"])
         self._show("epoch", trial.config["name"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        result = trial.last_result or {}
-        epoch = int(result.get("epoch", 0))
-        state = "diverged" if result.get("diverged") else "complete" if epoch >= self._epochs else "pruned"
-        self._end(trial, state)
+        name, result = trial.config["name"], trial.last_result or {}
+        self._gone(trial)
+        if name in self._killed:  # it answered while it was being killed
+            self._killed.discard(name)
+        state = self._jobs.end(name, Seen.of(result))
+        self._show(state, name, result)
+        self._ended()
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._end(trial, "failed")
+        name, result = trial.config["name"], trial.last_result or {}
+        self._gone(trial)
+        kind, reason = kind_of(trial.get_pickled_error())
+        if name in self._killed:
+            self._killed.discard(name)
+            kind, reason = "hung", f"silent for {self._watchdog.silence / 60:g} minutes"
+        again = self._jobs.fail(name, kind, int(result.get("epoch") or 0), reason)
+        self._show("again" if again else kind, name, {**result, "kind": kind, "reason": reason, "error_file": trial.error_file})
+        self._ended()
 
-    def _end(self, trial: Trial, state: str) -> None:
-        result = trial.last_result or {}
-        group = result.get("placement_group")
+    def _gone(self, trial: Trial) -> None:
+        self._watchdog.gone(trial.config["name"])
+        group = (trial.last_result or {}).get("placement_group")
         if group:
             # Ray frees it only through its dashboard's API server; without one the next trial would wait for ever
-            from ray._raylet import PlacementGroupID
-
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
-        name = trial.config["name"]
-        self._jobs.end(name, state, int(result.get("epoch", 0)), result.get("score"))
-        self._show(state, name, {**result, "error_file": getattr(trial, "error_file", None)})

@@ -5,57 +5,15 @@ import math
 import optuna
 import pytest
 
+from engine import make, plan, play, score_of, seen_of
 from search_spaces import step2_rate as space
 from studies import step2_grid
-from studies.controls import CONTROLS
 from studies.decisions import Decisions
 from studies.halving import Halving, rung_epochs
+from studies.job import Seen
 from studies.jobs import Jobs
-from studies.plan import Plan, Resources
 from studies.sampling import Sampling
 from trainer import presets
-
-
-def plan(tmp_path, **changes):
-    settings = {
-        "study": "s", "folder": tmp_path, "preset": "digits", "overrides": [], "seeds": (0, 1), "epochs": 30, "arms": CONTROLS,
-        "resources": Resources(1, 0, 1, "local", 2), "num_trials": 6, "confirm": space.TEACHERS, "ranges": space.RANGES, "gate": "gate30",
-    }  # fmt: skip
-    return Plan(**{**settings, **changes})
-
-
-def make(p):
-    steps = p.config({}, 0).horizon_steps
-    sampling = Sampling(space.space, space.first_points(), p.search_seed, space.stratum)
-    return Jobs(p, Decisions(p.folder), sampling, space.overrides, lambda point: space.describe(point, steps))
-
-
-def score_of(job, epoch):
-    """A made-up learning curve with its optimum at lambda = 0.03."""
-    weight = job.overrides["objective.weights.rate"]
-    return 50 + epoch - (5 * abs(math.log10(max(weight, 1e-4) / 0.03)) if weight else 20)
-
-
-def play(jobs, until=None, concurrent=2):
-    """Run all jobs, ``concurrent`` at a time, one epoch each in turn; stop after ``until`` epochs."""
-    running, epochs, trained = {}, {}, 0
-    while True:
-        while len(running) < concurrent and (job := jobs.next()) is not None:
-            running[job.name], epochs[job.name] = job, 0
-        if not running:
-            return trained
-        for name in list(running):
-            epochs[name] += 1
-            trained += 1
-            score = score_of(running[name], epochs[name])
-            if jobs.report(name, epochs[name], score, False):
-                jobs.end(name, "pruned", epochs[name], score)
-                del running[name]
-            elif epochs[name] == 30:
-                jobs.end(name, "complete", 30, score)
-                del running[name]
-            if until is not None and trained >= until:
-                return trained
 
 
 def test_rungs():
@@ -90,10 +48,10 @@ def test_a_rung_is_decided_once_and_a_missed_one_at_the_next_report():
 
 
 def test_optuna_is_told_how_a_trial_really_ended():
-    sampling = Sampling(space.space, space.first_points(), 0)
+    sampling = Sampling(space, 0)
     for number, (state, epoch, score) in enumerate([("complete", 30, 70.0), ("pruned", 5, 52.0), ("diverged", 2, None), ("failed", 0, None)]):
         sampling.suggest(number)
-        sampling.tell(number, state, epoch, score)
+        sampling.tell(number, state, epoch, {"linacc": score})
     done, stopped, diverged, failed = sampling.trials()
     state = optuna.trial.TrialState
     assert [t.state for t in (done, stopped, diverged, failed)] == [state.COMPLETE, state.PRUNED, state.PRUNED, state.FAIL]
@@ -101,11 +59,11 @@ def test_optuna_is_told_how_a_trial_really_ended():
 
 
 def test_the_space_is_conditional_and_zero_is_exactly_zero():
-    sampling = Sampling(space.space, [], 3)
+    sampling = Sampling(space, 3, "random")
     points = []
     for number in range(60):
         points.append(sampling.suggest(number)[0])
-        sampling.tell(number, "complete", 30, float(number % 7))
+        sampling.tell(number, "complete", 30, {"linacc": float(number % 7)})
     assert all(("ema_half_life" in p) == (p["teacher"] == "ema") for p in points)
     weights = [p["lambda_rate"] for p in points]
     assert 0.0 in weights and all(w == 0 or 1e-3 <= w <= 1 for w in weights)
@@ -120,14 +78,14 @@ def test_the_grid_comes_first_then_the_model(tmp_path):
     play(jobs)
     suggested = jobs.decisions.of("suggest")
     assert [line["source"] for line in suggested[:10]] == ["grid"] * 10
-    assert jobs.model_based == sum(line["source"] == "model" for line in suggested) >= 2
+    assert jobs.search.model_based == sum(line["source"] == "model" for line in suggested) >= 2
     assert [line["params"]["teacher"] for line in suggested] == ["stopgrad", "ema"] * 7
 
 
 def test_a_study_runs_everything_once_and_compares_on_paired_seeds(tmp_path):
     jobs = make(plan(tmp_path))
     play(jobs)
-    jobs.write_comparison()
+    jobs.comparison.write()
     assert jobs.done and jobs.left == 0
     names = [line["name"] for line in jobs.decisions.of("finish")]
     assert len(names) == len(set(names)) == 6 + 2 * (1 + 2 * 2)
@@ -137,7 +95,7 @@ def test_a_study_runs_everything_once_and_compares_on_paired_seeds(tmp_path):
         best, zero = compared["best", teacher], compared["lambda0", teacher]
         assert best["lambda_rate"] == pytest.approx(0.03) and zero["lambda_rate"] == 0
         assert best["reference"] == zero["arm_id"] and best["seeds"] == zero["seeds"] == [0, 1]
-        best_run, zero_run = (plan(tmp_path).config(next(a for a in jobs._arms if a.role == r and teacher in a.key).overrides, 0) for r in ("best", "lambda0"))
+        best_run, zero_run = (plan(tmp_path).config(next(a for a in jobs.comparison.arms if a.role == r and teacher in a.key).overrides, 0) for r in ("best", "lambda0"))
         differing = best_run.model_dump()
         differing["objective"]["weights"]["rate"] = 0.0
         assert differing == zero_run.model_dump()  # the twin differs in lambda alone
@@ -152,7 +110,7 @@ def test_a_new_driver_continues_from_the_record(tmp_path, killed_after):
     ended_before = [line["name"] for line in first.decisions.of("finish")]
     second = make(plan(tmp_path))
     play(second)
-    second.write_comparison()
+    second.comparison.write()
     finished = [line["name"] for line in second.decisions.of("finish")]
     assert second.done and finished[: len(ended_before)] == ended_before
     assert len(finished) == len(set(finished)) == 16
@@ -160,7 +118,7 @@ def test_a_new_driver_continues_from_the_record(tmp_path, killed_after):
     assert numbers == list(range(6))
     rungs = [(line["trial"], line["rung"]) for line in second.decisions.of("rung")]
     assert len(rungs) == len(set(rungs))
-    told = [trial.state.name for trial in second.sampling.trials()]
+    told = [trial.state.name for trial in second.search.sampling.trials()]
     assert all(state in ("COMPLETE", "PRUNED") for state in told) and len(told) == 6
 
 
@@ -175,7 +133,7 @@ def test_a_stop_whose_end_was_not_noted_is_not_trained_on(tmp_path):
     stop = second.decisions.of("stop")[0]
     end = second.decisions.last("finish", name=stop["name"])
     assert end["state"] == "pruned" and end["epoch"] == stop["epoch"] and end["value"] == stop["value"]
-    assert stop["name"] not in {job.name for job in second._unfinished}
+    assert stop["name"] not in {job.name for job in second._again}
 
 
 def test_an_interrupted_suggestion_comes_back_with_the_same_point(tmp_path):
@@ -191,10 +149,12 @@ def test_an_interrupted_suggestion_comes_back_with_the_same_point(tmp_path):
 
 
 def test_failed_runs_are_not_run_never_bad_and_are_tried_again(tmp_path):
-    p = plan(tmp_path, num_trials=0, confirm=(), seeds=(0,))
+    p = plan(tmp_path, num_trials=0, confirm=(), seeds=(0,), retries=2)
     jobs = Jobs(p, Decisions(tmp_path))
     job = jobs.next()
-    jobs.end(job.name, "failed", 0, None)
+    for attempt in (1, 2):
+        assert jobs.fail(job.name, "failed", 0, "killed") and jobs.next().name == job.name
+    assert not jobs.fail(job.name, "failed", 0, "killed") and jobs.failed == 1
     assert Jobs(p, Decisions(tmp_path)).next().name == job.name
 
 

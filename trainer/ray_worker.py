@@ -18,7 +18,7 @@ from trainer import presets, wandb_mirror
 
 DRIVER_CPUS = 0.01
 # Tune's results stay small; everything is in the run's record
-REPORTED = ("epoch", "score", "probe_epoch", "diverged")
+REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action")
 
 
 def trial(task: dict[str, Any]) -> None:
@@ -37,17 +37,24 @@ def trial(task: dict[str, Any]) -> None:
 
 
 def _run(task: dict[str, Any], report: Any) -> None:
+    from trainer import memory
+    from trainer.data.shared import shared_images
     from trainer.loop import train
+    from trainer.runtime import pick_device
 
     config = presets.build(task["config"])
+    device = pick_device(config)
+    if 0 < task["gpus"] < 1:
+        memory.limit_share(device, task["gpus"])
     mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
 
     def tell(metrics: dict[str, Any]) -> None:
         mirror.log(metrics)
-        report(metrics)
+        report({**metrics, "memory": memory.measured(device)})
 
     try:
-        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"])
+        images = shared_images(config)
+        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images)
     finally:
         mirror.close()
 
@@ -96,17 +103,22 @@ def _follow(task: dict[str, Any]) -> None:
     """A worker other than rank 0: the same loop; every rank must report as often as rank 0 does."""
     import ray.train
 
+    from trainer.data.shared import shared_images
     from trainer.loop import train
 
+    config = presets.build(task["config"])
     train(
-        presets.build(task["config"]),
+        config,
         Path(task["runs"]),
         task["study"],
         report=lambda _: ray.train.report({}),
         gate=task["gate"],
         baselines=task["baselines"],
+        images=shared_images(config),
     )
 
 
 def _small(report: dict[str, Any]) -> dict[str, Any]:
-    return {name: report[name] for name in REPORTED if name in report} | {"pid": os.getpid()}
+    known = {name: report[name] for name in REPORTED if name in report}
+    memory = {"memory": report["memory"]} if report.get("memory") else {}
+    return known | memory | {"pid": os.getpid()}

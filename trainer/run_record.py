@@ -70,21 +70,44 @@ class RunRecord:
         """The report of an epoch on record: validation metrics, ``epoch``, ``probe_epoch`` and ``score``.
 
         Between probe epochs the last probed values are carried forward; ``probe_epoch`` says from when.
-        ``score`` is the linear accuracy of the aggregate in percent, None where it is not finite.
+        ``score`` is the linear accuracy of the aggregate in percent, ``rank`` its effective rank, ``r2_action`` what the
+        codes of two views tell of the action; None where not finite.
         """
-        metrics: dict[str, Any] = {}
-        probed = None
-        for line in self._evaluations:
-            if line["epoch"] <= epoch:
-                metrics, probed = metrics | line["metrics"], line["probe_epoch"]
-        score = metrics.get(f"linacc/z_agg@{self._config.data.observed_views}")
-        return {**metrics, "epoch": epoch, "probe_epoch": probed, "score": score}
+        return summarise(self._evaluations, epoch, self._config)
 
     def _is_validation(self, line: dict[str, Any]) -> bool:
         return line["event"] == "eval" and line["split"] == self._config.data.select_on
 
     def close(self) -> None:
         self._file.close()
+
+
+def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) -> dict[str, Any]:
+    """See :meth:`RunRecord.summary`; ``evaluations`` are a record's lines on the selection split, in order."""
+    metrics: dict[str, Any] = {}
+    probed = None
+    for line in evaluations:
+        if line["epoch"] <= epoch:
+            metrics, probed = metrics | line["metrics"], line["probe_epoch"]
+    m, scale = config.data.observed_views, config.data.action_scale
+    named = {"score": f"linacc/z_agg@{m}", "rank": f"rank_pr/z_agg@{m}", "r2_action": f"r2_action.{scale}/z_pair@2"}
+    return {**metrics, "epoch": epoch, "probe_epoch": probed} | {name: metrics.get(metric) for name, metric in named.items()}
+
+
+def reports_on_record(path: Path, config: RunConfig) -> tuple[list[dict[str, Any]], bool]:
+    """The reports of a run's epochs on record, oldest first, and whether it ran to its end.
+
+    What a run in training would have reported after each epoch. A run that diverged ends with a report that says so.
+    """
+    lines = list(read(path))
+    evaluations = [line for line in lines if line["event"] == "eval" and line["split"] == config.data.select_on]
+    trained = {line["epoch"] for line in lines if line["event"] == "epoch"}
+    reports = [summarise(evaluations, epoch, config) for epoch in sorted({e["epoch"] for e in evaluations} & trained)]
+    ends = [line["reason"] for line in lines if line["event"] == "stop"]
+    if any(reason.startswith("diverged") for reason in ends):
+        epoch = (reports[-1]["epoch"] if reports else 0) + 1
+        reports.append({"epoch": epoch, "score": None, "diverged": True})
+    return reports, "completed" in ends
 
 
 def _same_commit(path: Path, config: RunConfig) -> None:

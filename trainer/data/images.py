@@ -46,7 +46,7 @@ class ImageSet:
         """Labels, splits and extras on ``device``; images too if they take at most ``budget_mib`` MiB."""
         return replace(
             self,
-            images=self.images if isinstance(self.images, ResidentImages) else place(self.images, device, budget_mib * 2**20),
+            images=place(self.images, device, budget_mib * 2**20),
             labels=self.labels.to(device),
             splits={name: index.to(device) for name, index in self.splits.items()},
             extras={name: values.to(device) for name, values in self.extras.items()},

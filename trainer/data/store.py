@@ -68,39 +68,56 @@ class MappedImages:
 
 
 class ResidentImages:
-    """uint8 images held in one tensor, on any device."""
+    """uint8 images held in one tensor, on any device.
+
+    The tensor may be shared with other trials, so only copies of its rows are handed out.
+
+    Attributes:
+        device: where the images are.
+    """
 
     def __init__(self, tensor: Tensor):
-        self.tensor, self.shape = tensor, tensor.shape
+        self._tensor, self.shape, self.device = tensor, tensor.shape, tensor.device
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """(n, ...) uint8 on the tensor's device for a 1-D int64 index on any device."""
-        return self.tensor[_checked(index, len(self)).to(self.tensor.device)]
+        return self._tensor[_checked(index, len(self)).to(self.device)]
 
     def merged(self) -> ResidentImages:
         """(N, V, ...) seen as (N * V, ...): view v of object i is number i * V + v."""
-        return ResidentImages(self.tensor.flatten(0, 1))
+        return ResidentImages(self._tensor.flatten(0, 1))
+
+    def to(self, device: torch.device) -> ResidentImages:
+        """The images in the memory of ``device``; themselves if they are there."""
+        return self if self.device == _exact(device) else ResidentImages(self._tensor.to(device))
 
     def prefetch(self, batches: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
         """``self[index]`` on ``device`` for each index batch; read ahead only if the images live elsewhere."""
-        if self.tensor.device == torch.empty(0, device=device).device:
+        if self.device == _exact(device):
             return (self[index] for index in batches)
         return load_ahead(self.__getitem__, batches, device)
 
 
-def place(images: Tensor | MappedImages, device: torch.device, budget_bytes: int) -> ResidentImages | MappedImages:
+def place(images: Tensor | ResidentImages | MappedImages, device: torch.device, budget_bytes: int) -> ResidentImages | MappedImages:
     """Copy images to the device if all of them fit the budget, otherwise leave them where they are.
 
     Args:
-        images: uint8; a tensor that does not fit stays in its own memory and is sent batch by batch.
+        images: uint8; those in memory that do not fit stay in their own memory and are sent batch by batch.
         budget_bytes: memory of ``device`` the images may take.
     """
+    if isinstance(images, Tensor):
+        images = ResidentImages(images)
     if math.prod(images.shape) > budget_bytes:
-        return ResidentImages(images) if isinstance(images, Tensor) else images
-    return ResidentImages(images.to(device)) if isinstance(images, Tensor) else images.resident(device)
+        return images
+    return images.to(device) if isinstance(images, ResidentImages) else images.resident(device)
+
+
+def _exact(device: torch.device) -> torch.device:
+    """``cuda`` is ``cuda:0`` or another one; only a tensor knows."""
+    return torch.empty(0, device=device).device
 
 
 def _checked(index: Tensor, size: int) -> Tensor:

@@ -1,0 +1,98 @@
+"""The comparison half of a study: controls, and each teacher's best arms with a lambda-0 twin, on the seed list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from studies.decisions import Decisions, comparable
+from studies.job import Job
+from studies.plan import Arm, Plan, lambda_zero
+from studies.search import Candidate, Search
+from trainer.identity import run_id
+
+
+class Comparison:
+    """Arms on the seed list.
+
+    Args:
+        ended: names of the jobs that need not run again.
+    """
+
+    def __init__(self, plan: Plan, decisions: Decisions, ended: set[str]):
+        self._plan, self._decisions = plan, decisions
+        self.arms = list(plan.arms)
+        self.queue: list[Job] = []
+        self._known = set(ended)
+        self._enqueue(self.arms)
+        self.selected = not plan.confirm
+
+    @property
+    def left(self) -> int:
+        """Runs not handed out, those of arms still to be selected included."""
+        unknown = 0 if self.selected else len(self._plan.confirm) * (1 + self._plan.search.top_k) * len(self._plan.seeds)
+        return len(self.queue) + unknown
+
+    def select(self, search: Search) -> None:
+        """Choose each teacher's top-k arms by their search score, and queue them and the best one's twin."""
+        arms = []
+        for teacher in self._plan.confirm:
+            chosen = search.ranking(teacher)[: self._plan.search.top_k]
+            self._note(teacher, chosen)
+            best = f"best/{teacher}"
+            for place, candidate in enumerate(chosen, start=1):
+                first = place == 1
+                key, role = (best, "best") if first else (f"candidate{place}/{teacher}", "candidate")
+                # the candidates are compared with the best: does the search's order hold on fresh seeds?
+                reference = f"{best}/lambda0" if first else best
+                arm = Arm(key, role, candidate.label, candidate.overrides, reference, candidate.value, place=place)
+                arms += [arm, lambda_zero(arm)] if first else [arm]
+        self.arms += arms
+        self._enqueue(arms)
+        self.selected = True
+
+    def write(self) -> None:
+        """Put the compared arms on record, with the runs behind each."""
+        ids = {arm.key: self._plan.arm_id(arm) for arm in self.arms}
+        for arm in self.arms:
+            config = self._plan.config(arm.overrides, self._plan.seeds[0])
+            entry = {
+                "arm_id": ids[arm.key],
+                "role": arm.role,
+                "label": arm.label,
+                "teacher": config.objective.teacher,
+                "lambda_rate": config.objective.weights.rate,
+                "reference": ids.get(arm.reference),
+                "peer": ids.get(arm.peer),
+                "runs": [run_id(self._plan.config(arm.overrides, seed)) for seed in self._plan.seeds],
+                "seeds": list(self._plan.seeds),
+                "search_value": arm.search_value,
+                "place": arm.place,
+            }
+            noted = self._decisions.last("compare", arm_id=ids[arm.key], role=arm.role)
+            if noted is None or {**comparable(noted), "event": "compare"} != {"event": "compare", **entry}:
+                self._decisions.append("compare", **entry)
+
+    def _note(self, teacher: str, chosen: list[Candidate]) -> None:
+        if not chosen:
+            reason = "no trial with a positive lambda ended"
+        elif chosen[0].state == "complete":
+            reason = "best score at the last epoch"
+        else:
+            reason = "none reached the last epoch: furthest, then best"
+        choice: dict[str, Any] = {"teacher": teacher, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
+        choice |= {"epochs": [c.epoch for c in chosen], "reason": reason}
+        noted = self._decisions.last("select", teacher=teacher)
+        if noted is None or noted["trials"] != choice["trials"]:
+            self._decisions.append("select", **choice)
+
+    def _enqueue(self, arms: list[Arm]) -> None:
+        """Queue the arms' runs on the seed list; a run that several arms share is run once."""
+        for arm in arms:
+            if arm.role == "untrained":
+                continue
+            for seed in self._plan.seeds:
+                name = run_id(self._plan.config(arm.overrides, seed))
+                if name not in self._known:
+                    self._known.add(name)
+                    label = f"{arm.label} seed {seed}"
+                    self.queue.append(Job(name, None, "", "", label, arm.overrides, seed, arm.role == "shared"))

@@ -1,0 +1,78 @@
+"""The data set's files and the Weights & Biases key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from studies.doctor.finding import GB, Finding, fail, ok, warn
+from trainer.config import RunConfig
+from trainer.data.sets import FOLDERS, require_present
+from trainer.errors import UsageError
+from trainer.wandb_mirror import resolve_mode
+
+QUICK_BYTES = 4 * GB  # about ten seconds of reading; larger sets are read only when asked
+
+
+def data(config: RunConfig) -> Finding:
+    """Whether the preset's files are on this machine or will be fetched."""
+    name, root = config.data.name, Path(config.runtime.data_root)
+    try:
+        require_present(config)
+    except UsageError as error:
+        value, _, do = str(error).partition("; ")
+        return fail("data", value, "a study would refuse to start", do)
+    if name not in FOLDERS or config.data.generated:
+        return ok("data", f"{name} needs no files")
+    if (root / FOLDERS[name]).is_dir():
+        return ok("data", f"{name} in {root / FOLDERS[name]}")
+    return ok("data", f"{name} is absent and will be fetched into {root} (--download)")
+
+
+def shards(config: RunConfig, everything: bool) -> Iterator[Finding]:
+    """The decoded images beside the files, if there are any: sizes and headers, and their checksums up to QUICK_BYTES.
+
+    Args:
+        everything: read them whatever their size.
+    """
+    folder = Path(config.runtime.data_root) / f"{config.data.name}-shards"
+    if not folder.is_dir():
+        return
+    from trainer.data.shards import is_complete, shard_paths, verify_shards  # numpy: not for --help
+
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        complete = is_complete(folder, manifest["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        why = "the first trial decodes the rest while the others wait"
+        yield warn("shards", f"{folder} is not finished", why, "start one run alone first: python -m trainer")
+        return
+    try:
+        size = sum(path.stat().st_size for path in shard_paths(folder))
+        read = everything or size <= QUICK_BYTES
+        if read:
+            verify_shards(folder)
+    except (UsageError, OSError) as error:
+        fault = str(error).partition("; ")[0]
+        yield fail("shards", fault, "trials would stop, or see other images", f"remove {folder}")
+        return
+    told = "match their checksums" if read else "have the right sizes; --checksums reads them all"
+    yield ok("shards", f"{size / GB:.1f} GB in {folder} {told}")
+
+
+def wandb(asked: str | None) -> Finding:
+    """Whether the mirror asked for can work; the key itself is not read further than that it is there."""
+    try:
+        mode = resolve_mode(asked)
+    except UsageError as error:
+        _, _, do = str(error).partition(": ")
+        return fail("wandb", f"--wandb {asked}, but there is no key", "a study would refuse to start", do)
+    told = {
+        "online": "a key is there; the records stay the truth if the service fails",
+        "offline": "kept in the study's folder; `wandb sync` sends it later",
+        "off": "only the records" if asked else "no key, so only the records; set WANDB_API_KEY or run `wandb login` for online",
+    }
+    return ok("wandb", f"{mode}: {told[mode]}")

@@ -1,0 +1,137 @@
+"""Processors, memory and the limits of this process, against what the trials take."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from studies.doctor.finding import GB, Finding, fail, ok, warn
+from trainer.config import SETS, RunConfig, split_sizes
+
+# resident memory on Linux with CPU builds, rounded up: Ray's servers and object store, a training process, and what
+# TorchTrainer adds per trial
+RAY_BYTES, WORKER_BYTES, TORCH_TRAINER_BYTES = 1.0 * GB, 0.5 * GB, 1.3 * GB
+OBJECT_STORE_BYTES = 256 * 2**20  # what a study without --address asks Ray for
+
+
+def container_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> tuple[float | None, int | None]:
+    """(processors, bytes) that control groups allow this process, None where they set no limit.
+
+    The group and all above it count, in both versions of the interface.
+    """
+    processors, memory = [], []
+    for folder in _groups(root, membership):
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        quota = quota or _text(folder / "cpu.cfs_quota_us")
+        period = period or _text(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit() and int(period):
+            processors.append(int(quota) / int(period))
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if _text(folder / name).isdigit():
+                memory.append(int(_text(folder / name)))
+    return min(processors, default=None), min((m for m in memory if m < 2**60), default=None)  # version 1 writes "none" as 2**63
+
+
+def _groups(root: Path, membership: Path) -> Iterator[Path]:
+    for line in _text(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        for base in [root / controllers] if controllers else [root, root / "unified"]:
+            here = base / path.strip("/")
+            yield from (folder for folder in (here, *here.parents) if folder == base or base in folder.parents)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # absent, or of the other version
+        return ""
+
+
+def usable_processors(limit: float | None) -> float:
+    """Processors this process may really use: its affinity, and the container's limit."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return here if limit is None else min(here, limit)
+
+
+def cpus(shown: int, usable: float, each: int, workers: int) -> Finding:
+    """Processors against one trial and against as many as a study would start."""
+    one = each * workers
+    takes = f"{one} CPU{'s' * (one > 1)} per trial"
+    if one > shown:
+        return fail("cpus", f"{shown}, {takes}", "not one trial could start", "lower --cpus-per-trial or --workers-per-trial")
+    at_once = shown // one
+    if usable < shown:
+        do = f"give --max-concurrent {max(1, int(usable // one))}"
+        why = f"a study counts all {shown} and would start {at_once} trials at once"
+        return warn("cpus", f"{usable:g} of {shown} may be used here (container or affinity)", why, do)
+    return ok("cpus", f"{shown}, {takes}: {at_once} at once")
+
+
+def image_bytes(config: RunConfig) -> int:
+    """Memory a training process holds its images in; 0 if they are mapped from disk."""
+    facts = SETS[config.data.name]
+    size = sum(split_sizes(config.data)) * facts.views * facts.channels * facts.side**2
+    return size if size <= config.runtime.resident_mib * 2**20 else 0
+
+
+def memory_now(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int]:
+    """(total, available) bytes of the machine; without /proc, the total for both."""
+    values = dict(line.split(":", 1) for line in _text(meminfo).splitlines() if ":" in line)
+    if "MemTotal" in values and "MemAvailable" in values:
+        total, available = (int(values[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+        return total, available
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return total, total
+
+
+def memory(total: int, available: int, limit: int | None, images: int, workers: int, at_once: int) -> Finding:
+    """Available memory against an estimate of what the trials take together."""
+    per_trial = workers * (WORKER_BYTES + images) + (TORCH_TRAINER_BYTES if workers > 1 else 0)
+    need = RAY_BYTES + at_once * per_trial
+    bounded = limit is not None and limit < total
+    have = min(available, limit) if bounded else available
+    found = f"{have / GB:.1f} GB available"
+    if bounded:
+        found += f" (the container's limit is {limit / GB:.1f} of {total / GB:.0f} GB)"
+    wants = f"{f'{at_once} trials at once take' if at_once > 1 else 'one trial takes'} about {need / GB:.1f} GB"
+    if have < RAY_BYTES + per_trial:
+        why = f"one trial and Ray take about {(RAY_BYTES + per_trial) / GB:.1f} GB; processes would be killed"
+        return fail("memory", found, why, "free memory or take a larger machine")
+    if have < need:
+        fits = int((have - RAY_BYTES) // per_trial)
+        return warn("memory", found, f"{wants}; processes may be killed", f"give --max-concurrent {fits}")
+    return ok("memory", f"{found}; {wants}")
+
+
+def shared_memory(free: int | None) -> Finding:
+    """/dev/shm, where Ray keeps its object store; None where there is none (macOS)."""
+    if free is None:
+        return ok("/dev/shm", "not on this system; Ray uses its temporary folder")
+    size = f"{free / 2**20:,.0f} MiB free"
+    if free >= OBJECT_STORE_BYTES:
+        return ok("/dev/shm", size)
+    why = f"Ray's object store wants {OBJECT_STORE_BYTES // 2**20} MiB and falls back to a slow disk, nccl may fail"
+    return warn("/dev/shm", size, why, "docker run --shm-size=2g, or delete old files there")
+
+
+def shm_free(folder: Path = Path("/dev/shm")) -> int | None:
+    """Free bytes of the shared-memory file system, or None."""
+    if not sys.platform.startswith("linux") or not folder.is_dir():
+        return None
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize
+
+
+def open_files(soft: int, hard: int) -> Finding:
+    """The limit of open files; Ray raises the soft one as far as the hard one allows."""
+    unlimited = 2**31
+    reach = min(hard if hard >= 0 else unlimited, 65_536)
+    best = max(soft if soft >= 0 else unlimited, reach)
+    found = f"{'no limit' if soft < 0 else soft}"
+    if best < 1024:
+        return fail("open files", found, "Ray's processes would fail to open sockets", "ulimit -n 8192, in the shell that starts the study")
+    if best < 4096:
+        return warn("open files", found, "Ray may lose connections when many trials run", "ulimit -n 8192 before the study")
+    return ok("open files", found)

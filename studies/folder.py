@@ -1,0 +1,99 @@
+"""A study's folder: one driver at a time, one study for ever, one commit unless asked."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from studies.plan import Plan
+from trainer.errors import RecordError, UsageError
+from trainer.identity import provenance
+from trainer.records import read, write_json
+
+COMPARED = (
+    "base_arm", "preset", "overrides", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate",
+)  # fmt: skip
+"""Settings of study.json that a continued study must share."""
+
+
+def agree(plan: Plan) -> None:
+    """Write study.json, or check that the one on disk describes the same study (more trials are allowed).
+
+    Raises:
+        UsageError: another study, fewer trials than it has, or a damaged file.
+        RecordError: runs recorded by another commit.
+    """
+    path, now = plan.folder / "study.json", plan.stored()
+    if plan.begun:
+        _same_commit(plan)
+        before = stored(plan)
+        now_plain = json.loads(json.dumps(now))
+        for key in COMPARED:
+            ours, theirs = now_plain[key], before.get(key)
+            if theirs != ours and isinstance(ours, dict) and isinstance(theirs, dict):
+                part = next(name for name in ours if theirs.get(name) != ours[name])
+                key, theirs, ours = f"{key}.{part}", theirs.get(part), ours[part]
+            if theirs != ours:
+                raise UsageError(
+                    f"{path}: this study has {key} = {theirs!r}, not {ours!r}; "
+                    "continue it with its own settings, or choose another --study name"
+                )
+        if plan.num_trials < before["num_trials"]:
+            raise UsageError(f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow")
+        now["created"] = before["created"]
+    else:
+        now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_json(path, now)
+
+
+def stored(plan: Plan) -> dict:
+    """study.json of a study that was begun. Raises UsageError if it is damaged."""
+    path = plan.folder / "study.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["num_trials"], content["created"], content["search"]["lag"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({error}); restore it from a copy, or choose another --study name") from None
+    return content
+
+
+@contextmanager
+def only_driver(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock.
+
+    Raises:
+        UsageError: another driver has it; on a shared file system possibly on another machine.
+    """
+    path = folder / ".lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read().strip() or "a process that left no name"
+            raise UsageError(f"{folder}: another driver is running this study ({who}); wait for it or choose another --study name") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _same_commit(plan: Plan) -> None:
+    """Refuse to mix runs of different code in one table unless asked to."""
+    now = provenance()["commit"]
+    if now is None or plan.across_commits:
+        return
+    for path in sorted((plan.folder / "runs").glob("*/records.jsonl")):
+        others = {line["provenance"]["commit"] for line in read(path) if "provenance" in line} - {now, None}
+        if others:
+            raise RecordError(
+                f"{plan.folder} was recorded by commit {sorted(others)[0][:10]}, this code is {now[:10]}: numbers of different "
+                "code do not belong in one table; choose another --study name, or give --across-commits if you know that "
+                "nothing relevant changed"
+            )

@@ -1,0 +1,37 @@
+"""Several trials on one GPU only after one trial alone has shown how much memory it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.errors import UsageError
+from trainer.memory import fits
+
+
+class Packing:
+    """Guards a fractional GPU.
+
+    Args:
+        share: of a GPU per trial; outside (0, 1) nothing is shared and nothing is guarded.
+    """
+
+    def __init__(self, share: float):
+        self._share = share
+        self._measured = not 0 < share < 1
+
+    def may_start(self, running: int) -> bool:
+        """Whether another trial may start beside ``running`` ones."""
+        return self._measured or running == 0
+
+    def take(self, memory: dict[str, Any] | None) -> None:
+        """Take the memory of a trial's report, measured after its first epoch.
+
+        Raises:
+            UsageError: the trial does not fit its share.
+        """
+        if self._measured:
+            return
+        reason = None if memory is None else fits(memory["peak_bytes"], memory["total_bytes"], self._share)
+        if reason is not None:
+            raise UsageError(reason)
+        self._measured = True

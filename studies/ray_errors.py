@@ -1,0 +1,46 @@
+"""What kind of end an exception from Ray stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ray import exceptions
+
+from trainer.memory import is_out_of_memory
+
+# Ray has no type for an actor that went with its node; these words are in the message (ray 2.60)
+_NODE_GONE = ("node has died", "node was terminated", "node is dead", "node failure")
+
+
+def kind_of(error: BaseException | None) -> tuple[str, str]:
+    """``preempted``, ``out_of_memory`` or ``failed``, and the reason in one line.
+
+    A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame.
+    """
+    if error is None:
+        return "failed", "no exception was left"
+    chain = list(_chain(error))
+    reason = " ".join(str(chain[-1]).split())[:300] or type(chain[-1]).__name__
+    for part in chain:
+        if getattr(part, "preempted", False) or isinstance(part, exceptions.NodeDiedError) or type(part).__name__ == "PreemptionError":
+            return "preempted", reason
+        if isinstance(part, exceptions.RayActorError) and any(words in str(part) for words in _NODE_GONE):
+            return "preempted", reason
+    if any(isinstance(part, exceptions.OutOfMemoryError) or is_out_of_memory(part) for part in chain):
+        return "out_of_memory", reason
+    return "failed", reason
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what caused it, outermost first: Ray wraps those of tasks, actors and worker groups."""
+    seen: set[int] = set()
+    todo = [error]
+    while todo:
+        part = todo.pop(0)
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        inner = [getattr(part, "cause", None), getattr(part, "controller_failure", None), part.__cause__]
+        inner += list((getattr(part, "worker_failures", None) or {}).values())
+        todo += [other for other in inner if isinstance(other, BaseException)]

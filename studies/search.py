@@ -1,0 +1,238 @@
+"""The search half of a study: what is tried, who is stopped and why, and how the trials rank.
+
+Decides only from what is on record; a restarted driver rebuilds it with :meth:`Search.rebuild`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from studies.decisions import Decisions
+from studies.halving import Halving, bracket_name
+from studies.job import NOT_RUN, Job, Seen
+from studies.plan import Plan
+from studies.sampling import Sampling
+from trainer.identity import arm_id, run_id
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a trial stops; ``state`` is how it ends."""
+
+    state: str
+    reason: str
+    epoch: int
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial that may be compared, with the value it was chosen by."""
+
+    trial: int
+    label: str
+    overrides: dict[str, Any]
+    state: str
+    epoch: int
+    value: float
+    objectives: dict[str, float | None]
+
+
+class Search:
+    """Trials of one study.
+
+    Args:
+        space: a module of ``search_spaces``.
+        describe: label of a point.
+    """
+
+    def __init__(self, plan: Plan, decisions: Decisions, space: Any):
+        self._plan, self._decisions, self._space = plan, decisions, space
+        lag = plan.search.lag
+        self.sampling = Sampling(space, plan.search_seed, plan.search.sampler, plan.search.objectives, lag)
+        self.halving = Halving(plan.rungs, plan.stopping.eta)
+        self.trials: dict[int, Job] = {}
+        self._stops: dict[str, Stop] = {}
+        self._ended: set[int] = set()
+        self._ends: dict[int, dict[str, Any]] = {}
+        self._of_group: dict[str, int] = {}
+        self._steps = plan.config({}, plan.seeds[0]).horizon_steps
+
+    @property
+    def all_suggested(self) -> bool:
+        return len(self.trials) >= self._plan.num_trials
+
+    @property
+    def all_ended(self) -> bool:
+        return self.all_suggested and len(self._ended) == len(self.trials)
+
+    @property
+    def model_based(self) -> int:
+        return sum(line["source"] == "model" for line in self._decisions.of("suggest"))
+
+    def next(self) -> Job | None:
+        """A new trial, or None: all are suggested, or one that this suggestion depends on has not ended."""
+        number, lag = len(self.trials), self._plan.search.lag
+        if self.all_suggested or (lag and any(earlier not in self._ended for earlier in range(number - lag + 1))):
+            return None
+        point, source, raw = self.sampling.suggest(number)
+        job = self._trial(number, point)
+        ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
+        self._decisions.append(
+            "suggest", trial=number, name=job.name, **ids, bracket=job.bracket, params=point, raw=raw, source=source, label=job.label
+        )
+        return job
+
+    def report(self, job: Job, seen: Seen) -> Stop | None:
+        """Judge a trial after an epoch; a stop is on record when this returns."""
+        if job.name in self._stops:
+            return self._stops[job.name]
+        who = {"trial": job.trial, "name": job.name, "epoch": seen.epoch, "bracket": job.bracket}
+        measured_now = seen.probe_epoch == seen.epoch
+        if seen.diverged:
+            return None  # its run ends by itself, with the reason on its record
+        if measured_now and not _finite(seen.score):
+            return self._stop(job, who, Stop("diverged", f"the score at epoch {seen.epoch} is not finite", seen.epoch, None))
+        rung = self.halving.due(job.bracket, job.trial, seen.epoch) if self._plan.stopping.rule == "asha" else None
+        stop, inputs = None, {}
+        if rung is not None:
+            decision = self.halving.decide(job.bracket, job.trial, rung, seen.score, self._plan.search.lag)
+            inputs = {"rung": rung, "cutoff": decision.cutoff, "peers": decision.peers}
+            if decision.stop:
+                missing = decision.value is None
+                why = "its score is missing or not finite" if missing else f"not in the top 1/{self._plan.stopping.eta}"
+                reason = f"{why} of {decision.peers} {job.bracket} trials at epoch {rung}"
+                stop = Stop("pruned", reason, seen.epoch, decision.value)
+        floor = self._plan.stopping.collapse_rank
+        judged = measured_now and self._plan.stopping.grace <= seen.epoch < self._plan.epochs
+        if floor and judged and seen.rank is not None and seen.rank < floor:
+            reason = f"collapsed: effective rank of z_agg {seen.rank:.3g} is below {floor:g} at epoch {seen.epoch}"
+            stop = Stop("collapsed", reason, seen.epoch, seen.score)
+            inputs |= {"rank": seen.rank, "floor": floor}
+        if rung is not None:
+            # one line holds the whole judgement: a kill before the stop line then changes nothing
+            outcome = {"state": stop.state, "reason": stop.reason} if stop else {}
+            value = seen.score if _finite(seen.score) else None
+            self._decisions.append("rung", **who, **inputs, value=value, stop=stop is not None, **outcome)
+        return self._stop(job, who, stop, **inputs) if stop else None
+
+    def end(self, job: Job, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
+        """A trial ended, and is on record as ended."""
+        self._ended.add(job.trial)
+        line = self._decisions.last("finish", name=job.name)
+        self._ends[job.trial] = line or {}
+        self.sampling.tell(job.trial, state, epoch, objectives)
+
+    def ranking(self, group: str) -> list[Candidate]:
+        """Trials of a group with a positive lambda, best first, one per arm.
+
+        By one objective: furthest epoch, then value, then number. By several: those no other trial beats in all of
+        them come first, in the order of the stated scalar.
+        """
+        found = []
+        for candidate in [*self._warm(), *self._own()]:
+            if candidate.overrides["objective.teacher"] == group and candidate.overrides["objective.weights.rate"] > 0:
+                found.append(candidate)
+        front = _front(found, self._plan.search.objectives) if len(self._plan.search.objectives) > 1 else set()
+        found.sort(key=lambda c: (c.trial not in front, -c.epoch, -c.value, c.trial))
+        arms: dict[str, Candidate] = {}
+        for candidate in found:
+            arms.setdefault(arm_id(self._plan.config(candidate.overrides, self._plan.search_seed)), candidate)
+        return list(arms.values())
+
+    def rebuild(self) -> tuple[list[Job], list[tuple[Job, Stop]]]:
+        """Bring sampler and rungs to where the record says they were.
+
+        Returns:
+            Trials that are to be run on, and those that were stopped but whose end is not on record.
+        """
+        for number, line in enumerate(self._decisions.of("warm"), start=1):
+            self.sampling.absorb(line["raw"], line["state"], line["epoch"], line["objectives"])
+            for rung, value in line["rungs"]:
+                self.halving.put(line["bracket"], -number, rung, value)
+        ends = {line["trial"]: line for line in self._decisions.of("finish") if line["trial"] is not None}
+        stops = {line["name"]: line for line in self._decisions.of("stop")}
+        lost = {line["name"]: line for line in self._decisions.of("rung") if line["stop"]}  # its stop line fell to a kill
+        unfinished, stopped = [], []
+        for line in self._decisions.of("suggest"):
+            number = line["trial"]
+            point, _, _ = self.sampling.suggest(number, fixed=line["raw"])
+            job = self._trial(number, point)
+            end = ends.get(number)
+            stop = stops.get(job.name) or lost.get(job.name)
+            if stop is not None:
+                self._stops[job.name] = Stop(stop["state"], stop["reason"], stop["epoch"], stop["value"])
+            # a trial that failed was not run: a new driver tries it again
+            if end is not None and end["state"] not in NOT_RUN:
+                self._ended.add(number)
+                self._ends[number] = end
+                self.sampling.tell(number, end["state"], end["epoch"], end["objectives"])
+            elif job.name in self._stops:
+                stopped.append((job, self._stops[job.name]))
+            else:
+                unfinished.append(job)
+        for line in self._decisions.of("rung"):
+            self.halving.put(line["bracket"], line["trial"], line["rung"], line["value"])
+        return unfinished, stopped
+
+    def _trial(self, number: int, point: dict[str, Any]) -> Job:
+        group = point["teacher"]
+        turn = self._of_group.setdefault(group, 0)
+        self._of_group[group] += 1
+        bracket = bracket_name(group, turn, self._plan.stopping.brackets)
+        label = self._space.describe(point, self._steps)
+        job = Job(f"t{number:03d}", number, group, bracket, label, self._space.overrides(point), self._plan.search_seed)
+        self.trials[number] = job
+        return job
+
+    def _stop(self, job: Job, who: dict[str, Any], stop: Stop, **inputs: Any) -> Stop:
+        ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
+        given = {**inputs, "value": stop.value if _finite(stop.value) else None}
+        self._decisions.append("stop", **who, **given, **ids, state=stop.state, reason=stop.reason)
+        self._stops[job.name] = stop
+        return stop
+
+    def _own(self) -> list[Candidate]:
+        found = []
+        for number, line in self._ends.items():
+            job = self.trials[number]
+            if line.get("state") in ("complete", "pruned", "collapsed") and line["value"] is not None:
+                found.append(
+                    Candidate(number, job.label, job.overrides, line["state"], line["epoch"], line["value"], line["objectives"])
+                )
+        return found
+
+    def _warm(self) -> list[Candidate]:
+        found = []
+        for number, line in enumerate(self._decisions.of("warm"), start=1):
+            if line["state"] in ("complete", "pruned", "collapsed") and line["objectives"].get("linacc") is not None:
+                label, overrides = self._space.describe(line["params"], self._steps), self._space.overrides(line["params"])
+                value = line["objectives"]["linacc"]
+                found.append(Candidate(-number, label, overrides, line["state"], line["epoch"], value, line["objectives"]))
+        return found
+
+    def _run_id(self, job: Job) -> str:
+        return run_id(self._plan.config(job.overrides, job.seed))
+
+    def _arm_id(self, job: Job) -> str:
+        return arm_id(self._plan.config(job.overrides, job.seed))
+
+
+def _front(candidates: list[Candidate], objectives: tuple[str, ...]) -> set[int]:
+    """Trials at full length that no other one beats or equals in every objective and beats in one."""
+    points = {c.trial: [c.objectives.get(name) for name in objectives] for c in candidates if c.state == "complete"}
+    points = {trial: values for trial, values in points.items() if all(_finite(value) for value in values)}
+
+    def beaten(values: list[float]) -> bool:
+        return any(
+            all(o >= v for o, v in zip(other, values, strict=True)) and any(o > v for o, v in zip(other, values, strict=True))
+            for other in points.values()
+        )
+
+    return {trial for trial, values in points.items() if not beaten(values)}
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
