@@ -23,6 +23,7 @@ from studies.jobs import Jobs
 from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.plan import Plan
+from studies.processors import processors_here
 from studies.watchdog import Watchdog
 from trainer.errors import UsageError
 from trainer.identity import provenance, run_id
@@ -56,13 +57,13 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             warm_start.check(plan)
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         r = plan.resources
-        machine = {"cores": os.cpu_count(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
+        machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
         decisions.append("begin", **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
         jobs = Jobs(plan, decisions, search, _history(plan))
         finished = jobs.left == 0
         if not finished:
             finished = _tune(plan, jobs, console, address, dashboard)
-            decisions.append("session", seconds=round(decisions.session_seconds, 3), cores=os.cpu_count(), finished=finished)
+            decisions.append("session", seconds=round(decisions.session_seconds, 3), cores=processors_here(), finished=finished)
         jobs.comparison.write()
         if jobs.search is not None:
             source = f"{jobs.search.model_based} of {len(jobs.search.trials)} suggestions were model-based"
@@ -124,7 +125,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
                 tune_config=tune.TuneConfig(
                     num_samples=-1,  # the searcher says when it is finished
                     max_concurrent_trials=resources.concurrent,
-                    search_alg=JobSearcher(jobs, lambda job: _task(plan, job, scratch), packing),
+                    search_alg=JobSearcher(jobs, lambda job: _task(plan, job, packing.share, scratch), packing),
                     scheduler=JobScheduler(jobs, packing),
                     reuse_actors=resources.backend == "local",
                 ),
@@ -148,7 +149,7 @@ def _connect(address: str | None, dashboard: bool) -> Any:
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        own = {"num_cpus": os.cpu_count(), "object_store_memory": 256 * 2**20}
+        own = {"num_cpus": processors_here(), "object_store_memory": 256 * 2**20}
         # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
         return ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **quiet)
     try:
@@ -156,12 +157,15 @@ def _connect(address: str | None, dashboard: bool) -> Any:
         if place[2].isdigit():  # Ray itself would try for minutes
             socket.create_connection((place[0], int(place[2])), timeout=10).close()
         return ray.init(address=address, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split()).partition(". ")[0][:200]
-        raise UsageError(f"--address {address}: no Ray cluster answers there ({reason}); start one with: ray start --head") from None
+        raise UsageError(
+            f"--address {address}: no Ray cluster answers there ({reason}); start one with: ray start --head; "
+            f"python -m studies doctor --address {address} says more"
+        ) from None
 
 
-def _task(plan: Plan, job: Job, scratch: Path) -> dict[str, Any]:
+def _task(plan: Plan, job: Job, share: float, scratch: Path) -> dict[str, Any]:
     """A job as the plain dict a trial process receives; see :func:`trainer.ray_worker.trial`."""
     compared = job.trial is None
     config = plan.config(job.overrides, job.seed)
@@ -181,6 +185,7 @@ def _task(plan: Plan, job: Job, scratch: Path) -> dict[str, Any]:
         "workers": plan.resources.workers,
         "cpus": plan.resources.cpus,
         "gpus": plan.resources.gpus,
+        "share": share,
         "scratch": str(scratch),
     }
 

@@ -48,7 +48,7 @@ class Jobs:
         if self.search is not None:
             self._again, stopped = self.search.rebuild()
             for job, stop in stopped:  # the driver died before it could note the end
-                self._finish(job, stop.state, stop.epoch, stop.value, {"linacc": stop.value})
+                self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
             self._select_if_ended()  # so that a study whose runs all ended is seen to be complete
 
     # --- what Ray asks

@@ -6,6 +6,7 @@ nothing; the next driver writes it again.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import optuna
@@ -31,7 +32,9 @@ class Mirror:
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": 10}})
         directions = ["maximize"] * len(self._objectives)
         self._study = optuna.create_study(storage=self._storage, study_name=plan.study, directions=directions, load_if_exists=True)
-        self._study.set_metric_names(list(self._objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names(list(self._objectives))
         self._there = {trial.user_attrs["trial"] for trial in self._study.get_trials(deepcopy=False)}
 
     def follow(self, decisions: Decisions) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from studies.folder import stored
 from studies.halving import rung_epochs
 from studies.plan import Arm, Limits, Plan, Resources, SearchPlan, Stopping
+from studies.processors import check_sizes, processors_here
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError
@@ -207,22 +207,16 @@ def _seeds(text: str | None, default: int) -> tuple[int, ...]:
 
 def _resources(o: Namespace) -> Resources:
     """Check what was asked against this machine, unless the study runs on a cluster."""
+    check_sizes(o)
     backend = o.backend or ("local" if o.workers_per_trial == 1 else "ray-train")
-    for option, value in (("--cpus-per-trial", o.cpus_per_trial), ("--workers-per-trial", o.workers_per_trial)):
-        if value < 1:
-            raise UsageError(f"{option} {value}: must be at least 1")
     if backend == "local" and o.workers_per_trial > 1:
         raise UsageError(f"--workers-per-trial {o.workers_per_trial} needs --backend ray-train: a local trial is one process")
-    if not 0 <= o.gpus_per_trial < 1e6 or (o.gpus_per_trial > 1 and o.gpus_per_trial % 1):
-        raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g}: must be 0, a fraction below 1, or a whole number")
-    if 0 < o.gpus_per_trial < 1 and o.workers_per_trial > 1:
-        raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g} with {o.workers_per_trial} workers: nccl needs a whole GPU per worker")
     if o.max_concurrent is not None and o.max_concurrent < 1:
         raise UsageError(f"--max-concurrent {o.max_concurrent}: must be at least 1")
     cpus, gpus = o.cpus_per_trial * o.workers_per_trial, o.gpus_per_trial * o.workers_per_trial
     if o.address:
         return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, o.max_concurrent or 64)
-    have_cpus, have_gpus = os.cpu_count() or 1, len(list(Path("/dev").glob("nvidia[0-9]*")))
+    have_cpus, have_gpus = processors_here(), len(list(Path("/dev").glob("nvidia[0-9]*")))
     if cpus > have_cpus:
         raise UsageError(
             f"one trial would take {o.workers_per_trial} x {o.cpus_per_trial} = {cpus} CPUs, this machine has {have_cpus}; "

@@ -19,6 +19,11 @@ class Packing:
         self._share = share
         self._measured = not 0 < share < 1
 
+    @property
+    def share(self) -> float:
+        """What a trial started now may take of a GPU, 0 for all it wants: the first is alone and must show what it needs."""
+        return self._share if self._measured and 0 < self._share < 1 else 0.0
+
     def may_start(self, running: int) -> bool:
         """Whether another trial may start beside ``running`` ones."""
         return self._measured or running == 0
@@ -27,11 +32,13 @@ class Packing:
         """Take the memory of a trial's report, measured after its first epoch.
 
         Raises:
-            UsageError: the trial does not fit its share.
+            UsageError: the trial does not fit its share, or computes elsewhere than on a GPU.
         """
         if self._measured:
             return
-        reason = None if memory is None else fits(memory["peak_bytes"], memory["total_bytes"], self._share)
+        if memory is None:
+            raise UsageError(f"--gpus-per-trial {self._share:g}: the trial used no GPU, so there is nothing to share; remove it or runtime.device")
+        reason = fits(memory["peak_bytes"], memory["total_bytes"], self._share)
         if reason is not None:
             raise UsageError(reason)
         self._measured = True

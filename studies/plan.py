@@ -134,6 +134,11 @@ class Plan:
     runtime: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def _base(self) -> RunConfig:
+        """The preset with what is common to all arms."""
+        return presets.load(self.preset, self.overrides, {"epochs": self.epochs})
+
+    @property
     def begun(self) -> bool:
         """Whether anything was decided in the folder; a first command that failed leaves only study.json."""
         decisions = self.folder / "decisions.jsonl"
@@ -196,7 +201,7 @@ class Plan:
         return self.num_trials * per_trial + self.comparison_runs * self.epochs
 
     def seconds(self, epochs: float) -> float | None:
-        per_epoch = presets.load(self.preset, self.overrides).runtime.seconds_per_epoch
+        per_epoch = self._base.runtime.seconds_per_epoch
         return None if per_epoch is None else START_SECONDS + epochs * per_epoch / self.resources.concurrent
 
     def lines(self) -> list[str]:
@@ -246,8 +251,8 @@ class Plan:
         content = asdict(self)
         content["folder"] = None  # a study may be moved
         content["arms"] = [asdict(arm) for arm in self.arms]
-        base = arm_id(presets.load(self.preset, self.overrides))  # a preset's name stays when its content changes
-        return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs), "base_arm": base}
+        # a preset's name stays when its content changes
+        return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs), "base_arm": arm_id(self._base)}
 
 
 def lambda_zero(arm: Arm) -> Arm:

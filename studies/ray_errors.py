@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Collection, Iterator
 
+import ray
 from ray import exceptions
 
 from trainer.memory import is_out_of_memory
@@ -12,10 +14,13 @@ from trainer.memory import is_out_of_memory
 _NODE_GONE = ("node has died", "node was terminated", "node is dead", "node failure")
 
 
-def kind_of(error: BaseException | None) -> tuple[str, str]:
+def kind_of(error: BaseException | None, nodes: Collection[str] = ()) -> tuple[str, str]:
     """``preempted``, ``out_of_memory`` or ``failed``, and the reason in one line.
 
     A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame.
+
+    Args:
+        nodes: ids of those the trial ran on, as far as it had told.
     """
     if error is None:
         return "failed", "no exception was left"
@@ -28,7 +33,29 @@ def kind_of(error: BaseException | None) -> tuple[str, str]:
             return "preempted", reason
     if any(isinstance(part, exceptions.OutOfMemoryError) or is_out_of_memory(part) for part in chain):
         return "out_of_memory", reason
+    if any(isinstance(part, exceptions.RayActorError) for part in chain) and _lost(nodes):
+        return "preempted", f"its node was lost: {reason}"
     return "failed", reason
+
+
+def _lost(nodes: Collection[str]) -> bool:
+    """Whether one of these nodes is gone, or, if none is named, any that Ray believes alive.
+
+    Ray notices only seconds later; until then the actor is "unavailable" for no known reason. So the node is asked.
+    """
+    for node in ray.nodes() if ray.is_initialized() else ():
+        if node["NodeID"] in nodes if nodes else node["Alive"]:
+            if not node["Alive"] or not _answers(node["NodeManagerAddress"], node["NodeManagerPort"]):
+                return True
+    return False
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

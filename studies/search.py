@@ -25,6 +25,11 @@ class Stop:
     reason: str
     epoch: int
     value: float | None
+    objectives: dict[str, float | None]
+
+    @classmethod
+    def on_record(cls, line: dict[str, Any]) -> Stop:
+        return cls(line["state"], line["reason"], line["epoch"], line["value"], line["objectives"])
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Search:
         if seen.diverged:
             return None  # its run ends by itself, with the reason on its record
         if measured_now and not _finite(seen.score):
-            return self._stop(job, who, Stop("diverged", f"the score at epoch {seen.epoch} is not finite", seen.epoch, None))
+            return self._stop(job, who, Stop("diverged", f"the score at epoch {seen.epoch} is not finite", seen.epoch, None, seen.objectives))
         rung = self.halving.due(job.bracket, job.trial, seen.epoch) if self._plan.stopping.rule == "asha" else None
         stop, inputs = None, {}
         if rung is not None:
@@ -104,16 +109,16 @@ class Search:
                 missing = decision.value is None
                 why = "its score is missing or not finite" if missing else f"not in the top 1/{self._plan.stopping.eta}"
                 reason = f"{why} of {decision.peers} {job.bracket} trials at epoch {rung}"
-                stop = Stop("pruned", reason, seen.epoch, decision.value)
+                stop = Stop("pruned", reason, seen.epoch, decision.value, seen.objectives)
         floor = self._plan.stopping.collapse_rank
         judged = measured_now and self._plan.stopping.grace <= seen.epoch < self._plan.epochs
         if floor and judged and seen.rank is not None and seen.rank < floor:
             reason = f"collapsed: effective rank of z_agg {seen.rank:.3g} is below {floor:g} at epoch {seen.epoch}"
-            stop = Stop("collapsed", reason, seen.epoch, seen.score)
+            stop = Stop("collapsed", reason, seen.epoch, seen.score, seen.objectives)
             inputs |= {"rank": seen.rank, "floor": floor}
         if rung is not None:
             # one line holds the whole judgement: a kill before the stop line then changes nothing
-            outcome = {"state": stop.state, "reason": stop.reason} if stop else {}
+            outcome = {"state": stop.state, "reason": stop.reason, "objectives": stop.objectives} if stop else {}
             value = seen.score if _finite(seen.score) else None
             self._decisions.append("rung", **who, **inputs, value=value, stop=stop is not None, **outcome)
         return self._stop(job, who, stop, **inputs) if stop else None
@@ -163,7 +168,7 @@ class Search:
             end = ends.get(number)
             stop = stops.get(job.name) or lost.get(job.name)
             if stop is not None:
-                self._stops[job.name] = Stop(stop["state"], stop["reason"], stop["epoch"], stop["value"])
+                self._stops[job.name] = Stop.on_record(stop)
             # a trial that failed was not run: a new driver tries it again
             if end is not None and end["state"] not in NOT_RUN:
                 self._ended.add(number)
@@ -190,7 +195,7 @@ class Search:
     def _stop(self, job: Job, who: dict[str, Any], stop: Stop, **inputs: Any) -> Stop:
         ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
         given = {**inputs, "value": stop.value if _finite(stop.value) else None}
-        self._decisions.append("stop", **who, **given, **ids, state=stop.state, reason=stop.reason)
+        self._decisions.append("stop", **who, **given, **ids, state=stop.state, reason=stop.reason, objectives=stop.objectives)
         self._stops[job.name] = stop
         return stop
 

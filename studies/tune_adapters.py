@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 from ray._raylet import PlacementGroupID
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -139,7 +140,7 @@ class JobCallback(_NotSaved, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name, result = trial.config["name"], trial.last_result or {}
         self._gone(trial)
-        kind, reason = kind_of(trial.get_pickled_error())
+        kind, reason = kind_of(_error_of(trial), result.get("nodes") or ())
         if name in self._killed:
             self._killed.discard(name)
             kind, reason = "hung", f"silent for {self._watchdog.silence / 60:g} minutes"
@@ -153,3 +154,14 @@ class JobCallback(_NotSaved, tune.Callback):
         if group:
             # Ray frees it only through its dashboard's API server; without one the next trial would wait for ever
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+
+
+def _error_of(trial: Trial) -> BaseException | None:
+    """The exception a trial ended with. Tune's own reader looks where its files are copied to, which is done later."""
+    path = trial.pickled_error_file
+    if not path or not Path(path).exists():
+        return None
+    try:
+        return cloudpickle.loads(Path(path).read_bytes())
+    except Exception as error:  # an exception may refuse to be made again in any way it likes
+        return error

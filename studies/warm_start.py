@@ -12,8 +12,7 @@ from studies.decisions import NAME, Decisions
 from studies.job import NOT_RUN
 from studies.plan import Plan
 from trainer.errors import UsageError
-from trainer.identity import arm_id, provenance
-from trainer.presets import load
+from trainer.identity import provenance
 from trainer.records import read
 
 NEEDED = ("base_arm", "epochs", "search_seed", "rungs", "ranges")
@@ -25,7 +24,7 @@ def check(plan: Plan) -> None:
     Raises:
         UsageError: no study there, another preset, length, seed, rungs or space, or another commit.
     """
-    ours = json.loads(json.dumps({**plan.stored(), "base_arm": arm_id(load(plan.preset, plan.overrides))}))
+    ours = json.loads(json.dumps(plan.stored()))
     for folder in map(Path, plan.search.warm_start):
         if folder.resolve() == plan.folder.resolve():
             raise UsageError(f"--warm-start {folder}: is this study itself; use --resume")

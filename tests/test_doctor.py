@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import http.server
-import json
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from studies import processors
 from studies.__main__ import main
 from studies.doctor import accelerators, cluster, cluster_probe, inputs, local_ray, machine, software, storage
 from studies.doctor.finding import GB, ok, summary, warn
@@ -101,11 +101,11 @@ def test_container_limits_of_both_versions(tmp_path):
     two = tmp_path / "two"
     (two / "a/b").mkdir(parents=True)
     membership.write_text("0::/a/b\n")
-    assert machine.container_limits(two, membership) == (None, None)
+    assert processors.container_limits(two, membership) == (None, None)
     (two / "a/b/cpu.max").write_text("max 100000\n")
     (two / "a/cpu.max").write_text("150000 100000\n")  # the group above counts too
     (two / "a/b/memory.max").write_text("2000000000\n")
-    assert machine.container_limits(two, membership) == (1.5, 2_000_000_000)
+    assert processors.container_limits(two, membership) == (1.5, 2_000_000_000)
     one = tmp_path / "one"
     for folder, name, text in (
         ("cpu,cpuacct", "cpu.cfs_quota_us", "-1"),
@@ -116,8 +116,8 @@ def test_container_limits_of_both_versions(tmp_path):
         (one / folder).mkdir(parents=True, exist_ok=True)
         (one / folder / name).write_text(text)
     membership.write_text("4:memory:/job\n2:cpu,cpuacct:/job\n0::/\n")
-    assert machine.container_limits(one, membership) == (0.5, None)
-    assert machine.usable_processors(0.5) == 0.5 and machine.usable_processors(None) >= 1
+    assert processors.container_limits(one, membership) == (0.5, None)
+    assert processors.usable_processors(0.5) == 0.5 and processors.usable_processors(None) >= 1
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,8 @@ def test_refusals():
 
 
 def test_reaching_an_address():
-    assert cluster.reach("auto") is None
+    assert cluster.reach("service.internal") is None
+    told(cluster.reach(""), "FAIL", "no Ray runs", "ray start")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -484,6 +485,25 @@ def test_reaching_an_address():
         told(cluster.reach(f"ray://{address}"), "ok")
     told(cluster.reach(address), "FAIL", address, "refused", "ray start")
     told(cluster.reach("127.0.0.1:99999"), "FAIL", "99999")
+
+
+def test_what_auto_means(tmp_path):
+    assert cluster.resolve("h:1", {"RAY_ADDRESS": "h:2"}, tmp_path, True) == "h:1"
+    assert cluster.resolve("auto", {"RAY_ADDRESS": "h:2"}, tmp_path, True) == "h:2"
+    assert cluster.resolve("auto", {}, tmp_path, True) is None
+    assert cluster.resolve("auto", {}, tmp_path, False) == ""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("h:3\n")  # of a cluster that may be dead: it is knocked at
+    assert cluster.resolve("auto", {}, tmp_path, False) == "h:3"
+
+
+def test_a_token_that_is_refused_is_told(tmp_path, monkeypatch):
+    code = "import sys, json; print('InvalidAuthToken', file=sys.stderr); print('cluster-facts ' + json.dumps(dict(error='ConnectionError: no')))"
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}"\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(cluster.sys, "executable", str(fake))
+    told(cluster.refused("h:1", cluster.ask("h:1", tmp_path, {})["error"]), "FAIL", "wants another token", "auth_token")
 
 
 def test_a_probe_that_fails_or_hangs_is_given_up(tmp_path, monkeypatch):
@@ -525,7 +545,7 @@ def quiet(tmp_path, monkeypatch):
     """A place of one's own, without W&B and Ray settings of the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_API_KEY", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+    for name in ("WANDB_API_KEY", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", "RAY_TMPDIR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

@@ -27,6 +27,16 @@ def test_the_peak_counts_what_the_allocator_does_not_see(device):
     assert memory.measured(CPU) is None and memory.measured(torch.device("mps")) is None
 
 
+def test_a_process_that_serves_several_trials_measures_each(device, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("empty"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append("reset"))
+    memory.start_measuring(CPU)
+    assert calls == []
+    memory.start_measuring(CUDA)
+    assert calls == ["empty", "reset"]  # in this order: a peak starts at what is still held
+
+
 def test_a_share_limits_the_allocator_and_leaves_room_for_the_context(device):
     memory.limit_share(CUDA, 0.5)
     [(fraction, where)] = device
@@ -140,7 +150,7 @@ def test_rays_wrapped_errors_are_looked_through():
     assert not memory.is_out_of_memory(RayTaskError("trial", "Traceback ...", ValueError("CUDA")))
 
 
-@pytest.mark.parametrize("error", [ValueError("out of memory of the good old days"), RuntimeError("CUDA error: device-side assert"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [ValueError("out of memory, it says"), RuntimeError("CUDA error: an assert"), KeyboardInterrupt()])
 def test_other_errors_are_not(error):
     assert not memory.is_out_of_memory(error)
 

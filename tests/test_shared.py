@@ -183,11 +183,11 @@ def test_an_ordinary_write_is_a_python_error():
     assert torch.equal(images[index], before)
 
 
-@pytest.mark.parametrize("what", ["images.images._tensor[0] = 7", "images.images._tensor.numpy()[:] = 7", "images.images._tensor.data.zero_()"])
-def test_a_write_behind_that_fails_and_the_next_reader_sees_the_original(what, folder):
+@pytest.mark.parametrize("how", ["[0] = 7", ".numpy()[:] = 7", ".data.zero_()"])
+def test_a_write_behind_that_fails_and_the_next_reader_sees_the_original(how):
     mapped = shared.shared_images(digits())
     before = mapped.images[torch.arange(len(mapped.images))]
-    code, lines, _ = finished(process(then=f"{what}\nprint('wrote')"))
+    code, lines, _ = finished(process(then=f"images.images._tensor{how}\nprint('wrote')"))
     assert code == -signal.SIGSEGV and "wrote" not in lines
     everything = torch.arange(len(before))
     assert torch.equal(mapped.images[everything], before)
@@ -219,7 +219,7 @@ def test_the_memory_is_really_shared(folder):
         other.stdin.flush()
         lines = other.stdout.readline().split("|")
         [start] = [number for number, line in enumerate(lines) if line.endswith(str(path))]
-        facts = dict(re.match(r"(\w+): +(\d+) kB", line).groups() for line in lines[start + 1 : start + 15] if re.match(r"\w+: +\d+ kB", line))
+        facts = dict(re.findall(r"(\w+): +(\d+) kB", " ".join(lines[start + 1 : start + 15])))
         assert lines[start].split()[1] == "r--s"
         assert int(facts["Private_Dirty"]) == int(facts["Shared_Dirty"]) == int(facts["Private_Clean"]) == 0
         assert int(facts["Shared_Clean"]) == int(facts["Rss"]) >= 1797 * 64 // 1024
@@ -281,8 +281,8 @@ def test_settings_left_out_of_the_name_exist_and_the_rest_counts():
     assert DataConfig.model_fields.keys() - shared_key.VIEWS_ONLY == {"name", "glimpse", "pretrain_on", "sizes", "unlabelled", "generated"}
     assert GlimpseConfig.model_fields.keys() - shared_key.GLIMPSE_ONLY == {"saliency", "map_sha256"}
     glimpses = ["data.transform=glimpse", "data.generated=true", "data.sizes=[40,20,20]", "optim.batch_size=8"]
-    names = {shared_key.set_name(presets.load("cifar100_aug_gate", [*glimpses, f"data.glimpse.saliency={s}"])) for s in ("uniform", "centre_surround")}
-    assert len(names) == 2
+    maps = [presets.load("cifar100_aug_gate", [*glimpses, f"data.glimpse.saliency={s}"]) for s in ("uniform", "centre_surround")]
+    assert shared_key.set_name(maps[0]) != shared_key.set_name(maps[1])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "a bit", "header", "another name"])

@@ -24,8 +24,17 @@ _SAYS = (
 )
 
 
+def start_measuring(device: torch.device) -> None:
+    """Forget what earlier trials of this process held, where a process serves several: gives their freed memory back too."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def measured(device: torch.device) -> dict[str, int] | None:
-    """The most memory this process has held on a CUDA device so far; None on other devices, where nothing is shared out.
+    """The most memory this process has held on a CUDA device since ``start_measuring``; None on other devices, where nothing is shared out.
 
     Returns:
         ``peak_bytes``: what torch's allocator reserved at most, plus ``CONTEXT_BYTES``; ``total_bytes``: the device's memory.
@@ -89,7 +98,8 @@ def fits(peak_bytes: int, total_bytes: int, share: float, margin: float = 0.1) -
     count = int(total_bytes // needed)
     while count > 1 and _floor(1 / count) * total_bytes < needed:
         count -= 1  # rounding down took the last of the room
-    return f"{found}, --gpus-per-trial {share:g} gives {given / GIB:.1f} of {total_bytes / GIB:.1f}: set --gpus-per-trial {_floor(1 / count):g}"
+    advice = f"set --gpus-per-trial {_floor(1 / count):g}"
+    return f"{found}, --gpus-per-trial {share:g} gives {given / GIB:.1f} of {total_bytes / GIB:.1f}: {advice}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

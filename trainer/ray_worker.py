@@ -8,7 +8,13 @@ Resuming needs nothing from Ray in either: the run continues from its own folder
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +32,16 @@ def trial(task: dict[str, Any]) -> None:
 
     Args:
         task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``label``,
-            ``backend``, ``workers``, ``cpus``, ``gpus`` and ``name``.
+            ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited) and
+            ``name``.
     """
+    import ray
     from ray import tune
 
+    _die_with_ray()
     if task["backend"] == "local":
-        _run(task, lambda report: tune.report(_small(report)))
+        nodes = [ray.get_runtime_context().get_node_id()]
+        _run(task, lambda report: tune.report({**_small(report), "nodes": nodes}))
     else:
         _launch(task)
 
@@ -39,13 +49,15 @@ def trial(task: dict[str, Any]) -> None:
 def _run(task: dict[str, Any], report: Any) -> None:
     from trainer import memory
     from trainer.data.shared import shared_images
+    from trainer.identity import run_id
     from trainer.loop import train
     from trainer.runtime import pick_device
 
     config = presets.build(task["config"])
     device = pick_device(config)
-    if 0 < task["gpus"] < 1:
-        memory.limit_share(device, task["gpus"])
+    memory.start_measuring(device)  # this process may have served another trial
+    if task["share"]:
+        memory.limit_share(device, task["share"])
     mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
 
     def tell(metrics: dict[str, Any]) -> None:
@@ -54,7 +66,8 @@ def _run(task: dict[str, Any], report: Any) -> None:
 
     try:
         images = shared_images(config)
-        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images)
+        with _alone(Path(task["runs"]) / run_id(config)):
+            train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images)
     finally:
         mirror.close()
 
@@ -87,11 +100,13 @@ def _worker(task: dict[str, Any]) -> None:
     import ray.train
     import ray.util
 
+    _die_with_ray()
     # the driver releases this placement group itself when it stops the trial
-    group = ray.util.get_current_placement_group().id.hex()
+    group = ray.util.get_current_placement_group()
+    nodes = sorted(set(ray.util.placement_group_table(group)["bundles_to_node_id"].values()))
 
     def report(metrics: dict[str, Any]) -> None:
-        ray.train.report({**_small(metrics), "placement_group": group})
+        ray.train.report({**_small(metrics), "placement_group": group.id.hex(), "nodes": nodes})
 
     if ray.train.get_context().get_world_rank() == 0:
         _run(task, report)
@@ -116,6 +131,33 @@ def _follow(task: dict[str, Any]) -> None:
         baselines=task["baselines"],
         images=shared_images(config),
     )
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Wait until no other process trains the run: that of a killed driver may still be ending when the next one begins.
+
+    The system drops the lock of a process that dies. A file system without locks has none to wait for.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _die_with_ray() -> None:
+    """Let the system kill this process when the node's raylet, which started it, dies.
+
+    Ray's own workers look whether their parent became process 1. Under a service manager or in some containers orphans go
+    to another process, and a killed driver's trials went on for a minute.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
 
 
 def _small(report: dict[str, Any]) -> dict[str, Any]:

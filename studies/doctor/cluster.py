@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,29 @@ START = "start it with `ray start --head`, or correct --address"
 SAME = "install the same versions everywhere, restart Ray"
 
 
+def resolve(address: str, environment: Mapping[str, str], temporary: Path, running: bool) -> str | None:
+    """The host:port that Ray takes ``auto`` for, any other address as it is; None where only Ray itself can tell.
+
+    Args:
+        temporary: Ray's temporary folder, where the last cluster's address is kept, also of one that died.
+        running: whether a Ray runs on this machine; ``auto`` then means that one.
+    """
+    if address != "auto":
+        return address
+    if environment.get("RAY_ADDRESS"):
+        return environment["RAY_ADDRESS"]
+    if running:
+        return None
+    try:
+        return (temporary / "ray" / "ray_current_cluster").read_text().strip()
+    except OSError:
+        return ""
+
+
 def reach(address: str, seconds: float = REACH_SECONDS) -> Finding | None:
-    """FAIL unless something listens at host:port; None for ``auto``, which only Ray can resolve."""
+    """FAIL unless something listens at host:port; None for an address of another form, which only Ray can tell."""
+    if not address:
+        return fail("cluster", "auto", "no Ray runs on this machine, and RAY_ADDRESS names none", START)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return None
@@ -58,16 +79,16 @@ def _run(spec: dict[str, Any]) -> dict[str, Any]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         out, err = process.communicate(timeout=PROBE_SECONDS)
+        line = next((line for line in out.splitlines() if line.startswith(MARK)), None)
+        last = err.strip().splitlines() or ["it ended without a word"]
+        found = json.loads(line.removeprefix(MARK)) if line else {"error": f"ProbeError: {last[-1]}"}
     except subprocess.TimeoutExpired:
-        return {"error": f"TimeoutError: no answer within {PROBE_SECONDS} s"}
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        found = {"error": f"TimeoutError: no answer within {PROBE_SECONDS} s"}
     finally:
-        if process.poll() is None:  # timed out, or Ctrl-C
+        if process.poll() is None:  # Ctrl-C
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    line = next((line for line in out.splitlines() if line.startswith(MARK)), None)
-    if line is None:
-        return {"error": f"ProbeError: {(err.strip().splitlines() or ['it ended without a word'])[-1]}"}
-    found = json.loads(line.removeprefix(MARK))
     if "error" in found and "InvalidAuthToken" in err:  # Ray's exception does not say so, its log does
         found["error"] += " (authentication failed)"
     return found
@@ -124,7 +145,7 @@ def judge(found: dict[str, Any], cpus: int, gpus: float, workers: int, results: 
 def _node(node: dict[str, Any], driver: dict[str, Any], results: Path, online: bool) -> Iterator[Finding]:
     where = f"{node['address']}"
     if not node["alive"]:
-        yield warn("node", f"{where} is dead", "its CPUs and GPUs are missing", "`ray start --address=...` there, if it was not taken down on purpose")
+        yield warn("node", f"{where} is dead", "its CPUs and GPUs are missing", "`ray start --address=...` there, unless it was taken down")
         return
     if "report" not in node:
         reason = " ".join(node["error"].split())[:80]
@@ -148,7 +169,7 @@ def _faults(report: dict[str, Any], driver: dict[str, Any], results: Path) -> It
     if different:
         yield f"has {', '.join(different)}", "numbers would depend on the node", SAME
     if report["code"] is None:
-        yield f"cannot import this repository ({report['import_error'][:50]})", "no trial could run there", "install it in the same place on every node"
+        yield f"cannot import this repository ({report['import_error'][:50]})", "no trial could run there", "install it in the same place"
     elif report["code"] != driver["code"]:
         commits = [r["commit"][:10] if r["commit"] else "an unknown commit" for r in (report, driver)]
         told = f"{commits[0]}, here {commits[1]}" if commits[0] != commits[1] else f"{commits[0]} with other changes"

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from studies.processors import check_sizes, container_limits, usable_processors
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings, split_overrides
 from trainer.config import RunConfig
-from trainer.errors import UsageError
 from trainer.wandb_mirror import MODES
 
 ABOUT = (
@@ -44,13 +44,14 @@ def main(argv: list[str]) -> int:
         UsageError: a wrong option, preset or override.
     """
     o = parser().parse_args(split_overrides(argv))
-    _check(o)
+    check_sizes(o)
     base = presets.load(o.preset, o.overrides)
     config = presets.load(o.preset, o.overrides, data_settings(o, base.runtime.data_root))
 
     from studies.doctor.finding import ok, summary
 
-    findings = [ok("preset", f"{o.preset}{f' with {len(o.overrides)} overrides' if o.overrides else ''}: data {config.data.name}, {config.epochs} epochs")]
+    changed = f" with {' '.join(o.overrides)}" if o.overrides else ""
+    findings = [ok("preset", f"{o.preset}{changed}: data {config.data.name}, {config.epochs} epochs")]
     print(findings[0].line, flush=True)
     for finding in _findings(o, config):
         findings.append(finding)
@@ -91,9 +92,9 @@ def _findings(o: Namespace, config: RunConfig) -> Iterator:
 def _machine(o: Namespace, config: RunConfig) -> Iterator:
     from studies.doctor import accelerators, machine
 
-    processors, bytes_allowed = machine.container_limits()
+    processors, bytes_allowed = container_limits()
     shown, one = os.cpu_count() or 1, o.cpus_per_trial * o.workers_per_trial
-    yield machine.cpus(shown, machine.usable_processors(processors), o.cpus_per_trial, o.workers_per_trial)
+    yield machine.cpus(shown, usable_processors(processors), o.cpus_per_trial, o.workers_per_trial)
     gpus = o.gpus_per_trial * o.workers_per_trial
     present = any(Path("/dev").glob("nvidia[0-9]*"))
     found, fault = accelerators.ask_driver()
@@ -109,10 +110,11 @@ def _machine(o: Namespace, config: RunConfig) -> Iterator:
 
 
 def _cluster(o: Namespace, config: RunConfig, results: Path, online: bool) -> Iterator:
-    from studies.doctor import cluster
+    from studies.doctor import cluster, local_ray, storage
     from studies.doctor.finding import fail
 
-    reached = cluster.reach(o.address)
+    place = cluster.resolve(o.address, os.environ, storage.temp_folder(), bool(local_ray.servers()))
+    reached = None if place is None else cluster.reach(place)
     if reached is not None and reached.level != "ok":
         yield reached
         return
@@ -125,13 +127,3 @@ def _cluster(o: Namespace, config: RunConfig, results: Path, online: bool) -> It
         yield cluster.refused(o.address, found["error"])
         return
     yield from cluster.judge(found, o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, results, online)
-
-
-def _check(o: Namespace) -> None:
-    for option, value in (("--cpus-per-trial", o.cpus_per_trial), ("--workers-per-trial", o.workers_per_trial)):
-        if value < 1:
-            raise UsageError(f"{option} {value}: must be at least 1")
-    if not 0 <= o.gpus_per_trial < 1e6 or (o.gpus_per_trial > 1 and o.gpus_per_trial % 1):
-        raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g}: must be 0, a fraction below 1, or a whole number")
-    if 0 < o.gpus_per_trial < 1 and o.workers_per_trial > 1:
-        raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g} with {o.workers_per_trial} workers: nccl needs a whole GPU per worker")

@@ -57,7 +57,7 @@ def shards(config: RunConfig, everything: bool) -> Iterator[Finding]:
             verify_shards(folder)
     except (UsageError, OSError) as error:
         fault = str(error).partition("; ")[0]
-        yield fail("shards", fault, "trials would stop, or see other images", f"remove {folder}")
+        yield fail("shards", fault, "trials would see other images", f"remove {folder}")
         return
     told = "match their checksums" if read else "have the right sizes; --checksums reads them all"
     yield ok("shards", f"{size / GB:.1f} GB in {folder} {told}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from studies.doctor.finding import GB, Finding, fail, ok, warn
@@ -14,45 +12,6 @@ from trainer.config import SETS, RunConfig, split_sizes
 # TorchTrainer adds per trial
 RAY_BYTES, WORKER_BYTES, TORCH_TRAINER_BYTES = 1.0 * GB, 0.5 * GB, 1.3 * GB
 OBJECT_STORE_BYTES = 256 * 2**20  # what a study without --address asks Ray for
-
-
-def container_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> tuple[float | None, int | None]:
-    """(processors, bytes) that control groups allow this process, None where they set no limit.
-
-    The group and all above it count, in both versions of the interface.
-    """
-    processors, memory = [], []
-    for folder in _groups(root, membership):
-        quota, _, period = _text(folder / "cpu.max").partition(" ")
-        quota = quota or _text(folder / "cpu.cfs_quota_us")
-        period = period or _text(folder / "cpu.cfs_period_us")
-        if quota.isdigit() and period.isdigit() and int(period):
-            processors.append(int(quota) / int(period))
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            if _text(folder / name).isdigit():
-                memory.append(int(_text(folder / name)))
-    return min(processors, default=None), min((m for m in memory if m < 2**60), default=None)  # version 1 writes "none" as 2**63
-
-
-def _groups(root: Path, membership: Path) -> Iterator[Path]:
-    for line in _text(membership).splitlines():
-        _, controllers, path = line.split(":", 2)
-        for base in [root / controllers] if controllers else [root, root / "unified"]:
-            here = base / path.strip("/")
-            yield from (folder for folder in (here, *here.parents) if folder == base or base in folder.parents)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:  # absent, or of the other version
-        return ""
-
-
-def usable_processors(limit: float | None) -> float:
-    """Processors this process may really use: its affinity, and the container's limit."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return here if limit is None else min(here, limit)
 
 
 def cpus(shown: int, usable: float, each: int, workers: int) -> Finding:

@@ -121,6 +121,7 @@ class Side:
             self._ours.append(ours)
             self._processes.append(context.Process(target=worker, args=(rank, world, port, part, theirs), daemon=True))
             self._processes[-1].start()
+            theirs.close()  # so that a worker that dies is an error here, and not waited for
         self.collectives = 0.0
 
     def seconds(self, steps: int) -> tuple[float, float]:
@@ -150,17 +151,20 @@ def measure(part: str, rounds: int) -> None:
         order = (1, 2) if number % 2 else (2, 1)
         seconds = {world: sides[world].seconds(steps) for world in order}
         pairs.append((*seconds[1], *seconds[2]))
-        lines = [f"{'one' if w == 1 else 'two'} {1000 * wall:8.1f} ms a step ({1000 * core:8.1f} of processors)" for w, (wall, core) in sorted(seconds.items())]
-        print(f"{part}: {', '.join(lines)}, ratio {seconds[1][0] / seconds[2][0]:.2f}", flush=True)
+        (one, one_core), (two, two_core) = seconds[1], seconds[2]
+        text = f"one {1000 * one:.1f} ms a step ({1000 * one_core:.1f} of processors), two {1000 * two:.1f} ({1000 * two_core:.1f})"
+        print(f"{part}: {text}, ratio {one / two:.2f}", flush=True)
     for side in sides.values():
         side.close()
     ratios = sorted(one / two for one, _, two, _ in pairs)
     one, one_core, two, two_core = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(ratios)
-    goal = f"; goal {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}" if part == "cifar100" else "; no goal"
+    goal = f"goal {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}" if part == "cifar100" else "no goal"
     print(
-        f"{part}, global batch {batch}: two workers are {ratio:.2f} times as fast as one ({ratios[0]:.2f} to {ratios[-1]:.2f}, n = {len(ratios)} pairs "
-        f"of {steps} steps); medians {batch / one:.1f} and {batch / two:.1f} sequences/s; processors' time {two_core / one_core:.2f} times one's; {sides[2].collectives:.0f} collectives a step besides the gradients'{goal}"
+        f"{part}, global batch {batch}: two workers are {ratio:.2f} times as fast as one ({ratios[0]:.2f} to {ratios[-1]:.2f}, "
+        f"n = {len(ratios)} pairs of {steps} steps); {goal}\n"
+        f"    medians: {batch / one:.1f} and {batch / two:.1f} sequences/s; two take {two_core / one_core:.2f} times one's processor time, "
+        f"and {sides[2].collectives:.0f} collectives a step besides the gradients'"
     )
 
 

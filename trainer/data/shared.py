@@ -142,7 +142,8 @@ def _write(path: Path, images: ImageSet) -> None:
         left.unlink()  # its writer died: nobody else writes under this lock
     free = shutil.disk_usage(path.parent).free
     if free < end + SPARE_BYTES:
-        raise OSError(f"{path.parent} has {free / 2**20:.0f} MiB free, {(end + SPARE_BYTES) / 2**20:.0f} are needed; make room or set TMPDIR")
+        needed = (end + SPARE_BYTES) / 2**20
+        raise OSError(f"{path.parent} has {free / 2**20:.0f} MiB free, {needed:.0f} are needed; make room or set TMPDIR")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:

@@ -70,7 +70,7 @@ class Views:
         self._device = images.labels.device
         self._order: tuple[int, Tensor] | None = None
         stored = images.images
-        self._elsewhere = isinstance(stored, MappedImages) or getattr(stored, "tensor", stored).device != self._device
+        self._elsewhere = isinstance(stored, MappedImages) or stored.device != self._device
         self._reader = ThreadPoolExecutor(1) if self._elsewhere else None
         self._ahead: dict[int, tuple[Tensor, Any, Callable[[], Tensor]]] = {}
         self._symmetric = config.objective.symmetric

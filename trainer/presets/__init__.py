@@ -5,8 +5,10 @@ RunConfig. A preset can extend another; ``null`` takes a value (or a gate) of it
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -52,6 +54,11 @@ def build(tree: dict[str, Any]) -> RunConfig:
         raise UsageError("; ".join(lines[:3]) + more) from None
 
 
+@lru_cache(maxsize=64)
+def _parsed(path: Path, mtime_ns: int, size: int) -> Any:
+    return parse(path.read_text(encoding="utf-8"))
+
+
 def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
     if preset in children:
         raise UsageError(f"preset {preset!r} extends itself: {' -> '.join([*children, preset])}")
@@ -64,7 +71,9 @@ def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
         known = near or f": not one of {', '.join(names())}"
         raise UsageError(f"preset = {preset!r} is neither a preset nor a YAML file{known}")
     try:
-        tree = parse(path.read_text(encoding="utf-8"))
+        facts = path.stat()
+        # a study resolves its preset for every run, and parsing is most of that
+        tree = copy.deepcopy(_parsed(path, facts.st_mtime_ns, facts.st_size))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a tag that does not fit its value
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:

@@ -1,0 +1,398 @@
+"""What the engine advertises: named stops, brackets, samplers, Pareto, warm start, the dashboard's mirror, limits."""
+
+import json
+import math
+from collections import Counter
+from wsgiref.util import setup_testing_defaults
+
+import optuna
+import pytest
+from engine import make, plan, play, score_of, seen_of
+
+from search_spaces import step2_rate as space
+from studies import warm_start
+from studies.budget import exhausted
+from studies.decisions import Decisions, comparable
+from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+from studies.halving import Halving, bracket_name
+from studies.job import Seen
+from studies.mirror import Mirror
+from studies.packing import Packing
+from studies.plan import Limits
+from studies.samplers import Sobol, _points
+from studies.sampling import Sampling
+from studies.watchdog import Watchdog
+from trainer.errors import UsageError
+
+STATE = optuna.trial.TrialState
+
+
+# --- named stops
+
+
+def test_a_trial_whose_score_is_not_a_number_stops_at_once_with_that_reason(tmp_path):
+    jobs = make(plan(tmp_path))
+    job = jobs.next()
+    assert not jobs.report(job.name, seen_of(job, 3))
+    gone = Seen(4, None, 4, rank=9.0, objectives={"linacc": None})
+    assert jobs.report(job.name, gone) and jobs.end(job.name, gone) == "diverged"
+    assert jobs.decisions.of("stop")[0]["reason"] == "the score at epoch 4 is not finite"
+    trial = jobs.search.sampling.trials()[0]
+    assert trial.state == STATE.PRUNED and trial.intermediate_values == {0: 0.0}
+    # between probe epochs the score is the last one and nothing new was measured
+    other = jobs.next()
+    assert not jobs.report(other.name, Seen(4, None, 0, rank=9.0))
+
+
+def test_a_score_that_is_missing_at_a_rung_is_the_worst_there(tmp_path):
+    jobs = make(plan(tmp_path))
+    job = jobs.next()
+    assert jobs.report(job.name, Seen(10, None, 9))
+    assert "missing or not finite" in jobs.decisions.of("stop")[0]["reason"]
+
+
+@pytest.mark.parametrize("floor, stops", [(1.5, True), (1.0, False), (0.0, False)])
+def test_a_collapsed_trial_stops_with_that_reason_and_its_value(tmp_path, floor, stops):
+    jobs = make(plan(tmp_path, collapse_rank=floor))
+    job = jobs.next()
+    early = Seen(5, 40.0, 5, rank=1.2, objectives={"linacc": 40.0})
+    assert not jobs.report(job.name, early)  # before the first rung nobody is judged
+    late = Seen(10, 41.0, 10, rank=1.2, objectives={"linacc": 41.0})
+    assert jobs.report(job.name, late) == stops
+    if stops:
+        assert jobs.end(job.name, late) == "collapsed"
+        assert jobs.decisions.of("stop")[0]["reason"] == "collapsed: effective rank of z_agg 1.2 is below 1.5 at epoch 10"
+        assert jobs.search.sampling.trials()[0].intermediate_values == {10: 41.0}
+
+
+def test_a_study_in_which_many_trials_diverge_finds_the_right_best(tmp_path):
+    """Three in ten diverge, among them the ones that were ahead."""
+
+    def seen(job, epoch):
+        if job.trial is not None and job.trial % 10 in (0, 3, 6) and epoch >= 4:
+            return Seen(epoch, None, 3, diverged=True)
+        now = seen_of(job, epoch)
+        return Seen(epoch, now.score + (20 if job.trial is not None and job.trial % 10 in (0, 3, 6) else 0), epoch, objectives=now.objectives)
+
+    jobs = make(plan(tmp_path, num_trials=30))
+    play(jobs, seen=seen)
+    states = Counter(jobs.states[f"t{number:03d}"] for number in range(30))
+    assert states["diverged"] == 9 and states["complete"] + states["pruned"] == 21
+    for teacher in space.TEACHERS:
+        first = jobs.search.ranking(teacher)[0]
+        ours = [job for job in jobs.search.trials.values() if job.group == teacher and jobs.states[job.name] == "complete"]
+        assert first.value == max(score_of(job, 30) for job in ours if job.overrides["objective.weights.rate"] > 0)
+    told = Counter(trial.state for trial in jobs.search.sampling.trials())
+    assert told[STATE.COMPLETE] == states["complete"] and told[STATE.PRUNED] == 30 - states["complete"] and told[STATE.RUNNING] == 0
+
+
+# --- brackets and modes
+
+
+def test_brackets_take_turns_and_start_at_later_rungs(tmp_path):
+    assert [bracket_name("ema", number, 2) for number in range(4)] == ["ema", "ema/1", "ema", "ema/1"]
+    halving = Halving((3, 9), 3)
+    assert halving.rungs_of("ema") == (3, 9) and halving.rungs_of("ema/1") == (9,)
+    jobs = make(plan(tmp_path, num_trials=12, grace=3, brackets=2))
+    play(jobs)
+    rungs = {(line["bracket"], line["rung"]) for line in jobs.decisions.of("rung")}
+    assert {("stopgrad", 3), ("stopgrad/1", 9), ("ema", 3), ("ema/1", 9)} <= rungs
+    assert not any(bracket.endswith("/1") and rung == 3 for bracket, rung in rungs)
+
+
+def test_a_judgement_with_a_lag_ranks_among_the_trials_before_it_only():
+    halving = Halving((3,), 3)
+    halving.put("", 0, 3, 50.0)
+    halving.put("", 4, 3, 90.0)
+    halving.put("", 5, 3, 80.0)
+    assert not halving.decide("", 3, 3, 60.0, lag=3).stop  # among 0 and itself
+    assert halving.decide("", 6, 3, 40.0, lag=3).stop and halving.decide("", 3, 3, 60.0).stop
+
+
+def test_deterministic_suggestions_wait_for_their_predecessors(tmp_path):
+    jobs = make(plan(tmp_path, num_trials=6, lag=2, arms=()))
+    first, second = jobs.next(), jobs.next()
+    assert (first.trial, second.trial) == (0, 1) and jobs.next() is None and not jobs.done
+    jobs.report(second.name, seen_of(second, 30))
+    jobs.end(second.name, seen_of(second, 30))
+    assert jobs.next() is None  # trial 2 depends on trial 0
+    jobs.report(first.name, seen_of(first, 30))
+    jobs.end(first.name, seen_of(first, 30))
+    assert jobs.next().trial == 2
+
+
+def test_the_order_of_ends_changes_nothing_in_deterministic_mode(tmp_path):
+    found = []
+    for name, turns, concurrent in (("a", None, 2), ("b", lambda names: names[::-1], 2), ("c", None, 4)):
+        (tmp_path / name).mkdir()
+        jobs = make(plan(tmp_path / name, num_trials=16, lag=4))
+        play(jobs, turns=turns, concurrent=concurrent)
+        jobs.comparison.write()
+        kept = [comparable(line) for event in ("suggest", "rung", "stop", "finish", "select", "compare") for line in jobs.decisions.of(event)]
+        found.append(sorted(json.dumps(line, sort_keys=True) for line in kept))
+        assert jobs.search.model_based >= 1
+    assert found[0] == found[1] == found[2]
+
+
+# --- samplers
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid"])
+def test_every_sampler_gives_its_own_points_and_the_same_ones_again(tmp_path, sampler):
+    points = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        jobs = make(plan(tmp_path / name, num_trials=16, sampler=sampler, arms=(), lag=4))
+        play(jobs)
+        points.append([line["params"] for line in jobs.decisions.of("suggest")])
+        sources = {line["source"] for line in jobs.decisions.of("suggest")}
+    assert points[0] == points[1] and len({json.dumps(point) for point in points[0]}) == 16
+    assert sources == {"tpe": {"grid", "random", "model"}, "random": {"random"}, "qmc": {"qmc"}, "grid": {"grid"}}[sampler]
+    assert [point["teacher"] for point in points[0]] == ["stopgrad", "ema"] * 8
+
+
+def test_samplers_differ(tmp_path):
+    found = {sampler: Sampling(space, 1000, sampler).suggest(0)[0]["lambda_rate"] for sampler in ("tpe", "random", "qmc", "grid")}
+    assert len(set(found.values())) == 4
+
+
+def test_the_model_follows_the_scores():
+    """TPE after its start-up draws near the optimum; told the opposite scores it draws elsewhere."""
+
+    def median(optimum):
+        sampling = Sampling(space, 5)
+        weights = []
+        for number in range(60):
+            point, source, _ = sampling.suggest(number)
+            weight = max(point["lambda_rate"], 1e-4)
+            sampling.tell(number, "complete", 30, {"linacc": -abs(math.log10(weight / optimum))})
+            weights += [math.log10(weight)] if source == "model" else []
+        return sorted(weights)[len(weights) // 2]
+
+    assert abs(median(0.005) - math.log10(0.005)) < 0.5 and abs(median(0.5) - math.log10(0.5)) < 0.5
+
+
+def test_qmc_fills_the_range_evenly_whatever_the_branch():
+    sampling = Sampling(space, 7, "qmc")
+    points = [sampling.suggest(number)[0] for number in range(64)]
+    logs = sorted(math.log10(max(point["lambda_rate"], 5e-4)) for point in points)
+    gaps = [b - a for a, b in zip(logs, logs[1:], strict=False)]
+    assert max(gaps[6:]) < 0.2  # 64 random draws leave gaps of more than that
+    names = tuple(space.RANGES)
+    assert Sobol(7, 3, names)._row == Sobol(7, 3, names)._row != Sobol(8, 3, names)._row
+    # a long study's sequence begins with a short one's
+    assert all((_points(7, 5, 6) == _points(7, 5, 8)[:64]).flatten())
+
+
+def test_the_grid_is_complete_and_fair():
+    points = space.grid_points()
+    assert len({json.dumps(point, sort_keys=True) for point in points}) == len(points) == 36 + 180
+    assert [point["teacher"] for point in points[:72]] == ["stopgrad", "ema"] * 36
+    assert {point["lambda_rate"] for point in points} == {space.ZERO_FROM, *space.GRID_LAMBDA}
+
+
+# --- Pareto
+
+
+def test_a_pareto_search_tells_both_values_and_ranks_the_front_first(tmp_path):
+    def seen(job, epoch):
+        weight = max(job.overrides["objective.weights.rate"], 1e-3)
+        r2 = 0.5 - 0.2 * math.log10(weight)  # falls with lambda, while accuracy peaks at 0.03
+        now = seen_of(job, epoch)
+        return Seen(epoch, now.score, epoch, rank=9.0, objectives={"linacc": now.score, "r2_action": r2})
+
+    jobs = make(plan(tmp_path, num_trials=24, objectives=("linacc", "r2_action"), top_k=3))
+    play(jobs, seen=seen)
+    complete = [trial for trial in jobs.search.sampling.trials() if trial.state == STATE.COMPLETE]
+    assert complete and all(len(trial.values) == 2 for trial in complete)
+    ranked = [c for c in jobs.search.ranking("stopgrad") if c.state == "complete"]
+    front = [c for c in ranked if not any(o.value >= c.value and o.objectives["r2_action"] > c.objectives["r2_action"] for o in ranked)]
+    assert [c.trial for c in ranked[: len(front)]] == [c.trial for c in sorted(front, key=lambda c: (-c.value, c.trial))]
+    assert ranked[0].value == max(c.value for c in ranked)  # by the stated scalar
+
+
+# --- confirmation
+
+
+def test_the_top_k_of_each_teacher_are_confirmed_with_their_search_scores(tmp_path):
+    jobs = make(plan(tmp_path, num_trials=14, top_k=3))
+    play(jobs)
+    jobs.comparison.write()
+    compared = jobs.decisions.of("compare")
+    for teacher in space.TEACHERS:
+        chosen = [line for line in compared if line["role"] in ("best", "candidate") and line["teacher"] == teacher]
+        assert [line["place"] for line in chosen] == [1, 2, 3] and len({line["arm_id"] for line in chosen}) == 3
+        assert [line["arm_id"] for line in chosen] == [
+            jobs.plan.arm_id(arm) for arm in jobs.comparison.arms if arm.place and teacher in arm.key
+        ]
+        assert all(line["reference"] == chosen[0]["arm_id"] for line in chosen[1:])
+        epochs = jobs.decisions.last("select", teacher=teacher)["epochs"]
+        assert epochs == sorted(epochs, reverse=True)
+    assert len({run for line in compared for run in line["runs"] if line["role"] != "untrained"}) == 2 * (1 + 2 * 4)
+
+
+# --- warm start
+
+
+def finished_study(folder, **changes):
+    folder.mkdir(exist_ok=True)
+    p = plan(folder, **changes)
+    (folder / "study.json").write_text(json.dumps(p.stored()))
+    jobs = make(p)
+    play(jobs)
+    return p, jobs
+
+
+def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
+    finished_study(tmp_path / "old", num_trials=12)
+    (tmp_path / "new").mkdir()
+    p = plan(tmp_path / "new", num_trials=6, warm_start=(str(tmp_path / "old"),))
+    warm_start.check(p)
+    decisions = Decisions(p.folder)
+    assert warm_start.absorb(p, decisions) == 12 == warm_start.absorb(p, decisions)
+    jobs = make(p)
+    assert len(jobs.search.sampling.trials()) == 12
+    job = jobs.next()
+    suggested = jobs.decisions.of("suggest")[0]
+    old = [line["raw"] for line in decisions.of("warm")]
+    assert job.trial == 0 and suggested["source"] == "model" and suggested["raw"] not in old
+    # the earlier trials' rungs count, so the first new trial is judged at once
+    assert jobs.report(job.name, Seen(10, 0.0, 10)) and jobs.decisions.of("rung")[0]["peers"] > 3
+    # and a trial of the earlier study can be the best
+    assert any(candidate.trial < 0 for candidate in jobs.search.ranking("ema"))
+
+
+@pytest.mark.parametrize(
+    "changes, words", [({"epochs": 20}, "epochs = 30"), ({"overrides": ["optim.lr=0.001"]}, "base_arm"), ({"grace": 5}, "rungs"), ({"search_seed": 5}, "search_seed")]
+)
+def test_a_warm_start_from_what_does_not_compare_is_refused(tmp_path, changes, words):
+    finished_study(tmp_path / "old")
+    with pytest.raises(UsageError, match=words):
+        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path / "old"),), **changes))
+    with pytest.raises(UsageError, match="no readable study.json"):
+        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path),)))
+    with pytest.raises(UsageError, match="--resume"):
+        warm_start.check(plan(tmp_path / "old", warm_start=(str(tmp_path / "old"),)))
+
+
+def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
+    import kill_engine
+
+    old = tmp_path / "old"
+    kill_engine.run(old, 0)
+    ended = next(path.parent.name for path in (old / "runs").glob("*/records.jsonl") if path.parent.name.endswith("-s1"))
+    p = kill_engine.plan(tmp_path / "new", warm_start=(str(old),), epochs=6, grace=2, overrides=["schedule.horizon_epochs=6", "schedule.warmup_epochs=0"])
+    assert not warm_start.fetch(p, "0123456789-s0")
+    assert warm_start.fetch(p, ended) and not warm_start.fetch(p, ended)
+    copied = p.folder / "runs" / ended / "records.jsonl"
+    assert copied.read_bytes() == (old / "runs" / ended / "records.jsonl").read_bytes()
+
+
+# --- the dashboard's storage
+
+
+def test_ended_trials_are_mirrored_once_and_a_dashboard_reads_them(tmp_path):
+    jobs = make(plan(tmp_path, num_trials=12))
+    play(jobs, until=150)
+    for _ in range(2):  # a second driver finds the file
+        mirror = Mirror(jobs.plan, jobs.search.sampling)
+        mirror.follow(jobs.decisions)
+        mirror.follow(jobs.decisions)
+        mirror.close()
+    ended = [line for line in jobs.decisions.of("finish") if line["trial"] is not None]
+    seen = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'optuna.db'}").get_trials()
+    assert [trial.user_attrs["trial"] for trial in seen] == [line["trial"] for line in ended] and len(ended) >= 3
+    for trial, line in zip(seen, ended, strict=True):
+        assert trial.state == {"complete": STATE.COMPLETE, "pruned": STATE.PRUNED}[line["state"]]
+        assert trial.intermediate_values == {line["epoch"]: line["value"]}
+    from optuna_dashboard import wsgi
+
+    answer = {}
+    app = wsgi(f"sqlite:///{tmp_path / 'optuna.db'}")
+    environ = {"PATH_INFO": "/api/studies"}
+    setup_testing_defaults(environ)
+    body = b"".join(app(environ, lambda status, headers, failed=None: answer.update(status=status)))
+    assert answer["status"].startswith("200") and '"s"' in body.decode()
+
+
+# --- limits
+
+
+def test_failures_are_forgiven_so_often_and_preemptions_not_counted(tmp_path):
+    failures = Failures(2)
+    assert [failures.note("a", "failed"), failures.note("a", "hung"), failures.note("a", "out_of_memory")] == [True, True, False]
+    assert all(failures.note("b", "preempted") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)) and not failures.note("b", "preempted")
+    for epoch in range(1, 100):
+        failures.progressed("c", epoch)
+        assert failures.note("c", "preempted")
+    jobs = make(plan(tmp_path, retries=0))
+    job = jobs.next()
+    assert jobs.fail(job.name, "preempted", 3, "node lost") and jobs.next().name == job.name
+    assert not jobs.fail(job.name, "out_of_memory", 3, "no memory left") and jobs.failed == 1
+    assert jobs.states[job.name] == "out_of_memory"
+    assert jobs.search.sampling.trials()[0].state == STATE.FAIL  # never a bad score
+    assert [line["counted"] for line in jobs.decisions.of("fail")] == [False, True]
+
+
+def test_a_failed_trial_does_not_hold_up_the_study_and_is_no_candidate(tmp_path):
+    jobs = make(plan(tmp_path, retries=0, lag=2))
+    job = jobs.next()
+    jobs.fail(job.name, "failed", 0, "killed")
+    play(jobs)
+    assert jobs.done and jobs.left == 0 and job.trial not in [c.trial for c in jobs.search.ranking("stopgrad")]
+
+
+def test_a_budget_stops_starting_and_says_which(tmp_path):
+    assert exhausted(Limits(), 1e9) is None
+    assert exhausted(Limits(budget_hours=2), 7199) is None and "--budget-hours 2" in exhausted(Limits(budget_hours=2), 7200)
+    assert exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7199) is None
+    assert "1.00 USD in 2.00 h" in exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7200)
+    now = [0.0]
+    jobs = make(plan(tmp_path, budget_hours=1))
+    jobs.decisions._clock, jobs.decisions._zero = lambda: now[0], 0.0
+    job = jobs.next()
+    now[0] = 3601.0
+    assert jobs.next() is None and not jobs.done  # what runs may end
+    jobs.report(job.name, seen_of(job, 30))
+    jobs.end(job.name, seen_of(job, 30))
+    assert jobs.done and jobs.left > 0 and "--budget-hours 1" in jobs.budget_reached
+
+
+def test_time_spent_by_a_killed_session_counts(tmp_path):
+    first = Decisions(tmp_path, clock=iter([0.0, 0.0, 1800.0, 3000.0]).__next__)
+    first.append("begin")
+    first.append("tick")
+    first.append("tick")
+    first.close()
+    again = Decisions(tmp_path, clock=lambda: 7.0)
+    assert again.spent_seconds == 3000.0
+
+
+def test_the_watchdog_knows_who_is_silent_and_when_nothing_can_start():
+    now = [0.0]
+    dog = Watchdog(60, clock=lambda: now[0])
+    dog.heard("a")
+    now[0] = 50
+    dog.heard("b")
+    now[0] = 61
+    assert dog.hung() == ["a"] and not dog.stalled(waiting=1)
+    dog.gone("a")
+    dog.gone("b")
+    assert not dog.stalled(waiting=1)
+    now[0] = 122
+    assert dog.stalled(waiting=1) and not dog.stalled(waiting=1)  # said once
+    assert not dog.stalled(waiting=0)
+
+
+def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():
+    gib = 2**30
+    packing = Packing(0.5)
+    assert packing.may_start(0) and not packing.may_start(1) and packing.share == 0
+    packing.take({"peak_bytes": 10 * gib, "total_bytes": 80 * gib})
+    assert packing.may_start(1) and packing.share == 0.5
+    with pytest.raises(UsageError, match="used no GPU"):
+        Packing(0.5).take(None)
+    with pytest.raises(UsageError, match="--gpus-per-trial"):
+        Packing(0.25).take({"peak_bytes": 30 * gib, "total_bytes": 80 * gib})
+    for share in (0, 1, 2):
+        assert Packing(share).may_start(5) and Packing(share).share == 0
