@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(
         prog="python -m analysis",
         description="Read the records of a study, finished or not, and write STUDY_FOLDER/report: the table of compared "
-        "arms with paired 95 % intervals (Markdown, CSV, Parquet), two plots and a verdict in sentences.",
+        "arms with paired 95 % intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict in sentences.",
     )
     holds = "a folder with study.json, decisions.jsonl and runs/"
     parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY_FOLDER", help=holds)

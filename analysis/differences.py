@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.compare import Difference, holm, paired
 from analysis.study import Study, values
 
-ROLES = ("best", "lambda0", "shared", "untrained", "grid")
+ROLES = ("best", "lambda0", "shared", "untrained", "candidate", "grid")
 TEACHERS = ("stopgrad", "ema", "shared")
 SAME_ARM = "same arm"
 REFERENCE = "reference"
@@ -25,17 +25,18 @@ _COLUMNS = [
 
 
 def arms(study: Study) -> list[Key]:
-    """The compared arms in the order of the tables: by role, teacher, falling search value, lambda."""
+    """The compared arms in the order of the tables: by role, teacher, place in the search, lambda."""
     first = study.finals.drop_duplicates(["arm_id", "role"])
     rank = pd.DataFrame(
         {
             "role": [_place(role, ROLES) for role in first["role"]],
             "teacher": [_place(teacher, TEACHERS) for teacher in first["teacher"]],
+            "place": first["place"],
             "search": -first["search_value"].where(first["role"] == "best"),
             "lambda": first["lambda_rate"],
         },
         index=first.index,
-    ).sort_values(["role", "teacher", "search", "lambda"], kind="stable")
+    ).sort_values(["role", "teacher", "place", "search", "lambda"], kind="stable")
     return [(first.at[index, "arm_id"], first.at[index, "role"]) for index in rank.index]
 
 
@@ -62,7 +63,7 @@ def names(study: Study) -> dict[Key, str]:
             found[key] = row["label"]  # short, and names the schedule too
             continue
         name = "untrained" if key[1] == "untrained" else f"{row['teacher'] or key[1]} λ={row['lambda_rate']:.3g}"
-        name += " (best)" if key[1] == "best" else ""
+        name += {"best": " (best)", "candidate": f" ({_ordinal(row['place'])})"}.get(key[1], "")
         same = sum(other == name or other.startswith(f"{name} #") for other in found.values())
         found[key] = f"{name} #{same + 1}" if same else name
     return found
@@ -86,9 +87,10 @@ def reference_of(study: Study, key: Key, field: str = "reference") -> Key | None
 def differences(study: Study) -> pd.DataFrame:
     """One row per comparison: arm minus reference, on seeds that both have.
 
-    Every arm meets its reference in linear accuracy; a best arm also meets lambda 0 in the effective
-    ranks, and the best EMA teacher meets the best stop-gradient. In a grid every EMA arm meets its peer, the
-    stop-gradient arm that is the same in everything else. ``p_holm`` is adjusted over all rows.
+    Every arm meets its reference in linear accuracy, which for a candidate is the best arm of its teacher; a best
+    arm also meets lambda 0 in the effective ranks, and the best EMA teacher meets the best stop-gradient. In a grid every EMA arm meets its peer, the
+    stop-gradient arm that is the same in everything else. ``p_holm`` is adjusted over all rows but the candidates', which are a family of their
+    own: how many candidates are confirmed must not change the answer to the study's question.
     """
     plan: dict[tuple[str, Key, Key], None] = {}
     for key in arms(study):
@@ -108,7 +110,9 @@ def differences(study: Study) -> pd.DataFrame:
         plan[LINACC, ema, stopgrad] = None
     rows = [_row(study, *comparison) for comparison in plan]
     frame = pd.DataFrame(rows, columns=_COLUMNS)
-    frame["p_holm"] = holm(frame["p"].tolist())
+    frame["p_holm"] = float("nan")
+    for family in (frame["role"] == "candidate", frame["role"] != "candidate"):
+        frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].tolist())
     return frame.astype({"seeds_needed": "Int64"})
 
 
@@ -138,6 +142,14 @@ def _row(study: Study, metric: str, key: Key, reference: Key) -> dict[str, objec
 def _by_seed(study: Study, metric: str, key: Key) -> dict[int, float]:
     rows = rows_of(study, key)
     return dict(zip(rows["seed"].astype(int), values(rows, metric), strict=True))
+
+
+def _ordinal(place: int | None) -> str:
+    """``2nd``, ``3rd``, ``11th``; records without the place say what the arm is."""
+    if pd.isna(place):
+        return "candidate"
+    ending = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place}{ending}"
 
 
 def _place(word: str | None, order: tuple[str, ...]) -> int:

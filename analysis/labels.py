@@ -57,12 +57,12 @@ def _markers(panel: Axes) -> list[Bbox]:
     """Where the markers and error bars of a panel are drawn, in pixels."""
     boxes = []
     for line in panel.lines:
-        if line.get_marker() in ("o", "D"):
+        if line.get_marker() in ("o", "D", "s", "^"):
             radius = line.get_markersize() / 2 * panel.figure.dpi / 72
             for x, y in panel.transData.transform(line.get_xydata()):
                 boxes.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
     for bars in panel.collections:
         for segment in bars.get_segments():
-            (x, low), (_, high) = panel.transData.transform(segment)
-            boxes.append(Bbox.from_extents(x - 1, low, x + 1, high))
+            (left, low), (right, high) = panel.transData.transform(segment)
+            boxes.append(Bbox.from_extents(left - 1, low - 1, right + 1, high + 1))
     return boxes

@@ -5,10 +5,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # figures go to files; no display is needed or asked for
-
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,57 +15,53 @@ from analysis.compare import mean_interval
 from analysis.differences import LINACC, TEACHERS, arms, names, rows_of
 from analysis.labels import place_beside, right_labels
 from analysis.study import Study, values
+from analysis.style import DPI, FAINT, GREY, SIZE, STYLE, YLABEL, colour_of, nothing
+from analysis.trials import all_trials
 
-COLOURS = {"stopgrad": "#0072B2", "ema": "#D55E00", "shared": "#8C5E9E"}
-"""Distinguishable with the common colour-vision deficiencies (after Okabe and Ito)."""
-_OTHER, _GREY = "#009E73", "#444444"
 _MARKERS = ("o", "s", "^", "v", "D", "x")
 """Tell several arms of one teacher and role apart."""
-_STYLES = {"best": "-", "lambda0": "--", "shared": ":", "grid": "-."}
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.grid": True,
-          "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.ymargin": 0.08}  # fmt: skip
+_STYLES = {"best": "-", "lambda0": "--", "shared": ":", "candidate": "-.", "grid": "-."}
 _NARROW = 3
-_SIZE, _DPI = (9.0, 4.6), 150  # 100 px per inch at the 900 px that a README shows
-_YLABEL = "linear accuracy of z_agg, validation (%)"
 
 
 def lambda_plot(study: Study, path: Path) -> None:
     """Write a PNG: accuracy (percent) against lambda (log axis, 0 at a broken left place), a panel per teacher.
 
     Small points are search trials, hollow with the epoch they reached where they were stopped early;
-    large points are confirmed arms with a 95 % t interval over seeds.
+    large points are confirmed arms with a 95 % t interval over seeds (smaller ones: the 2nd, 3rd, ... of the search),
+    faint ones trials taken over from earlier studies.
     """
-    search = study.search.dropna(subset=["value", "lambda_rate"])
+    search = all_trials(study.search, study.warm).dropna(subset=["value", "lambda_rate"])
     trained = study.finals[study.finals["role"] != "untrained"]
     found = set(search["teacher"]) | set(trained["teacher"].dropna())
     teachers = [name for name in TEACHERS if name in found] + sorted(found - set(TEACHERS))
     axis = _LambdaAxis(pd.concat([search["lambda_rate"], trained["lambda_rate"]]).dropna())
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         widths = [_NARROW if name == "shared" and len(teachers) > 1 else 5 for name in teachers] or [1]
         figure, panels = plt.subplots(
-            1, max(1, len(teachers)), figsize=_SIZE, dpi=_DPI, sharey=True, squeeze=False, width_ratios=widths
+            1, max(1, len(teachers)), figsize=SIZE, dpi=DPI, sharey=True, squeeze=False, width_ratios=widths
         )
         axes = list(panels[0])
         if not teachers:
-            _nothing(axes[0], "no trial and no arm on record yet")
+            nothing(axes[0], "no trial and no arm on record yet")
         for panel, teacher in zip(axes, teachers, strict=False):
-            _trials(panel, axis, search[search["teacher"] == teacher], _colour(teacher))
+            _trials(panel, axis, search[search["teacher"] == teacher], colour_of(teacher))
             _confirmed(panel, axis, study, teacher)
-            panel.set_title(teacher, color=_colour(teacher), fontweight="bold")
+            panel.set_title(teacher, color=colour_of(teacher), fontweight="bold")
         for panel, width in zip(axes, widths, strict=True):
             axis.apply(panel, most=5 if width > _NARROW else 3)
             panel.tick_params(left=panel is axes[0])
-        axes[0].set_ylabel(_YLABEL)
+        axes[0].set_ylabel(YLABEL)
         levels = _levels(study)
         for panel in axes:
             for value in levels.values():
-                panel.axhline(value, color=_GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+                panel.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         _room(axes[0])
-        figure.suptitle(_lambda_title(study, search), fontsize=10.5, x=0.01, ha="left")
+        figure.suptitle(_lambda_title(study), fontsize=10.5, x=0.01, ha="left")
         figure.supxlabel("lambda, weight of the coding rate (log scale; 0 apart)", fontsize=9, y=0.075)
-        figure.legend(handles=_lambda_legend(), loc="lower left", ncols=3, frameon=False, fontsize=8.5, bbox_to_anchor=(0.0, 0.0))
+        figure.legend(handles=_lambda_legend(study), loc="lower left", ncols=3, frameon=False, fontsize=8.5, bbox_to_anchor=(0.0, 0.0))
         figure.subplots_adjust(left=0.07, right=0.86, top=0.85, bottom=0.2, wspace=0.06)
-        right_labels(axes[-1], levels, _GREY)
+        right_labels(axes[-1], levels, GREY)
         for panel in axes:
             place_beside(panel)
         figure.savefig(path, format="png")
@@ -83,14 +75,14 @@ def curves_plot(study: Study, path: Path) -> None:
     """
     # accuracy is measured at probe epochs only; the lines connect them
     curves = study.curves.assign(linacc=values(study.curves, LINACC)).dropna(subset=["linacc"])
-    with plt.rc_context(_STYLE):
-        figure, panel = plt.subplots(figsize=_SIZE, dpi=_DPI)
+    with plt.rc_context(STYLE):
+        figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
         handles = []
         for key in arms(study):
             rows = rows_of(study, key)
             if key[1] == "untrained":
                 continue
-            colour, style = _colour(rows["teacher"].iloc[0]), _STYLES.get(key[1], "-")
+            colour, style = colour_of(rows["teacher"].iloc[0]), _STYLES.get(key[1], "-")
             twins = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
             look = {"color": colour, "linestyle": style, "marker": _MARKERS[twins % len(_MARKERS)], "markersize": 4}
             of_arm = curves[curves["run_id"].isin(rows["run_id"])]
@@ -98,20 +90,23 @@ def curves_plot(study: Study, path: Path) -> None:
             by_epoch = of_arm[whole].groupby("epoch")["linacc"]
             mean = by_epoch.mean()
             epochs = mean.index.to_numpy(dtype=float)
-            panel.plot(epochs, mean, linewidth=1.8, markevery=max(1, len(epochs) // 12), **look)
-            panel.fill_between(epochs, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.13, linewidth=0)
+            width = 1.0 if key[1] == "candidate" else 1.8
+            panel.plot(epochs, mean, linewidth=width, markevery=max(1, len(epochs) // 12), **look)
+            if key[1] != "candidate":  # close to the best one by nature; their bands would hide it
+                panel.fill_between(epochs, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.13, linewidth=0)
             for _, run in of_arm[~whole].groupby("run_id"):
                 panel.plot(run["epoch"].to_numpy(dtype=float), run["linacc"], linewidth=0.7, **(look | {"markersize": 2}))
-            label = f"{names(study)[key]}\nn = {int(rows['complete'].sum())} of {len(rows)}"
-            handles.append(Line2D([], [], linewidth=1.8, label=label, **look))
+            done = int(rows["complete"].sum())
+            count = "" if key[1] == "candidate" and done == len(rows) else f"\nn = {done} of {len(rows)}"
+            handles.append(Line2D([], [], linewidth=width, label=f"{names(study)[key]}{count}", **look))
         levels = {name: value for name, value in _levels(study).items() if name == "untrained"}
         for name, value in levels.items():
-            panel.axhline(value, color=_GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-            handles.append(Line2D([], [], color=_GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=f"{name} {value:.1f}"))
+            panel.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+            handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=f"{name} {value:.1f}"))
         if not handles:
-            _nothing(panel, "no arm compared yet")
+            nothing(panel, "no arm compared yet")
         _room(panel)
-        panel.set(xlabel="epoch", ylabel=_YLABEL)
+        panel.set(xlabel="epoch", ylabel=YLABEL)
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set_title(f"{study.name}: mean over n complete seeds, band = min to max, thin = run not ended", loc="left")
         figure.subplots_adjust(left=0.07, right=0.74, top=0.91, bottom=0.11)
@@ -144,13 +139,15 @@ class _LambdaAxis:
         ticks = {float(power): "" if (self.high - power) % every else f"{10.0**power:g}" for power in powers}
         if self.has_zero:
             ticks[self.zero] = "0"
+            if most <= 3 and self.has_positive:
+                ticks[float(self.low)] = ""  # in a narrow panel it would touch the 0
         panel.set_xticks(list(ticks), list(ticks.values()))
         margin = (2.5 if most > 3 else 6) * self.step
         panel.set_xlim((self.zero if self.has_zero else self.low) - margin, self.high + margin)
         if self.has_zero and self.has_positive:
             left, right = panel.get_xlim()
             middle = ((self.zero + self.low) / 2 - left) / (right - left)
-            panel.text(middle, 0, "//", transform=panel.transAxes, ha="center", va="center", fontsize=9, color=_GREY,
+            panel.text(middle, 0, "//", transform=panel.transAxes, ha="center", va="center", fontsize=9, color=GREY,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 
@@ -160,8 +157,9 @@ def _trials(panel: Axes, axis: _LambdaAxis, trials: pd.DataFrame, colour: str) -
             # several trials at one lambda (a grid, or 0) are drawn side by side
             x = axis.at(value) + axis.step * (place - (len(group) - 1) / 2)
             whole = trial["state"] == "complete"
-            panel.plot(x, trial["value"], "o", markersize=5, markerfacecolor=colour if whole else "white",
-                       markeredgecolor="white" if whole else colour, markeredgewidth=0.6 if whole else 1.1, zorder=6)  # fmt: skip
+            look = {"alpha": 1 if trial["own"] else FAINT, "markersize": 5, "zorder": 6}
+            look |= {"markeredgecolor": "white", "markeredgewidth": 0.6} if whole else {"markeredgecolor": colour, "markeredgewidth": 1.1}
+            panel.plot(x, trial["value"], "o", markerfacecolor=colour if whole else "white", **look)
             if not whole and pd.notna(trial["epoch"]):
                 panel.annotate(f"{trial['epoch']}", (x, trial["value"]), fontsize=7, color=colour,
                                path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
@@ -175,8 +173,9 @@ def _confirmed(panel: Axes, axis: _LambdaAxis, study: Study, teacher: str) -> No
         mean = mean_interval(values(rows, LINACC))
         if mean.n:
             error = None if math.isnan(mean.half) else mean.half
-            panel.errorbar(axis.at(rows["lambda_rate"].iloc[0]), mean.mean, yerr=error, fmt="D", markersize=7.5, capsize=4,
-                           color=_colour(teacher), markeredgecolor="black", ecolor="black", elinewidth=1.3, zorder=5)  # fmt: skip
+            size, order = (5.5, 4.9) if key[1] == "candidate" else (7.5, 5)
+            panel.errorbar(axis.at(rows["lambda_rate"].iloc[0]), mean.mean, yerr=error, fmt="D", markersize=size, capsize=4,
+                           color=colour_of(teacher), markeredgecolor="black", ecolor="black", elinewidth=1.3, zorder=order)  # fmt: skip
 
 
 def _levels(study: Study) -> dict[str, float]:
@@ -186,22 +185,24 @@ def _levels(study: Study) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if pd.notna(value)}
 
 
-def _lambda_title(study: Study, search: pd.DataFrame) -> str:
+def _lambda_title(study: Study) -> str:
     confirmed = study.finals[study.finals["role"] != "untrained"].groupby(["arm_id", "role"])["complete"].sum()
     seeds = f"{confirmed.min()} to {confirmed.max()}" if len(confirmed) and confirmed.min() != confirmed.max() else None
     n = f"n = {seeds or confirmed.max()} seeds" if len(confirmed) else "none yet"
-    unseen = len(study.search) - len(search)
-    gone = f" ({unseen} without a value not drawn)" if unseen else ""
-    return f"{study.name}: {len(study.search)} search trial{'' if len(study.search) == 1 else 's'}{gone}; confirmed arms: {n}"
+    count, unseen = len(study.search), int(study.search["value"].isna().sum())
+    gone = f", {unseen} of them without a score" if unseen else ""
+    taken = f"; {len(study.warm)} taken over (faint)" if len(study.warm) else ""
+    return f"{study.name}: {count} search trial{'' if count == 1 else 's'}{gone}{taken}; confirmed arms: {n}"
 
 
-def _lambda_legend() -> list[Line2D]:
+def _lambda_legend(study: Study) -> list[Line2D]:
+    several = (study.finals["role"] == "candidate").any()
     return [
-        Line2D([], [], marker="o", linestyle="", color=_GREY, markersize=5, label="search trial (one seed)"),
-        Line2D([], [], marker="o", linestyle="", color=_GREY, markerfacecolor="white", markersize=5,
+        Line2D([], [], marker="o", linestyle="", color=GREY, markersize=5, label="search trial (one seed)"),
+        Line2D([], [], marker="o", linestyle="", color=GREY, markerfacecolor="white", markersize=5,
                label="did not run to the end; number = epoch reached"),
-        Line2D([], [], marker="D", linestyle="", color=_GREY, markeredgecolor="black", markersize=7,
-               label="confirmed: mean, 95 % t interval if n ≥ 3"),
+        Line2D([], [], marker="D", linestyle="", color=GREY, markeredgecolor="black", markersize=7,
+               label="confirmed (small: 2nd, ...): mean, 95 % t" if several else "confirmed: mean, 95 % t interval if n ≥ 3"),
     ]  # fmt: skip
 
 
@@ -213,11 +214,3 @@ def _room(panel: Axes) -> None:
     low, high = panel.get_ylim()
     pad = max(0.0, 2.0 - (high - low)) / 2
     panel.set_ylim(low - pad, high + pad)
-
-
-def _nothing(panel: Axes, text: str) -> None:
-    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=_GREY)
-
-
-def _colour(teacher: str | None) -> str:
-    return COLOURS.get(teacher or "", _OTHER)

@@ -25,12 +25,13 @@ class Sheet:
     text: int = 1
 
 
-def sheets(table: pd.DataFrame, found: pd.DataFrame) -> list[Sheet]:
-    """Cells of ``tables.comparison_table`` (in parts, to fit a console) and of ``differences``."""
+def sheets(table: pd.DataFrame, found: pd.DataFrame, confirmed: pd.DataFrame | None = None) -> list[Sheet]:
+    """Cells of ``tables.comparison_table`` (in parts, to fit a console), ``differences`` and ``confirmation``."""
     if table.empty:
         return []
     labels = Sheet("The arms in full", ["arm", "settings"], table[["arm", "label"]].to_numpy().tolist(), text=2)
-    return [_accuracy(table), _health(table), *([_against(found)] if len(found) else []), labels]
+    searched = [] if confirmed is None or confirmed.empty else [_searched(confirmed)]
+    return [_accuracy(table), *searched, _health(table), *([_against(found)] if len(found) else []), labels]
 
 
 def to_console(all_sheets: list[Sheet], console: Console) -> None:
@@ -83,11 +84,27 @@ def p_value(p: float) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}"
 
 
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min`` or ``3.4 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def money(usd: float) -> str:
+    """Whole cents, or two figures of less than one: ``12.40``, ``0.050``, ``0.0031``."""
+    if usd >= 0.995:
+        return f"{usd:.2f}"
+    return "0" if usd <= 0 else f"{usd:#.2g}"
+
+
 def _accuracy(table: pd.DataFrame) -> Sheet:
     title = (
         f"Linear accuracy on validation (%), mean ± half of the 95 % t interval over n of all runs; views M = "
         f"{_several(table['views'])}, epoch {_several(_trained(table)['epoch'])} (untrained: 0)"
     )
+    if (table["role"] == "candidate").any():
+        title += "; the reference of a 2nd, 3rd, ... is the best of its teacher"
     columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %]", "verdict"]
     rows = [
         [
@@ -100,23 +117,39 @@ def _accuracy(table: pd.DataFrame) -> Sheet:
     return Sheet(title, columns, rows)
 
 
+def _searched(confirmed: pd.DataFrame) -> Sheet:
+    epochs = confirmed["search_epoch"].notna().any()
+    columns = ["arm", "place in\nsearch", "search score" + ("\n@ epoch" if epochs else ""), "confirmed\nmean [95 %]"]
+    columns += ["search minus\nconfirmed", "minus the best\n[95 %]"]
+    rows = []
+    for _, row in confirmed.iterrows():
+        score = number(row["search_value"]) + (f" @ {row['search_epoch']:.0f}" if pd.notna(row["search_epoch"]) else "")
+        low, high = row["confirmed"] - row["half"], row["confirmed"] + row["half"]
+        mean = number(row["confirmed"]) + ("" if pd.isna(low) else f" [{number(low)}, {number(high)}]")
+        place = EMPTY if pd.isna(row["place"]) else str(row["place"])
+        against = interval(row["difference"], row["low"], row["high"])
+        rows.append([row["arm"], place, score, mean, number(row["shrinkage"], sign=True), against])
+    title = "Search and confirmation: linear accuracy (%) on the search's seed and on the study's seeds, arms in the search's order"
+    return Sheet(title, columns, rows)
+
+
 def _health(table: pd.DataFrame) -> Sheet:
     scalings = [name.removesuffix("_mean") for name in table if name.startswith("r2_action.") and name.endswith("_mean")]
     columns = ["arm", "z_agg -\nmean z", "rank z", "rank z_agg"]
     for name in scalings:
         epochs = _several(_trained(table)[f"{name}_epoch"])
         columns.append(f"R2 action\n{name.removeprefix('r2_action.')}\nepoch {epochs}")
-    columns += ["predict", "collapsed", "gate", "search /\nconfirmed"]
+    # with several arms per teacher a table of their own says this
+    one_each = not (table["role"] == "candidate").any()
+    columns += ["predict", "collapsed", "gate", *(["search /\nconfirmed"] if one_each else [])]
     rows = []
     for _, row in table.iterrows():
         cells = [row["arm"], plus_minus(row, "agg_minus_mean"), plus_minus(row, "rank_pr_z")]
         cells += [plus_minus(row, "rank_pr_z_agg"), *(plus_minus(row, name, 2) for name in scalings)]
         cells += [plus_minus(row, "predict_z_hat", 3), _of(row, "collapsed"), _of(row, "gate_passed", "gate_judged")]
-        rows.append([*cells, f"{number(row['search_value'])} / {number(row['linacc_z_agg_mean'])}"])
-    title = (
-        "The same arms: effective ranks, action probe (untrained: epoch 0), prediction loss, runs collapsed, gates passed, "
-        "accuracy in the search beside the confirmed one"
-    )
+        rows.append([*cells, *([f"{number(row['search_value'])} / {number(row['linacc_z_agg_mean'])}"] if one_each else [])])
+    title = "The same arms: effective ranks, action probe (untrained: epoch 0), prediction loss, runs collapsed, gates passed"
+    title += ", accuracy in the search beside the confirmed one" if one_each else ""
     return Sheet(title, columns, rows)
 
 
@@ -131,9 +164,10 @@ def _against(found: pd.DataFrame) -> Sheet:
         ]
         for _, row in found.iterrows()
     ]  # fmt: skip
+    own = found.loc[found["role"] == "candidate", "p"].count()
     title = (
         "Paired differences over common seeds (lost: seeds of either arm without a pair); Holm's p is adjusted over "
-        f"{found['p'].count()} tests"
+        f"{found['p'].count() - own} tests" + (f", over {own} more for the 2nd, 3rd, ... of a search" if own else "")
     )
     return Sheet(title, columns, rows, 3)
 

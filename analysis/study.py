@@ -13,13 +13,15 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.chosen import selections, superseded
+from analysis.frames import typed
 from analysis.runs import Run, read_lines, read_run
+from analysis.trials import not_run, own_trials, warm_trials
 from trainer.errors import UsageError
 
-_TRIAL_COLUMNS = ["trial", "run_id", "arm_id", "source", "state", "epoch", "value", "stop_reason", "teacher", "lambda_rate"]
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
-    "arm_id", "role", "label", "teacher", "lambda_rate", "reference", "peer", "seed", "run_id", "search_value", "epoch", "complete",
+    "arm_id", "role", "label", "teacher", "lambda_rate", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch", "complete",
     "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty",
 ]  # fmt: skip
 
@@ -31,29 +33,39 @@ class Study:
     Attributes:
         folder: where it was read from.
         info: study.json.
-        search: one row per trial, in order: trial, run_id, arm_id, source, state (``unfinished`` while
-            it has not ended), epoch (reached), value (percent; NaN if none or diverged), stop_reason, and one
-            column per searched setting (teacher, lambda_rate, ...).
+        decisions: the lines of decisions.jsonl.
+        search: one row per trial, in order: trial, name, run_id, arm_id, source, label, state (``unfinished`` while
+            it has not ended), epoch (reached), value (percent; NaN unless complete or pruned), stop_reason, one column
+            per searched setting (teacher, lambda_rate, ...) and ``objective.<name>``.
+        warm: the same for the trials taken over from earlier studies, ``from`` being the study's name.
+        chosen: per teacher what the search chose last, best first; see ``chosen.selections``.
+        dropped: (arm_id, role) of arms compared because of an earlier choice; they are not in ``finals``.
         curves: one row per (run_id, epoch) on validation: seed, probe_epoch, views, one column per
             metric under its name on record, ``seconds.<kind>`` and ``core_seconds.<kind>``.
         finals: one row per run of every compared arm, at the study's last epoch (``untrained``: at
-            epoch 0): who it is, epoch (reached), complete, problem (text, "" if complete), gate_passed
-            and collapsed (True, False or NA), views, commit, dirty, and one column per metric.
-            Metrics are NaN where complete is False. ``collapsed`` means: effective rank of z below
-            half of what it was in the same run before training.
-        sessions: what each driver that ended noted last: wall ``seconds``, ``cores`` and ``finished``.
+            epoch 0): who it is, place (in the search's ranking of its teacher), epoch (reached), complete, problem
+            (text, "" if complete), gate_passed and collapsed (True, False or NA), views, commit, dirty, and one column
+            per metric. Metrics are NaN where complete is False. ``collapsed`` means: effective rank of z below
+            half of what it was in the same run before training; ``commit`` is None without a record.
     """
 
     folder: Path
     info: dict[str, Any]
+    decisions: list[dict[str, Any]]
     search: pd.DataFrame
+    warm: pd.DataFrame
+    chosen: dict[str, list[dict[str, Any]]]
+    dropped: list[tuple[str, str]]
     curves: pd.DataFrame
     finals: pd.DataFrame
-    sessions: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
         return str(self.info.get("study") or self.folder.name)
+
+    def setting(self, group: str, name: str, default: Any = None) -> Any:
+        """A value of a group of study.json (``search``, ``stopping``, ``limits``); older studies lack some."""
+        return (self.info.get(group) or {}).get(name, default)
 
 
 def load(folder: str | Path) -> Study:
@@ -68,9 +80,14 @@ def load(folder: str | Path) -> Study:
     decisions = read_lines(folder / "decisions.jsonl")
     paths = sorted((folder / "runs").glob("*/records.jsonl"))
     runs = {path.parent.name: read_run(path) for path in paths}
-    compared = _latest(decisions, "compare", ("arm_id", "role"), folder)
-    sessions = [line for line in decisions if line.get("event") == "session"]
-    return Study(folder, info, _search(decisions, folder), _curves(runs), _finals(compared, runs, info), sessions)
+    _complete(decisions, folder)
+    compared = {(line["arm_id"], line["role"]): line for line in decisions if line["event"] == "compare"}
+    chosen = selections(decisions)
+    dropped = superseded(compared, chosen)
+    for key in dropped:
+        del compared[key]
+    finals = _finals(compared, runs, info, not_run(decisions))
+    return Study(folder, info, decisions, own_trials(decisions), warm_trials(decisions), chosen, dropped, _curves(runs), finals)
 
 
 def values(rows: pd.DataFrame, metric: str) -> pd.Series:
@@ -103,32 +120,14 @@ def _info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _latest(decisions: list[dict[str, Any]], event: str, by: tuple[str, ...], folder: Path) -> dict[Any, dict[str, Any]]:
-    """The last decision per key, in the order in which the keys first came: a resumed study repeats itself."""
-    found: dict[Any, dict[str, Any]] = {}
-    for line in decisions:
-        if line.get("event") == event:
-            missing = [key for key in by if key not in line]
-            if missing:
-                raise UsageError(f"{folder / 'decisions.jsonl'}: a {event} line has no {missing[0]}")
-            found[tuple(line[key] for key in by)] = line
-    return found
-
-
-def _search(decisions: list[dict[str, Any]], folder: Path) -> pd.DataFrame:
-    finished = _latest(decisions, "finish", ("trial",), folder)
-    stopped = _latest(decisions, "stop", ("trial",), folder)
-    rows = []
-    for key, line in sorted(_latest(decisions, "suggest", ("trial",), folder).items()):
-        end = finished.get(key, {})
-        params = line.get("params") or {}
-        row = {name: line.get(name) for name in ("trial", "run_id", "arm_id", "source")}
-        row |= {"state": end.get("state", "unfinished"), "epoch": end.get("epoch")}
-        # a trial that diverged or failed has no score, whatever number it was ended with
-        row["value"] = end.get("value") if row["state"] in ("complete", "pruned") else None
-        row["stop_reason"] = stopped.get(key, {}).get("reason", "")
-        rows.append(row | {name: value for name, value in params.items() if name not in row})
-    return _frame(rows, _TRIAL_COLUMNS, number=("value", "lambda_rate"), whole=("trial", "epoch"))
+def _complete(decisions: list[dict[str, Any]], folder: Path) -> None:
+    """Refuse a line without what identifies it."""
+    needed = {"compare": ("arm_id", "role"), "suggest": ("trial",), "finish": ("trial",), "stop": ("trial",), "select": ("teacher",)}
+    for number, line in enumerate(decisions, start=1):
+        event = line.get("event")
+        missing = "event" if event is None else next((key for key in needed.get(event, ()) if key not in line), None)
+        if missing:
+            raise UsageError(f"{folder / 'decisions.jsonl'}, line {number}: a {event or 'decision'} line has no {missing}")
 
 
 def _curves(runs: dict[str, Run]) -> pd.DataFrame:
@@ -140,28 +139,33 @@ def _curves(runs: dict[str, Run]) -> pd.DataFrame:
             for field in ("seconds", "core_seconds"):
                 row |= {f"{field}.{kind}": value for kind, value in (line.get(field) or {}).items()}
             rows.append(row | line["metrics"])
-    return _frame(rows, _CURVE_COLUMNS, whole=("seed", "epoch", "probe_epoch", "views"))
+    return typed(rows, _CURVE_COLUMNS, whole=("seed", "epoch", "probe_epoch", "views"))
 
 
-def _finals(compared: dict[Any, dict[str, Any]], runs: dict[str, Run], info: dict[str, Any]) -> pd.DataFrame:
+def _finals(
+    compared: dict[Any, dict[str, Any]], runs: dict[str, Run], info: dict[str, Any], given_up: dict[str, str]
+) -> pd.DataFrame:
     rows = []
     for (arm_id, role), line in compared.items():
         run_ids, seeds = line.get("runs") or [], line.get("seeds") or []
         if len(run_ids) != len(seeds):
             raise UsageError(f"arm {arm_id} ({role}) lists {len(run_ids)} runs for {len(seeds)} seeds in decisions.jsonl")
         arm = {"arm_id": arm_id, "role": role, "label": line.get("label") or f"{role} {line.get('teacher') or ''}".strip()}
-        arm |= {name: line.get(name) for name in ("teacher", "lambda_rate", "reference", "peer", "search_value")}
+        arm |= {name: line.get(name) for name in ("teacher", "lambda_rate", "reference", "peer", "search_value", "place")}
         for seed, run_id in zip(seeds, run_ids, strict=True):
-            rows.append(arm | {"seed": seed, "run_id": run_id} | _end(runs.get(run_id), role, info))
-    whole = ("seed", "epoch", "views", "probe_epoch")
-    frame = _frame(rows, _FINAL_COLUMNS, number=("lambda_rate", "search_value"), whole=whole)
+            end = _end(runs.get(run_id), role, info)
+            if end["problem"] and run_id in given_up:
+                end["problem"] = given_up[run_id]
+            rows.append(arm | {"seed": seed, "run_id": run_id} | end)
+    whole = ("place", "seed", "epoch", "views", "probe_epoch")
+    frame = typed(rows, _FINAL_COLUMNS, number=("lambda_rate", "search_value"), whole=whole)
     return frame.astype({"complete": bool, "gate_passed": "boolean", "collapsed": "boolean", "dirty": "boolean"})
 
 
 def _end(run: Run | None, role: str, info: dict[str, Any]) -> dict[str, Any]:
     """The columns that depend on how far a run came; None is a run without a record."""
     if run is None:
-        return {"complete": False, "problem": "no record", "epoch": None, "commit": "unknown"}
+        return {"complete": False, "problem": "no record", "epoch": None, "commit": None}
     trained = role != "untrained"
     last = (info.get("epochs") or run.epochs) if trained else 0
     problem = run.problem(last) if trained else ("" if 0 in run.evals else "no epoch 0 on record")
@@ -174,14 +178,3 @@ def _end(run: Run | None, role: str, info: dict[str, Any]) -> dict[str, Any]:
     if trained:
         row |= {"gate_passed": (run.stop.get("gate") or {}).get("passed"), "collapsed": run.collapsed(last)}
     return row
-
-
-def _frame(
-    rows: list[dict[str, Any]], columns: list[str], number: tuple[str, ...] = (), whole: tuple[str, ...] = ()
-) -> pd.DataFrame:
-    """Rows as a frame with at least ``columns``; metrics and seconds float, ``whole`` nullable integers."""
-    frame = pd.DataFrame(rows)
-    frame = frame.reindex(columns=columns + [name for name in frame.columns if name not in columns])
-    metrics = [name for name in frame.columns if "/" in name or name.startswith(("seconds.", "core_seconds."))]
-    types: dict[str, str] = {name: "float64" for name in (*metrics, *number)}
-    return frame.astype(types | {name: "Int64" for name in whole})

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.compare import mean_interval
+from analysis.cost import Cost, cost, per_arm
 from analysis.differences import LINACC, NOT_COMPARED, REFERENCE, arms, differences, names, reference_of, rows_of
 from analysis.study import Study, values
 
@@ -24,23 +25,29 @@ METRICS = {
 _ACTION = re.compile(r"r2_action\.(.+)/z_pair@2")
 
 
-def comparison_table(study: Study) -> pd.DataFrame:
-    """One row per compared arm: best arms first, then lambda 0, shared, untrained, grid.
+def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
+    """One row per compared arm: best arms first, then lambda 0, shared, untrained, candidates, grid.
 
     Columns: who (study, arm: a short name, label, role, teacher, lambda_rate, arm_id, seeds, run_ids, commits, dirty,
     views M, epoch); how many (planned runs, n complete ones with a linear accuracy); per metric
     ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
     ``r2_action.<scaling>`` with the ``_epoch`` of the probe, one group of columns per action scaling;
-    ``difference_...`` to the reference in linacc of z_agg, with p as it is and Holm-adjusted over
-    all rows of ``differences``; ``verdict``; gate and collapse counts; and the ``search_value`` by which
-    the arm was chosen, which is too high by selection wherever it is not confirmed.
+    ``difference_...`` to the reference in linacc of z_agg, with p as it is and Holm-adjusted as in
+    ``differences``; ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
+    (NaN where unknown); and the ``search_value`` by which the arm was chosen, which is too high by selection
+    wherever it is not confirmed, with its ``place`` among the teacher's.
+
+    Args:
+        study: the study.
+        spent: its ``cost.cost``, where that is at hand.
     """
     found = differences(study)
     keys = arms(study)
+    paid = per_arm(study, spent or cost(study))
     referred = {reference_of(study, key) for key in keys}
     rows = []
     for key in keys:
-        row = _who(study, key) | _numbers(rows_of(study, key), _scalings(study))
+        row = _who(study, key) | _numbers(rows_of(study, key), _scalings(study)) | paid[key]
         reference = reference_of(study, key)
         if reference is None:
             row |= {"reference": None, "reference_arm_id": None}
@@ -73,6 +80,7 @@ _DIFFERENCE = ("mean", "low", "high", "n", "dropped", "p", "p_holm", "seeds_need
 _WHO = ["study", "arm", "role", "teacher", "lambda_rate", "runs", "n", "epoch", "views"]
 _TEXT = ["label", "arm_id", "seeds", "run_ids", "commits"]
 _COUNTS = ["gate_passed", "gate_judged", "collapsed", "collapsed_judged"]
+_COST = ["device_seconds", "usd"]
 
 
 def _columns(scalings: list[str]) -> list[str]:
@@ -80,15 +88,15 @@ def _columns(scalings: list[str]) -> list[str]:
     numbers = [f"{group}_{part}" for group in groups for part in ("mean", "half", "n")]
     epochs = [f"r2_action.{scaling}_epoch" for scaling in scalings]
     against = ["reference", *(f"difference_{name}" for name in _DIFFERENCE), "verdict"]
-    return [*_WHO, *numbers, *epochs, *against, *_COUNTS, "search_value", *_TEXT, "dirty", "reference_arm_id"]
+    return [*_WHO, *numbers, *epochs, *against, *_COUNTS, *_COST, "search_value", "place", *_TEXT, "dirty", "reference_arm_id"]
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Stable types, also where a column is empty, so that files of different studies can be joined."""
     whole = ["runs", "n", *_COUNTS, *(name for name in table if name.endswith("_n") or name.endswith("_epoch"))]
-    whole += ["epoch", "views", "difference_dropped", "difference_seeds_needed"]
+    whole += ["place", "epoch", "views", "difference_dropped", "difference_seeds_needed"]
     types = {name: "Int64" for name in whole}
-    names = ("lambda_rate", "search_value")
+    names = ("lambda_rate", "search_value", *_COST)
     types |= {
         name: "float64"
         for name in table
@@ -105,14 +113,14 @@ def _scalings(study: Study) -> list[str]:
 def _who(study: Study, key: tuple[str, str]) -> dict[str, Any]:
     rows = rows_of(study, key)
     first, done = rows.iloc[0], rows[rows["complete"]]
-    commits = sorted({commit for commit in rows.loc[rows["problem"] != "no record", "commit"]})
+    commits = sorted({commit for commit in rows["commit"].dropna()})
     dirty = rows["dirty"].dropna()
     return {
         "study": study.name, "arm": names(study)[key], "label": first["label"], "role": key[1], "teacher": first["teacher"],
         "lambda_rate": first["lambda_rate"], "arm_id": key[0], "runs": len(rows), "epoch": _common(done["epoch"]),
         "views": _common(done["views"]), "seeds": " ".join(str(seed) for seed in rows["seed"]),
         "run_ids": " ".join(rows["run_id"]), "commits": " ".join(commits),
-        "dirty": bool(dirty.any()) if len(dirty) else None, "search_value": first["search_value"],
+        "dirty": bool(dirty.any()) if len(dirty) else None, "search_value": first["search_value"], "place": first["place"],
         "gate_passed": int(rows["gate_passed"].sum()), "gate_judged": int(rows["gate_passed"].notna().sum()),
         "collapsed": int(rows["collapsed"].sum()), "collapsed_judged": int(rows["collapsed"].notna().sum()),
     }  # fmt: skip

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.compare import CONFIDENCE, MAX_SEEDS, MIN_SEEDS, NO_VERDICT, NOT_RESOLVED
+from analysis.claims import claim
+from analysis.compare import MIN_SEEDS, NO_VERDICT, NOT_RESOLVED
+from analysis.confirmation import confirmation, order_held
+from analysis.cost import Cost, cost
 from analysis.differences import LINACC, RANKS, SAME_ARM, Key, arms, differences, find, names, reference_of, rows_of
-from analysis.render import interval, number, p_value
+from analysis.pareto import front_found
+from analysis.render import number
 from analysis.runs import COLLAPSED_BELOW
+from analysis.searched import missing, searched
 from analysis.study import Study, values
 
 _EMA_WORDS = {
@@ -18,14 +23,15 @@ _EMA_WORDS = {
 }
 
 
-def sentences(study: Study, table: pd.DataFrame) -> list[str]:
+def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> list[str]:
     """Plain sentences on what was searched, found, controlled, and what limits it.
 
     Args:
         study: the study.
         table: its ``tables.comparison_table``.
+        spent: its ``cost.cost``, where that is at hand.
     """
-    said = [_searched(study)]
+    said = [*searched(study), *missing(study, spent or cost(study)), *front_found(study)]
     if table.empty:
         return [*said, "No arm has been compared yet, so there is no verdict."]
     found = differences(study)
@@ -38,21 +44,10 @@ def sentences(study: Study, table: pd.DataFrame) -> list[str]:
     elif not best:
         said.append("No best arm has been run on the study's seeds, so the question of the coding rate has no verdict.")
     said += _ema(study, found)
+    said += order_held(study, found, confirmation(study))
     said += _controls(study, table)
     said += _levels(study)
-    return [*said, _method(found), *_search_seed(study, table), *_provenance(study), *_incomplete(study)]
-
-
-def _searched(study: Study) -> str:
-    trials = study.search
-    seed = study.info.get("search_seed")
-    text = f"Study {study.name}: {len(trials)} trial{'' if len(trials) == 1 else 's'}"
-    text += f" on seed {seed}" if len(trials) and seed is not None else ""
-    counts = trials["state"].value_counts()
-    words = {"pruned": "stopped early", "diverged": "diverged", "failed": "failed", "unfinished": "not ended"}
-    text += "".join(f", {counts[state]} {word}" for state, word in words.items() if state in counts)
-    ranges = study.info.get("ranges") or {}
-    return f"{text}. Searched: " + ("; ".join(f"{name} {words}" for name, words in ranges.items()) or "no ranges on record") + "."
+    return [*said, _method(found), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
 
 
 def _repair(study: Study, table: pd.DataFrame, found: pd.DataFrame, key: Key) -> list[str]:
@@ -68,15 +63,17 @@ def _repair(study: Study, table: pd.DataFrame, found: pd.DataFrame, key: Key) ->
     if accuracy["verdict"] == SAME_ARM:
         return [f"{head}: the search chose lambda = 0 itself, so it offers no coding rate to compare with."]
     base = _row(table, (accuracy["reference_arm_id"], "lambda0"))
+    if not base["n"]:
+        return [f"{head}, {chosen}: none of its runs with lambda 0 is complete: no verdict."]
     collapse = (
         f"{head}, {chosen}: {_collapsed(best)}; with lambda 0 {_collapsed(base)}. Effective rank of z "
-        f"{number(best['rank_pr_z_mean'])} against {number(base['rank_pr_z_mean'])}, {_claim(rank)}; of z_agg "
-        f"{number(best['rank_pr_z_agg_mean'])} against {number(base['rank_pr_z_agg_mean'])}, {_claim(rank_agg)}. "
+        f"{number(best['rank_pr_z_mean'])} against {number(base['rank_pr_z_mean'])}, {claim(rank)}; of z_agg "
+        f"{number(best['rank_pr_z_agg_mean'])} against {number(base['rank_pr_z_agg_mean'])}, {claim(rank_agg)}. "
         f"{_repaired(base, best, rank)}"
     )
     gain = (
         f"{head}, {chosen}: linear accuracy of z_agg {number(best['linacc_z_agg_mean'])} against "
-        f"{number(base['linacc_z_agg_mean'])} percent with lambda 0, {_claim(accuracy)}."
+        f"{number(base['linacc_z_agg_mean'])} percent with lambda 0, {claim(accuracy)}."
     )
     return [collapse, gain]
 
@@ -110,7 +107,7 @@ def _ema(study: Study, found: pd.DataFrame) -> list[str]:
     ].iloc[0]  # fmt: skip
     effort = "; ".join(f"{teacher} {_effort(study, teacher)}" for teacher in ("ema", "stopgrad"))
     return [
-        f"{head} {_EMA_WORDS[line['verdict']]}. Linear accuracy of the best ema minus the best stopgrad, {_claim(line)}.",
+        f"{head} {_EMA_WORDS[line['verdict']]}. Linear accuracy of the best ema minus the best stopgrad, {claim(line)}.",
         f"Each of the two is the best of its own search ({effort}) and keeps its own lambda and schedule: this compares "
         "the best found with each teacher. studies/step2_grid.py compares teachers with everything else equal.",
     ]
@@ -123,14 +120,15 @@ def _grid(study: Study, found: pd.DataFrame, grid: list[Key]) -> str:
         reference = reference_of(study, key)
         if reference is not None:
             line = found[(found["arm_id"] == key[0]) & (found["reference_arm_id"] == reference[0])].iloc[0]
-            parts.append(f"{labels[key]}: {_claim(line)}")
+            parts.append(f"{labels[key]}: {claim(line)}")
     return "Coding rate against lambda 0 in linear accuracy, everything else equal: " + "; ".join(parts) + "."
 
 
 def _effort(study: Study, teacher: str) -> str:
     """How much search an arm's settings rest on."""
-    trials = study.search[study.search["teacher"] == teacher]
-    return f"{len(trials)} trials, {int((trials['state'] == 'complete').sum())} to the end"
+    trials, warm = study.search[study.search["teacher"] == teacher], int((study.warm["teacher"] == teacher).sum())
+    taken = f" and {warm} taken over" if warm else ""
+    return f"{len(trials)} trials, {int((trials['state'] == 'complete').sum())} to the end{taken}"
 
 
 def _peers(study: Study, found: pd.DataFrame, peers: list[Key]) -> str:
@@ -138,7 +136,7 @@ def _peers(study: Study, found: pd.DataFrame, peers: list[Key]) -> str:
     parts, labels = [], names(study)
     for key in peers:
         line = found[(found["arm_id"] == key[0]) & (found["reference_arm_id"] == reference_of(study, key, "peer")[0])].iloc[0]
-        parts.append(f"{labels[key]}: {_claim(line)}")
+        parts.append(f"{labels[key]}: {claim(line)}")
     return "EMA minus stop-gradient in linear accuracy, everything else equal: " + "; ".join(parts) + "."
 
 
@@ -178,24 +176,29 @@ def _levels(study: Study) -> list[str]:
 
 
 def _method(found: pd.DataFrame) -> str:
-    k = int(found["p"].count())
-    return (
-        f"Intervals in brackets are 95 % t intervals over paired seeds, not adjusted for the {k} comparisons tested; Holm's "
-        f"adjusted p stands in the table and beside each claim. A run counts as collapsed when the effective rank of z is "
-        f"below {COLLAPSED_BELOW:g} times what it was in that run before training."
+    own = int(found.loc[found["role"] == "candidate", "p"].count())
+    k = int(found["p"].count()) - own
+    apart = f" (the {own} within a search's best arms apart)" if own else ""
+    tested = (
+        f"Intervals in brackets are 95 % t intervals over paired seeds, not adjusted for the {k} comparisons tested{apart}; "
+        "Holm's adjusted p stands in the table and beside each claim."
+        if k + own
+        else f"No comparison has {MIN_SEEDS} pairs of seeds, so nothing was tested."
     )
+    collapsed = f"A run counts as collapsed when the effective rank of z is below {COLLAPSED_BELOW:g} times what it was before training."
+    return f"{tested} {collapsed}"
 
 
 def _search_seed(study: Study, table: pd.DataFrame) -> list[str]:
     seed = study.info.get("search_seed")
-    shared = seed is not None and any(str(seed) in str(seeds).split() for seeds in table.loc[table["role"] == "best", "seeds"])
+    shared = seed is not None and any(str(seed) in str(seeds).split() for seeds in table.loc[table["role"].isin(["best", "candidate"]), "seeds"])
     if not shared:
         return []
     return [f"Seed {seed} also served the search, so one confirmed value helped to choose the best arms and favours them."]
 
 
 def _provenance(study: Study) -> list[str]:
-    rows = study.finals[study.finals["problem"] != "no record"]
+    rows = study.finals.dropna(subset="commit")
     commits = sorted({commit for joined in rows["commit"] for commit in str(joined).split("+")})
     said = []
     if len(commits) > 1:
@@ -220,18 +223,11 @@ def _incomplete(study: Study) -> list[str]:
     return [f"{count}: {'; '.join(named[:8])}{more}."]
 
 
-def _claim(line: pd.Series) -> str:
-    """``better: +3.1 [+1.0, +5.2] (n = 5 pairs, ...)``, with what the verdict word allows and no more."""
-    n = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
-    numbers = "difference " + interval(line["mean"], line["low"], line["high"])
-    if line["verdict"] == NO_VERDICT:
-        return f"{NO_VERDICT} (observed {numbers}, {n})" if line["n"] else f"{NO_VERDICT} ({n})"
-    if line["verdict"] == NOT_RESOLVED:
-        needed = line["seeds_needed"]
-        seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
-        return f"not resolved: {numbers} ({n}; {seeds} would be needed at the observed spread)"
-    adjusted = "" if line["p_holm"] < 1 - CONFIDENCE else ": not resolved once adjusted for all comparisons"
-    return f"{line['verdict']}: {numbers} ({n}, Holm p {p_value(line['p_holm'])}{adjusted})"
+def _superseded(study: Study) -> list[str]:
+    if not study.dropped:
+        return []
+    arms_left = f"{len(study.dropped)} arm{'' if len(study.dropped) == 1 else 's'}"
+    return [f"Left out of the comparison: {arms_left} that an earlier, shorter search brought in and this one did not."]
 
 
 def _collapsed(row: pd.Series) -> str:
@@ -241,7 +237,7 @@ def _collapsed(row: pd.Series) -> str:
 
 
 def _edge(study: Study, best: pd.Series) -> str:
-    tried = study.search.loc[study.search["teacher"] == best["teacher"], "lambda_rate"]
+    tried = pd.concat([trials.loc[trials["teacher"] == best["teacher"], "lambda_rate"] for trials in (study.search, study.warm)])
     if len(tried) > 1 and best["lambda_rate"] >= tried.max():
         return " (the largest tried; a larger one may be better)"
     return ""

@@ -13,7 +13,7 @@ finish       how a job ended: complete | pruned | collapsed | diverged | failed 
 select       the search trials whose arms are compared
 compare      an arm of the comparison and its runs
 tick         the driver lives (once a minute, so that a killed session's time is known)
-session      a driver ended by itself
+session      a driver ended by itself: whether the study was finished, and the budget that was spent, if one was
 ===========  ===============================================================================================
 
 ``t`` is the time since the session's ``begin``, in seconds, by a clock that never jumps. Nothing is decided by it
@@ -52,17 +52,21 @@ class Decisions:
             self._by_event.setdefault(line["event"], []).append(line)
         self._file = self.path.open("ab")
         self._clock, self._zero = clock, clock()
-        self._before = sum(_session_seconds(self.events))
+        self._earlier = _sessions(self.events)
 
     @property
     def session_seconds(self) -> float:
         """Since this driver started."""
         return self._clock() - self._zero
 
-    @property
-    def spent_seconds(self) -> float:
-        """Wall time of the study over all its sessions, as far as it is on record for those that were killed."""
-        return self._before + self.session_seconds
+    def spent(self, usd_per_hour: float) -> tuple[float, float]:
+        """(seconds, USD) of the study over all its sessions, as far as it is on record for those that were killed.
+
+        Args:
+            usd_per_hour: price of this session; the earlier ones have theirs on record.
+        """
+        sessions = [*self._earlier, (self.session_seconds, usd_per_hour)]
+        return sum(seconds for seconds, _ in sessions), sum(seconds / 3600 * price for seconds, price in sessions)
 
     def append(self, event: str, **fields: Any) -> dict[str, Any]:
         """Put an event on record; it is durable when this returns.
@@ -98,11 +102,11 @@ def comparable(line: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in line.items() if key not in VOLATILE}
 
 
-def _session_seconds(events: list[dict[str, Any]]) -> list[float]:
-    """Length of each session: the latest time noted in it."""
-    lengths: list[float] = []
+def _sessions(events: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """(seconds, USD per hour) of each session: the latest time noted in it."""
+    found: list[tuple[float, float]] = []
     for line in events:
-        if line["event"] == "begin" or not lengths:
-            lengths.append(0.0)
-        lengths[-1] = max(lengths[-1], line.get("t", 0.0))
-    return lengths
+        if line["event"] == "begin" or not found:
+            found.append((0.0, line.get("usd_per_hour", 0.0)))
+        found[-1] = max(found[-1][0], line.get("t", 0.0)), found[-1][1]
+    return found

@@ -53,17 +53,18 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         decisions = Decisions(plan.folder)
         if decisions.repaired:
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")
-        if plan.search.warm_start:
-            warm_start.check(plan)
-            console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         r = plan.resources
         machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
         decisions.append("begin", **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
+        if plan.search.warm_start:
+            warm_start.check(plan)
+            console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))
         finished = jobs.left == 0
         if not finished:
             finished = _tune(plan, jobs, console, address, dashboard)
-            decisions.append("session", seconds=round(decisions.session_seconds, 3), cores=processors_here(), finished=finished)
+        end = {"finished": finished, "budget": jobs.budget_reached}
+        decisions.append("session", seconds=round(decisions.session_seconds, 3), cores=processors_here(), **end)
         jobs.comparison.write()
         if jobs.search is not None:
             source = f"{jobs.search.model_based} of {len(jobs.search.trials)} suggestions were model-based"
@@ -101,6 +102,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
     from ray import tune
 
     from studies.progress import Shown
+    from studies.ray_errors import own_error
     from studies.tune_adapters import JobCallback, JobScheduler, JobSearcher
     from trainer.ray_worker import DRIVER_CPUS, trial
 
@@ -138,6 +140,12 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
             ).fit()
     except KeyboardInterrupt:
         interrupted = True
+    except tune.TuneError as error:
+        own = own_error(error)
+        if isinstance(own, OSError):
+            what = f"{own.filename or plan.folder}: {own.strerror}"
+            raise UsageError(f"{what}; what is on record stands, and the same command with --resume continues") from None
+        raise own or error from None
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -151,7 +159,11 @@ def _connect(address: str | None, dashboard: bool) -> Any:
     if address is None:
         own = {"num_cpus": processors_here(), "object_store_memory": 256 * 2**20}
         # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
-        return ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **quiet)
+        try:
+            return ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **quiet)
+        except Exception as error:  # Ray has no type for a node that did not come up in its 30 seconds
+            reason = " ".join(str(error).split()).partition(". ")[0][:200]
+            raise UsageError(f"Ray did not start here ({reason}); the machine may be too busy: the same command with --resume tries again") from None
     try:
         place = address.removeprefix("ray://").rpartition(":")
         if place[2].isdigit():  # Ray itself would try for minutes

@@ -122,7 +122,7 @@ class Jobs:
 
     def _may_start(self) -> bool:
         if self.budget_reached is None:
-            self.budget_reached = budget.exhausted(self.plan.limits, self.decisions.spent_seconds)
+            self.budget_reached = budget.exhausted(self.plan.limits, *self.decisions.spent(self.plan.limits.usd_per_hour))
         return self.budget_reached is None
 
     def _take(self) -> Job | None:

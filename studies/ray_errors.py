@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 import ray
 from ray import exceptions
 
+from trainer.errors import RecordError, UsageError
 from trainer.memory import is_out_of_memory
 
 # Ray has no type for an actor that went with its node; these words are in the message (ray 2.60)
@@ -71,3 +72,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         inner = [getattr(part, "cause", None), getattr(part, "controller_failure", None), part.__cause__]
         inner += list((getattr(part, "worker_failures", None) or {}).values())
         todo += [other for other in inner if isinstance(other, BaseException)]
+
+
+def own_error(error: BaseException) -> BaseException | None:
+    """What our own code in the driver raised (a full disk, a trial that does not fit), out of the text that Tune made of it."""
+    part: BaseException | None = error
+    while part is not None:
+        if isinstance(part, (UsageError, RecordError, OSError)) and not isinstance(part, exceptions.RayError):
+            return part
+        part = part.__cause__ or part.__context__
+    return None

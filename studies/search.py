@@ -166,9 +166,13 @@ class Search:
             point, _, _ = self.sampling.suggest(number, fixed=line["raw"])
             job = self._trial(number, point)
             end = ends.get(number)
-            stop = stops.get(job.name) or lost.get(job.name)
-            if stop is not None:
-                self._stops[job.name] = Stop.on_record(stop)
+            if job.name in stops:
+                self._stops[job.name] = Stop.on_record(stops[job.name])
+            elif job.name in lost:
+                line = lost[job.name]
+                who = {name: line[name] for name in ("trial", "name", "epoch", "bracket")}
+                inputs = {name: line[name] for name in ("rung", "cutoff", "peers", "rank", "floor") if name in line}
+                self._stop(job, who, Stop.on_record(line), **inputs)
             # a trial that failed was not run: a new driver tries it again
             if end is not None and end["state"] not in NOT_RUN:
                 self._ended.add(number)
@@ -203,7 +207,7 @@ class Search:
         found = []
         for number, line in self._ends.items():
             job = self.trials[number]
-            if line.get("state") in ("complete", "pruned", "collapsed") and line["value"] is not None:
+            if line.get("state") in ("complete", "pruned") and line["value"] is not None:
                 found.append(
                     Candidate(number, job.label, job.overrides, line["state"], line["epoch"], line["value"], line["objectives"])
                 )
@@ -212,7 +216,7 @@ class Search:
     def _warm(self) -> list[Candidate]:
         found = []
         for number, line in enumerate(self._decisions.of("warm"), start=1):
-            if line["state"] in ("complete", "pruned", "collapsed") and line["objectives"].get("linacc") is not None:
+            if line["state"] in ("complete", "pruned") and line["objectives"].get("linacc") is not None:
                 label, overrides = self._space.describe(line["params"], self._steps), self._space.overrides(line["params"])
                 value = line["objectives"]["linacc"]
                 found.append(Candidate(-number, label, overrides, line["state"], line["epoch"], value, line["objectives"]))

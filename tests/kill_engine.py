@@ -1,7 +1,7 @@
 """The engine on real records in a process that can be killed at any durable write.
 
 A stand-in for training writes what the trainer writes: an ``epoch`` and an ``eval`` line per epoch in the run's
-``records.jsonl``, then a checkpoint replaced atomically, then the report; it resumes from the checkpoint. Two runs train in
+``records.jsonl``, then a checkpoint replaced atomically, then the report; it resumes from the checkpoint. Three runs train in
 turn, an epoch each. Everything else is the study's own code.
 """
 
@@ -23,7 +23,7 @@ from studies.plan import Plan
 from trainer.identity import arm_id, run_id
 from trainer.records import RecordFile, write_atomically, write_json
 
-EPOCHS, GRACE = 6, 2
+EPOCHS, GRACE, WORKERS = 6, 2, 3
 
 
 class Killed:
@@ -65,9 +65,9 @@ class Killed:
 
 
 def make_plan(folder: Path, lag: int) -> Plan:
-    """Ten trials of two teachers, a rung at epoch 2 of 6, the two best of each confirmed on two seeds."""
+    """Twelve trials of two teachers, a rung at epoch 2 of 6, the two best of each confirmed on two seeds."""
     horizon = ["schedule.horizon_epochs=6", "schedule.warmup_epochs=0"]
-    return plan(folder, num_trials=10, epochs=EPOCHS, grace=GRACE, collapse_rank=1.5, top_k=2, lag=lag, overrides=horizon, gate=None)
+    return plan(folder, num_trials=12, epochs=EPOCHS, grace=GRACE, collapse_rank=1.5, top_k=2, lag=lag, overrides=horizon, gate=None)
 
 
 def measured(job: Job, epoch: int) -> tuple[float, float]:
@@ -94,7 +94,16 @@ class Training:
             self._write("eval", 0, {}, config=config.model_dump(mode="json"), split="validation")
 
     def train(self) -> Seen:
-        """One epoch; what the run would report."""
+        """One epoch; what the run would report. One that was killed between its last checkpoint and its end only ends."""
+        if self.epoch < self._plan.epochs:
+            self._epoch()
+        if self.epoch == self._plan.epochs:
+            self._write("stop", self.epoch, {}, reason="completed", gate=None)
+        score, rank = measured(self.job, self.epoch)
+        score = None if score != score else score
+        return Seen.of({"epoch": self.epoch, "score": score, "probe_epoch": self.epoch, "rank": rank})
+
+    def _epoch(self) -> None:
         self.epoch += 1
         with self._ledger.open("a") as file:
             file.write(f"{self._folder.name} {self.epoch}\n")
@@ -103,10 +112,6 @@ class Training:
         names = {f"linacc/z_agg@{self._m}": score, f"rank_pr/z_agg@{self._m}": rank}
         self._write("eval", self.epoch, names, split="validation")
         write_atomically(self._checkpoint, json.dumps(self.epoch).encode())
-        if self.epoch == self._plan.epochs:
-            self._write("stop", self.epoch, {}, reason="completed", gate=None)
-        score = None if score != score else score
-        return Seen.of({"epoch": self.epoch, "score": score, "probe_epoch": self.epoch, "rank": rank})
 
     def close(self) -> None:
         self._file.close()
@@ -120,7 +125,7 @@ def run(folder: Path, lag: int, kill_at: int | None = None, torn: bool = False, 
     """Run or continue the study to its end; returns the number of durable operations.
 
     Args:
-        slow: which of the two workers trains only every other turn.
+        slow: which of the workers trains only every other turn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     p = make_plan(folder, lag)
@@ -129,7 +134,7 @@ def run(folder: Path, lag: int, kill_at: int | None = None, torn: bool = False, 
         decisions = Decisions(folder)
         decisions.append("begin", cores=2, concurrent=2, workers=1, gpus=0, cpus=1, usd_per_hour=0.0, commit=None)
         jobs = Jobs(p, decisions, space, _history(p))
-        workers: list[Training | None] = [None, None]
+        workers: list[Training | None] = [None] * WORKERS
         turn = 0
         while True:
             turn += 1

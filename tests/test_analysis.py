@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from analysis.bill import costs
 from analysis.compare import NO_VERDICT, holm, mean_interval, paired, seeds_needed
+from analysis.cost import cost
 from analysis.differences import SAME_ARM, differences
 from analysis.plots import curves_plot, lambda_plot
-from analysis.report import costs, report
+from analysis.report import report
 from analysis.study import load
 from analysis.tables import comparison_table
 from analysis.verdict import sentences
@@ -68,7 +70,7 @@ class Builder:
         return run_id
 
     def arm(self, arm_id: str, role: str, teacher: str, rate: float, measured: list, reference: str | None = None,
-            search_value: float | None = None, **options) -> None:  # fmt: skip
+            search_value: float | None = None, place: int | None = None, **options) -> None:  # fmt: skip
         """Compare an arm with one run per value on seeds 1, 2, ...; the value "missing" leaves no record."""
         runs = [f"{arm_id}-{role}-{seed}" for seed in range(1, len(measured) + 1)]
         for run_id, value in zip(runs, measured, strict=True):
@@ -77,16 +79,18 @@ class Builder:
         label = f"{teacher} λ={rate} {role} cosine warm-up 2 half-life 0.05 (τ=0.9864)"
         who = {"arm_id": arm_id, "role": role, "label": label, "teacher": teacher, "lambda_rate": rate}
         self.decide({"event": "compare", **who, "reference": reference, "runs": runs,
-                     "seeds": list(range(1, len(runs) + 1)), "search_value": search_value})  # fmt: skip
+                     "seeds": list(range(1, len(runs) + 1)), "search_value": search_value, "place": place})  # fmt: skip
 
-    def trial(self, number: int, teacher: str, rate: float, value: float | None, epoch=EPOCHS, state="complete") -> None:
-        who = {"trial": number, "run_id": f"t{number}", "arm_id": f"t{number}"}
+    def trial(self, number: int, teacher: str, rate: float, value: float | None, epoch=EPOCHS, state="complete",
+              reason="below the cutoff", arm_id: str | None = None, r2: float | None = None) -> None:  # fmt: skip
+        who = {"trial": number, "name": f"t{number:03d}", "run_id": f"t{number}", "arm_id": arm_id or f"t{number}"}
         params = {"teacher": teacher, "lambda_rate": rate}
-        self.decide({"event": "suggest", **who, "params": params, "source": "random"})
-        if state == "pruned":
-            self.decide({"event": "stop", **who, "epoch": epoch, "value": value, "reason": "below the cutoff"})
+        self.decide({"event": "suggest", **who, "params": params, "source": "random", "label": f"{teacher} λ={rate:g}"})
+        if state in ("pruned", "collapsed"):
+            self.decide({"event": "stop", **who, "epoch": epoch, "value": value, "state": state, "reason": reason})
         if state != "unfinished":
-            self.decide({"event": "finish", **who, "epoch": epoch, "value": value, "state": state})
+            objectives = {"linacc": value, "r2_action": r2}
+            self.decide({"event": "finish", **who, "epoch": epoch, "value": value, "objectives": objectives, "state": state})
 
 
 def full(folder: Path) -> Builder:
@@ -161,7 +165,9 @@ def test_full_study(tmp_path):
     assert "So the rate repairs collapse here" in said and "Not resolved (which does not show that the two are equal)" in said
     assert "3 of 3 runs collapsed; rank of z 1.0" in said and "Incomplete" not in said and "mix" not in said
     assert all((folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("lambda", "curves"))
-    assert "saved 24 of the 72 epochs" in costs(load(folder))[1]
+    found = load(folder)
+    said = costs(found, comparison_table(found), cost(found))
+    assert "saved 24 of the 72 epochs" in said[-1] and "Cost unknown" in said[1] and "USD" not in " ".join(said)
 
 
 def test_missing_values_stay_missing(tmp_path):
@@ -246,7 +252,7 @@ def test_degenerate_studies(tmp_path, kind):
     for plot in (lambda_plot, curves_plot):
         plot(found, tmp_path / "plot.png")
         assert (tmp_path / "plot.png").stat().st_size > 5000
-    assert all("nan" not in sentence for sentence in costs(found))
+    assert all("nan" not in sentence for sentence in [said, *costs(found, table, cost(found))])
 
 
 def test_command_line(tmp_path):

@@ -343,10 +343,10 @@ def test_a_failed_trial_does_not_hold_up_the_study_and_is_no_candidate(tmp_path)
 
 
 def test_a_budget_stops_starting_and_says_which(tmp_path):
-    assert exhausted(Limits(), 1e9) is None
-    assert exhausted(Limits(budget_hours=2), 7199) is None and "--budget-hours 2" in exhausted(Limits(budget_hours=2), 7200)
-    assert exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7199) is None
-    assert "1.00 USD in 2.00 h" in exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7200)
+    assert exhausted(Limits(), 1e9, 1e9) is None
+    assert exhausted(Limits(budget_hours=2), 7199, 0) is None and "--budget-hours 2" in exhausted(Limits(budget_hours=2), 7200, 0)
+    assert exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7199, 0.99) is None
+    assert "1.00 USD in 2.00 h" in exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7200, 1.0)
     now = [0.0]
     jobs = make(plan(tmp_path, budget_hours=1))
     jobs.decisions._clock, jobs.decisions._zero = lambda: now[0], 0.0
@@ -358,14 +358,14 @@ def test_a_budget_stops_starting_and_says_which(tmp_path):
     assert jobs.done and jobs.left > 0 and "--budget-hours 1" in jobs.budget_reached
 
 
-def test_time_spent_by_a_killed_session_counts(tmp_path):
+def test_time_and_money_spent_by_a_killed_session_count(tmp_path):
     first = Decisions(tmp_path, clock=iter([0.0, 0.0, 1800.0, 3000.0]).__next__)
-    first.append("begin")
+    first.append("begin", usd_per_hour=1.2)
     first.append("tick")
     first.append("tick")
     first.close()
-    again = Decisions(tmp_path, clock=lambda: 7.0)
-    assert again.spent_seconds == 3000.0
+    again = Decisions(tmp_path, clock=iter([7.0, 3607.0]).__next__)
+    assert again.spent(usd_per_hour=0.5) == (6600.0, pytest.approx(3000 / 3600 * 1.2 + 0.5))
 
 
 def test_the_watchdog_knows_who_is_silent_and_when_nothing_can_start():

@@ -79,7 +79,7 @@ def test_deterministic_mode_gives_the_same_table_wherever_it_is_killed(straight,
         assert kill_engine.in_child(folder, 3, slow=point % 3) == 0
         assert (decided(folder), records(folder)) == wanted, f"killed at operation {at}{' within a write' if torn else ''}"
         repeated = again(folder, reference)
-        assert sum(repeated.values()) <= 2 and all(count == 1 for count in repeated.values()), repeated
+        assert sum(repeated.values()) <= kill_engine.WORKERS and all(count == 1 for count in repeated.values()), repeated
     assert table(folder) == table(reference)  # made from the above alone, and slow to make
 
 
@@ -91,10 +91,10 @@ def test_deterministic_mode_survives_many_kills_in_one_study(straight, tmp_path)
     folder = tmp_path / "s"
     assert kills >= 5
     assert (decided(folder), records(folder), table(folder)) == (decided(reference), records(reference), table(reference))
-    assert sum(again(folder, reference).values()) <= 2 * kills
+    assert sum(again(folder, reference).values()) <= kill_engine.WORKERS * kills
 
 
-@pytest.mark.parametrize("slow", [1, 2])
+@pytest.mark.parametrize("slow", [1, 2, 3])
 def test_deterministic_mode_does_not_depend_on_who_is_slow(straight, tmp_path, slow):
     kill_engine.run(tmp_path / "s", 3, slow=slow)
     assert (decided(tmp_path / "s"), table(tmp_path / "s")) == (decided(straight[3][0]), table(straight[3][0]))
@@ -103,10 +103,10 @@ def test_deterministic_mode_does_not_depend_on_who_is_slow(straight, tmp_path, s
 def test_default_mode_does_depend_on_it(straight, tmp_path):
     """Or the test above would show nothing."""
     found = []
-    for slow in (1, 2):
+    for slow in (1, 2, 3):
         kill_engine.run(tmp_path / str(slow), 0, slow=slow)
         found.append(decided(tmp_path / str(slow)))
-    assert not found[0] == found[1] == decided(straight[0][0])
+    assert any(decisions != decided(straight[0][0]) for decisions in found)
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -125,7 +125,7 @@ def test_default_mode_completes_wherever_it_is_killed(straight, tmp_path, part):
         records(folder)  # asserts that epochs are complete and single
         follows_from_the_record(folder)
         repeated = Counter((folder / "ledger").read_text().split("\n")[:-1])
-        assert sum(count - 1 for count in repeated.values()) <= 2, repeated
+        assert sum(count - 1 for count in repeated.values()) <= kill_engine.WORKERS, repeated
 
 
 def follows_from_the_record(folder):
@@ -161,8 +161,9 @@ def test_same_decisions_for_the_same_record(straight, tmp_path):
             job = jobs.search.next()
         else:
             job = jobs.search.trials[line["trial"]]
-            jobs.search.report(job, kill_engine.Seen(line["epoch"], line["value"], line["epoch"], rank=line.get("rank", 9.0)))
+            report = {"epoch": line["epoch"], "score": line["value"], "probe_epoch": line["epoch"], "rank": line.get("rank", 9.0)}
+            jobs.search.report(job, kill_engine.Seen.of(report))
         made = next(event for event in jobs.decisions.of(line["event"]) if event["name"] == line["name"])
         assert comparable(made) == comparable(line)
         checked[line["event"]] += 1
-    assert checked["suggest"] == 10 and checked["rung"] >= 8 and jobs.search.model_based >= 1
+    assert checked["suggest"] == 12 and checked["rung"] >= 8 and jobs.search.model_based >= 1

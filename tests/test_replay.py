@@ -1,6 +1,8 @@
 """Replay: curves whose answer is known by hand, through the study's own halving."""
 
 import csv
+import functools
+import gzip
 import json
 import math
 import random
@@ -13,18 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.record_curves import PROBED, config, draws, pack
 from scipy import stats
 
 from studies import __main__ as studies_main
 from studies.halving import Halving
 from studies.replay import report, schedulers, simulate
-from studies.replay.compare import After, Interval, replay
+from studies.replay.compare import After, Interval, regret, replay
 from studies.replay.curves import Curve, Recorded, complete, read_curves
 from studies.replay.rungs import correlations, rung, verdict
 from studies.replay.schedulers import Asha, FullLength, Gate, strategies
 from studies.replay.simulate import Machine
 from studies.replay.trials import Pool, Trials
+from trainer import presets
 from trainer.errors import UsageError
+from trainer.identity import arm_id, run_id
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 30
@@ -95,10 +100,10 @@ def test_curves_that_cross_after_the_rung_cost_asha_what_they_must():
     a, b, c = ({10: early, 30: late} for early, late in ((10, 50), (9, 60), (8, 70)))
     t = trials([a, b, c])
     outcome = run(t, asha(t))
-    assert (outcome.epochs, outcome.pick, outcome.state) == (30 + 10 + 10, 0, ["complete", "pruned", "pruned"])
+    assert (outcome.epochs, outcome.picks, outcome.state) == (30 + 10 + 10, {"": 0}, ["complete", "pruned", "pruned"])
     other = trials([c, b, a])  # each is better at the rung than those before it: all go on
     outcome = run(other, asha(other))
-    assert (outcome.epochs, outcome.pick) == (90, 0)
+    assert (outcome.epochs, outcome.picks) == (90, {"": 0})
     # over all six orders, by hand: c is lost unless it comes first
     curves = [Curve(name, name, 0, curve, EPOCHS, False) for name, curve in (("a", a), ("b", b), ("c", c))]
     row = replay(
@@ -147,21 +152,21 @@ def test_nan_is_worst():
     t = trials([{10: NAN, 30: 99.0}, line(1), {10: 50.0, 30: NAN}, {10: math.inf, 30: 100.0}])
     stopped = run(t, asha(t))
     assert stopped.at[0] == 10 and stopped.state[0] == "pruned" and stopped.at[3] == 10
-    assert stopped.pick == 1  # trial 2 reached the end without a value
+    assert stopped.picks == {"": 1}  # trial 2 reached the end without a value
     assert run(t, Gate(t, 10, lambda n: 4)).at == [10, 30, 30, 10]
-    assert run(t, FullLength(t)).pick == 3
+    assert run(t, FullLength(t)).picks == {"": 3}
     equal = trials([line(1), line(1)])
-    assert run(equal, FullLength(equal)).pick == 0  # of equals the first
+    assert run(equal, FullLength(equal)).picks == {"": 0}  # of equals the first
     nothing = trials([{10: NAN, 30: NAN}])
-    assert run(nothing, FullLength(nothing)).pick is None
+    assert run(nothing, FullLength(nothing)).picks == {"": None}
 
 
 def test_a_diverged_trial_ends_there_and_is_no_peer():
     t = trials([line(5), line(9), line(3), line(4)], diverged={1: 7})
     outcome = run(t, asha(t))
-    assert outcome.state[1] == "diverged" and outcome.at[1] == 7 and outcome.decisions == 3 and outcome.pick == 0
+    assert outcome.state[1] == "diverged" and outcome.at[1] == 7 and outcome.decisions == 3 and outcome.picks == {"": 0}
     outcome = run(t, Gate(t, 10, lambda n: n // 3))
-    assert outcome.epochs == 3 * 10 + 7 + 20 and outcome.pick == 0
+    assert outcome.epochs == 3 * 10 + 7 + 20 and outcome.picks == {"": 0}
     assert run(t, FullLength(t)).epochs == 3 * 30 + 7
 
 
@@ -193,7 +198,7 @@ def test_an_interrupted_trial_is_run_again_from_its_last_checkpoint(monkeypatch,
     assert (outcome.epochs, outcome.again, outcome.wall) == (30, 0, 33)
     Scripted.times = deque([9.5] * 2)  # no failure is forgiven, every preemption is
     outcome = run(t, FullLength(t), startup=2.0, retries=0, **{kind: 1.0})
-    assert (outcome.state, outcome.pick) == ((["failed"], None) if kind == "failures" else (["complete"], 0))
+    assert (outcome.state, outcome.picks) == ((["failed"], {"": None}) if kind == "failures" else (["complete"], {"": 0}))
 
 
 def test_an_interruption_after_a_rung_does_not_decide_it_again(monkeypatch):
@@ -210,7 +215,7 @@ def test_a_trial_that_failed_too_often_was_not_run(monkeypatch):
     for make, at in ((FullLength, 30), (lambda t: Gate(t, 10, lambda n: 1), 30), (asha, 30)):
         Scripted.times = deque([5.5])
         outcome = run(t, make(t), failures=1.0, retries=0)
-        assert outcome.state[0] == "failed" and outcome.at[0] == 5 and outcome.pick == 2 and outcome.at[2] == at
+        assert outcome.state[0] == "failed" and outcome.at[0] == 5 and outcome.picks == {"": 2} and outcome.at[2] == at
 
 
 @pytest.mark.parametrize("every", [1, 4, 7])
@@ -219,7 +224,7 @@ def test_preemptions_lose_less_than_a_checkpoint_interval_and_change_no_decision
     t = trials([{e: source.random() for e in range(EPOCHS + 1)} for _ in range(40)], seconds=60.0)
     calm = run(t, FullLength(t))
     rough = run(t, FullLength(t), preemptions=3.0, checkpoint_every=every, startup=5.0)
-    assert rough.preemptions > 20 and rough.failures == 0 and rough.state == calm.state and rough.pick == calm.pick
+    assert rough.preemptions > 20 and rough.failures == 0 and rough.state == calm.state and rough.picks == calm.picks
     assert rough.epochs == calm.epochs + rough.again and rough.again <= rough.preemptions * (every - 1)
     assert (rough.again == 0) == (every == 1) and rough.wall > calm.wall
     halved = run(t, asha(t), preemptions=3.0, checkpoint_every=every)
@@ -328,6 +333,29 @@ def test_verdicts_on_a_rung():
     ]
 
 
+def test_curves_below_their_untrained_start_are_counted():
+    curves = [
+        Curve(f"r{n}", f"r{n}", 0, {0: 50.0, 1: 40.0, 10: 50.0 - n, 30: 60.0 + n}, EPOCHS, False) for n in range(-4, 8)
+    ]
+    pool = Pool(Recorded(curves, EPOCHS, "m"))
+    found = [rung(pool, epoch, 0, 10) for epoch in (1, 10)]
+    assert [(r.below_start, r.best_below_start) for r in found] == [(1.0, 1.0), (pytest.approx(7 / 12), 1.0)]
+    without = Pool(recorded(range(12)))
+    without.values[:, 0] = NAN
+    assert math.isnan(rung(without, 10, 0, 10).below_start)
+
+
+# --- brackets
+
+
+def test_with_brackets_regret_is_the_mean_of_theirs():
+    a, b = {10: 9, 30: 50}, {10: 8, 30: 58}  # the order turns within bracket x and holds in y
+    t = trials([a, b, line(5), line(3)], brackets=["x", "x", "y", "y"])
+    outcome = run(t, asha(t))
+    assert outcome.picks == {"x": 0, "y": 2} and regret(t, outcome.picks) == 8 / 2
+    assert regret(t, {"x": 1, "y": 2}) == 0 and math.isnan(regret(t, {"x": 1, "y": None}))
+
+
 # --- records
 
 
@@ -379,7 +407,7 @@ class Study:
                 {**common, "event": "stop", "epoch": max(curve, default=0), "split": None, "reason": stop, "metrics": {}}
             )
         if config:
-            lines[0]["config"] = {
+            lines[1 if curve else 0]["config"] = {
                 "data": {"name": name, "observed_views": 3},
                 "schedule": {"horizon_epochs": horizon},
                 "objective": {"teacher": teacher},
@@ -475,6 +503,21 @@ def test_records_without_a_full_run_say_what_there_is(tmp_path):
     (tmp_path / "records.jsonl").write_text("[1]\n")
     with pytest.raises(UsageError, match="not a run's record"):
         read_curves([tmp_path / "records.jsonl"])
+
+
+def test_packed_records_are_read_like_plain_ones_and_a_torn_file_is_refused(tmp_path):
+    study = Study(tmp_path / "plain")
+    text = b"".join(study.run(f"a{n}", line(n), teacher=("ema", "shared")[n % 2]).read_bytes() for n in range(3))
+    packed = tmp_path / "packed" / "three.jsonl.gz"
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(text))
+    plain = read_curves([tmp_path / "plain"], bracket_by="objective.teacher")
+    assert read_curves([packed], bracket_by="objective.teacher") == plain and len(plain.curves) == 3
+    assert read_curves([packed.parent], bracket_by="objective.teacher") == plain
+    for damaged in (packed.read_bytes()[:-20], b"{}\n", gzip.compress(text + b"{"), b"\x1f\x8b" + bytes(40)):
+        packed.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"three.jsonl.gz: cannot be read .*restore it"):
+            read_curves([packed])
 
 
 # --- the command
@@ -641,6 +684,66 @@ def test_neither_torch_nor_ray_is_imported_and_help_is_quick():
         [sys.executable, "-m", "studies", "replay", "--help"], check=True, cwd=ROOT, capture_output=True, text=True
     ).stdout
     assert time.perf_counter() - start < 1 and "--checkpoint-every" in shown
+
+
+# --- the curves on record
+
+RECORDED = ROOT / "studies" / "replay" / "recorded"
+SETS = ("rotation", "affine", "colour")
+GRACE, ETA = 4, 3
+"""Chosen on rotation alone: the least regret of those with 2x fewer epochs at 24 trials and 3x at 48."""
+
+
+def stored(name, bracket_by="objective.teacher"):
+    return read_curves([RECORDED / f"{name}.jsonl.gz"], bracket_by=bracket_by)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_stored_curves_are_full_length_and_say_where_they_come_from(name):
+    path, found = RECORDED / f"{name}.jsonl.gz", stored(name)
+    assert len(found.curves) >= 27 and found.epochs == 30 and not found.left_out and path.stat().st_size < 100 * 1024
+    assert {curve.bracket for curve in found.curves} == {"stopgrad", "ema"} and len({c.seed for c in found.curves}) == 1
+    assert all({0, *PROBED} == set(curve.values) and curve.seconds > 0 for curve in found.curves if not curve.diverged)
+    first = [line for line in map(json.loads, gzip.open(path, "rt")) if "config" in line]
+    assert {(len(line["provenance"]["commit"]), line["provenance"]["dirty"]) for line in first} == {(40, False)}
+    assert len({line["provenance"]["commit"] for line in first}) == 1 and all("torch" in line["provenance"]["versions"] for line in first)
+    # the configuration on record is the arm's, and the recorder's own draws give these arms
+    assert all(arm_id(presets.build(line["config"])) == line["arm_id"] for line in first)
+    planned = [run_id(config(name, point)) for point in draws(len(first))]
+    assert sorted(planned) == sorted(line["run_id"] for line in first)
+
+
+@functools.cache
+def searched(name, trials, top=3):
+    """All full length, one-epoch top-K and ASHA as recommended, over 500 orders of random subsets, teachers apart."""
+    compared = strategies(EPOCHS, ("top-k", "asha"), (ETA,), (GRACE,), (), (top,))
+    pool = Pool(complete(stored(name), [1, *compared[2].epochs]))
+    return replay(pool, compared, Machine(2, startup=3.0), orders=500, seed=0, trials=trials)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_halving_costs_half_and_gives_up_no_more_than_one_epoch_top_3(name):
+    full, simple, halved = searched(name, 24)
+    assert halved.strategy.epochs == (4, 12)
+    assert full.epochs.mean() / halved.epochs.mean() >= 2
+    assert Interval.of(halved.regret - simple.regret).high < 0.5  # points; one answer of 1,200 is 0.08
+
+
+@pytest.mark.parametrize("name", ["rotation", "affine"])
+def test_of_48_trials_halving_costs_a_third(name):
+    full, simple, halved = searched(name, 48)
+    assert full.epochs.mean() / halved.epochs.mean() >= 3
+    assert Interval.of(halved.regret - simple.regret).high < 0.5
+
+
+def test_the_recorder_keeps_what_the_replay_reads(tmp_path):
+    study = Study(tmp_path)
+    names = [study.run(f"a{n}", line(n), test_rows=2).parent.name for n in range(2)]
+    names.append(study.run("open", line(3), stop=None).parent.name)
+    assert pack(tmp_path / "runs", names, tmp_path / "small.jsonl.gz") == 2  # the third has not ended
+    small, whole = read_curves([tmp_path / "small.jsonl.gz"]), read_curves([tmp_path / "runs"])
+    assert [c.values for c in small.curves] == [pytest.approx(c.values) for c in whole.curves[:2]]
+    assert [c.seconds for c in small.curves] == [2.5, 2.5] and b"live" not in gzip.decompress((tmp_path / "small.jsonl.gz").read_bytes())
 
 
 # --- scale

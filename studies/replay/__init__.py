@@ -3,5 +3,5 @@
 ``runs`` and ``curves`` read the records; ``trials`` draws an arrival order of them; ``schedulers`` are the
 strategies compared (ASHA is :class:`studies.halving.Halving` itself); ``simulate`` runs one order on a number
 of workers; ``compare`` repeats that over many orders; ``rungs`` asks whether the ranking at an early epoch is
-that of the end; ``report`` prints. Nothing here imports torch or ray.
+that of the end; ``report`` prints. ``recorded/`` holds curves to try it on. Nothing here imports torch or ray.
 """

@@ -31,7 +31,7 @@ def parser() -> Parser:
         nargs="+",
         type=Path,
         metavar="RECORDS",
-        help="results/<study>, or any folder or file of runs' records.jsonl",
+        help="results/<study>, or any folder or file of runs' records.jsonl, or a .jsonl.gz of several",
     )
     p.add_argument(
         "--scheduler",
@@ -175,6 +175,12 @@ def _head(o: Namespace, recorded: Recorded, pool: Pool, noise: float | None) -> 
         f"{o.orders} random orders, seed {o.seed}; "
         f"then {(2 * o.confirm_arms + o.controls) * o.confirm_seeds} full-length runs as controls and confirmation",
     ]
+    if o.bracket_by is not None:
+        values = ", ".join(sorted(set(pool.brackets)))
+        lines.append(
+            f"ranked within each {o.bracket_by} ({values}): every strategy keeps its K or 1/eta of each, and regret is the "
+            "mean of what the pick of each gives up"
+        )
     if noise is not None:
         lines.append(
             f"RESAMPLED  the {o.trials} trials are copies of these {n} arms' curves with noise "

@@ -72,9 +72,10 @@ class Replayed:
         epochs: of the search alone, those trained again included.
         wall: seconds of the search alone.
         after_epochs, after_wall: to be added for controls and confirmation.
-        regret: best full-length value among the trials minus that of the trial picked, NaN where none was. A pick
-            that diverged later counts as the worst finite value.
-        found: whether the best was picked (regret 0).
+        regret: best full-length value among the trials minus that of the trial picked, NaN where none was; with
+            brackets, the mean of theirs, as a study compares the best of each. A pick that diverged later counts as the
+            worst finite value.
+        found: whether the best was picked, in every bracket (regret 0).
     """
 
     strategy: Strategy
@@ -126,20 +127,24 @@ def replay(
         rest = after.wall(drawn.epochs, float(np.mean(drawn.seconds)), machine)
         for strategy, row in zip(compared, rows, strict=True):
             outcome = simulate(drawn, strategy.make(drawn), machine, f"{seed}/{order}")
-            row.append((*_numbers(outcome), regret(drawn, outcome.pick), rest))
+            row.append((*_numbers(outcome), regret(drawn, outcome.picks), rest))
     return [
         _replayed(strategy, row, after.runs * pool.values.shape[1] - after.runs)
         for strategy, row in zip(compared, rows, strict=True)
     ]
 
 
-def regret(trials: Trials, pick: int | None) -> float:
-    """Best full-length value minus that of the pick; NaN without a pick."""
-    finite = trials.truth[np.isfinite(trials.truth)]
-    if pick is None or not len(finite):
-        return math.nan
-    value = trials.truth[pick]
-    return float(finite.max() - (value if math.isfinite(value) else finite.min()))
+def regret(trials: Trials, picks: dict[str, int | None]) -> float:
+    """Best full-length value minus that of the pick, on average over brackets; NaN if one of them has no pick."""
+    lost = []
+    for bracket, pick in picks.items():
+        truth = trials.truth[[of == bracket for of in trials.brackets]]
+        finite = truth[np.isfinite(truth)]
+        if pick is None or not len(finite):
+            return math.nan
+        value = trials.truth[pick]
+        lost.append(finite.max() - (value if math.isfinite(value) else finite.min()))
+    return float(np.mean(lost))
 
 
 def _numbers(o: Outcome) -> tuple[float, ...]:

@@ -46,11 +46,12 @@ def tables(rows: list[Replayed], rungs: list[Rung], console: Console, resampled:
     console.print(shown, markup=False)
     if rungs:
         shown = _table("Is the ranking at an early epoch that of the end? [95 % bootstrap over arms]")
-        for name in ("epoch", "Spearman", "Kendall", "the best at the end\nstands here", "is a gate here valid?"):
+        columns = ("epoch", "Spearman", "Kendall", "the best at the end\nstands here", "below untrained:\nall / best quarter")
+        for name in (*columns, "is a gate here valid?"):
             shown.add_column(name, justify="left" if name.startswith("is") else "right")
         for r in rungs:
             rho, tau = Interval(r.rho, r.rho_low, r.rho_high), Interval(r.tau, r.tau_low, r.tau_high)
-            shown.add_row(str(r.epoch), _interval(rho, 2), _interval(tau, 2), f"{r.best_rank} of {r.arms}", r.verdict)
+            shown.add_row(str(r.epoch), _interval(rho, 2), _interval(tau, 2), f"{r.best_rank} of {r.arms}", _dip(r), r.verdict)
         console.print(shown, markup=False)
         console.print(
             f"valid: the interval of Spearman's rho lies at {VALID_FROM:g} or above; not valid: below; "
@@ -162,6 +163,11 @@ def _both(fewer: bool, less: bool) -> str:
 
 def _fewer(full: Replayed, row: Replayed) -> float:
     return float(full.epochs.mean() / row.epochs.mean()) if row.epochs.mean() else math.nan
+
+
+def _dip(r: Rung) -> str:
+    parts = (r.below_start, r.best_below_start)
+    return " / ".join("-" if math.isnan(part) else f"{100 * part:.0f} %" for part in parts)
 
 
 def _interval(value: Interval, digits: int, sign: bool = False) -> str:

@@ -1,4 +1,8 @@
-"""Is the ranking of the arms at an early epoch that of the end? Rank correlations with bootstrap intervals over arms."""
+"""Is the ranking of the arms at an early epoch that of the end? Rank correlations with bootstrap intervals over arms.
+
+And is it still a ranking of what was learnt? Probe scores can dip below their untrained start before they rise, and a
+trial stopped in its dip is stopped for being early, not for being bad.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ class Rung:
         rho, tau: Spearman's rho and Kendall's tau-b; NaN where one side is constant.
         rho_low, rho_high, tau_low, tau_high: 95 % percentile intervals; NaN where they cannot be had.
         best_rank: where the best at the end stands at this epoch, 1 being first.
+        below_start: part of the runs whose value lies below their own at epoch 0; NaN where none has both.
+        best_below_start: the same of the best quarter at the end.
         verdict: the answer to "is a gate here valid?".
     """
 
@@ -37,6 +43,8 @@ class Rung:
     tau_low: float
     tau_high: float
     best_rank: int
+    below_start: float
+    best_below_start: float
     verdict: str
 
 
@@ -65,8 +73,22 @@ def rung(pool: Pool, epoch: int, seed: int, resamples: int = 1000) -> Rung:
         tau_low,
         tau_high,
         best_rank,
+        below_start(pool, epoch, np.isfinite(pool.final)),
+        below_start(pool, epoch, _best_quarter(pool.final)),
         verdict(len(pool.arms), rho_low, rho_high),
     )
+
+
+def below_start(pool: Pool, epoch: int, among: np.ndarray) -> float:
+    """Part of the runs ``among`` all whose value at an epoch lies below their own at epoch 0."""
+    now, start = pool.values[among, epoch], pool.values[among, 0]
+    known = np.isfinite(now) & np.isfinite(start)
+    return float((now < start)[known].mean()) if known.any() else math.nan
+
+
+def _best_quarter(final: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(final)
+    return final >= (np.quantile(final[finite], 0.75) if finite.any() else math.inf)
 
 
 def correlations(early: np.ndarray, late: np.ndarray) -> tuple[float, float]:

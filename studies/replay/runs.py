@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import RecordError, UsageError
 from trainer.records import read
+
+PACKED = ".jsonl.gz"
+"""Ending of files that hold the lines of several runs, compressed."""
 
 
 @dataclass
@@ -59,7 +65,7 @@ def read_runs(paths: Iterable[Path], metric: str) -> tuple[list[RunLines], list[
     names: set[str] = set()
     left_out: list[tuple[str, str]] = []
     for path in paths:
-        files = sorted(path.rglob("records.jsonl")) if path.is_dir() else [path]
+        files = sorted([*path.rglob("records.jsonl"), *path.rglob(f"*{PACKED}")]) if path.is_dir() else [path]
         if not path.exists() or not files:
             raise UsageError(
                 f"{path}: {'holds no records.jsonl' if path.exists() else 'does not exist'}; "
@@ -79,7 +85,7 @@ def read_runs(paths: Iterable[Path], metric: str) -> tuple[list[RunLines], list[
 def _read_file(file: Path, metric: str, names: set[str]) -> list[RunLines]:
     runs: dict[str, RunLines] = {}
     try:
-        for line in read(file):
+        for line in _packed(file) if file.name.endswith(PACKED) else read(file):
             run = runs.setdefault(line["run_id"], RunLines(line["run_id"], line["arm_id"], line["seed"]))
             run.config = line.get("config") or run.config
             if line.get("provenance"):
@@ -99,3 +105,12 @@ def _read_file(file: Path, metric: str, names: set[str]) -> list[RunLines]:
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is not a run's record ({type(error).__name__}: {error})") from None
     return list(runs.values())
+
+
+def _packed(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a compressed file, which was written whole: a torn one is damaged, not repaired."""
+    try:
+        with gzip.open(file, "rt", encoding="utf-8") as text:
+            yield from map(json.loads, text)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise RecordError(f"{file}: cannot be read ({type(error).__name__}: {error}); restore it from a copy") from None

@@ -54,8 +54,8 @@ class Outcome:
         busy: worker-seconds, start-ups and lost parts of epochs included.
         state: of each trial: ``complete``, ``pruned``, ``diverged`` or ``failed``.
         at: the epoch each trial stands at.
-        pick: the trial chosen as :meth:`studies.jobs.Jobs._best` does, by furthest epoch, then value, then arrival;
-            None if none has a finite value.
+        picks: the trial chosen in each bracket as :meth:`studies.jobs.Jobs._best` does, by furthest epoch, then value,
+            then arrival; None where none has a finite value.
         decisions: judgements of a trial at a rung or gate.
     """
 
@@ -67,7 +67,7 @@ class Outcome:
     preemptions: int = 0
     state: list[str] = field(default_factory=list)
     at: list[int] = field(default_factory=list)
-    pick: int | None = None
+    picks: dict[str, int | None] = field(default_factory=dict)
     decisions: int = 0
 
 
@@ -119,7 +119,7 @@ class _Search:
             self._assign()
         self.out.wall = self._clock
         self.out.decisions = self._scheduler.decisions
-        self.out.pick = self._pick()
+        self.out.picks = self._picks()
 
     def _assign(self) -> None:
         while self._free:
@@ -194,11 +194,12 @@ class _Search:
             else epoch // self._machine.checkpoint_every * self._machine.checkpoint_every
         )
 
-    def _pick(self) -> int | None:
-        best, pick = None, None
+    def _picks(self) -> dict[str, int | None]:
+        best: dict[str, tuple[int, float]] = {}
+        picks: dict[str, int | None] = dict.fromkeys(self._trials.brackets)
         for trial, state in enumerate(self.out.state):
-            value = self._trials.value(trial, self.out.at[trial])
+            bracket, value = self._trials.brackets[trial], self._trials.value(trial, self.out.at[trial])
             rank = (self.out.at[trial], value)
-            if state in ("complete", "pruned") and math.isfinite(value) and (best is None or rank > best):
-                best, pick = rank, trial
-        return pick
+            if state in ("complete", "pruned") and math.isfinite(value) and (bracket not in best or rank > best[bracket]):
+                best[bracket], picks[bracket] = rank, trial
+        return picks

@@ -1,0 +1,128 @@
+"""The search's best arms on fresh seeds: its scores beside the confirmed ones, and whether its order holds.
+
+The score by which an arm was chosen is too high by the choice itself: of many trials the luckiest lead.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from analysis.claims import claim
+from analysis.compare import NO_VERDICT, NOT_RESOLVED, mean_interval
+from analysis.differences import LINACC, Key, arms, compare_arms, names, reference_of, rows_of
+from analysis.render import interval, number
+from analysis.study import Study, values
+
+_COLUMNS = [
+    "arm", "role", "arm_id", "teacher", "place", "search_value", "search_epoch", "confirmed", "half", "n", "shrinkage",
+    "difference", "low", "high",
+]  # fmt: skip
+
+
+def confirmation(study: Study) -> pd.DataFrame:
+    """One row per searched arm of the teachers of which more than the best was confirmed, in the search's order.
+
+    ``shrinkage`` is the search score minus the confirmed mean, NaN where the search score is from an earlier epoch;
+    ``difference`` is a candidate's paired difference to the best of its teacher.
+    """
+    labels = names(study)
+    rows = [_row(study, key, labels[key]) for teacher in _teachers(study) for key in _ranked(study, teacher)]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def order_held(study: Study, found: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """Per teacher, what the fresh seeds say about the search's order.
+
+    Args:
+        found: the study's ``differences``.
+        table: its ``confirmation``.
+    """
+    said = []
+    for teacher, rows in table.groupby("teacher", sort=False):
+        short = [_short(row) for _, row in rows.iterrows()]
+        scores = ", ".join(f"{name} {number(score)}" for name, score in zip(short, rows["search_value"], strict=True))
+        means = ", ".join(f"{name} {number(mean)}" for name, mean in zip(short, rows["confirmed"], strict=True))
+        text = f"Search and confirmation, teacher {teacher}: in the search {scores}; confirmed {means} percent."
+        said.append(f"{text} {_shrinkage(rows)}".rstrip())
+        said.append(f"Does the search's order hold for {teacher}? {_order(study, found, rows)}")
+    return said
+
+
+def _shrinkage(rows: pd.DataFrame) -> str:
+    known = rows["shrinkage"].dropna()
+    if known.empty:
+        return ""
+    mean, of = known.mean(), "" if len(known) == len(rows) else f" (the {len(known)} scored at the last epoch)"
+    if mean > 0:
+        return f"The search scores were {number(mean)} points too high on average{of}, as scores that served a choice tend to be."
+    return f"The search scores were {number(-mean)} points below the confirmed ones on average{of}: no sign of a lucky choice."
+
+
+def _order(study: Study, found: pd.DataFrame, rows: pd.DataFrame) -> str:
+    lines = {}
+    for _, row in rows[rows["role"] == "candidate"].iterrows():
+        of_arm = found[(found["arm_id"] == row["arm_id"]) & (found["role"] == "candidate")]
+        against_best = of_arm[(of_arm["metric"] == LINACC.removesuffix("@M")) & (of_arm["reference_role"] == "best")]
+        if len(against_best):
+            lines[_short(row)] = against_best.iloc[0]
+    if not lines:
+        return f"{NO_VERDICT.capitalize()}."
+    by = {
+        verdict: {name: line for name, line in lines.items() if line["verdict"] == verdict}
+        for verdict in ("better", "worse", NOT_RESOLVED, NO_VERDICT)
+    }
+    if by["better"]:
+        above = "; ".join(f"the {name} is {claim(line)}" for name, line in by["better"].items())
+        head = f"No, it did not hold on fresh seeds: against the best, {above}"
+    elif by["worse"]:
+        below = "; ".join(f"the {name} is {claim(line)}" for name, line in by["worse"].items())
+        head = f"As far as it is resolved, yes: against the best, {below}"
+    elif by[NOT_RESOLVED]:
+        head = "Not resolved: fresh seeds do not tell " + " or ".join(f"the {name}" for name in by[NOT_RESOLVED]) + " from the best"
+        return f"{head} ({_numbers(by[NOT_RESOLVED])})."
+    else:
+        return f"{NO_VERDICT.capitalize()} (observed: {_numbers(by[NO_VERDICT])})."
+    rest = {**(by["worse"] if by["better"] else {}), **by[NOT_RESOLVED], **by[NO_VERDICT]}
+    others = "".join(f"; {name} {line['verdict']} ({_interval(line)})" for name, line in rest.items())
+    return f"{head}{others}."
+
+
+def _numbers(lines: dict[str, pd.Series]) -> str:
+    return ", ".join(f"{name} {_interval(line)}" for name, line in lines.items())
+
+
+def _interval(line: pd.Series) -> str:
+    return interval(line["mean"], line["low"], line["high"])
+
+
+def _short(row: pd.Series) -> str:
+    """``best``, ``2nd``: what a sentence about one teacher needs of a name like ``ema λ=0.1 (2nd)``."""
+    return "best" if row["role"] == "best" else row["arm"].rpartition("(")[2].partition(")")[0]
+
+
+def _teachers(study: Study) -> list[str]:
+    found = dict.fromkeys(rows_of(study, key)["teacher"].iloc[0] for key in arms(study) if key[1] == "candidate")
+    return [teacher for teacher in found if teacher is not None]
+
+
+def _ranked(study: Study, teacher: str) -> list[Key]:
+    mine = [key for key in arms(study) if key[1] in ("best", "candidate")]
+    return [key for key in mine if rows_of(study, key)["teacher"].iloc[0] == teacher]
+
+
+def _row(study: Study, key: Key, name: str) -> dict[str, object]:
+    rows = rows_of(study, key)
+    first, mean = rows.iloc[0], mean_interval(values(rows, LINACC))
+    choice = next((one for one in study.chosen.get(first["teacher"], []) if one["arm_id"] == key[0]), {})
+    score, epoch = first["search_value"], choice.get("epoch")
+    whole = epoch is None or epoch == study.info.get("epochs")
+    row = {"arm": name, "role": key[1], "arm_id": key[0], "teacher": first["teacher"], "place": first["place"]}
+    row |= {"search_value": score, "search_epoch": epoch, "confirmed": mean.mean, "half": mean.half, "n": mean.n}
+    row["shrinkage"] = score - mean.mean if whole else math.nan
+    reference = reference_of(study, key) if key[1] == "candidate" else None
+    if reference is not None:
+        against = compare_arms(study, LINACC, key, reference)
+        row |= {"difference": against.mean, "low": against.low, "high": against.high}
+    return row

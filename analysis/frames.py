@@ -1,0 +1,18 @@
+"""Rows of a record as a frame with stable columns and types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+
+def typed(
+    rows: list[dict[str, Any]], columns: list[str], number: tuple[str, ...] = (), whole: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Rows with at least ``columns``; metrics, seconds and ``number`` float, ``whole`` nullable integers."""
+    frame = pd.DataFrame(rows)
+    frame = frame.reindex(columns=columns + [name for name in frame.columns if name not in columns])
+    metrics = [name for name in frame.columns if "/" in name or name.startswith(("seconds.", "core_seconds.", "objective."))]
+    types: dict[str, str] = {name: "float64" for name in (*metrics, *number)}
+    return frame.astype(types | {name: "Int64" for name in whole})

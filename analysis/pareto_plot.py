@@ -1,0 +1,102 @@
+"""The figure of a search for two objectives: linear accuracy against R2 of the actions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.compare import mean_interval
+from analysis.differences import LINACC, TEACHERS, arms, rows_of
+from analysis.pareto import ACCURACY, ACTION, measured
+from analysis.study import Study, values
+from analysis.style import DPI, FAINT, GREY, SIZE, STYLE, YLABEL, colour_of, nothing
+
+_MARKS = {"stopgrad": "o", "ema": "s", "shared": "^"}
+
+
+def pareto_plot(study: Study, path: Path) -> None:
+    """Write a PNG: each trial at its two scores, the front joined, confirmed arms with both 95 % t intervals.
+
+    Trials that were stopped are hollow, as in the other figure: their scores are from an earlier epoch.
+    """
+    trials = measured(study)
+    with plt.rc_context(STYLE):
+        figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
+        if trials.empty:
+            nothing(panel, "no trial with both scores yet")
+        front = trials[trials["front"]].sort_values(ACCURACY)
+        panel.plot(front[ACTION], front[ACCURACY], color="black", linewidth=1.0, zorder=2)
+        for _, trial in trials.sort_values("front").iterrows():
+            _trial(panel, trial)
+        labelled = _confirmed(panel, study)
+        panel.set(xlabel="R2 of the actions, validation", ylabel=YLABEL)
+        panel.margins(0.06)
+        n = int((trials["state"] == "complete").sum())
+        panel.set_title(f"{study.name}: {n} trials to the end, {len(front)} on the front; up and right is better", loc="left")
+        figure.subplots_adjust(left=0.07, right=0.74, top=0.91, bottom=0.11)
+        found = [name for name in TEACHERS if name in set(trials["teacher"]) | labelled]
+        handles = _legend(found, trials, bool(labelled))
+        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.745, 0.92), frameon=False, fontsize=8.5)
+        figure.savefig(path, format="png")
+        plt.close(figure)
+
+
+def _trial(panel: Axes, trial: pd.Series) -> None:
+    whole, colour = trial["state"] == "complete", colour_of(trial["teacher"])
+    look = {"marker": _MARKS.get(trial["teacher"], "v"), "linestyle": "", "alpha": 1 if trial["own"] and whole else FAINT}
+    if trial["front"]:
+        look |= {"color": colour, "markersize": 7.5, "markeredgecolor": "black", "markeredgewidth": 1.3, "alpha": 1, "zorder": 4}
+    elif whole:
+        look |= {"color": colour, "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 3}
+    else:
+        look |= {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 4.5, "zorder": 1}
+    panel.plot(trial[ACTION], trial[ACCURACY], **look)
+
+
+def _confirmed(panel: Axes, study: Study) -> set[str]:
+    """Draw the chosen arms' means with their places in the search; returns their teachers."""
+    action = [name for name in study.finals if name.startswith("r2_action.") and name.endswith("/z_pair@2")]
+    drawn = set()
+    for key in arms(study):
+        rows = rows_of(study, key)
+        teacher = rows["teacher"].iloc[0]
+        up = mean_interval(values(rows, LINACC))
+        # an arm has one scaling of its actions; the columns of the others are empty
+        right = next((mean for name in action if (mean := mean_interval(values(rows, name))).n), None)
+        if key[1] not in ("best", "candidate") or right is None or not up.n:
+            continue
+        error = {"xerr": _half(right.half), "yerr": _half(up.half), "ecolor": "black", "elinewidth": 1.1, "capsize": 3}
+        look = {"markersize": 11, "color": colour_of(teacher), "markeredgecolor": "black", "zorder": 5}
+        panel.errorbar(right.mean, up.mean, fmt="D", **look, **error)
+        # beside the point the intervals would cross it
+        place = 1 if pd.isna(rows["place"].iloc[0]) else rows["place"].iloc[0]
+        middle = {"ha": "center", "va": "center_baseline", "zorder": 6}
+        panel.text(right.mean, up.mean, place, color="white", fontsize=7.5, fontweight="bold", **middle)
+        drawn.add(teacher)
+    return drawn
+
+
+def _half(half: float) -> float | None:
+    return None if math.isnan(half) else half
+
+
+def _legend(teachers: list[str], trials: pd.DataFrame, confirmed: bool) -> list[Line2D]:
+    def entry(label: str, **look: object) -> Line2D:
+        return Line2D([], [], **{"linestyle": "", "color": GREY, "label": label, "markersize": 6} | look)
+
+    handles = [entry(f"{name}, one seed", marker=_MARKS.get(name, "v"), color=colour_of(name)) for name in teachers]
+    if trials["front"].any():
+        handles.append(entry("front: no trial is better\nin both", marker="o", color="black", markerfacecolor=GREY, linestyle="-"))
+    if (trials["state"] != "complete").any():
+        handles.append(entry("hollow: stopped early,\nscores of that epoch", marker="o", markerfacecolor="white", alpha=FAINT))
+    if not trials["own"].all():
+        handles.append(entry("faint: taken over from\nan earlier study", marker="o", markeredgecolor="white", alpha=FAINT))
+    if confirmed:
+        label = "confirmed, by place in the\nsearch: mean, 95 % t\nintervals if n ≥ 3"
+        handles.append(entry(label, marker="D", markeredgecolor="black", markersize=8))
+    return handles

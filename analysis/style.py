@@ -1,0 +1,29 @@
+"""What the figures of a study have in common."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")  # figures go to files; no display is needed or asked for
+
+from matplotlib.axes import Axes
+
+COLOURS = {"stopgrad": "#0072B2", "ema": "#D55E00", "shared": "#8C5E9E"}
+"""Distinguishable with the common colour-vision deficiencies (after Okabe and Ito)."""
+OTHER, GREY = "#009E73", "#444444"
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.grid": True,
+         "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.ymargin": 0.08}  # fmt: skip
+SIZE, DPI = (9.0, 4.6), 150  # 100 px per inch at the 900 px that a README shows
+FAINT = 0.45
+"""Opacity of what is not a full-length trial of the study itself."""
+YLABEL = "linear accuracy of z_agg, validation (%)"
+
+
+def nothing(panel: Axes, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY)
+
+
+def colour_of(teacher: str | None) -> str:
+    """The colour of a teacher in every figure."""
+    return COLOURS.get(teacher or "", OTHER)
