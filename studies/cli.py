@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
+from studies import warm_start
 from studies.options import make_plan, parser
 from studies.plan import Arm, Plan
 from trainer.cli import split_overrides
@@ -41,6 +42,7 @@ def run(
         options = p.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
         plan = make_plan(options, name, arms(options), search, trials, compared_keys)
         plan.check([search.overrides(point) for point in search.corners()] if search is not None else [])
+        warm_start.check(plan)
         if options.dry_run:
             print("\n".join(plan.lines()))
             return 0

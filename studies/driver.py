@@ -57,7 +57,6 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
         decisions.append("begin", **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
         if plan.search.warm_start:
-            warm_start.check(plan)
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))
         finished = jobs.left == 0

@@ -18,26 +18,26 @@ def container_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Pat
     """
     processors, memory = [], []
     for folder in _groups(root, membership):
-        quota, _, period = _text(folder / "cpu.max").partition(" ")
-        quota = quota or _text(folder / "cpu.cfs_quota_us")
-        period = period or _text(folder / "cpu.cfs_period_us")
+        quota, _, period = text_of(folder / "cpu.max").partition(" ")
+        quota = quota or text_of(folder / "cpu.cfs_quota_us")
+        period = period or text_of(folder / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit() and int(period):
             processors.append(int(quota) / int(period))
         for name in ("memory.max", "memory.limit_in_bytes"):
-            if _text(folder / name).isdigit():
-                memory.append(int(_text(folder / name)))
+            if text_of(folder / name).isdigit():
+                memory.append(int(text_of(folder / name)))
     return min(processors, default=None), min((m for m in memory if m < 2**60), default=None)  # version 1 writes "none" as 2**63
 
 
 def _groups(root: Path, membership: Path) -> Iterator[Path]:
-    for line in _text(membership).splitlines():
+    for line in text_of(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         for base in [root / controllers] if controllers else [root, root / "unified"]:
             here = base / path.strip("/")
             yield from (folder for folder in (here, *here.parents) if folder == base or base in folder.parents)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError:  # absent, or of the other version

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from studies.doctor.finding import GB, Finding, fail, ok, warn
+from studies.processors import text_of
 from trainer.config import SETS, RunConfig, split_sizes
 
 # resident memory on Linux with CPU builds, rounded up: Ray's servers and object store, a training process, and what
@@ -37,7 +39,7 @@ def image_bytes(config: RunConfig) -> int:
 
 def memory_now(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int]:
     """(total, available) bytes of the machine; without /proc, the total for both."""
-    values = dict(line.split(":", 1) for line in _text(meminfo).splitlines() if ":" in line)
+    values = dict(line.split(":", 1) for line in text_of(meminfo).splitlines() if ":" in line)
     if "MemTotal" in values and "MemAvailable" in values:
         total, available = (int(values[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
         return total, available
