@@ -111,7 +111,7 @@ class Search:
                 reason = f"{why} of {decision.peers} {job.bracket} trials at epoch {rung}"
                 stop = Stop("pruned", reason, seen.epoch, decision.value, seen.objectives)
         floor = self._plan.stopping.collapse_rank
-        judged = measured_now and self._plan.stopping.grace <= seen.epoch < self._plan.epochs
+        judged = measured_now and max(self._plan.stopping.grace, self._plan.epochs // 6) <= seen.epoch < self._plan.epochs
         if floor and judged and seen.rank is not None and seen.rank < floor:
             reason = f"collapsed: effective rank of z_agg {seen.rank:.3g} is below {floor:g} at epoch {seen.epoch}"
             stop = Stop("collapsed", reason, seen.epoch, seen.score, seen.objectives)

@@ -715,25 +715,44 @@ def test_the_stored_curves_are_full_length_and_say_where_they_come_from(name):
 
 @functools.cache
 def searched(name, trials, top=3):
-    """All full length, one-epoch top-K and ASHA as recommended, over 500 orders of random subsets, teachers apart."""
+    """All full length, one-epoch top-K and ASHA as recommended, over 200 orders of random subsets, teachers apart."""
     compared = strategies(EPOCHS, ("top-k", "asha"), (ETA,), (GRACE,), (), (top,))
     pool = Pool(complete(stored(name), [1, *compared[2].epochs]))
-    return replay(pool, compared, Machine(2, startup=3.0), orders=500, seed=0, trials=trials)
+    return replay(pool, compared, Machine(2, startup=3.0), orders=200, seed=0, trials=trials)
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_halving_costs_half_and_gives_up_no_more_than_one_epoch_top_3(name):
-    full, simple, halved = searched(name, 24)
+def test_halving_costs_less_than_half_of_all_full_length(name):
+    full, _, halved = searched(name, 24)
     assert halved.strategy.epochs == (4, 12)
     assert full.epochs.mean() / halved.epochs.mean() >= 2
-    assert Interval.of(halved.regret - simple.regret).high < 0.5  # points; one answer of 1,200 is 0.08
 
 
 @pytest.mark.parametrize("name", ["rotation", "affine"])
-def test_of_48_trials_halving_costs_a_third(name):
-    full, simple, halved = searched(name, 48)
+def test_halving_gives_up_less_than_one_epoch_top_k(name):
+    for top in (3, 4):  # of each teacher; four cost as many epochs as the halving
+        _, simple, halved = searched(name, 24, top)
+        assert Interval.of(halved.regret - simple.regret).high < -4
+
+
+def test_on_colour_one_epoch_top_3_wins():
+    _, simple, halved = searched("colour", 24)
+    assert "One-epoch top-3 BEATS ASHA eta 3, rungs 4, 12: fewer epochs and less regret" in report.against(halved, simple)
+    assert Interval.of(halved.regret - simple.regret).high < 1.5  # by little; one arm's score has a standard error of 2.7
+
+
+def test_of_48_trials_halving_costs_a_third():
+    full, simple, halved = searched("rotation", 48)
     assert full.epochs.mean() / halved.epochs.mean() >= 3
-    assert Interval.of(halved.regret - simple.regret).high < 0.5
+    assert Interval.of(halved.regret).high < 1 and Interval.of(simple.regret).low > 10
+
+
+@pytest.mark.parametrize(("name", "grace"), [("rotation", 3), ("affine", 5), ("colour", 5)])
+def test_scores_dip_below_their_untrained_start(name, grace):
+    pool = Pool(stored(name))
+    first, early, later = (rung(pool, epoch, 0, 10) for epoch in (1, 2, grace))
+    assert first.below_start == first.best_below_start == 1 and first.rho < 0  # the best look worst
+    assert early.best_below_start > 0.5 and later.best_below_start < 0.25
 
 
 def test_the_recorder_keeps_what_the_replay_reads(tmp_path):

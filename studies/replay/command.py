@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studies.plan import Stopping
 from studies.replay.curves import METRIC, MISSING
 from trainer.cli import Parser
 from trainer.errors import UsageError
@@ -38,8 +39,8 @@ def parser() -> Parser:
         default=",".join(KINDS),
         help=f"which to compare, of {', '.join(KINDS)} (default: all; full is always there)",
     )
-    p.add_argument("--eta", default="3", help="ASHA and gates keep about one in eta; a list compares several (default: 3)")
-    p.add_argument("--grace", default="10", help="ASHA's first rung, an epoch; a list compares several (default: 10)")
+    p.add_argument("--eta", default=str(Stopping.eta), help=f"ASHA and gates keep about one in eta; a list compares several (default: {Stopping.eta})")
+    p.add_argument("--grace", default=str(Stopping.grace), help=f"ASHA's first rung, an epoch; a list compares several (default: {Stopping.grace})")
     p.add_argument("--gate", help="epochs of the fixed gate (default: those of --grace)")
     p.add_argument("--top-k", default="3", help="how many go on to full length after one epoch (default: 3)")
     p.add_argument(
