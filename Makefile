@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: study full test
+.PHONY: study full test faults
 
 study: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --quick --resume
@@ -15,6 +15,10 @@ full: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# every fault many times, about half an hour on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
+faults: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(FAULTS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12 study")'

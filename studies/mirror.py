@@ -6,10 +6,12 @@ nothing; the next driver writes it again.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
 import optuna
+from sqlalchemy.exc import SQLAlchemyError
 
 from studies.decisions import Decisions
 from studies.job import NOT_RUN
@@ -22,13 +24,12 @@ NAME = "optuna.db"
 class Mirror:
     """Adds trials to ``results/<study>/optuna.db`` as they end.
 
-    Raises:
-        OSError, sqlalchemy.exc.SQLAlchemyError: the file cannot be written.
+    A file that cannot be written is said once on stderr and given up: the study does not need it.
     """
 
     def __init__(self, plan: Plan, sampling: Sampling):
         self.path = plan.folder / NAME
-        self._sampling, self._objectives = sampling, plan.search.objectives
+        self._sampling, self._objectives, self._given_up = sampling, plan.search.objectives, False
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": 10}})
         directions = ["maximize"] * len(self._objectives)
         self._study = optuna.create_study(storage=self._storage, study_name=plan.study, directions=directions, load_if_exists=True)
@@ -39,6 +40,15 @@ class Mirror:
 
     def follow(self, decisions: Decisions) -> None:
         """Add what ended since the last call."""
+        if self._given_up:
+            return
+        try:
+            self._add(decisions)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            self._given_up = True
+            print(f"{self.path} cannot be written ({' '.join(str(error).split())[:120]}): no more trials appear in it", file=sys.stderr)
+
+    def _add(self, decisions: Decisions) -> None:
         labels = {line["trial"]: line for line in decisions.of("suggest")}
         for line in decisions.of("finish"):
             number = line["trial"]

@@ -315,6 +315,17 @@ def test_ended_trials_are_mirrored_once_and_a_dashboard_reads_them(tmp_path):
     assert answer["status"].startswith("200") and '"s"' in body.decode()
 
 
+def test_a_mirror_that_cannot_be_written_is_given_up_and_the_study_goes_on(tmp_path, capsys):
+    jobs = make(plan(tmp_path, num_trials=4))
+    mirror = Mirror(jobs.plan, jobs.search.sampling)
+    mirror._storage.engine.dispose()
+    (tmp_path / "optuna.db").write_bytes(b"not a database" * 100)
+    play(jobs)
+    for _ in range(2):
+        mirror.follow(jobs.decisions)
+    assert capsys.readouterr().err.count("no more trials appear in it") == 1
+
+
 # --- limits
 
 

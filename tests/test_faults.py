@@ -6,6 +6,8 @@ Every study here is killed, frozen or starved, and must end as if nothing had ha
 from __future__ import annotations
 
 import ast
+import fcntl
+import os
 import time
 
 import pytest
@@ -15,6 +17,7 @@ from faults import compare, disk, moments, processes
 from faults.cluster import nodes, on_node
 from faults.study import ONE_ARM, ROOT, SHORT, STOPPED, Study
 from small import SMALL
+from trainer.errors import UsageError
 
 TWO_WORKERS = ["--workers-per-trial", "2", "--epochs", "4", "--seeds", "1", "--probe-epochs", "1,2,3", *SMALL[1:], "model.encoder.width=32"]
 
@@ -77,6 +80,7 @@ def test_five_killed_trials_a_hung_one_and_a_second_driver_change_nothing(refere
     out = study.wait()
     assert "HUNG" in out and "raise --hang-minutes" in out
     kinds = [line["kind"] for line in study.decisions("fail")]
+    assert all(line["reason"] != "no exception was left" for line in study.decisions("fail"))
     assert kinds.count("failed") >= 5 and kinds.count("hung") >= 1 and all(line["again"] for line in study.decisions("fail"))
     assert compare.differences(study, reference) == []
     study.gone()
@@ -96,10 +100,10 @@ def test_two_workers_with_a_teacher_are_killed_inside_an_epoch_and_while_saving(
     study.gone()
 
 
-def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(reference, tmp_path):
-    """Where orphans do not go to process 1, Ray takes a minute to see them; the system must end them, and a lock part them."""
+def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_path):
+    """Where orphans do not go to process 1, Ray takes a minute to see them: the system ends them, and a lock parts the two."""
+    study = Study(tmp_path, *SHORT)
     with processes.adopting():
-        study = Study(tmp_path, *SHORT)
         study.start()
         caught = moments.mid_epoch(study)
         study.kill()
@@ -107,6 +111,28 @@ def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(referen
         while processes.born(caught.pid) is not None:
             assert time.monotonic() < ended, "the trial outlives its driver"
             time.sleep(0.05)
+    before = study.lines(caught.run)
+    folder = os.open(study.folder / "runs" / caught.run, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as one that still trains would hold it
+    study.start().until(lambda: processes.waiting_for_a_lock(study.pids), "the run's next process waited")
+    assert study.lines(caught.run) == before
+    os.close(folder)
+    study.until(lambda: len(study.lines(caught.run)) > len(before) + 1, "it went on")
+    study.kill()
+    study.gone()
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+    import ray
+
+    from studies.driver import _connect
+
+    def init(**_):
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UsageError, match="Ray did not start here .The current node timed out during startup.*--resume tries again"):
+        _connect(None, False)
 
 
 # --- stopped and lost

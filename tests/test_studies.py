@@ -57,7 +57,7 @@ def test_a_study_ends_with_table_plot_and_verdict(finished):
     assert "no verdict: n<3" in out and "suggestions were model-based" in out
     assert "log-uniform 0.001 to 1" in (report / "verdict.txt").read_text()
     ends = decisions(results, "finish")
-    assert len(ends) == 4 + 2 * 5 and all(line["state"] in ("complete", "pruned") for line in ends)
+    assert len(ends) == 4 + 2 * (1 + 2 * 3) and all(line["state"] in ("complete", "pruned") for line in ends)
     for lines in runs(results).values():
         epochs = [line["epoch"] for line in lines if line["event"] == "epoch"]
         assert epochs == list(range(1, len(epochs) + 1))
@@ -156,7 +156,7 @@ def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_pat
     broken = tmp_path / "s" / "runs" / run_id(presets.load("digits", shared))
     broken.mkdir(parents=True)
     (broken / "checkpoint.pt").write_bytes(b"rubbish")
-    arguments = ["--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline"]
+    arguments = ["--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline", "--retries", "0"]
     out = study("step2_grid.py", tmp_path, *arguments, check=1)
     assert "FAILED" in out and "1 runs failed" in out and str(tmp_path / "s" / "errors") in out
     assert "RecordError" in (tmp_path / "s" / "errors" / f"{broken.name}.txt").read_text()
@@ -164,3 +164,36 @@ def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_pat
     assert states.count("failed") == 1 and states.count("complete") == 8
     # the same study also mirrors to W&B without a network
     assert len(list((tmp_path / "s" / "wandb" / "wandb").glob("offline-run-*"))) == 9
+
+
+def test_a_spent_budget_starts_nothing_and_says_how_to_go_on(tmp_path):
+    arguments = ["--quick", "--seeds", "1", *SETTINGS[:-1], "1"]
+    out = study("step2_grid.py", tmp_path, *arguments, "--budget-usd", "0.000001", "--usd-per-hour", "1", check=3)
+    assert "--budget-usd 1e-06 is spent" in out and "9 runs were not started" in out and "--resume" in out and "INCOMPLETE" in out
+    assert decisions(tmp_path, "start") == [] and decisions(tmp_path, "session")[0]["budget"].startswith("--budget-usd")
+    study("step2_grid.py", tmp_path, *arguments, "--resume", "--usd-per-hour", "1")
+    assert len(decisions(tmp_path, "finish")) == 9
+    assert "usd" in (tmp_path / "s" / "report" / "cost.csv").read_text().splitlines()[0]
+
+
+def test_a_warm_start_takes_over_trials_and_runs(finished, tmp_path):
+    """The same arms on the same seeds are not trained again; new trials follow what the earlier ones taught the sampler."""
+    results, _ = finished
+    arguments = ["--num-trials", "2", "--seeds", "2", "--top-k", "1", *SETTINGS, "--warm-start", str(results / "s")]
+    out = study("step2_rate.py", tmp_path, *arguments)
+    assert "warm start: 4 trials" in out
+    earlier = runs(results)
+    shared = earlier.keys() & runs(tmp_path).keys()
+    assert len(shared) >= 2 and all(runs(tmp_path)[name] == earlier[name] for name in shared)
+    started = {line["name"] for line in decisions(tmp_path, "start")}
+    assert not started & shared and {line["name"] for line in decisions(tmp_path, "finish")} & shared
+    mine = [line["raw"] for line in decisions(tmp_path, "suggest")]
+    assert not [raw for raw in mine if raw in [line["raw"] for line in decisions(results, "suggest")]]
+
+
+def test_one_worker_under_ray_train_is_the_run_in_the_trials_own_process(tmp_path):
+    for name, backend in (("a", "local"), ("b", "ray-train")):
+        arguments = ["--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", "--backend", backend]
+        out = study("../tests/faults/one_arm.py", tmp_path / name, *arguments)
+    assert "1 worker (ray-train)" in out
+    assert runs(tmp_path / "a") == runs(tmp_path / "b") and len(runs(tmp_path / "a")) == 1

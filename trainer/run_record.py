@@ -26,6 +26,8 @@ class RunRecord:
         _same_commit(self.path, config)
         common = {"study": study, "run_id": run_id(config), "arm_id": arm_id(config), "seed": config.seed}
         self._file = RecordFile(self.path, common)
+        for half in folder.glob(".*.tmp"):  # a checkpoint that a kill left half written, as large as a whole one
+            half.unlink()
         self._last = next(iter(reversed(self.lines())), None)
         self._evaluations = [line for line in self.lines() if self._is_validation(line)]
 

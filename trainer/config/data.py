@@ -193,6 +193,11 @@ class DataConfig(Node):
             raise ValueError("anchor_first = True has a meaning only with data.transform=rotation or affine; remove it")
         if self.action_scale == "views" and self.transform != "augment":
             raise ValueError(f"action_scale = 'views' is defined for data.transform=augment, not {self.transform}")
+        if self.augment is not None and (self.augment.blur or self.augment.target_blur) and self.canvas <= 20:
+            raise ValueError(
+                f"canvas = {self.canvas}: the blur's kernel, a tenth of the canvas, would be one pixel and do nothing; take 21 or more, "
+                "or augment.blur=0 and augment.target_blur=0"
+            )
         if self.augment is not None and self.augment.action == "blur" and not (self.augment.blur or self.augment.target_blur):
             raise ValueError("augment.action = 'blur' with blur = 0 and target_blur = 0 is a constant: there is nothing to tell")
         if self.normalize == "dataset" and facts.statistics is None:

@@ -1,0 +1,42 @@
+"""The promise of the default mode: the same decisions for the same record.
+
+Every suggestion and judgement of a study is asked for once more, of a driver that knows what was on record just before.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from faults.study import Study
+from search_spaces import step2_rate as space
+from studies.controls import CONTROLS
+from studies.decisions import Decisions, comparable
+from studies.job import Seen
+from studies.jobs import Jobs
+from studies.options import make_plan, parser
+from trainer.cli import split_overrides
+
+
+def differences(study: Study, arguments: list[str], folder: Path) -> list[str]:
+    """Decisions that come out otherwise. ``folder`` is scratch."""
+    options = parser("step2_rate", "", 24).parse_args(split_overrides([*arguments, "--across-commits", "--results-dir", str(folder)]))
+    plan = make_plan(options, "step2_rate", CONTROLS, space, 24, frozenset())
+    found, lines = [], study.decisions()
+    for number, line in enumerate(lines):
+        if line["event"] not in ("suggest", "rung"):
+            continue
+        before = folder / f"before-{number}"
+        before.mkdir(parents=True)
+        (before / "decisions.jsonl").write_text("".join(json.dumps(earlier) + "\n" for earlier in lines[:number]))
+        jobs = Jobs(replace(plan, folder=before), Decisions(before), space)
+        if line["event"] == "suggest":
+            jobs.search.next()
+        else:
+            seen = Seen(line["epoch"], line["value"], line["epoch"], rank=1e9, objectives=line.get("objectives", {}))
+            jobs.search.report(jobs.search.trials[line["trial"]], seen)
+        again = jobs.decisions.last(line["event"], trial=line["trial"])
+        if again is None or comparable(again) != comparable(line):
+            found.append(f"decided otherwise: {line} and {again}")
+    return found
