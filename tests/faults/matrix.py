@@ -121,7 +121,7 @@ def _driver(study: Study, outcome: Outcome) -> None:
 
 def _stopped(times: int, dashboard: bool, folder: Path) -> Outcome:
     study = Study(folder, *STOPS, "--num-trials", f"{times}", *SMALL, script=STOPPED)
-    study.finish(*(["--dashboard"] if dashboard else []))
+    study.start(*(["--dashboard"] if dashboard else [])).wait(seconds=120 * times)
     left = study.gone()
     ends, seconds = study.decisions("finish"), sorted(compare.start_ups(study))
     states = [line["state"] for line in ends]

@@ -63,7 +63,9 @@ class Study:
         """What the driver printed, once it ended with ``code``."""
         end = time.monotonic() + seconds
         while (found := self.driver.poll()) is None:
-            assert time.monotonic() < end, f"the driver did not end in {seconds:g} s:\n{self.said}"
+            if time.monotonic() > end:
+                self.driver.kill()  # or it would go on beside the next fault
+                raise AssertionError(f"the driver did not end in {seconds:g} s:\n{self.said}")
             self._look()
             time.sleep(0.1)
         assert found == code, f"exit code {found}, not {code}:\n{self.said}"
