@@ -1,7 +1,9 @@
 """What the engine advertises: named stops, brackets, samplers, Pareto, warm start, the dashboard's mirror, limits."""
 
+import errno
 import json
 import math
+import os
 from collections import Counter
 from wsgiref.util import setup_testing_defaults
 
@@ -22,6 +24,7 @@ from studies.plan import Limits
 from studies.samplers import Sobol, _points
 from studies.sampling import Sampling
 from studies.watchdog import Watchdog
+from trainer import results
 from trainer.errors import UsageError
 
 STATE = optuna.trial.TrialState
@@ -407,3 +410,18 @@ def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():
         Packing(0.25).take({"peak_bytes": 30 * gib, "total_bytes": 80 * gib})
     for share in (0, 1, 2):
         assert Packing(share).may_start(5) and Packing(share).share == 0
+
+
+def test_a_full_disk_is_an_error_before_anything_acts_on_the_decision(tmp_path):
+    decisions = Decisions(tmp_path)
+    decisions._file = open("/dev/full", "ab", buffering=0)
+    with pytest.raises(OSError, match="No space left"):
+        decisions.append("begin")
+    assert decisions.events == [] and decisions.of("begin") == []
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(results.os, "access", lambda *_: False)
+    with pytest.raises(UsageError, match="is not writable; choose another with --results-dir"):
+        results.writable(tmp_path / "s")
+    assert not (tmp_path / "s").exists()

@@ -170,8 +170,12 @@ def test_a_lost_node_is_a_preemption_and_the_study_goes_on(tmp_path):
 
 # --- starved
 
+needs_a_mount = pytest.mark.skipif(
+    not disk.possible(), reason="a disk of its own needs the right to mount; the errors themselves: tests/test_engine.py, without one"
+)
 
-@pytest.mark.skipif(not disk.possible(), reason="no mount in a name space of our own here")
+
+@needs_a_mount
 def test_a_full_disk_is_said_and_loses_nothing(reference, tmp_path):
     small, kept = tmp_path / "small", tmp_path / "kept"
     small.mkdir(), kept.mkdir()
@@ -186,7 +190,7 @@ def test_a_full_disk_is_said_and_loses_nothing(reference, tmp_path):
     assert compare.differences(again, reference) == []
 
 
-@pytest.mark.skipif(not disk.possible(), reason="no mount in a name space of our own here")
+@needs_a_mount
 def test_a_read_only_results_folder_is_refused_before_anything_starts(tmp_path):
     locked, kept = tmp_path / "locked", tmp_path / "kept"
     locked.mkdir(), kept.mkdir()
