@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studies.plan import Limits
+from studies.settings import Limits
 
 
 def exhausted(limits: Limits, seconds: float, usd: float) -> str | None:

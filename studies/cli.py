@@ -9,7 +9,8 @@ from typing import Any
 
 from studies import warm_start
 from studies.options import make_plan, parser
-from studies.plan import Arm, Plan
+from studies.plan import Plan
+from studies.settings import Arm
 from trainer.cli import split_overrides
 from trainer.data.sets import require_present
 from trainer.errors import EXIT_USAGE, RecordError, UsageError

@@ -6,8 +6,9 @@ from typing import Any
 
 from studies.decisions import Decisions, comparable
 from studies.job import Job
-from studies.plan import Arm, Plan, lambda_zero
+from studies.plan import Plan
 from studies.search import Candidate, Search
+from studies.settings import Arm, lambda_zero
 from trainer.identity import run_id
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studies.plan import Arm
+from studies.settings import Arm
 
 SHARED = {"objective.teacher": "shared", "objective.ema": None, "objective.weights.rate": 0.0}
 

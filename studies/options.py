@@ -9,8 +9,9 @@ from typing import Any
 
 from studies.folder import stored
 from studies.halving import rung_epochs
-from studies.plan import Arm, Limits, Plan, Resources, SearchPlan, Stopping
+from studies.plan import Plan
 from studies.processors import check_sizes, processors_here
+from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError

@@ -2,108 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from studies.halving import rung_epochs
+from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.identity import arm_id
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Settings to be compared on the study's seeds.
-
-    Attributes:
-        role: ``best``, ``candidate`` (next in the search's order), ``lambda0``, ``shared``, ``untrained`` or ``grid``.
-        reference: key of the arm it is compared with, or None.
-        search_value: the score by which a searched arm was chosen.
-        peer: key of the arm that differs in the teacher alone, or None.
-        place: among the searched arms of its teacher, 1 for the best.
-    """
-
-    key: str
-    role: str
-    label: str
-    overrides: dict[str, Any]
-    reference: str | None = None
-    search_value: float | None = None
-    peer: str | None = None
-    place: int | None = None
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial takes and how many run at once."""
-
-    cpus: int
-    gpus: float
-    workers: int
-    backend: str
-    concurrent: int
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """How points are proposed and how many of the best are confirmed.
-
-    Attributes:
-        objectives: one, or several for a Pareto search; trials are stopped and ranked by the first.
-        top_k: arms of each teacher that are run on the seed list.
-        lag: 0 decides on whatever is on record at the moment. Otherwise trial k is suggested after all trials up to
-            k - lag ended, and judged against those alone (``--deterministic``).
-        warm_start: folders of earlier studies.
-    """
-
-    sampler: str = "tpe"
-    objectives: tuple[str, ...] = ("linacc",)
-    top_k: int = 1
-    lag: int = 0
-    warm_start: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """Who is stopped early.
-
-    Attributes:
-        rule: ``asha``, or ``none`` to train every trial to the end (a collapsed one too).
-        grace: the first rung, an epoch.
-        collapse_rank: a trial whose aggregate has a lower effective rank at a probe epoch from ``grace`` and from a sixth
-            of the run on is stopped as collapsed; 0 switches that off. On the curves on record healthy runs pass
-            through 1.2 in epochs 1 and 2 of 30 and none is below 1.8 from epoch 5 on, while the collapse control stays
-            below 1.4.
-    """
-
-    rule: str = "asha"
-    # every recorded run scores below its untrained start at epoch 1, nine in ten are above it from epoch 4 on; with eta 3 the
-    # rungs are 4 and 12 of 30 (chosen on one of the three recorded sets, see the README)
-    grace: int = 4
-    eta: int = 3
-    brackets: int = 1
-    collapse_rank: float = 1.5
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds on a driver; they change when things run, never what they compute.
-
-    Attributes:
-        retries: failures of a job that are forgiven; preemptions are not counted.
-        hang_minutes: a trial that says nothing for so long is killed and tried again.
-        usd_per_hour: price of everything the study runs on.
-    """
-
-    retries: int = 2
-    hang_minutes: float = 30.0
-    budget_hours: float | None = None
-    budget_usd: float | None = None
-    usd_per_hour: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -257,13 +167,6 @@ class Plan:
         content["arms"] = [asdict(arm) for arm in self.arms]
         # a preset's name stays when its content changes
         return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs), "base_arm": arm_id(self._base)}
-
-
-def lambda_zero(arm: Arm) -> Arm:
-    """The arm's reference: everything the same, only without the rate."""
-    changed = {**arm.overrides, "objective.weights.rate": 0.0}
-    label = f"{arm.label.split(' λ=')[0]} λ=0 (same settings)"
-    return replace(arm, key=f"{arm.key}/lambda0", role="lambda0", label=label, overrides=changed, reference=None, search_value=None, place=None)
 
 
 def _minutes(seconds: float) -> str:

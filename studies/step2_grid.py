@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run what lies
 
 from studies import cli  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
-from studies.plan import Arm  # noqa: E402
+from studies.settings import Arm  # noqa: E402
 
 LAMBDAS = (0.0, 0.01, 0.03, 0.1)
 SCHEDULES = ("cosine", "constant")

@@ -10,7 +10,8 @@ from studies.controls import CONTROLS
 from studies.decisions import Decisions
 from studies.job import Job, Seen
 from studies.jobs import Jobs
-from studies.plan import Limits, Plan, Resources, SearchPlan, Stopping
+from studies.plan import Plan
+from studies.settings import Limits, Resources, SearchPlan, Stopping
 
 
 def plan(folder: Path, **changes) -> Plan:

@@ -20,9 +20,9 @@ from studies.halving import Halving, bracket_name
 from studies.job import Seen
 from studies.mirror import Mirror
 from studies.packing import Packing
-from studies.plan import Limits
 from studies.samplers import Sobol, _points
 from studies.sampling import Sampling
+from studies.settings import Limits
 from studies.watchdog import Watchdog
 from trainer import results
 from trainer.errors import UsageError

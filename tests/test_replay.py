@@ -27,6 +27,7 @@ from studies.replay.rungs import correlations, rung, verdict
 from studies.replay.schedulers import Asha, FullLength, Gate, strategies
 from studies.replay.simulate import Machine
 from studies.replay.trials import Pool, Trials
+from studies.settings import Stopping
 from trainer import presets
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
@@ -701,7 +702,7 @@ def stored(name, bracket_by="objective.teacher"):
 @pytest.mark.parametrize("name", SETS)
 def test_the_stored_curves_are_full_length_and_say_where_they_come_from(name):
     path, found = RECORDED / f"{name}.jsonl.gz", stored(name)
-    assert len(found.curves) >= 27 and found.epochs == 30 and not found.left_out and path.stat().st_size < 100 * 1024
+    assert len(found.curves) == 54 and found.epochs == 30 and not found.left_out and path.stat().st_size < 100 * 1024
     assert {curve.bracket for curve in found.curves} == {"stopgrad", "ema"} and len({c.seed for c in found.curves}) == 1
     assert all({0, *PROBED} == set(curve.values) and curve.seconds > 0 for curve in found.curves if not curve.diverged)
     first = [line for line in map(json.loads, gzip.open(path, "rt")) if "config" in line]
@@ -735,16 +736,18 @@ def test_halving_gives_up_less_than_one_epoch_top_k(name):
         assert Interval.of(halved.regret - simple.regret).high < -4
 
 
-def test_on_colour_one_epoch_top_3_wins():
-    _, simple, halved = searched("colour", 24)
-    assert "One-epoch top-3 BEATS ASHA eta 3, rungs 4, 12: fewer epochs and less regret" in report.against(halved, simple)
-    assert Interval.of(halved.regret - simple.regret).high < 1.5  # by little; one arm's score has a standard error of 2.7
+def test_on_colour_one_epoch_top_k_is_as_good():
+    """Not resolved: with 30 of these arms top-3 gave up less, with all 54 a little more, and top-4 a little less."""
+    for top in (3, 4):
+        _, simple, halved = searched("colour", 24, top)
+        assert abs(Interval.of(halved.regret - simple.regret).mean) < 1  # one arm's score has a standard error of 2.7
 
 
-def test_of_48_trials_halving_costs_a_third():
-    full, simple, halved = searched("rotation", 48)
+@pytest.mark.parametrize(("name", "most"), [("rotation", 1), ("affine", 1.5), ("colour", 5)])
+def test_of_48_trials_halving_costs_a_third(name, most):
+    full, simple, halved = searched(name, 48)
     assert full.epochs.mean() / halved.epochs.mean() >= 3
-    assert Interval.of(halved.regret).high < 1 and Interval.of(simple.regret).low > 10
+    assert Interval.of(halved.regret).high < most and Interval.of(halved.regret - simple.regret).high < 0
 
 
 @pytest.mark.parametrize(("name", "grace"), [("rotation", 3), ("affine", 5), ("colour", 5)])
@@ -753,6 +756,17 @@ def test_scores_dip_below_their_untrained_start(name, grace):
     first, early, later = (rung(pool, epoch, 0, 10) for epoch in (1, 2, grace))
     assert first.below_start == first.best_below_start == 1 and first.rho < 0  # the best look worst
     assert early.best_below_start > 0.5 and later.best_below_start < 0.25
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_collapse_stop_would_spare_every_recorded_run(name):
+    ranks = [
+        (line["epoch"], line["metrics"]["rank_pr/z_agg@3"])
+        for line in map(json.loads, gzip.open(RECORDED / f"{name}.jsonl.gz", "rt"))
+        if line["event"] == "eval" and "rank_pr/z_agg@3" in line["metrics"]
+    ]
+    # judged from a sixth of the run on; before it a healthy run may be lower
+    assert min(rank for epoch, rank in ranks if epoch >= 5) > 1.6 > Stopping.collapse_rank
 
 
 def test_the_recorder_keeps_what_the_replay_reads(tmp_path):

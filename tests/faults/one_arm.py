@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from studies import cli  # noqa: E402
-from studies.plan import Arm  # noqa: E402
+from studies.settings import Arm  # noqa: E402
 
 SETTINGS = {"objective.teacher": "ema", "objective.ema": {"half_life": 0.05}, "objective.weights.rate": 0.1}
 
