@@ -2,8 +2,8 @@
 
 An attempt holds its workers from its ``start`` line to the ``finish`` or ``fail`` line of its job; one that a kill
 cut short, to the last time known of its session. Whoever pays for a machine pays for all of it: a study costs the
-wall time of its sessions, of which each of the ``concurrent`` places is an equal share, and what no attempt held is
-start-up and idle time.
+wall time of its sessions, of which each of the places that trials had at that moment (``concurrent``) is an equal share,
+and what no attempt held is start-up and idle time.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ class Session:
         begin: its machine and price.
         seconds: to the last line it wrote.
         closed: it noted its own end; otherwise it was killed, or it still runs.
+        capacities: (time, places) from which on there were others than at its begin.
     """
 
     begin: dict[str, Any]
     seconds: float = 0.0
     closed: bool = False
+    capacities: list[tuple[float, int]] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
@@ -75,9 +77,17 @@ class Session:
     def usd(self) -> float:
         return self.seconds / 3600 * self.price
 
+    def places(self, since: float, until: float) -> list[tuple[float, int]]:
+        """(seconds, trials that fitted side by side) of the parts of a time; 0 where nothing fitted."""
+        marks = [(0.0, self.begin["concurrent"]), *self.capacities]
+        ends = [*(time for time, _ in marks[1:]), float("inf")]
+        parts = [(min(until, end) - max(since, begin), n) for (begin, n), end in zip(marks, ends, strict=True)]
+        return [(seconds, n) for seconds, n in parts if seconds > 0]
+
     def attempt(self, start: dict[str, Any], until: float, end: str) -> Attempt:
         held = round(max(0.0, until - start["t"]), 3)  # times are on record in milliseconds
-        usd = held / 3600 * self.price / self.begin["concurrent"]
+        share = sum(seconds / places for seconds, places in self.places(start["t"], until) if places)
+        usd = share / 3600 * self.price
         return Attempt(start["name"], start.get("trial"), held, held * self.devices, usd, end)
 
 
@@ -114,7 +124,7 @@ class Cost:
     def idle(self) -> float:
         """Part of the study's places in time that no attempt held, weighted with the price where there is one."""
         weights = [session.price if self.priced else 1.0 for session in self.sessions]
-        paid = sum(w * s.seconds * s.begin["concurrent"] for w, s in zip(weights, self.sessions, strict=True))
+        paid = sum(w * t * n for w, s in zip(weights, self.sessions, strict=True) for t, n in s.places(0.0, s.seconds))
         held = sum(w * sum(a.seconds for a in s.attempts) for w, s in zip(weights, self.sessions, strict=True))
         return max(0.0, 1 - held / paid) if paid else NAN
 
@@ -188,7 +198,9 @@ def _sessions(decisions: list[dict[str, Any]]) -> list[Session]:
             continue  # lines of drivers that noted no times
         session = found[-1]
         session.seconds = max(session.seconds, line.get("t", 0.0))
-        if event == "start":
+        if event == "capacity":
+            session.capacities.append((line["t"], line["concurrent"]))
+        elif event == "start":
             running[line["name"]] = line
         elif event in ("finish", "fail") and line.get("name") in running:
             end = line["state"] if event == "finish" else line["kind"]

@@ -107,11 +107,14 @@ def _taken_over(study: Study) -> list[str]:
 
 
 def _budget(study: Study, spent: Cost) -> str:
-    """The limit that is reached, by the rule of the driver: all sessions' time, at today's price."""
-    hours, price = spent.wall_seconds / 3600, study.setting("limits", "usd_per_hour", 0.0)
+    """The limit that is reached, by the rule of the driver: all sessions' time, each at its own price."""
+    noted = [line for line in study.decisions if line["event"] in ("begin", "session")]
+    if noted and noted[-1]["event"] == "session" and noted[-1].get("budget", "not noted") is None:
+        return ""  # the last driver ended for another reason
+    hours, usd = spent.wall_seconds / 3600, spent.usd
     in_hours, in_usd = study.setting("limits", "budget_hours"), study.setting("limits", "budget_usd")
     if in_hours is not None and hours >= in_hours:
         return f"{hours:.2f} of {in_hours:g} hours"
-    if in_usd is not None and hours * price >= in_usd:
-        return f"{hours * price:.2f} of {in_usd:g} USD"
+    if in_usd is not None and usd >= in_usd:
+        return f"{usd:.2f} of {in_usd:g} USD"
     return ""

@@ -78,7 +78,7 @@ def load(folder: str | Path) -> Study:
     folder = Path(folder)
     info = _info(folder)
     decisions = read_lines(folder / "decisions.jsonl")
-    paths = sorted((folder / "runs").glob("*/records.jsonl"))
+    paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
     runs = {path.parent.name: read_run(path) for path in paths}
     _complete(decisions, folder)
     compared = {(line["arm_id"], line["role"]): line for line in decisions if line["event"] == "compare"}

@@ -5,15 +5,21 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from studies import warm_start
+from studies.decisions import NAME, Decisions
+from studies.folder import stored
 from studies.options import make_plan, parser
 from studies.plan import Plan
 from studies.settings import Arm
 from trainer.cli import split_overrides
 from trainer.data.sets import require_present
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
+from trainer.records import read
 
 EXIT_FAILED_RUNS, EXIT_BUDGET, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -42,8 +48,9 @@ def run(
         p = parser(name, about, trials)
         options = p.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
         plan = make_plan(options, name, arms(options), search, trials, compared_keys)
-        plan.check([search.overrides(point) for point in search.corners()] if search is not None else [])
+        plan.check([search.overrides(point) for point in search.corners()] if search is not None else [], here=options.address is None)
         warm_start.check(plan)
+        _points_left(plan, search)
         if options.dry_run:
             print("\n".join(plan.lines()))
             return 0
@@ -62,6 +69,29 @@ def run(
 def _existing(plan: Plan, options: Namespace) -> None:
     if plan.begun and not options.resume:
         raise UsageError(f"study {plan.study} exists in {plan.folder}; add --resume to continue it, or choose another --study name")
+
+
+def _points_left(plan: Plan, search: Any) -> None:
+    """Refuse more trials than the grid has points that no earlier study tried; a continued study may keep its number."""
+    s, begun = plan.search, plan.begun
+    if s.sampler != "grid" or not s.warm_start or (begun and plan.num_trials <= stored(plan)["num_trials"]):
+        return
+    if begun:
+        known = list(read(plan.folder / NAME))
+    else:
+        with TemporaryDirectory() as scratch:  # a command that is refused leaves nothing on record
+            decisions = Decisions(Path(scratch))
+            warm_start.absorb(replace(plan, folder=Path(scratch)), decisions)
+            decisions.close()
+        known = decisions.events
+    tried = [line["raw"] for line in known if line["event"] == "warm"]
+    points = search.grid_points()
+    left = sum(not any(all(raw.get(name) == value for name, value in point.items()) for raw in tried) for point in points)
+    if plan.num_trials > left:
+        raise UsageError(
+            f"--num-trials {plan.num_trials}: the grid has {len(points)} points, of which the --warm-start studies tried {len(points) - left}; "
+            f"ask for at most {left}, or take another --sampler"
+        )
 
 
 def _run(plan: Plan, search: Any, options: Namespace) -> int:
@@ -86,7 +116,8 @@ def _run(plan: Plan, search: Any, options: Namespace) -> int:
     if jobs.failed:
         console.print(f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again", highlight=False)
     if not complete:
-        text = f"{jobs.budget_reached}: {jobs.left} runs were not started. Raise it and continue with:\n  {again}"
+        cut = f" and {len(jobs.running)} were interrupted" if jobs.running else ""
+        text = f"{jobs.budget_reached}: {jobs.left} runs were not started{cut}. Raise it and continue with:\n  {again}"
         console.print(text, highlight=False, soft_wrap=True)
         return EXIT_BUDGET
     return EXIT_FAILED_RUNS if jobs.failed else 0

@@ -4,8 +4,9 @@ Together with the runs' records it is all a study knows; a restarted driver cont
 
 ===========  ===============================================================================================
 begin        a driver starts: machine, price per hour
-warm         a trial of an earlier study, told to the sampler before anything else
+warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the earlier studies
 suggest      trial, params, raw (the sampler's own), source
+capacity     how many trials fit side by side from now on
 start        a job was given to a worker
 rung, stop   a judgement with its inputs; a stop has a named reason
 fail         an attempt ended without a result, its kind, and whether it counts against the retries

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,8 +15,10 @@ from typing import Any
 from rich.console import Console
 
 from studies import warm_start
+from studies.capacity import Capacity
 from studies.decisions import Decisions
 from studies.folder import agree, only_driver
+from studies.interrupt import Interrupt
 from studies.job import Job, Seen
 from studies.jobs import Jobs
 from studies.mirror import Mirror
@@ -25,10 +26,13 @@ from studies.packing import Packing
 from studies.plan import Plan
 from studies.processors import processors_here
 from studies.watchdog import Watchdog
+from studies.worker_groups import WorkerGroups
 from trainer.errors import UsageError
 from trainer.identity import provenance, run_id
 from trainer.records import read
 from trainer.run_record import NAME, reports_on_record
+
+MOST_TRIALS = 4096
 
 
 def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> tuple[bool, Jobs]:
@@ -120,20 +124,26 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
         if resources.backend == "ray-train":
             per_trial = {"CPU": DRIVER_CPUS}  # the trial itself only waits for its workers
         packing, watchdog = Packing(resources.gpus), Watchdog(plan.limits.hang_minutes * 60)
-        with Shown(jobs, console, plan.expected_epochs()) as shown, _sigterm_as_interrupt(), _mirrored(plan, jobs) as ended:
+        capacity = Capacity(resources, ray.nodes, lambda fit: jobs.decisions.append("capacity", concurrent=fit))
+        groups = _groups(plan) if resources.backend == "ray-train" else None
+
+        def may_start(running: int) -> bool:
+            return packing.may_start(running) and capacity.may_start(running) and (groups is None or groups.settled())
+
+        with Interrupt() as interrupt, Shown(jobs, console, plan.expected_epochs()) as shown, _mirrored(plan, jobs) as ended:
             tune.Tuner(
                 tune.with_resources(trial, per_trial),
                 tune_config=tune.TuneConfig(
                     num_samples=-1,  # the searcher says when it is finished
-                    max_concurrent_trials=resources.concurrent,
-                    search_alg=JobSearcher(jobs, lambda job: _task(plan, job, packing.share, scratch), packing),
+                    max_concurrent_trials=MOST_TRIALS,  # with a limit Tune asks early for so many; may_start holds it back
+                    search_alg=JobSearcher(jobs, lambda job: _task(plan, job, packing.share, scratch), may_start),
                     scheduler=JobScheduler(jobs, packing),
                     reuse_actors=resources.backend == "local",
                 ),
                 run_config=tune.RunConfig(
                     name=plan.study,
                     storage_path=str(scratch),
-                    callbacks=[JobCallback(jobs, shown, watchdog, ended)],
+                    callbacks=[JobCallback(jobs, shown, watchdog, groups, interrupt, ended)],
                     verbose=0,
                 ),
             ).fit()
@@ -201,6 +211,23 @@ def _task(plan: Plan, job: Job, share: float, scratch: Path) -> dict[str, Any]:
     }
 
 
+def _groups(plan: Plan) -> WorkerGroups:
+    import ray
+    from ray._raylet import PlacementGroupID
+    from ray.util import placement_group_table
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    from trainer.ray_worker import worker_resources
+
+    r = plan.resources
+
+    def remove(group: str) -> None:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+
+    job = ray.get_runtime_context().get_job_id()
+    return WorkerGroups(worker_resources(r.cpus, r.gpus), r.workers, placement_group_table, remove, job)
+
+
 def _fits(plan: Plan, cluster: dict[str, float]) -> None:
     r = plan.resources
     for kind, each in (("CPU", r.cpus * r.workers), ("GPU", r.gpus * r.workers)):
@@ -220,15 +247,3 @@ def _mirrored(plan: Plan, jobs: Jobs) -> Iterator[Callable[[], None]]:
         yield lambda: mirror.follow(jobs.decisions)
     finally:
         mirror.close()
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before: Callable | int | None = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from studies import warm_start
 from studies.plan import Plan
 from trainer.errors import RecordError, UsageError
 from trainer.identity import provenance
@@ -36,6 +37,8 @@ def agree(plan: Plan) -> None:
         now_plain = json.loads(json.dumps(now))
         for key in COMPARED:
             ours, theirs = now_plain[key], before.get(key)
+            if key == "search":  # the earlier studies may have been moved: by what they are, below
+                ours, theirs = ({name: value for name, value in (search or {}).items() if name != "warm_start"} for search in (ours, theirs))
             if theirs != ours and isinstance(ours, dict) and isinstance(theirs, dict):
                 part = next(name for name in ours if theirs.get(name) != ours[name])
                 key, theirs, ours = f"{key}.{part}", theirs.get(part), ours[part]
@@ -44,10 +47,12 @@ def agree(plan: Plan) -> None:
                     f"{path}: this study has {key} = {theirs!r}, not {ours!r}; "
                     "continue it with its own settings, or choose another --study name"
                 )
+        now["warm_from"] = _same_warm_start(plan, before)
         if plan.num_trials < before["num_trials"]:
             raise UsageError(f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow")
         now["created"] = before["created"]
     else:
+        now["warm_from"] = [warm_start.identity(folder) for folder in plan.search.warm_start]
         now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(path, now)
 
@@ -84,12 +89,24 @@ def only_driver(folder: Path) -> Iterator[None]:
         yield
 
 
+def _same_warm_start(plan: Plan, before: dict) -> list[dict | None]:
+    """Identities of the earlier studies, which must be those on record. Raises UsageError."""
+    ours, theirs = plan.search.warm_start, before["search"].get("warm_start", [])
+    known = before.get("warm_from") or [None] * len(theirs)
+    if len(ours) != len(theirs) or not all(map(warm_start.is_same, ours, theirs, known)):
+        raise UsageError(
+            f"{plan.folder / 'study.json'}: this study has search.warm_start = {list(theirs)}, not {list(ours)}; give the same earlier studies "
+            "in the same order (their folders may have been moved), or choose another --study name"
+        )
+    return [one or warm_start.identity(folder) for one, folder in zip(known, ours, strict=True)]
+
+
 def _same_commit(plan: Plan) -> None:
     """Refuse to mix runs of different code in one table unless asked to."""
     now = provenance()["commit"]
     if now is None or plan.across_commits:
         return
-    for path in sorted((plan.folder / "runs").glob("*/records.jsonl")):
+    for path in sorted((plan.folder / "runs").glob("[!.]*/records.jsonl")):
         others = {line["provenance"]["commit"] for line in read(path) if "provenance" in line} - {now, None}
         if others:
             raise RecordError(

@@ -97,10 +97,14 @@ class Jobs:
         self._finish(job, state, seen.epoch, None if state == "diverged" else seen.score, seen.objectives)
         return state
 
-    def fail(self, name: str, kind: str, epoch: int, reason: str) -> bool:
-        """An attempt ended without a result; True if the job will be tried again, otherwise it counts as not run."""
+    def fail(self, name: str, kind: str, epoch: int, reason: str, final: bool = False) -> bool:
+        """An attempt ended without a result; True if the job will be tried again, otherwise it counts as not run.
+
+        Args:
+            final: trying again is no use.
+        """
         job = self.running.pop(name)
-        again = self.failures.note(name, kind)
+        again = self.failures.note(name, kind) and not final
         counted = kind != "preempted"
         self.decisions.append("fail", name=name, trial=job.trial, kind=kind, counted=counted, again=again, epoch=epoch, reason=reason)
         if again:
@@ -114,9 +118,14 @@ class Jobs:
 
     @property
     def failed(self) -> int:
-        """Jobs that in the end were not run."""
-        last = {line["name"]: line["state"] for line in self.decisions.of("finish")}
-        return sum(state in NOT_RUN for state in last.values())
+        """Trials, and runs of the arms now compared, that in the end were not run."""
+        last = {line["name"]: line for line in self.decisions.of("finish")}
+        lost = [line for line in last.values() if line["state"] in NOT_RUN]
+        if not lost:
+            return 0
+        # what only an earlier, shorter search had chosen is not tried again
+        compared = {run_id(self.plan.config(arm.overrides, seed)) for arm in self.comparison.arms for seed in self.plan.seeds}
+        return sum(line["trial"] is not None or line["name"] in compared for line in lost)
 
     # --- how
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from studies.capacity import trials_at_once
 from studies.folder import stored
 from studies.halving import rung_epochs
 from studies.plan import Plan
@@ -48,7 +49,7 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
     machine.add_argument("--gpus-per-trial", type=float, default=0.0, help="per worker; a fraction shares a GPU, once one trial alone has shown that it fits (default: 0)")
     machine.add_argument("--workers-per-trial", type=int, default=1, help="processes that train one run together (default: 1)")
     machine.add_argument("--backend", choices=["local", "ray-train"], help="local: in the trial's process; ray-train: TorchTrainer (default: local for one worker)")
-    machine.add_argument("--max-concurrent", type=int, help="trials at once (default: as many as fit)")
+    machine.add_argument("--max-concurrent", type=int, help="trials at once (default: as many as fit; on a cluster a higher number lets one trial wait, so that it may grow)")
     machine.add_argument("--dashboard", action="store_true", help="start Ray's dashboard on loopback")
     limits = p.add_argument_group("limits", "change when things run, never what they compute")
     limits.add_argument("--retries", type=int, default=2, help="failures of a run that are forgiven; preemptions are not counted (default: 2)")
@@ -124,7 +125,9 @@ def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trial
         across_commits=o.across_commits,
     )
     if search is not None and o.deterministic and o.lag is None and plan.begun and o.resume:
-        plan = replace(plan, search=replace(plan.search, lag=stored(plan)["search"]["lag"]))
+        lag = stored(plan)["search"]["lag"]
+        # 0: it was not deterministic so far, and a continued study keeps its mode; agree() refuses the default lag
+        plan = replace(plan, search=replace(plan.search, lag=lag)) if lag else plan
     return plan
 
 
@@ -216,7 +219,7 @@ def _resources(o: Namespace) -> Resources:
         raise UsageError(f"--max-concurrent {o.max_concurrent}: must be at least 1")
     cpus, gpus = o.cpus_per_trial * o.workers_per_trial, o.gpus_per_trial * o.workers_per_trial
     if o.address:
-        return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, o.max_concurrent or 64)
+        return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, o.max_concurrent or 0)
     have_cpus, have_gpus = processors_here(), len(list(Path("/dev").glob("nvidia[0-9]*")))
     if cpus > have_cpus:
         raise UsageError(
@@ -225,5 +228,5 @@ def _resources(o: Namespace) -> Resources:
         )
     if gpus > have_gpus:
         raise UsageError(f"one trial would take {gpus:g} GPUs, this machine has {have_gpus}; lower --gpus-per-trial or give a cluster's --address")
-    fit = have_cpus // cpus if not gpus else min(have_cpus // cpus, int(have_gpus / gpus + 1e-9))
+    fit = trials_at_once([{"CPU": have_cpus, "GPU": have_gpus}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial)
     return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, min(fit, o.max_concurrent or fit))

@@ -28,14 +28,15 @@ class Packing:
         """Whether another trial may start beside ``running`` ones."""
         return self._measured or running == 0
 
-    def take(self, memory: dict[str, Any] | None) -> None:
-        """Take the memory of a trial's report, measured after its first epoch.
+    def take(self, report: dict[str, Any]) -> None:
+        """Take a trial's report, with the memory measured over the epochs it trained.
 
         Raises:
             UsageError: the trial does not fit its share, or computes elsewhere than on a GPU.
         """
-        if self._measured:
-            return
+        if self._measured or report.get("repeated"):
+            return  # a report repeated on resuming comes before the first step
+        memory = report.get("memory")
         if memory is None:
             raise UsageError(f"--gpus-per-trial {self._share:g}: the trial used no GPU, so there is nothing to share; remove it or runtime.device")
         reason = fits(memory["peak_bytes"], memory["total_bytes"], self._share)

@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from studies import devices
 from studies.halving import rung_epochs
 from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.identity import arm_id
+from trainer.records import read
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
 
@@ -54,9 +56,9 @@ class Plan:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was decided in the folder; a first command that failed leaves only study.json."""
-        decisions = self.folder / "decisions.jsonl"
-        return (self.folder / "study.json").exists() and decisions.exists() and decisions.stat().st_size > 0
+        """Whether anything was decided in the folder; a first command that never reached Ray leaves only its settings and times."""
+        lines = read(self.folder / "decisions.jsonl")  # lazily: a study's second line is mostly a decision
+        return (self.folder / "study.json").exists() and any(line.get("event") not in ("begin", "capacity", "tick", "session") for line in lines)
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -71,17 +73,19 @@ class Plan:
             fixed["runtime.across_commits"] = True
         return presets.load(self.preset, self.overrides, {**overrides, **fixed, **self.runtime})
 
-    def check(self, points: list[dict[str, Any]]) -> None:
+    def check(self, points: list[dict[str, Any]], here: bool = True) -> None:
         """Build every kind of run once, so that none is found impossible in the middle of the study.
 
         Args:
             points: overrides at the corners of the search space.
+            here: whether trials run on this machine.
 
         Raises:
-            UsageError: an arm or a corner contradicts the preset or the overrides.
+            UsageError: an arm or a corner contradicts the preset, the overrides or the resources.
         """
         for overrides in [*(arm.overrides for arm in self.arms), *points]:
             config = self.config(overrides, self.seeds[0])
+            devices.check(config, self.resources, here)
             if config.data.pretrain_on != "train":
                 raise UsageError(
                     f"preset {self.preset}: data.pretrain_on = {config.data.pretrain_on!r}, but a study selects on validation images, which "
@@ -116,6 +120,8 @@ class Plan:
 
     def seconds(self, epochs: float) -> float | None:
         per_epoch = self._base.runtime.seconds_per_epoch
+        if not self.resources.concurrent:
+            return None  # only the cluster knows
         return None if per_epoch is None else START_SECONDS + epochs * per_epoch / self.resources.concurrent
 
     def lines(self) -> list[str]:
@@ -132,7 +138,7 @@ class Plan:
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",
             f"each trial {r.workers} worker{'s' if r.workers > 1 else ''} ({r.backend}), {r.cpus} CPU"
-            f"{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker; {r.concurrent} at once",
+            f"{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker; {f'{r.concurrent} at once' if r.concurrent else 'as many at once as fit on the cluster'}",
         ]
         if self.limits.budget_hours is not None or self.limits.budget_usd is not None:
             hours = "" if self.limits.budget_hours is None else f"{self.limits.budget_hours:g} hours "

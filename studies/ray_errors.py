@@ -11,6 +11,8 @@ from ray import exceptions
 from trainer.errors import RecordError, UsageError
 from trainer.memory import is_out_of_memory
 
+# a group of workers that found no place in time, or whose node went while they started (ray 2.60, not exported)
+_NO_PLACE = ("WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError")
 # Ray has no type for an actor that went with its node; these words are in the message (ray 2.60)
 _NODE_GONE = ("node has died", "node was terminated", "node is dead", "node failure")
 
@@ -18,7 +20,8 @@ _NODE_GONE = ("node has died", "node was terminated", "node is dead", "node fail
 def kind_of(error: BaseException | None, nodes: Collection[str] = ()) -> tuple[str, str]:
     """``preempted``, ``out_of_memory`` or ``failed``, and the reason in one line.
 
-    A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame.
+    A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame. So does a place
+    that others took before all of a trial's workers had started.
 
     Args:
         nodes: ids of those the trial ran on, as far as it had told.
@@ -28,7 +31,7 @@ def kind_of(error: BaseException | None, nodes: Collection[str] = ()) -> tuple[s
     chain = list(_chain(error))
     reason = " ".join(str(chain[-1]).split())[:300] or type(chain[-1]).__name__
     for part in chain:
-        if getattr(part, "preempted", False) or isinstance(part, exceptions.NodeDiedError) or type(part).__name__ == "PreemptionError":
+        if getattr(part, "preempted", False) or isinstance(part, exceptions.NodeDiedError) or type(part).__name__ in ("PreemptionError", *_NO_PLACE):
             return "preempted", reason
         if isinstance(part, exceptions.RayActorError) and any(words in str(part) for words in _NODE_GONE):
             return "preempted", reason
@@ -37,6 +40,14 @@ def kind_of(error: BaseException | None, nodes: Collection[str] = ()) -> tuple[s
     if any(isinstance(part, exceptions.RayActorError) for part in chain) and _lost(nodes):
         return "preempted", f"its node was lost: {reason}"
     return "failed", reason
+
+
+def refusal(error: BaseException | None) -> UsageError | None:
+    """The UsageError that a trial ended with: its settings or its machine are at fault, and trying again is no use."""
+    for part in _chain(error) if error is not None else ():
+        if isinstance(part, UsageError) and not isinstance(part, exceptions.RayError):
+            return part
+    return None
 
 
 def _lost(nodes: Collection[str]) -> bool:

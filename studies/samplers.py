@@ -25,7 +25,7 @@ def make(name: str, seed: int, study_seed: int, number: int, names: tuple[str, .
     """The sampler of one suggestion.
 
     Args:
-        name: tpe, random, qmc or grid (whose points come from the space; it draws nothing).
+        name: tpe, random, qmc or grid (whose points come from the space; it draws at random what lies beyond them).
         seed: of this suggestion.
         study_seed: of the study; scrambles the Sobol sequence.
         number: of the trial.

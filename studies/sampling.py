@@ -45,7 +45,8 @@ class Sampling:
     def suggest(self, number: int, fixed: dict[str, Any] | None = None) -> tuple[dict[str, Any], str, dict[str, Any]]:
         """Point of trial ``number``, its source (``grid``, ``random``, ``qmc`` or ``model``) and Optuna's raw parameters.
 
-        ``fixed`` raw parameters re-create a trial that an earlier driver suggested.
+        Where its points are used up, ``grid`` draws at random. ``fixed`` raw parameters re-create a trial that an earlier
+        driver suggested.
         """
         for told in sorted(self._waiting):
             if told <= number - self._lag:
@@ -55,7 +56,7 @@ class Sampling:
         seed = int.from_bytes(digest[:4], "big")
         self._study.sampler = samplers.make(self._sampler, seed, self._seed, number, self._names, stratum)
         told = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-        source = {"tpe": "model" if told >= samplers.N_STARTUP else "random"}.get(self._sampler, self._sampler)
+        source = {"tpe": "model" if told >= samplers.N_STARTUP else "random", "grid": "random"}.get(self._sampler, self._sampler)
         if fixed is None and number < len(self._first):
             fixed, source = self._first[number], "grid"
         point, trial = self._ask(stratum if fixed is None else fixed)

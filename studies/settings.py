@@ -37,7 +37,12 @@ def lambda_zero(arm: Arm) -> Arm:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes and how many run at once."""
+    """What one trial takes and how many run at once.
+
+    Attributes:
+        cpus, gpus: of one worker.
+        concurrent: trials at once; on a cluster at most so many as fit, and 0 for just those.
+    """
 
     cpus: int
     gpus: float

@@ -13,18 +13,19 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
-from ray._raylet import PlacementGroupID
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.trial_scheduler import TrialScheduler as Decision
 from ray.tune.search import Searcher
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from studies.interrupt import Interrupt
 from studies.job import Job, Seen
 from studies.jobs import Jobs
 from studies.packing import Packing
-from studies.ray_errors import kind_of
+from studies.ray_errors import kind_of, refusal
 from studies.watchdog import Watchdog
+from studies.worker_groups import WorkerGroups
+from trainer.errors import UsageError
 
 TICK_SECONDS = 60
 
@@ -37,14 +38,18 @@ class _NotSaved:
 
 
 class JobSearcher(_NotSaved, Searcher):
-    """Gives Tune the next job as a trial's configuration."""
+    """Gives Tune the next job as a trial's configuration.
 
-    def __init__(self, jobs: Jobs, task: Callable[[Job], dict[str, Any]], packing: Packing):
+    Args:
+        may_start: whether another trial may be handed out beside so many running ones.
+    """
+
+    def __init__(self, jobs: Jobs, task: Callable[[Job], dict[str, Any]], may_start: Callable[[int], bool]):
         super().__init__(metric="score", mode="max")
-        self._jobs, self._task, self._packing = jobs, task, packing
+        self._jobs, self._task, self._may_start = jobs, task, may_start
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        job = self._jobs.next() if self._packing.may_start(len(self._jobs.running)) else None
+        job = self._jobs.next() if self._may_start(len(self._jobs.running)) else None
         if job is not None:
             return self._task(job)
         # nothing now: for good if nothing runs either, else until a trial ends
@@ -73,7 +78,7 @@ class JobScheduler(_NotSaved, TrialScheduler):
         pass
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
-        self._packing.take(result.get("memory"))
+        self._packing.take(result)
         stop = self._jobs.report(trial.config["name"], Seen.of(result))
         return Decision.STOP if stop else Decision.CONTINUE
 
@@ -94,20 +99,32 @@ class JobScheduler(_NotSaved, TrialScheduler):
 
 
 class JobCallback(_NotSaved, tune.Callback):
-    """Ends jobs, shows progress, frees the placement group of a stopped multi-worker trial, and kills a silent one.
+    """Ends jobs, shows progress, frees the placement groups of multi-worker trials, and kills a silent one.
 
     Args:
+        groups: of trials with workers of their own, None if there are none.
         show: called with (what, job name, fields), what being ``epoch``, ``again``, ``hung``, ``stalled`` or an end state.
         ended: called after every end on record.
     """
 
-    def __init__(self, jobs: Jobs, show: Callable[[str, str, dict[str, Any]], None], watchdog: Watchdog, ended: Callable[[], None]):
+    def __init__(
+        self,
+        jobs: Jobs,
+        show: Callable[[str, str, dict[str, Any]], None],
+        watchdog: Watchdog,
+        groups: WorkerGroups | None,
+        interrupt: Interrupt,
+        ended: Callable[[], None],
+    ):
         self._jobs, self._show, self._watchdog, self._ended = jobs, show, watchdog, ended
+        self._groups, self._interrupt = groups, interrupt
         self._killed: set[str] = set()
+        self._any_trained = False
         self._ticked = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Called several times a second, whether or not anything happened."""
+        self._interrupt.check()
         for name in self._watchdog.hung():
             trial = next(trial for trial in trials if trial.config.get("name") == name and not trial.is_finished())
             self._show("hung", name, {"minutes": self._watchdog.silence / 60})
@@ -115,7 +132,7 @@ class JobCallback(_NotSaved, tune.Callback):
             self._killed.add(name)
             if trial.temporary_state.ray_actor is not None:
                 ray.kill(trial.temporary_state.ray_actor)
-        if self._watchdog.stalled(len(self._jobs.running)):
+        if self._watchdog.stalled(len(self._jobs.running) or self._jobs.left):
             self._show("stalled", "", {"minutes": self._watchdog.silence / 60, "have": ray.cluster_resources()})
         if time.monotonic() - self._ticked > TICK_SECONDS:
             self._ticked = time.monotonic()
@@ -123,9 +140,14 @@ class JobCallback(_NotSaved, tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._watchdog.heard(trial.config["name"])
+        if self._groups is not None:
+            self._groups.started(trial.config["name"])
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
         self._watchdog.heard(trial.config["name"])
+        self._any_trained = True
+        if self._groups is not None:
+            self._groups.told(trial.config["name"], result.get("placement_group"))
         self._show("epoch", trial.config["name"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -140,20 +162,22 @@ class JobCallback(_NotSaved, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name, result = trial.config["name"], trial.last_result or {}
         self._gone(trial)
-        kind, reason = kind_of(_error_of(trial), result.get("nodes") or ())
+        error = _error_of(trial)
+        refused = refusal(error)
+        kind, reason = kind_of(error, result.get("nodes") or ())
+        if refused is not None and not self._any_trained:
+            raise UsageError(f"no trial can run: {refused}")
         if name in self._killed:
             self._killed.discard(name)
             kind, reason = "hung", f"silent for {self._watchdog.silence / 60:g} minutes"
-        again = self._jobs.fail(name, kind, int(result.get("epoch") or 0), reason)
+        again = self._jobs.fail(name, kind, int(result.get("epoch") or 0), reason, final=refused is not None)
         self._show("again" if again else kind, name, {**result, "kind": kind, "reason": reason, "error_file": trial.error_file})
         self._ended()
 
     def _gone(self, trial: Trial) -> None:
         self._watchdog.gone(trial.config["name"])
-        group = (trial.last_result or {}).get("placement_group")
-        if group:
-            # Ray frees it only through its dashboard's API server; without one the next trial would wait for ever
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
+        if self._groups is not None:
+            self._groups.gone(trial.config["name"])
 
 
 def _error_of(trial: Trial) -> BaseException | None:

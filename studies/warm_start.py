@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ NEEDED = ("base_arm", "epochs", "search_seed", "rungs", "ranges")
 def check(plan: Plan) -> None:
     """Refuse an earlier study whose values do not stand beside this one's.
 
+    Once its trials are on this study's record, the earlier study may be gone.
+
     Raises:
         UsageError: no study there, another preset, length, seed, rungs or space, or another commit.
     """
@@ -28,34 +30,66 @@ def check(plan: Plan) -> None:
     for folder in map(Path, plan.search.warm_start):
         if folder.resolve() == plan.folder.resolve():
             raise UsageError(f"--warm-start {folder}: is this study itself; use --resume")
-        try:
-            theirs = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise UsageError(f"--warm-start {folder}: no readable study.json there; give an earlier study's folder, results/<study>") from None
+        theirs = _stored(folder)
+        if theirs is None:
+            if any(line["event"] == "suggest" for line in read(plan.folder / NAME)):
+                continue
+            raise UsageError(f"--warm-start {folder}: no readable study.json there; give an earlier study's folder, results/<study>")
         for key in NEEDED:
             if theirs.get(key) != ours.get(key):
                 raise UsageError(f"--warm-start {folder}: that study has {key} = {theirs.get(key)!r}, this one {ours.get(key)!r}; its values are not comparable")
         _same_commit(folder, plan)
 
 
+def identity(folder: str) -> dict[str, Any] | None:
+    """What names an earlier study wherever its folder is moved; None if it is gone."""
+    info = _stored(Path(folder))
+    return None if info is None else {"study": info.get("study"), "created": info.get("created")}
+
+
+def is_same(folder: str, before: str, known: dict[str, Any] | None) -> bool:
+    """Whether ``folder`` holds the earlier study that a study began with.
+
+    Args:
+        before: its folder at that time.
+        known: its identity on record; None in a study begun before identities were kept.
+    """
+    now, name = identity(folder), Path(before).name
+    if now is None or known is None:  # the folder's name is all there is
+        return name in (Path(folder).name, None if now is None else now["study"])
+    return now == known
+
+
 def absorb(plan: Plan, decisions: Decisions) -> int:
-    """Put the ended trials of the earlier studies on this study's record, once; returns how many are there."""
-    known = {(line["from"], line["trial"]) for line in decisions.of("warm")}
-    for folder in map(Path, plan.search.warm_start):
+    """Put the ended trials of the earlier studies on this study's record, once; returns how many are there.
+
+    Only the driver that holds the folder's lock may call it: it removes copies that a kill left half made.
+    """
+    for half in (plan.folder / "runs").glob(".*.tmp"):
+        shutil.rmtree(half, ignore_errors=True)
+    if decisions.of("suggest"):  # all were told before the first suggestion, and later ones must not change what follows
+        for folder in plan.search.warm_start:
+            if identity(folder) is None:
+                print(f"warm start: {folder} is gone; runs that were not copied from it yet are trained here", file=sys.stderr)
+        return len(decisions.of("warm"))
+    known = {(line.get("place"), line["from"], line["trial"]) for line in decisions.of("warm")}
+    for place, folder in enumerate(map(Path, plan.search.warm_start), start=1):
         lines = list(read(folder / NAME))
         ends = {line["trial"]: line for line in lines if line["event"] == "finish" and line["trial"] is not None}
+        origin = (_stored(folder) or {}).get("study")
         for line in lines:
             end = ends.get(line.get("trial"))
             if line["event"] != "suggest" or end is None or end["state"] in NOT_RUN:
                 continue
-            origin = json.loads((folder / "study.json").read_text(encoding="utf-8"))["study"]
-            if (origin, line["trial"]) in known:
+            # two earlier studies may have one name; lines of former versions have no place
+            if {(place, origin, line["trial"]), (None, origin, line["trial"])} & known:
                 continue
             rungs = [[r["rung"], r["value"]] for r in lines if r["event"] == "rung" and r["trial"] == line["trial"]]
             told: dict[str, Any] = {name: end[name] for name in ("run_id", "arm_id", "state", "epoch", "objectives")}
             decisions.append(
-                "warm", **{"from": origin}, trial=line["trial"], params=line["params"], raw=line["raw"], bracket=line["bracket"], rungs=rungs, **told
-            )
+                "warm", **{"from": origin}, place=place, trial=line["trial"], params=line["params"], raw=line["raw"], bracket=line["bracket"],
+                rungs=rungs, **told,
+            )  # fmt: skip
     return len(decisions.of("warm"))
 
 
@@ -70,19 +104,29 @@ def fetch(plan: Plan, run_id: str) -> bool:
     for folder in map(Path, plan.search.warm_start):
         source = folder / "runs" / run_id
         if (source / "records.jsonl").exists():
-            half = target.with_name(f".{run_id}.{os.getpid()}.tmp")
-            shutil.rmtree(half, ignore_errors=True)
+            half = target.with_name(f".{run_id}.tmp") / run_id  # a level below runs/*/records.jsonl, where readers look
+            shutil.rmtree(half.parent, ignore_errors=True)
             shutil.copytree(source, half)
             half.rename(target)
+            half.parent.rmdir()
             return True
     return False
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """study.json of an earlier study, None if it cannot be read."""
+    try:
+        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _same_commit(folder: Path, plan: Plan) -> None:
     now = provenance()["commit"]
     if now is None or plan.across_commits:
         return
-    for path in sorted((folder / "runs").glob("*/records.jsonl")):
+    for path in sorted((folder / "runs").glob("[!.]*/records.jsonl")):
         others = {line["provenance"]["commit"] for line in read(path) if "provenance" in line} - {now, None}
         if others:
             raise UsageError(

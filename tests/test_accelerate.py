@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import config, method, views
 
-from trainer import allocator, presets
+from trainer import allocator, compilable, presets
 from trainer.errors import UsageError
 from trainer.loop import forward, train
 from trainer.models import accelerate, fused_norm
@@ -29,12 +29,12 @@ def maps(*shape, offset=0.0):
     return (torch.randn(*shape) * 3 + offset).bfloat16().contiguous(memory_format=torch.channels_last)
 
 
-@pytest.fixture(params=["eager", *(["compiled"] if accelerate.has_compiler() else [])])
+@pytest.fixture(params=["eager", *(["compiled"] if compilable.has_compiler() else [])])
 def kernels(request, monkeypatch):
     """The kernels' plain tensor code, which runs everywhere, and compiled where a compiler is; without one the product refuses."""
     if request.param == "eager":
         monkeypatch.setattr(fused_norm, "_compiled", lambda function: function)
-        monkeypatch.setattr(accelerate, "has_compiler", lambda: True)
+        monkeypatch.setattr(compilable, "has_compiler", lambda: True)
 
 
 @pytest.mark.parametrize("residual, relu", [(False, True), (True, True), (False, False)])
@@ -139,8 +139,8 @@ def test_compiling_what_cannot_be_compiled_is_an_error(tmp_path, monkeypatch):
     assert [line["event"] for path in tmp_path.rglob("records.jsonl") for line in read(path)] in ([], ["error"])
     run = presets.load("cifar100_aug_gate", [*CIFAR, "runtime.compile=true"])
     with pytest.raises(UsageError, match="resnet18 and 2"):
-        accelerate.check(run, torch.device("cpu"), 2)
-    monkeypatch.setattr(accelerate, "has_compiler", lambda: False)
+        compilable.check(run, "cpu", 2)
+    monkeypatch.setattr(compilable, "has_compiler", lambda: False)
     with pytest.raises(UsageError, match="no C\\+\\+ compiler is found"):
         train(run, tmp_path)
 

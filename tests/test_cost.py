@@ -149,3 +149,24 @@ def test_a_spent_budget_is_named(tmp_path):
     said = sentences(found, comparison_table(found))
     assert said[1].startswith("This study is INCOMPLETE because its budget is spent (0.03 of 0.02 hours): 3 of 4 trials have not ended")
     assert "the best arms of ema are not chosen yet" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "end", "reason"),
+    [
+        (3.0, 0.5, {"budget": "--budget-usd 5 is spent (6.00 USD in 2.00 h)"}, " because its budget is spent (6.03 of 5 USD)"),
+        (3.0, 0.5, None, " because its budget is spent (6.03 of 5 USD)"),  # the last driver was killed
+        (0.5, 3.0, {"budget": None}, ""),  # 2 hours at 3 USD would be too much, but they cost half a dollar each
+        (0.5, 3.0, None, ""),
+        (3.0, 0.5, {"budget": None}, ""),  # interrupted before the driver noticed
+    ],
+)
+def test_each_session_counts_at_its_own_price(tmp_path, before, now, end, reason):
+    """Two hours, then a minute under another price: the report says what the driver said."""
+    study = Builder(tmp_path / "demo", num_trials=4, limits={"budget_hours": None, "budget_usd": 5.0, "usd_per_hour": now})
+    study.trial(0, "ema", 0.1, 60.0)
+    study.decide(begin(usd_per_hour=before), {"event": "tick", "t": 7200.0}, begin(usd_per_hour=now), {"event": "tick", "t": 216.0})
+    if end is not None:
+        study.decide({"event": "session", "t": 216.0, "seconds": 216.0, "cores": 4, "finished": False, **end})
+    found = load(study.folder)
+    assert sentences(found, comparison_table(found))[1].startswith(f"This study is INCOMPLETE{reason}: 3 of 4 trials have not ended")

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies import processors
+from studies import options, processors
 from studies.__main__ import main
-from studies.doctor import accelerators, cluster, cluster_probe, inputs, local_ray, machine, software, storage
+from studies.doctor import accelerators, cluster, cluster_probe, command, inputs, local_ray, machine, software, storage
 from studies.doctor.finding import GB, ok, summary, warn
 from trainer import presets
 from trainer.data.shards import write_shards
+from trainer.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "0123456789-this-is-a-secret"
@@ -85,15 +86,16 @@ def test_what_the_repository_declares(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shown, usable, each, workers, level, words",
+    "shown, have, each, workers, level, words",
     [
         (8, 8, 2, 2, "ok", ["2 at once"]),
-        (8, 3.5, 1, 1, "warn", ["3.5 of 8", "8 trials", "--max-concurrent 3"]),
+        (8, 3, 1, 1, "ok", ["3 of 8 (container or affinity)", "3 at once"]),
         (2, 2, 2, 2, "FAIL", ["4 CPUs per trial", "--cpus-per-trial"]),
+        (64, 2, 4, 1, "FAIL", ["2 of 64", "4 CPUs per trial", "not one trial could start"]),
     ],
 )
-def test_processors(shown, usable, each, workers, level, words):
-    told(machine.cpus(shown, usable, each, workers), level, *words)
+def test_processors(shown, have, each, workers, level, words):
+    told(machine.cpus(shown, have, each, workers), level, *words)
 
 
 def test_container_limits_of_both_versions(tmp_path):
@@ -462,6 +464,7 @@ def test_resources_of_a_cluster():
     told(first(facts({}, {}), gpus=1.0, workers=2), "ok", "1 trial of 2 x (1 CPU + 1 GPU)")
     told(first(facts({}), gpus=1.0, workers=2), "FAIL", "2 x (1 CPU + 1 GPU)")
     told(first(facts({}), gpus=0.5), "ok", "2 trials")
+    told(first(facts({"resources": {"CPU": 4.0, "GPU": 2.0}}), gpus=0.6), "ok", ": 2 trials")  # a share lies on one GPU
     told(first(facts({}, CPU=1.0)), "warn", "1 CPUs and 1 GPUs free", "wait")
     told(first(facts({"alive": False, "resources": {}})), "FAIL", "0 nodes")
 
@@ -564,6 +567,20 @@ def test_a_report_and_its_exit_codes(quiet, capsys, monkeypatch):
     assert main(["doctor", "--preset", "cifar100_aug_30"]) == 1
     out = capsys.readouterr().out
     assert "FAIL  data" in out and "1 to mend before a study can run" in out
+
+
+def test_a_limited_machine_is_judged_as_the_study_judges_it(quiet, capsys, monkeypatch):
+    """64 processors, of which a container allows two."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    for module in (command, options):
+        monkeypatch.setattr(module, "processors_here", lambda: 2)
+    main(["doctor"])
+    out = capsys.readouterr().out
+    assert "2 of 64 (container or affinity), 1 CPU per trial: 2 at once" in out and ("2 trials at once take" in out or "FAIL  memory" in out)
+    assert main(["doctor", "--cpus-per-trial", "4"]) == 1
+    assert "FAIL  cpus" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="= 4 CPUs, this machine has 2"):
+        options._resources(options.parser("s", "", None).parse_args(["--cpus-per-trial", "4"]))
 
 
 @pytest.mark.parametrize(

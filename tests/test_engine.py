@@ -1,10 +1,14 @@
 """What the engine advertises: named stops, brackets, samplers, Pareto, warm start, the dashboard's mirror, limits."""
 
+import contextlib
 import errno
 import json
 import math
 import os
+import shutil
+import sqlite3
 from collections import Counter
+from dataclasses import replace
 from wsgiref.util import setup_testing_defaults
 
 import optuna
@@ -16,10 +20,12 @@ from studies import warm_start
 from studies.budget import exhausted
 from studies.decisions import Decisions, comparable
 from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+from studies.folder import agree
 from studies.halving import Halving, bracket_name
 from studies.job import Seen
 from studies.mirror import Mirror
 from studies.packing import Packing
+from studies.replay.runs import read_runs
 from studies.samplers import Sobol, _points
 from studies.sampling import Sampling
 from studies.settings import Limits
@@ -237,10 +243,10 @@ def test_the_top_k_of_each_teacher_are_confirmed_with_their_search_scores(tmp_pa
 # --- warm start
 
 
-def finished_study(folder, **changes):
+def finished_study(folder, created="2026-01-01T00:00:00Z", **changes):
     folder.mkdir(exist_ok=True)
     p = plan(folder, **changes)
-    (folder / "study.json").write_text(json.dumps(p.stored()))
+    (folder / "study.json").write_text(json.dumps({**p.stored(), "created": created}))
     jobs = make(p)
     play(jobs)
     return p, jobs
@@ -289,6 +295,125 @@ def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
     assert warm_start.fetch(p, ended) and not warm_start.fetch(p, ended)
     copied = p.folder / "runs" / ended / "records.jsonl"
     assert copied.read_bytes() == (old / "runs" / ended / "records.jsonl").read_bytes()
+    assert [path.name for path in copied.parent.parent.iterdir()] == [ended]
+
+
+def test_a_copy_that_a_kill_left_half_made_is_not_read_and_removed_by_the_next_driver(tmp_path, monkeypatch):
+    old, run = tmp_path / "old", "0123456789-s0"
+    finished_study(old)
+    line = {"run_id": run, "arm_id": "0123456789", "seed": 0, "event": "epoch", "epoch": 1}
+    (old / "runs" / run).mkdir(parents=True)
+    (old / "runs" / run / "records.jsonl").write_text(json.dumps(line) + "\n")
+    p = plan(tmp_path / "new", warm_start=(str(old),))
+    runs = p.folder / "runs"
+    with monkeypatch.context() as kill:
+        kill.setattr(warm_start.Path, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            warm_start.fetch(p, run)
+    assert list(runs.rglob("records.jsonl")) and not list(runs.glob("*/records.jsonl"))  # what the report reads
+    with pytest.raises(UsageError, match="holds no records.jsonl"):
+        read_runs([p.folder], "linacc/z_agg@M")
+    (runs / f".{run}.77.tmp").mkdir()  # as former versions left them
+    decisions = Decisions(p.folder)
+    warm_start.absorb(p, decisions)
+    assert list(runs.iterdir()) == [] and warm_start.fetch(p, run)
+    assert [found.name for found in read_runs([p.folder], "linacc/z_agg@M")[0]] == [run]
+
+
+def begun_with_a_warm_start(tmp_path):
+    """An earlier study in a/old, and b/new that was begun with it and has suggested one trial."""
+    for name in ("a", "b/new"):
+        (tmp_path / name).mkdir(parents=True)
+    finished_study(tmp_path / "a" / "old", study="old")
+    p = plan(tmp_path / "b" / "new", warm_start=(str(tmp_path / "a" / "old"),))
+    assert resumed(p, tmp_path / "a" / "old") == 6
+    jobs = make(p)
+    jobs.next()
+    jobs.decisions.close()
+    return p
+
+
+def resumed(p, *folders):
+    p = replace(p, search=replace(p.search, warm_start=tuple(map(str, folders))))
+    warm_start.check(p)
+    agree(p)
+    decisions = Decisions(p.folder)
+    known = warm_start.absorb(p, decisions)
+    decisions.close()
+    return known
+
+
+def without_identities(p):
+    path = p.folder / "study.json"
+    content = json.loads(path.read_text())
+    del content["warm_from"]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_a_study_with_a_warm_start_goes_on_when_the_earlier_one_is_moved_or_gone(tmp_path, capsys, former):
+    p = begun_with_a_warm_start(tmp_path)
+    if former:
+        without_identities(p)
+    assert resumed(p, tmp_path / "a" / "old") == 6
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert resumed(p, tmp_path / "c" / "old") == 6 and capsys.readouterr().err == ""
+    assert json.loads((p.folder / "study.json").read_text())["warm_from"][0]["study"] == "old"
+    shutil.rmtree(tmp_path / "c")
+    assert resumed(p, tmp_path / "a" / "old") == 6  # wherever it was
+    assert "is gone" in capsys.readouterr().err and not warm_start.fetch(p, "0123456789-s0")
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_another_earlier_study_than_at_the_beginning_is_refused(tmp_path, former):
+    p = begun_with_a_warm_start(tmp_path)
+    if former:
+        without_identities(p)
+    finished_study(tmp_path / "other", study="other")
+    (tmp_path / "a" / "old").rename(tmp_path / "renamed")
+    finished_study(tmp_path / "a" / "old", created="2026-02-02T00:00:00Z", study="old")  # at the same place
+    wrong = [(tmp_path / "other",), (tmp_path / "gone",), (), (tmp_path / "renamed", tmp_path / "other")]
+    for folders in wrong if former else [*wrong, (tmp_path / "a" / "old",)]:
+        with pytest.raises(UsageError, match="search.warm_start|no readable"):
+            resumed(p, *folders)
+    assert resumed(p, tmp_path / "renamed") == 6
+
+
+def test_an_earlier_study_that_is_gone_before_its_trials_are_told_is_missed(tmp_path):
+    p = begun_with_a_warm_start(tmp_path)
+    path = p.folder / "decisions.jsonl"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if '"suggest"' not in line))
+    (tmp_path / "a").rename(tmp_path / "c")
+    with pytest.raises(UsageError, match="no readable study.json"):
+        resumed(p, tmp_path / "a" / "old")
+
+
+def test_trials_that_end_in_the_earlier_study_after_the_first_suggestion_are_not_told(tmp_path):
+    p = begun_with_a_warm_start(tmp_path)
+    old = make(plan(tmp_path / "a" / "old", study="old", num_trials=8))
+    play(old)
+    assert resumed(p, tmp_path / "a" / "old") == 6
+
+
+def test_two_earlier_studies_of_one_name_are_told_apart_after_a_kill(tmp_path):
+    for name in ("a/s", "b/s", "new"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a/s", "b/s"):
+        finished_study(tmp_path / name)
+    p = plan(tmp_path / "new", warm_start=(str(tmp_path / "a/s"), str(tmp_path / "b/s")))
+    decisions = Decisions(p.folder)
+    assert warm_start.absorb(p, decisions) == 12
+    decisions.close()
+    lines = decisions.path.read_text().splitlines(True)
+    for kept in (6, 9):  # killed between the two, and in the second
+        decisions.path.write_text("".join(lines[:kept]))
+        again = Decisions(p.folder)
+        assert warm_start.absorb(p, again) == 12 and [comparable(line) for line in again.events] == [comparable(line) for line in decisions.events]
+        again.close()
+    for line in again.events:  # a record of the version before, which had no places
+        del line["place"]
+    decisions.path.write_text("".join(json.dumps(line) + "\n" for line in again.events))
+    assert warm_start.absorb(p, Decisions(p.folder)) == 12
 
 
 # --- the dashboard's storage
@@ -327,6 +452,75 @@ def test_a_mirror_that_cannot_be_written_is_given_up_and_the_study_goes_on(tmp_p
     for _ in range(2):
         mirror.follow(jobs.decisions)
     assert capsys.readouterr().err.count("no more trials appear in it") == 1
+
+
+def test_a_mirror_that_is_damaged_at_the_start_is_moved_aside_and_written_anew(tmp_path, capsys):
+    jobs = make(plan(tmp_path, num_trials=4))
+    play(jobs)
+    path = tmp_path / "optuna.db"
+
+    def mirrored():
+        mirror = Mirror(jobs.plan, jobs.search.sampling)
+        mirror.follow(jobs.decisions)
+        mirror.close()
+        return len(optuna.load_study(study_name="s", storage=f"sqlite:///{path}").get_trials())
+
+    def foreign():
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE studies (name TEXT)")
+
+    def newer():  # as a later Optuna would leave it
+        Mirror(jobs.plan, jobs.search.sampling).close()
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+
+    def another():  # a study of this name whose trials are not ours
+        optuna.create_study(storage=f"sqlite:///{path}", study_name="s").optimize(lambda trial: 0.0, n_trials=1)
+
+    for damage in (lambda: path.write_bytes(b"not a database" * 100), foreign, newer, another):
+        path.unlink(missing_ok=True)
+        damage()
+        before = path.read_bytes()[:16]
+        assert mirrored() == 4
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "moved to optuna.db.damaged" in err
+        assert path.with_name("optuna.db.damaged").read_bytes().startswith(before)
+    assert mirrored() == 4 and capsys.readouterr().err == ""
+
+
+def test_a_mirror_that_cannot_be_opened_is_left_alone_and_given_up(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("studies.mirror.LOCK_SECONDS", 0.05)
+    jobs = make(plan(tmp_path, num_trials=4))
+    Mirror(jobs.plan, jobs.search.sampling).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        mirror = Mirror(jobs.plan, jobs.search.sampling)
+    play(jobs)
+    mirror.follow(jobs.decisions)
+    mirror.close()
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "cannot be opened" in err and "locked" in err
+    assert not (tmp_path / "optuna.db.damaged").exists()
+    (tmp_path / "optuna.db").unlink()
+    (tmp_path / "optuna.db").mkdir()
+    Mirror(jobs.plan, jobs.search.sampling).follow(jobs.decisions)
+    assert capsys.readouterr().err.count("cannot be opened") == 1
+
+
+def test_a_study_deleted_in_the_dashboard_is_said_once_and_written_by_the_next_driver(tmp_path, capsys):
+    jobs = make(plan(tmp_path, num_trials=4))
+    mirror = Mirror(jobs.plan, jobs.search.sampling)
+    storage = f"sqlite:///{tmp_path / 'optuna.db'}"
+    optuna.delete_study(study_name="s", storage=storage)
+    play(jobs)
+    for _ in range(2):
+        mirror.follow(jobs.decisions)
+    mirror.close()
+    assert capsys.readouterr().err.count("deleting it in optuna-dashboard") == 1
+    mirror = Mirror(jobs.plan, jobs.search.sampling)
+    mirror.follow(jobs.decisions)
+    mirror.close()
+    assert len(optuna.load_study(study_name="s", storage=storage).get_trials()) == 4
 
 
 # --- limits
@@ -402,12 +596,14 @@ def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():
     gib = 2**30
     packing = Packing(0.5)
     assert packing.may_start(0) and not packing.may_start(1) and packing.share == 0
-    packing.take({"peak_bytes": 10 * gib, "total_bytes": 80 * gib})
+    packing.take({"repeated": True, "memory": {"peak_bytes": 1, "total_bytes": 80 * gib}})  # a resumed run has not trained yet
+    assert not packing.may_start(1)
+    packing.take({"memory": {"peak_bytes": 10 * gib, "total_bytes": 80 * gib}})
     assert packing.may_start(1) and packing.share == 0.5
     with pytest.raises(UsageError, match="used no GPU"):
-        Packing(0.5).take(None)
+        Packing(0.5).take({"epoch": 1})
     with pytest.raises(UsageError, match="--gpus-per-trial"):
-        Packing(0.25).take({"peak_bytes": 30 * gib, "total_bytes": 80 * gib})
+        Packing(0.25).take({"memory": {"peak_bytes": 30 * gib, "total_bytes": 80 * gib}})
     for share in (0, 1, 2):
         assert Packing(share).may_start(5) and Packing(share).share == 0
 

@@ -18,8 +18,12 @@ import pytest
 from benchmarks.record_curves import PROBED, config, draws, pack
 from scipy import stats
 
+from search_spaces import step2_rate
 from studies import __main__ as studies_main
+from studies import options as study_options
+from studies.controls import CONTROLS
 from studies.halving import Halving
+from studies.replay import command as replay_command
 from studies.replay import report, schedulers, simulate
 from studies.replay.compare import After, Interval, regret, replay
 from studies.replay.curves import Curve, Recorded, complete, read_curves
@@ -263,12 +267,20 @@ def test_the_same_seed_gives_the_same_numbers_and_all_strategies_the_same_orders
 
 
 def test_controls_and_confirmation_are_added():
-    after = After(arms=2, controls=1, seeds=3)
-    assert after.runs == 15 and after.wall(30, 2.0, Machine(4, startup=3.0)) == 4 * 63
+    after = After(arms=2, twins=2, controls=1, seeds=3)
+    assert After(arms=2, twins=1).runs == 12 and after.runs == 15 and after.wall(30, 2.0, Machine(4, startup=3.0)) == 4 * 63
     row = replay(
         Pool(recorded(range(4))), strategies(EPOCHS, (), (), (), (), ()), Machine(2), orders=3, seed=0, after=after
     )[0]
     assert row.after_epochs == 450 and (row.epochs == 120).all() and (row.after_wall == 8 * 60).all()
+
+
+def test_what_follows_a_search_is_by_default_what_the_default_study_compares():
+    planned = study_options.make_plan(study_options.parser("step2_rate", "", 24).parse_args([]), "step2_rate", CONTROLS, step2_rate, 24, frozenset())
+    o = replay_command.parser().parse_args(["records"])
+    asked = After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds)
+    assert After() == asked and asked.runs == planned.comparison_runs == 27
+    assert asked.arms == planned.search.top_k * len(planned.confirm) and asked.twins == len(planned.confirm)
 
 
 def test_an_arm_with_several_seeds_is_drawn_by_run_and_judged_by_their_mean():
@@ -595,7 +607,8 @@ CHANGES = [
     "--preemptions-per-hour 40",
     "--retries 0",
     "--checkpoint-every 5",
-    "--confirm-arms 1",
+    "--confirm-arms 3",
+    "--twins 0",
     "--controls 4",
     "--confirm-seeds 5",
     "--resamples 41",
@@ -608,7 +621,7 @@ def test_every_option_changes_the_numbers(folder, tmp_path):
         seen[change] = numbers(folder, tmp_path / "changed", *BASE, *change.split())
     distinct = {json.dumps(value) for value in seen.values()}
     assert len(distinct) == len(seen)
-    assert len({option.split()[0] for option in CHANGES}) == 24  # all but --out and RECORDS
+    assert len({option.split()[0] for option in CHANGES}) == 25  # all but --out and RECORDS
 
 
 def test_resampled_curves_are_labelled(folder, tmp_path, capsys):
@@ -632,6 +645,8 @@ def test_resampled_curves_are_labelled(folder, tmp_path, capsys):
         ("--grace 16", ["--grace 16", "first half of 30"]),
         ("--gate 30", ["--gate 30", "below 30"]),
         ("--workers 0", ["--workers 0", "at least 1"]),
+        ("--twins -1", ["--twins -1", "at least 0"]),
+        ("--confirm-arms 1", ["--twins 2", "--confirm-arms 1", "lower --twins"]),
         ("--startup-seconds nan", ["--startup-seconds nan"]),
         ("--seconds-per-epoch 0", ["--seconds-per-epoch 0"]),
         ("--noise 1", ["--noise 1", "--trials"]),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer import checkpoint, world
+from trainer import checkpoint, compilable, world
 from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
@@ -55,8 +55,8 @@ def train(
 
     Args:
         report: called on every rank after every epoch (and once on resuming) with the validation metrics
-            and ``epoch``, ``probe_epoch``, ``score`` (linear accuracy of the aggregate, percent); on ranks
-            other than 0 with an empty dict.
+            and ``epoch``, ``probe_epoch``, ``score`` (linear accuracy of the aggregate, percent), on resuming
+            also ``repeated``; on ranks other than 0 with an empty dict.
         gate: name of the gate to judge at the end.
         baselines: also fit all probes on the untrained encoder and on raw pixels, at epoch 0.
         images: an already loaded image set.
@@ -92,7 +92,7 @@ def _train(
     device, dtype = pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
     rank, workers, arm = world.rank(), world.size(), arm_id(config)
-    accelerate.check(config, device, workers)
+    compilable.check(config, device.type, workers)
     images = (images or load_images(config)).to(device, config.runtime.resident_mib)
     views = Views(config, images, dtype, rank, workers)
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
@@ -131,7 +131,8 @@ def _train(
             checkpoint.save(folder, _state(parts, arm, probe_epoch))
         last = record.summary(min(config.epochs, views.step // spe))
     if report is not None and state is not None and views.step > 0:
-        report(last)  # whoever decides may have died before deciding on this epoch
+        # whoever decides may have died before deciding on this epoch; a worker other than the first says nothing
+        report({**last, "repeated": True} if last else last)
 
     # --- train
     if config.runtime.compile and views.step < end:

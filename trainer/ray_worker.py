@@ -24,7 +24,7 @@ from trainer import presets, wandb_mirror
 
 DRIVER_CPUS = 0.01
 # Tune's results stay small; everything is in the run's record
-REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action")
+REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated")
 
 
 def trial(task: dict[str, Any]) -> None:
@@ -62,7 +62,8 @@ def _run(task: dict[str, Any], report: Any) -> None:
 
     def tell(metrics: dict[str, Any]) -> None:
         mirror.log(metrics)
-        report({**metrics, "memory": memory.measured(device)})
+        # of an epoch trained by another process there is no peak to measure
+        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device)})
 
     try:
         images = shared_images(config)
@@ -72,20 +73,26 @@ def _run(task: dict[str, Any], report: Any) -> None:
         mirror.close()
 
 
+def worker_resources(cpus: int, gpus: float) -> dict[str, float]:
+    """What Ray is asked for one worker of several.
+
+    The trial that waits for its workers holds DRIVER_CPUS; they ask for that much less, or a machine with exactly
+    workers x cpus processors could never place them.
+    """
+    return {"CPU": cpus - DRIVER_CPUS, **({"GPU": gpus} if gpus else {})}
+
+
 def _launch(task: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
     gpus = task["gpus"]
-    # the trial that waits for its workers holds DRIVER_CPUS; they ask for that much less, or a machine with exactly
-    # workers x cpus processors could never place them
-    resources = {"CPU": task["cpus"] - DRIVER_CPUS, **({"GPU": gpus} if gpus else {})}
     TorchTrainer(
         _worker,
         train_loop_config=task,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=task["workers"], use_gpu=bool(gpus), resources_per_worker=resources),
+        scaling_config=ray.train.ScalingConfig(num_workers=task["workers"], use_gpu=bool(gpus), resources_per_worker=worker_resources(task["cpus"], gpus)),
         run_config=ray.train.RunConfig(
             name=task["name"],
             storage_path=task["scratch"],

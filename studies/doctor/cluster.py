@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from studies.capacity import trials_at_once
 from studies.doctor.cluster_probe import MARK
 from studies.doctor.finding import Finding, fail, ok, warn
 from studies.doctor.storage import nearest
@@ -108,16 +109,6 @@ def refused(address: str, error: str) -> Finding:
     return fail("cluster", address, f"Ray could not be asked ({reason})", START)
 
 
-def trials_at_once(nodes: list[dict[str, Any]], cpus: int, gpus: float, workers: int) -> int:
-    """Trials that fit side by side; a worker must fit into one node, a trial's workers may be spread."""
-    fit = 0
-    for node in nodes:
-        has = node["resources"]
-        by_cpu = int(has.get("CPU", 0) // cpus)
-        fit += min(by_cpu, int(has.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
-    return fit // workers
-
-
 def judge(found: dict[str, Any], cpus: int, gpus: float, workers: int, results: Path, online: bool) -> Iterator[Finding]:
     """The cluster as a whole, then each node.
 
@@ -130,7 +121,7 @@ def judge(found: dict[str, Any], cpus: int, gpus: float, workers: int, results: 
     total = {kind: sum(node["resources"].get(kind, 0) for node in alive) for kind in ("CPU", "GPU")}
     has = f"{len(alive)} node{'s' * (len(alive) != 1)}, {total['CPU']:g} CPUs, {total['GPU']:g} GPUs"
     one = f"{workers} x ({cpus} CPU{f' + {gpus:g} GPU' if gpus else ''})" if workers > 1 else f"{cpus} CPU{f' + {gpus:g} GPU' if gpus else ''}"
-    at_once = trials_at_once(alive, cpus, gpus, workers)
+    at_once = trials_at_once((node["resources"] for node in alive), cpus, gpus, workers)
     if not at_once:
         yield fail("cluster", has, f"not one trial of {one} could start", "add nodes, or lower --cpus-per-trial or --gpus-per-trial")
     elif found["free"].get("CPU", 0) + 0.5 < total["CPU"] or found["free"].get("GPU", 0) + 1e-3 < total["GPU"]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from studies.processors import check_sizes, container_limits, usable_processors
+from studies.capacity import trials_at_once
+from studies.processors import check_sizes, container_limits, processors_here
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings, split_overrides
 from trainer.config import RunConfig
@@ -92,14 +93,13 @@ def _findings(o: Namespace, config: RunConfig) -> Iterator:
 def _machine(o: Namespace, config: RunConfig) -> Iterator:
     from studies.doctor import accelerators, machine
 
-    processors, bytes_allowed = container_limits()
-    shown, one = os.cpu_count() or 1, o.cpus_per_trial * o.workers_per_trial
-    yield machine.cpus(shown, usable_processors(processors), o.cpus_per_trial, o.workers_per_trial)
+    have = processors_here()  # as a study counts them
+    yield machine.cpus(os.cpu_count() or 1, have, o.cpus_per_trial, o.workers_per_trial)
     gpus = o.gpus_per_trial * o.workers_per_trial
     present = any(Path("/dev").glob("nvidia[0-9]*"))
     found, fault = accelerators.ask_driver()
-    at_once = max(1, shown // one if not gpus else min(shown // one, int(len(found) / gpus + 1e-9)))
-    yield machine.memory(*machine.memory_now(), bytes_allowed, machine.image_bytes(config), o.workers_per_trial, at_once)
+    at_once = max(1, trials_at_once([{"CPU": have, "GPU": len(found)}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial))
+    yield machine.memory(*machine.memory_now(), container_limits()[1], machine.image_bytes(config), o.workers_per_trial, at_once)
     yield machine.shared_memory(machine.shm_free())
     yield machine.open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     needed = bool(gpus) or config.runtime.device == "cuda"

@@ -16,18 +16,19 @@ RAY_BYTES, WORKER_BYTES, TORCH_TRAINER_BYTES = 1.0 * GB, 0.5 * GB, 1.3 * GB
 OBJECT_STORE_BYTES = 256 * 2**20  # what a study without --address asks Ray for
 
 
-def cpus(shown: int, usable: float, each: int, workers: int) -> Finding:
-    """Processors against one trial and against as many as a study would start."""
+def cpus(shown: int, have: int, each: int, workers: int) -> Finding:
+    """Processors against one trial and against as many as a study would start.
+
+    Args:
+        shown: of the machine.
+        have: those a study may use and counts.
+    """
     one = each * workers
-    takes = f"{one} CPU{'s' * (one > 1)} per trial"
-    if one > shown:
-        return fail("cpus", f"{shown}, {takes}", "not one trial could start", "lower --cpus-per-trial or --workers-per-trial")
-    at_once = shown // one
-    if usable < shown:
-        do = f"give --max-concurrent {max(1, int(usable // one))}"
-        why = f"a study counts all {shown} and would start {at_once} trials at once"
-        return warn("cpus", f"{usable:g} of {shown} may be used here (container or affinity)", why, do)
-    return ok("cpus", f"{shown}, {takes}: {at_once} at once")
+    here = f"{have}" if have >= shown else f"{have} of {shown} (container or affinity)"
+    takes = f"{here}, {one} CPU{'s' * (one > 1)} per trial"
+    if one > have:
+        return fail("cpus", takes, "not one trial could start", "lower --cpus-per-trial or --workers-per-trial")
+    return ok("cpus", f"{takes}: {have // one} at once")
 
 
 def image_bytes(config: RunConfig) -> int:

@@ -80,9 +80,10 @@ def parser() -> Parser:
     p.add_argument(
         "--confirm-arms",
         type=int,
-        default=2,
-        help="arms confirmed after the search, each with its lambda-0 twin (default: 2)",
+        default=6,
+        help="arms confirmed after the search (default: 6, the best three of two teachers, as in step2_rate.py)",
     )
+    p.add_argument("--twins", type=int, default=2, help="lambda-0 twins of these (default: 2, of each teacher's best)")
     p.add_argument("--controls", type=int, default=1, help="control arms run beside the search (default: 1)")
     p.add_argument("--confirm-seeds", type=int, default=3, help="seeds of each of these (default: 3)")
     p.add_argument("--resamples", type=int, default=1000, help="of the bootstrap of the rank correlations (default: 1000)")
@@ -150,7 +151,7 @@ def main(argv: list[str]) -> int:
         seed=o.seed,
         trials=o.trials,
         noise=noise,
-        after=After(o.confirm_arms, o.controls, o.confirm_seeds),
+        after=After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds),
         watch=lambda numbers: track(
             numbers, "arrival orders", console=errors, transient=True, disable=not errors.is_terminal
         ),
@@ -174,7 +175,7 @@ def _head(o: Namespace, recorded: Recorded, pool: Pool, noise: float | None) -> 
         f"({sum(c.diverged for c in recorded.curves)} diverged), ranked by {recorded.metric}",
         f"each order {o.trials or n} trials on {o.workers} workers, {o.startup_seconds:g} s to start one; "
         f"{o.orders} random orders, seed {o.seed}; "
-        f"then {(2 * o.confirm_arms + o.controls) * o.confirm_seeds} full-length runs as controls and confirmation",
+        f"then {(o.confirm_arms + o.twins + o.controls) * o.confirm_seeds} full-length runs as controls and confirmation",
     ]
     if o.bracket_by is not None:
         values = ", ".join(sorted(set(pool.brackets)))
@@ -204,6 +205,7 @@ def _check(o: Namespace) -> None:
         "epochs": 1,
         "retries": 0,
         "confirm_arms": 0,
+        "twins": 0,
         "controls": 0,
     }
     least |= {
@@ -218,6 +220,8 @@ def _check(o: Namespace) -> None:
         value = getattr(o, name)
         if value is not None and not bound <= value < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} {value:g}: must be at least {bound} and finite")
+    if o.twins > o.confirm_arms:
+        raise UsageError(f"--twins {o.twins}: only a confirmed arm has one, so at most --confirm-arms {o.confirm_arms}; lower --twins or raise --confirm-arms")
     if o.seconds_per_epoch is not None and not 0 < o.seconds_per_epoch < float("inf"):
         raise UsageError(f"--seconds-per-epoch {o.seconds_per_epoch:g}: must be above 0 and finite")
 

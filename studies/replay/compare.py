@@ -46,18 +46,22 @@ class After:
     """What follows every search, whatever the strategy: full-length runs on the seed list.
 
     Attributes:
-        arms: arms confirmed, each with its lambda-0 twin.
+        arms: arms confirmed.
+        twins: lambda-0 twins of these; a study gives one to each teacher's best.
         controls: arms run as controls.
         seeds: runs of each.
+
+    The defaults are those of ``studies/step2_rate.py``: the best three of two teachers, and the best one's twin.
     """
 
-    arms: int = 2
+    arms: int = 6
+    twins: int = 2
     controls: int = 1
     seeds: int = 3
 
     @property
     def runs(self) -> int:
-        return (2 * self.arms + self.controls) * self.seeds
+        return (self.arms + self.twins + self.controls) * self.seeds
 
     def wall(self, epochs: int, seconds: float, machine: Machine) -> float:
         """Seconds for these runs in rounds of one per worker, without failures."""

@@ -65,7 +65,7 @@ def read_runs(paths: Iterable[Path], metric: str) -> tuple[list[RunLines], list[
     names: set[str] = set()
     left_out: list[tuple[str, str]] = []
     for path in paths:
-        files = sorted([*path.rglob("records.jsonl"), *path.rglob(f"*{PACKED}")]) if path.is_dir() else [path]
+        files = _record_files(path) if path.is_dir() else [path]
         if not path.exists() or not files:
             raise UsageError(
                 f"{path}: {'holds no records.jsonl' if path.exists() else 'does not exist'}; "
@@ -80,6 +80,12 @@ def read_runs(paths: Iterable[Path], metric: str) -> tuple[list[RunLines], list[
             ]
             runs |= {run.name: run for run in found if run.name not in runs}
     return list(runs.values()), left_out, sorted(name for name in names if name.startswith(("linacc", "online", "r2_")))
+
+
+def _record_files(folder: Path) -> list[Path]:
+    """Records at any depth; folders with a dot hold copies that a kill may have left half made."""
+    found = sorted([*folder.rglob("records.jsonl"), *folder.rglob(f"*{PACKED}")])
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
 def _read_file(file: Path, metric: str, names: set[str]) -> list[RunLines]:

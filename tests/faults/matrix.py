@@ -52,6 +52,7 @@ class Matrix:
                 "rank 0 killed in an epoch and while saving": _rank_0,
                 "another rank killed": partial(_other, "RayTrainWorker"),
                 "the waiting trial killed": partial(_other, "ImplicitFunc"),
+                "the waiting trial killed before its first report": _starting,
                 "the controller killed": partial(_other, "TrainController"),
                 "rank 0 hung": _hung,
                 "driver killed": _driver,
@@ -102,6 +103,13 @@ def _other(name: str, study: Study, outcome: Outcome) -> None:
         processes.thaw(caught.pid)
         outcome.times += 1
         study.until(lambda: processes.born(caught.pid) is None, "the other processes of the trial had ended")
+
+
+def _starting(study: Study, outcome: Outcome) -> None:
+    for _ in range(3):
+        processes.kill(moments.starting(study))
+        outcome.times += 1
+        study.until(lambda: len(study.decisions("fail")) == outcome.times, "the loss was noted")
 
 
 def _hung(study: Study, outcome: Outcome) -> None:

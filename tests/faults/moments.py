@@ -88,5 +88,19 @@ def mid_epoch(study: Study, least: int = 1, avoid: Collection[str] = (), share: 
     return study.until(look, "a run was inside an epoch", every=0.002)
 
 
+def starting(study: Study) -> int:
+    """The process of a trial that waits for workers of its own, which have their place and have reported nothing."""
+
+    def look() -> int | None:
+        workers = [processes.born(pid) or 0 for pid in processes.named("RayTrainWorker", study.pids)]
+        for pid in processes.named("ImplicitFunc", study.pids):
+            since = processes.born(pid)
+            if since is not None and workers and max(workers) > since and not study.epochs:
+                return pid
+        return None
+
+    return study.until(look, "a trial's workers had started", every=0.01)
+
+
 def _epochs(study: Study, run: str) -> int:
     return sum(line["event"] == "epoch" for line in study.lines(run))

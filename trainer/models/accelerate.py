@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 
@@ -20,28 +18,8 @@ from torch import Tensor, nn
 from trainer.allocator import huge_pages, keep_freed_memory
 from trainer.config import RunConfig
 from trainer.data.views import Batch
-from trainer.errors import UsageError
 from trainer.models.norm import GlobalBatchNorm
 from trainer.models.packed_conv import PackedConv
-
-
-def has_compiler() -> bool:
-    """Whether the C++ compiler that the CPU's kernels need is there."""
-    return bool(shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX"))
-
-
-def check(config: RunConfig, device: torch.device, workers: int) -> None:
-    """Raise UsageError where ``runtime.compile`` would do nothing."""
-    if not config.runtime.compile or device.type == "cuda":
-        return
-    name = config.model.encoder.name
-    if device.type != "cpu" or config.precision != "bf16" or name != "resnet18" or workers > 1:
-        raise UsageError(
-            "runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16, model.encoder.name=resnet18 and one worker; "
-            f"this run has {device.type}, {config.precision}, {name} and {workers}: remove it"
-        )
-    if not has_compiler():
-        raise UsageError("runtime.compile = True: no C++ compiler is found (g++, clang++ or $CXX); install one or switch it off")
 
 
 def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,0 +1,226 @@
+"""Between the study's logic and Ray: what fits, whose groups are freed, Ctrl-C, and settings no trial can run with."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+from engine import make, plan
+
+from studies import devices, ray_errors, step2_rate
+from studies.capacity import Capacity, trials_at_once
+from studies.interrupt import Interrupt
+from studies.settings import Resources
+from studies.tune_adapters import JobCallback, JobSearcher
+from studies.watchdog import Watchdog
+from studies.worker_groups import SETTLING_SECONDS, WorkerGroups
+from trainer import presets
+from trainer.errors import UsageError
+
+
+def node(cpus, gpus=0, alive=True):
+    return {"Alive": alive, "Resources": {"CPU": float(cpus), "GPU": float(gpus)}}
+
+
+# --- what fits
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "workers", "fit"),
+    [
+        ([(8, 0)], 1, 0, 1, 8),
+        ([(8, 0), (3, 0)], 2, 0, 1, 5),
+        ([(8, 2)], 1, 1, 1, 2),
+        ([(8, 2)], 1, 0.5, 1, 4),
+        ([(8, 2)], 1, 0.4, 1, 4),  # two of .4 on each; five would need a share that lies on two
+        ([(2, 4)], 1, 0.5, 1, 2),
+        ([(8, 3)], 1, 2, 1, 1),
+        ([(3, 0), (3, 0)], 1, 0, 2, 3),  # workers may be spread
+        ([(1, 0), (1, 0)], 2, 0, 1, 0),  # one worker may not
+    ],
+)
+def test_trials_that_fit(nodes, cpus, gpus, workers, fit):
+    assert trials_at_once([{"CPU": float(c), "GPU": float(g)} for c, g in nodes], cpus, gpus, workers) == fit
+
+
+def test_capacity_follows_the_cluster_and_says_when_it_changes():
+    now, nodes, said = [0.0], [node(2), node(4, alive=False)], []
+    capacity = Capacity(Resources(1, 0, 1, "local", 0), lambda: nodes, said.append, lambda: now[0])
+    assert [capacity.may_start(running) for running in (0, 1, 2)] == [True, True, False] and said == [2]
+    nodes[1] = node(4)
+    assert not capacity.may_start(2)  # not asked again at once
+    now[0] = 3
+    assert capacity.may_start(5) and not capacity.may_start(6) and said == [2, 6]
+    nodes.clear()
+    now[0] = 6
+    assert not capacity.may_start(0) and said == [2, 6, 0]
+
+
+def test_more_trials_asked_for_than_fit_let_one_wait_unless_it_starts_workers():
+    nodes = [node(2)]
+    asked = Capacity(Resources(1, 0, 1, "local", 5), lambda: nodes, [].append)
+    assert asked.may_start(2) and not asked.may_start(3)
+    fewer, said = Resources(1, 0, 1, "local", 1), []
+    capacity = Capacity(fewer, lambda: nodes, said.append)
+    assert capacity.may_start(0) and not capacity.may_start(1) and said == []  # as the plan says
+    workers = Capacity(Resources(1, 0, 2, "ray-train", 5), lambda: nodes, [].append)
+    assert workers.may_start(0) and not workers.may_start(1)
+
+
+def test_trials_are_suggested_only_when_there_is_a_place_for_them(tmp_path):
+    """24 handed out at once would all be drawn blindly, and no budget could hold them back."""
+    jobs = make(plan(tmp_path, num_trials=24))
+    capacity = Capacity(Resources(1, 0, 1, "local", 0), lambda: [node(2)], [].append)
+    searcher = JobSearcher(jobs, lambda job: {"name": job.name}, capacity.may_start)
+    given = [searcher.suggest(f"{n}") for n in range(5)]
+    assert [task is not None for task in given] == [True, True, False, False, False]
+    assert len(jobs.decisions.of("suggest")) == 2
+
+
+def test_a_cluster_study_is_handed_out_as_its_nodes_allow(tmp_path, capsys):
+    command = ["--address", "127.0.0.1:1", "--results-dir", str(tmp_path), "--dry-run"]
+    assert step2_rate.main(command) == 0
+    assert "as many at once as fit on the cluster" in capsys.readouterr().out
+    assert step2_rate.main([*command, "--max-concurrent", "3"]) == 0
+    assert "3 at once" in capsys.readouterr().out
+
+
+# --- placement groups
+
+
+class Groups:
+    """Ray's table of groups, and the rules of WorkerGroups for trials of two workers."""
+
+    def __init__(self):
+        self.table, self.now, self.removed = {}, 0.0, []
+        self.groups = WorkerGroups({"CPU": 0.99}, 2, lambda: self.table, self.removed.append, "01000000", lambda: self.now)
+
+    def add(self, group, cpus=0.99, count=2, state="CREATED"):
+        self.table[group] = {"state": state, "bundles": {n: {"CPU": cpus} for n in range(count)}}
+
+
+def test_a_group_that_was_told_is_freed_with_its_trial():
+    ray = Groups()
+    ray.groups.started("t0")
+    ray.groups.told("t0", "aa01000000")
+    ray.groups.told("t0", None)  # of a later report
+    ray.groups.gone("t0")
+    assert ray.removed == ["aa01000000"] and ray.groups.settled()
+    ray.groups.gone("t1")  # it never started
+    assert ray.groups.settled() and ray.removed == ["aa01000000"]
+
+
+def test_the_group_of_a_trial_that_ended_before_its_first_report_is_found():
+    ray = Groups()
+    for name in ("t0", "t1", "t2"):
+        ray.groups.started(name)
+    ray.groups.told("t2", "2201000000")
+    ray.add("0001000000")
+    ray.add("1101000000")
+    ray.add("2201000000")
+    ray.add("3301000000", cpus=0.01, count=1)  # Tune's own
+    ray.add("4402000000")  # of another job on the cluster
+    ray.add("5501000000", state="REMOVED")
+    ray.groups.gone("t0")
+    ray.now = 2 * SETTLING_SECONDS
+    assert not ray.groups.settled() and ray.removed == []  # one of the two groups is that of t1, which is starting
+    ray.groups.told("t1", "1101000000")
+    assert ray.groups.settled() and ray.removed == ["0001000000"]
+    assert ray.groups.settled() and ray.removed == ["0001000000"]
+
+
+def test_a_dying_trial_may_still_make_its_group():
+    ray = Groups()
+    ray.groups.started("t0")
+    ray.groups.gone("t0")
+    assert not ray.groups.settled()
+    ray.add("0001000000")
+    ray.now = SETTLING_SECONDS
+    assert ray.groups.settled() and ray.removed == ["0001000000"]
+
+
+# --- interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_something_swallowed_comes_again(tmp_path, number):
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        callback = JobCallback(make(plan(tmp_path)), lambda *_: None, Watchdog(60), None, interrupt, lambda: None)
+        callback.on_step_end(0, [])
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            callback.on_step_end(1, [])
+    assert signal.getsignal(number) == before
+
+
+# --- settings that cannot run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpus", "workers", "said"),
+    [
+        (["runtime.compile=true"], 0, 1, "this run has cpu, fp32, conv and 1"),
+        (["runtime.device=cuda"], 0, 1, "give --gpus-per-trial 1"),
+        (["runtime.device=cpu"], 0.5, 1, "--gpus-per-trial 0.5 and not use it"),
+        (["runtime.compile=true", "runtime.device=cpu"], 0, 2, "conv and 2"),
+    ],
+)
+def test_settings_no_trial_can_run_with(overrides, gpus, workers, said):
+    with pytest.raises(UsageError, match=said):
+        devices.check(presets.load("digits", overrides), Resources(1, gpus, workers, "local", 1), here=True)
+
+
+def test_settings_that_can_run():
+    for overrides, gpus in (([], 0), ([], 1), (["runtime.compile=true"], 1), (["runtime.device=cuda"], 1), (["runtime.device=cpu"], 0)):
+        devices.check(presets.load("digits", overrides), Resources(1, gpus, 1, "local", 1), here=True)
+
+
+def test_a_study_refuses_them_before_anything_starts(tmp_path, capsys):
+    assert step2_rate.main(["--results-dir", str(tmp_path), "--dry-run", "runtime.compile=true"]) == 2
+    assert "runtime.compile = True has an effect on" in capsys.readouterr().err
+
+
+def failing(tmp_path, error, monkeypatch):
+    """A callback whose next failed trial ended with ``error``, and the jobs."""
+    from studies import tune_adapters
+
+    jobs = make(plan(tmp_path, retries=2))
+    monkeypatch.setattr(tune_adapters, "_error_of", lambda trial: error)
+    return jobs, JobCallback(jobs, lambda *_: None, Watchdog(60), None, Interrupt(), lambda: None)
+
+
+def trial_of(job):
+    return SimpleNamespace(config={"name": job.name}, last_result={}, error_file=None)
+
+
+def test_a_refusal_ends_the_study_if_nothing_has_run_and_only_its_trial_later(tmp_path, monkeypatch):
+    from ray.exceptions import RayTaskError
+
+    refused = RayTaskError("trial", "trace", UsageError("runtime.device = 'cuda': not present")).as_instanceof_cause()
+    jobs, callback = failing(tmp_path, refused, monkeypatch)
+    first, second = jobs.next(), jobs.next()
+    with pytest.raises(UsageError, match="no trial can run: runtime.device = 'cuda'"):
+        callback.on_trial_error(0, [], trial_of(first))
+    result = {"epoch": 1, "score": 50.0, "probe_epoch": 0, "diverged": False}
+    callback.on_trial_result(0, [], trial_of(second), result)
+    callback.on_trial_error(0, [], trial_of(second))
+    (line,) = jobs.decisions.of("fail")
+    assert line["again"] is False and jobs.states[second.name] == "failed"
+
+
+def test_any_other_failure_is_tried_again(tmp_path, monkeypatch):
+    jobs, callback = failing(tmp_path, ValueError("odd"), monkeypatch)
+    job = jobs.next()
+    callback.on_trial_error(0, [], trial_of(job))
+    assert jobs.decisions.of("fail")[0]["again"] is True
+
+
+def test_workers_without_a_place_count_as_preempted():
+    from ray.train import ControllerError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+    error = ControllerError(WorkerGroupStartupTimeoutError(num_workers=2))
+    assert ray_errors.kind_of(error)[0] == "preempted"
+
+

@@ -1,0 +1,179 @@
+"""A study that is continued, or was to be: with which settings, what is left, and what is said of it."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from engine import make, plan, play, seen_of
+from rich.console import Console
+
+from search_spaces import step2_rate as space
+from studies import cli, driver, options, step2_rate, warm_start
+from studies.controls import CONTROLS
+from studies.decisions import Decisions
+from studies.folder import agree
+from studies.job import Seen
+from trainer.errors import UsageError
+
+
+def planned(results, *words):
+    o = options.parser("step2_rate", "", 24).parse_args(["--results-dir", str(results), *words])
+    return options.make_plan(o, "step2_rate", CONTROLS, space, 24, frozenset())
+
+
+def begun(results, *words):
+    """A study whose first trial was suggested."""
+    p = planned(results, *words)
+    p.folder.mkdir(parents=True)
+    agree(p)
+    jobs = make(p)
+    jobs.next()
+    jobs.decisions.close()
+    return p
+
+
+# --- which study it is
+
+
+def test_a_study_that_was_not_deterministic_does_not_become_so_in_silence(tmp_path):
+    assert begun(tmp_path).begun
+    later = planned(tmp_path, "--resume", "--deterministic")
+    assert later.search.lag == options.LAG and any("deterministic" in line for line in later.lines())
+    with pytest.raises(UsageError, match=r"search\.lag = 0, not 4; continue it with its own settings"):
+        agree(later)
+
+
+def test_a_deterministic_study_keeps_its_lag(tmp_path):
+    begun(tmp_path, "--deterministic", "--lag", "6")
+    later = planned(tmp_path, "--resume", "--deterministic")
+    agree(later)
+    assert later.search.lag == 6
+
+
+def test_a_first_command_that_never_reached_ray_begins_nothing(tmp_path):
+    first = planned(tmp_path, "--address", "127.0.0.1:1")
+    with pytest.raises(UsageError, match="no Ray cluster answers there"):
+        driver.run_study(first, space, Console(quiet=True), address="127.0.0.1:1", dashboard=False)
+    assert [line["event"] for line in Decisions(first.folder).events] == ["begin"] and not first.begun
+    corrected = planned(tmp_path, "--seeds", "2", "--num-trials", "6")  # without --resume, and other settings
+    cli._existing(corrected, SimpleNamespace(resume=False))
+    agree(corrected)
+    assert json.loads((first.folder / "study.json").read_text())["num_trials"] == 6
+
+
+@pytest.mark.parametrize("event", ["warm", "suggest", "start", "finish", "compare", "select"])
+def test_whatever_was_decided_begins_a_study(tmp_path, event):
+    (tmp_path / "study.json").write_text("{}")
+    decisions = Decisions(tmp_path)
+    for passing in ("begin", "capacity", "tick", "session"):
+        decisions.append(passing)
+    assert not plan(tmp_path).begun
+    decisions.append(event)
+    assert plan(tmp_path).begun
+    (tmp_path / "study.json").unlink()
+    assert not plan(tmp_path).begun
+
+
+# --- what is left
+
+
+def test_a_failed_run_of_an_arm_that_is_no_longer_compared_does_not_count(tmp_path):
+    """The chosen arm's run fails; a longer search chooses another arm, and the failed run is never tried again."""
+    first = make(plan(tmp_path, num_trials=6, retries=0, top_k=1))
+    lost = fail_one(first, lambda job: job.trial is None and "stopgrad" in job.label and "λ=0 " not in job.label)
+    assert first.left == 0 and first.failed == 1
+    again = make(plan(tmp_path, num_trials=6, retries=0, top_k=1))
+    assert again.left == 1 and again.failed == 1 and again.next().name == lost  # still compared: tried again
+
+    def better(job, epoch):
+        score = seen_of(job, epoch).score + (50 if job.trial is not None and job.trial >= 6 else 0)
+        return Seen(epoch, score, epoch, rank=10.0, objectives={"linacc": score})
+
+    grown = make(plan(tmp_path, num_trials=12, retries=0, top_k=1))
+    play(grown, seen=better)
+    assert grown.left == 0 and grown.states.get(lost) is None and grown.failed == 0
+
+
+@pytest.mark.parametrize("chosen", [lambda job: job.trial == 3, lambda job: job.baselines], ids=["trial", "control"])
+def test_a_failed_trial_and_a_failed_control_count(tmp_path, chosen):
+    jobs = make(plan(tmp_path, retries=0))
+    fail_one(jobs, chosen)
+    assert jobs.left == 0 and jobs.failed == 1
+
+
+def fail_one(jobs, chosen):
+    """Play a study in which the first job that ``chosen`` accepts fails; returns its name."""
+    lost = None
+    while (job := jobs.next()) is not None:
+        if lost is None and chosen(job):
+            lost = job.name
+            assert not jobs.fail(job.name, "failed", 0, "boom")
+            continue
+        for epoch in range(1, jobs.plan.epochs + 1):
+            if jobs.report(job.name, seen_of(job, epoch)):
+                break
+        jobs.end(job.name, seen_of(job, epoch))
+    return lost
+
+
+@pytest.mark.parametrize(
+    ("budget", "left", "running", "code", "words"),
+    [
+        ("--budget-hours 1 is spent (1.00 h)", 0, 2, cli.EXIT_BUDGET, "is spent (1.00 h): 0 runs were not started and 2 were interrupted. Raise it"),
+        ("--budget-hours 1 is spent (1.00 h)", 3, 0, cli.EXIT_BUDGET, "is spent (1.00 h): 3 runs were not started. Raise it"),
+        (None, 3, 2, cli.EXIT_INTERRUPTED, "interrupted; everything so far is on record"),
+    ],
+)
+def test_what_was_interrupted_under_a_spent_budget_is_counted(tmp_path, monkeypatch, capsys, budget, left, running, code, words):
+    jobs = SimpleNamespace(left=left, failed=0, running=dict.fromkeys(range(running)), budget_reached=budget)
+    monkeypatch.setattr("studies.driver.run_study", lambda *_, **__: (False, jobs))
+    monkeypatch.setattr("analysis.report.report", lambda *_: None)
+    assert cli._run(planned(tmp_path), space, SimpleNamespace(address=None, dashboard=False, resume=True)) == code
+    assert words in capsys.readouterr().out
+
+
+# --- a grid that an earlier study has begun
+
+
+@pytest.fixture
+def half_a_grid(tmp_path):
+    """An ended study of the first 24 of the grid's 216 points."""
+    old = begun(tmp_path, "--sampler", "grid", "--study", "old")
+    play(make(old))
+    return old.folder
+
+
+def test_more_trials_than_an_earlier_study_left_of_the_grid_are_refused(tmp_path, half_a_grid, capsys):
+    command = ["--results-dir", str(tmp_path), "--study", "new", "--sampler", "grid", "--warm-start", str(half_a_grid), "--dry-run"]
+    assert step2_rate.main([*command, "--num-trials", "193"]) == 2
+    error = capsys.readouterr().err
+    assert "--num-trials 193: the grid has 216 points, of which the --warm-start studies tried 24; ask for at most 192" in error
+    assert error.count("\n") == 1 and not (tmp_path / "new").exists()
+    assert step2_rate.main([*command, "--num-trials", "192"]) == 0
+
+
+def test_a_continued_study_counts_what_it_took_over(tmp_path, half_a_grid, capsys):
+    command = ["--results-dir", str(tmp_path), "--study", "new", "--sampler", "grid", "--warm-start", str(half_a_grid)]
+    p = planned(*command[1:])
+    p.folder.mkdir()
+    agree(p)
+    decisions = Decisions(p.folder)
+    warm_start.absorb(p, decisions)
+    decisions.close()
+    make(p).next()
+    assert step2_rate.main([*command, "--dry-run", "--resume", "--num-trials", "193"]) == 2
+    assert "ask for at most 192" in capsys.readouterr().err
+    assert step2_rate.main([*command, "--dry-run", "--resume"]) == 0
+
+
+def test_what_lies_beyond_the_grid_is_called_random(tmp_path, half_a_grid):
+    """A study begun before its number was checked goes on."""
+    p = planned(tmp_path, "--study", "new", "--sampler", "grid", "--num-trials", "194", "--warm-start", str(half_a_grid))
+    p.folder.mkdir()
+    decisions = Decisions(p.folder)
+    warm_start.absorb(p, decisions)
+    decisions.close()
+    jobs = make(p)
+    while not jobs.search.all_suggested:
+        jobs.search.next()
+    assert [line["source"] for line in jobs.decisions.of("suggest")] == ["grid"] * 192 + ["random"] * 2
