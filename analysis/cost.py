@@ -33,12 +33,14 @@ class Attempt:
     Attributes:
         end: state of the job, kind of its failure, ``CUT`` or ``RUNNING``.
         device_seconds: seconds of GPUs, or of CPUs where none were given; of a share of a GPU that share.
+        share: seconds of the whole study that it is charged for.
     """
 
     name: str
     trial: int | None
     seconds: float
     device_seconds: float
+    share: float
     usd: float
     end: str
 
@@ -87,8 +89,7 @@ class Session:
     def attempt(self, start: dict[str, Any], until: float, end: str) -> Attempt:
         held = round(max(0.0, until - start["t"]), 3)  # times are on record in milliseconds
         share = sum(seconds / places for seconds, places in self.places(start["t"], until) if places)
-        usd = share / 3600 * self.price
-        return Attempt(start["name"], start.get("trial"), held, held * self.devices, usd, end)
+        return Attempt(start["name"], start.get("trial"), held, held * self.devices, share, share / 3600 * self.price, end)
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ class Cost:
 
     @property
     def idle(self) -> float:
-        """Part of the study's places in time that no attempt held, weighted with the price where there is one."""
+        """Part of the study's time that no attempt is charged for, weighted with the price where there is one."""
         weights = [session.price if self.priced else 1.0 for session in self.sessions]
-        paid = sum(w * t * n for w, s in zip(weights, self.sessions, strict=True) for t, n in s.places(0.0, s.seconds))
-        held = sum(w * sum(a.seconds for a in s.attempts) for w, s in zip(weights, self.sessions, strict=True))
+        paid = sum(w * s.seconds for w, s in zip(weights, self.sessions, strict=True))
+        held = sum(w * sum(a.share for a in s.attempts) for w, s in zip(weights, self.sessions, strict=True))
         return max(0.0, 1 - held / paid) if paid else NAN
 
     @property

@@ -62,9 +62,9 @@ class Capacity:
     def may_start(self, running: int) -> bool:
         """Whether another trial may be handed out beside ``running`` ones.
 
-        More were asked for than fit: one waits, so that a cluster which grows on demand sees the demand. Not one
-        that starts workers of its own: their start-up has a time limit.
+        If none fits any more, or more were asked for than fit, one waits, so that a cluster which grows on demand sees
+        the demand. Not one that starts workers of its own: their start-up has a time limit.
         """
         fit, r = self.trials(), self._resources
-        waits = 1 if r.concurrent > fit and r.backend == "local" else 0
+        waits = r.backend == "local" and (r.concurrent > fit or fit == 0)
         return running < fit + waits

@@ -7,7 +7,7 @@ begin        a driver starts: machine, price per hour
 warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the earlier studies
 suggest      trial, params, raw (the sampler's own), source
 capacity     how many trials fit side by side from now on
-start        a job was given to a worker
+start        a job has its place
 rung, stop   a judgement with its inputs; a stop has a named reason
 fail         an attempt ended without a result, its kind, and whether it counts against the retries
 finish       how a job ended: complete | pruned | collapsed | diverged | failed | out_of_memory

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from studies import warm_start
-from studies.capacity import Capacity
+from studies.capacity import Capacity, trials_at_once
 from studies.decisions import Decisions
 from studies.folder import agree, only_driver
 from studies.interrupt import Interrupt
@@ -64,10 +64,17 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))
         finished = jobs.left == 0
-        if not finished:
-            finished = _tune(plan, jobs, console, address, dashboard)
-        end = {"finished": finished, "budget": jobs.budget_reached}
-        decisions.append("session", seconds=round(decisions.session_seconds, 3), cores=processors_here(), **end)
+
+        def end() -> None:
+            seconds = round(decisions.session_seconds, 3)
+            decisions.append("session", seconds=seconds, cores=processors_here(), finished=finished, budget=jobs.budget_reached)
+
+        try:
+            finished = finished or _tune(plan, jobs, console, address, dashboard)
+        except UsageError:
+            end()
+            raise
+        end()
         jobs.comparison.write()
         if jobs.search is not None:
             source = f"{jobs.search.model_based} of {len(jobs.search.trials)} suggestions were model-based"
@@ -116,7 +123,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
     interrupted = False
     try:
         context = _connect(address, dashboard)
-        _fits(plan, ray.cluster_resources())
+        _fits(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         if dashboard:
             console.print(f"dashboard: http://{context.dashboard_url} (shows Ray's actors and nodes, not trials)")
         resources = plan.resources
@@ -131,19 +138,20 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
             return packing.may_start(running) and capacity.may_start(running) and (groups is None or groups.settled())
 
         with Interrupt() as interrupt, Shown(jobs, console, plan.expected_epochs()) as shown, _mirrored(plan, jobs) as ended:
+            callback = JobCallback(jobs, shown, watchdog, groups, interrupt, ended)
             tune.Tuner(
                 tune.with_resources(trial, per_trial),
                 tune_config=tune.TuneConfig(
                     num_samples=-1,  # the searcher says when it is finished
                     max_concurrent_trials=MOST_TRIALS,  # with a limit Tune asks early for so many; may_start holds it back
-                    search_alg=JobSearcher(jobs, lambda job: _task(plan, job, packing.share, scratch), may_start),
+                    search_alg=JobSearcher(jobs, lambda job: _task(plan, job, packing.share, scratch), may_start, callback.look_around),
                     scheduler=JobScheduler(jobs, packing),
                     reuse_actors=resources.backend == "local",
                 ),
                 run_config=tune.RunConfig(
                     name=plan.study,
                     storage_path=str(scratch),
-                    callbacks=[JobCallback(jobs, shown, watchdog, groups, interrupt, ended)],
+                    callbacks=[callback],
                     verbose=0,
                 ),
             ).fit()
@@ -228,11 +236,14 @@ def _groups(plan: Plan) -> WorkerGroups:
     return WorkerGroups(worker_resources(r.cpus, r.gpus), r.workers, placement_group_table, remove, job)
 
 
-def _fits(plan: Plan, cluster: dict[str, float]) -> None:
+def _fits(plan: Plan, nodes: list[dict[str, float]]) -> None:
     r = plan.resources
-    for kind, each in (("CPU", r.cpus * r.workers), ("GPU", r.gpus * r.workers)):
-        if each > cluster.get(kind, 0):
-            raise UsageError(f"one trial needs {each:g} {kind}, the cluster has {cluster.get(kind, 0):g}; nothing could ever start")
+    if not trials_at_once(nodes, r.cpus, r.gpus, r.workers):
+        has = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+        raise UsageError(
+            f"one trial needs {r.workers} x ({r.cpus} CPU{f' and {r.gpus:g} GPU' if r.gpus else ''}), each on one node; the cluster's nodes "
+            f"have {has}: nothing could start"
+        )
 
 
 @contextmanager

@@ -37,11 +37,16 @@ def agree(plan: Plan) -> None:
         now_plain = json.loads(json.dumps(now))
         for key in COMPARED:
             ours, theirs = now_plain[key], before.get(key)
+            if key == "overrides":  # runtime settings are not part of what an arm is
+                ours, theirs = ([one for one in given or () if not one.startswith("runtime.")] for given in (ours, theirs))
             if key == "search":  # the earlier studies may have been moved: by what they are, below
                 ours, theirs = ({name: value for name, value in (search or {}).items() if name != "warm_start"} for search in (ours, theirs))
             if theirs != ours and isinstance(ours, dict) and isinstance(theirs, dict):
                 part = next(name for name in ours if theirs.get(name) != ours[name])
                 key, theirs, ours = f"{key}.{part}", theirs.get(part), ours[part]
+            if key == "search.lag" and 0 in (ours, theirs):
+                how = "with" if theirs else "without"
+                raise UsageError(f"{path}: this study was begun {how} --deterministic; continue it {how} it, or choose another --study name")
             if theirs != ours:
                 raise UsageError(
                     f"{path}: this study has {key} = {theirs!r}, not {ours!r}; "

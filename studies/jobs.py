@@ -55,24 +55,33 @@ class Jobs:
 
     def next(self) -> Job | None:
         """The next job that needs a worker, or None if there is nothing to start now."""
-        while self._may_start() and (job := self._take()) is not None:
+        while self.may_start() and (job := self._take()) is not None:
             self.running[job.name] = job
             self.labels[job.name] = job.label
             if not self._from_record(job):
-                self.decisions.append("start", name=job.name, trial=job.trial)
                 return job
         return None
+
+    def may_start(self) -> bool:
+        """Whether the budget lets another job start; once spent it stays so."""
+        if self.budget_reached is None:
+            self.budget_reached = budget.exhausted(self.plan.limits, *self.decisions.spent(self.plan.limits.usd_per_hour))
+        return self.budget_reached is None
 
     @property
     def done(self) -> bool:
         """Nothing runs and nothing will be started."""
-        return not self.running and (self.left == 0 or self.budget_reached is not None)
+        return not self.running and (self.left == 0 or not self.may_start())
 
     @property
     def left(self) -> int:
         """Jobs not yet handed out; those of arms still to be selected are counted."""
         trials = self.plan.num_trials - len(self.search.trials) if self.search is not None else 0
         return len(self._again) + trials + self.comparison.left
+
+    def started(self, name: str) -> None:
+        """A job that was handed out has its place."""
+        self.decisions.append("start", name=name, trial=self.running[name].trial)
 
     def report(self, name: str, seen: Seen) -> bool:
         """A running job's epoch; True if it must stop here."""
@@ -128,11 +137,6 @@ class Jobs:
         return sum(line["trial"] is not None or line["name"] in compared for line in lost)
 
     # --- how
-
-    def _may_start(self) -> bool:
-        if self.budget_reached is None:
-            self.budget_reached = budget.exhausted(self.plan.limits, *self.decisions.spent(self.plan.limits.usd_per_hour))
-        return self.budget_reached is None
 
     def _take(self) -> Job | None:
         if self._again:

@@ -11,8 +11,8 @@ from ray import exceptions
 from trainer.errors import RecordError, UsageError
 from trainer.memory import is_out_of_memory
 
-# a group of workers that found no place in time, or whose node went while they started (ray 2.60, not exported)
-_NO_PLACE = ("WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError")
+# a group of workers that found no place in time, and one of which a worker or its node died while it started (ray 2.60, not exported)
+_NO_PLACE, _DIED_STARTING = "WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"
 # Ray has no type for an actor that went with its node; these words are in the message (ray 2.60)
 _NODE_GONE = ("node has died", "node was terminated", "node is dead", "node failure")
 
@@ -31,13 +31,13 @@ def kind_of(error: BaseException | None, nodes: Collection[str] = ()) -> tuple[s
     chain = list(_chain(error))
     reason = " ".join(str(chain[-1]).split())[:300] or type(chain[-1]).__name__
     for part in chain:
-        if getattr(part, "preempted", False) or isinstance(part, exceptions.NodeDiedError) or type(part).__name__ in ("PreemptionError", *_NO_PLACE):
+        if getattr(part, "preempted", False) or isinstance(part, exceptions.NodeDiedError) or type(part).__name__ in ("PreemptionError", _NO_PLACE):
             return "preempted", reason
         if isinstance(part, exceptions.RayActorError) and any(words in str(part) for words in _NODE_GONE):
             return "preempted", reason
     if any(isinstance(part, exceptions.OutOfMemoryError) or is_out_of_memory(part) for part in chain):
         return "out_of_memory", reason
-    if any(isinstance(part, exceptions.RayActorError) for part in chain) and _lost(nodes):
+    if any(isinstance(part, exceptions.RayActorError) or type(part).__name__ == _DIED_STARTING for part in chain) and _lost(nodes):
         return "preempted", f"its node was lost: {reason}"
     return "failed", reason
 

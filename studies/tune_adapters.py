@@ -42,13 +42,18 @@ class JobSearcher(_NotSaved, Searcher):
 
     Args:
         may_start: whether another trial may be handed out beside so many running ones.
+        look_around: called at every question: while nothing runs, Tune asks again and again and does nothing else for
+            up to ten minutes.
     """
 
-    def __init__(self, jobs: Jobs, task: Callable[[Job], dict[str, Any]], may_start: Callable[[int], bool]):
+    def __init__(
+        self, jobs: Jobs, task: Callable[[Job], dict[str, Any]], may_start: Callable[[int], bool], look_around: Callable[[], None]
+    ):
         super().__init__(metric="score", mode="max")
-        self._jobs, self._task, self._may_start = jobs, task, may_start
+        self._jobs, self._task, self._may_start, self._look_around = jobs, task, may_start, look_around
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self._look_around()
         job = self._jobs.next() if self._may_start(len(self._jobs.running)) else None
         if job is not None:
             return self._task(job)
@@ -124,7 +129,7 @@ class JobCallback(_NotSaved, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Called several times a second, whether or not anything happened."""
-        self._interrupt.check()
+        self.look_around()
         for name in self._watchdog.hung():
             trial = next(trial for trial in trials if trial.config.get("name") == name and not trial.is_finished())
             self._show("hung", name, {"minutes": self._watchdog.silence / 60})
@@ -132,13 +137,20 @@ class JobCallback(_NotSaved, tune.Callback):
             self._killed.add(name)
             if trial.temporary_state.ray_actor is not None:
                 ray.kill(trial.temporary_state.ray_actor)
+
+    def look_around(self) -> None:
+        """What must not wait for a trial to say something."""
+        self._interrupt.check()
         if self._watchdog.stalled(len(self._jobs.running) or self._jobs.left):
             self._show("stalled", "", {"minutes": self._watchdog.silence / 60, "have": ray.cluster_resources()})
         if time.monotonic() - self._ticked > TICK_SECONDS:
             self._ticked = time.monotonic()
             self._jobs.decisions.append("tick")
+            if self._jobs.running and not self._watchdog.watched and not self._jobs.may_start():
+                raise KeyboardInterrupt  # the budget went while a trial waited for a place
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._jobs.started(trial.config["name"])
         self._watchdog.heard(trial.config["name"])
         if self._groups is not None:
             self._groups.started(trial.config["name"])
@@ -165,14 +177,14 @@ class JobCallback(_NotSaved, tune.Callback):
         error = _error_of(trial)
         refused = refusal(error)
         kind, reason = kind_of(error, result.get("nodes") or ())
-        if refused is not None and not self._any_trained:
-            raise UsageError(f"no trial can run: {refused}")
         if name in self._killed:
             self._killed.discard(name)
             kind, reason = "hung", f"silent for {self._watchdog.silence / 60:g} minutes"
         again = self._jobs.fail(name, kind, int(result.get("epoch") or 0), reason, final=refused is not None)
         self._show("again" if again else kind, name, {**result, "kind": kind, "reason": reason, "error_file": trial.error_file})
         self._ended()
+        if refused is not None and not self._any_trained:
+            raise UsageError(f"no trial can run: {refused}")
 
     def _gone(self, trial: Trial) -> None:
         self._watchdog.gone(trial.config["name"])

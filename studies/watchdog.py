@@ -26,6 +26,11 @@ class Watchdog:
     def gone(self, name: str) -> None:
         self._heard.pop(name, None)
 
+    @property
+    def watched(self) -> int:
+        """Jobs that started and have not ended."""
+        return len(self._heard)
+
     def hung(self) -> list[str]:
         """Jobs that have been silent for too long."""
         now = self._clock()

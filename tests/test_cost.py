@@ -53,6 +53,30 @@ def two_sessions(folder: Path, **of_begin) -> Builder:
     return study
 
 
+@pytest.mark.parametrize(
+    ("begins", "then", "attempts", "usd", "idle"),
+    [
+        # at 3600 USD per hour a second costs 1: one place idle for 60 s, then ten of which one is held for 60 s
+        (1, [(60, 10)], [(60, 120)], 6, 114 / 120),
+        (10, [(60, 0)], [(0, 60)], 6, 114 / 120),  # the machines went; what is paid is nobody's
+        (0, [(20, 2)], [(20, 120)], 50, 70 / 120),  # on a cluster nothing is known before Ray answers
+        (0, [], [], 0, 1),
+        (2, [(40, 4)], [(20, 60)], 20 / 2 + 20 / 4, 105 / 120),  # held across the change
+    ],
+)
+def test_places_come_and_go_and_the_parts_add_up(tmp_path, begins, then, attempts, usd, idle):
+    study = Builder(tmp_path / "demo", num_trials=1)
+    study.trial(0, "stopgrad", 0.1, None, state="unfinished")
+    lines = [{"event": "capacity", "t": float(t), "concurrent": n} for t, n in then]
+    for since, until in attempts:
+        lines += [start(since, "t000", 0), finish(until, "t000", 0)]
+    end = {"event": "session", "t": 120.0, "seconds": 120.0, "cores": 4, "finished": True}
+    study.decide(begin(usd_per_hour=3600.0, concurrent=begins), *sorted(lines, key=lambda line: line["t"]), end)
+    spent = cost(load(study.folder))
+    assert spent.usd == 120 and spent.runs["usd"].sum() == pytest.approx(usd) and spent.idle == pytest.approx(idle)
+    assert spent.runs["usd"].sum() + spent.usd * spent.idle == pytest.approx(spent.usd)
+
+
 def test_killed_session_and_two_prices(tmp_path):
     found = load(two_sessions(tmp_path / "demo").folder)
     spent = cost(found)

@@ -36,6 +36,7 @@ def node(cpus, gpus=0, alive=True):
         ([(8, 3)], 1, 2, 1, 1),
         ([(3, 0), (3, 0)], 1, 0, 2, 3),  # workers may be spread
         ([(1, 0), (1, 0)], 2, 0, 1, 0),  # one worker may not
+        ([], 1, 0, 1, 0),
     ],
 )
 def test_trials_that_fit(nodes, cpus, gpus, workers, fit):
@@ -52,7 +53,7 @@ def test_capacity_follows_the_cluster_and_says_when_it_changes():
     assert capacity.may_start(5) and not capacity.may_start(6) and said == [2, 6]
     nodes.clear()
     now[0] = 6
-    assert not capacity.may_start(0) and said == [2, 6, 0]
+    assert capacity.may_start(0) and not capacity.may_start(1) and said == [2, 6, 0]  # one shows that there is a demand
 
 
 def test_more_trials_asked_for_than_fit_let_one_wait_unless_it_starts_workers():
@@ -64,13 +65,15 @@ def test_more_trials_asked_for_than_fit_let_one_wait_unless_it_starts_workers():
     assert capacity.may_start(0) and not capacity.may_start(1) and said == []  # as the plan says
     workers = Capacity(Resources(1, 0, 2, "ray-train", 5), lambda: nodes, [].append)
     assert workers.may_start(0) and not workers.may_start(1)
+    nodes.clear()
+    assert not Capacity(Resources(1, 0, 2, "ray-train", 0), lambda: nodes, [].append).may_start(0)
 
 
 def test_trials_are_suggested_only_when_there_is_a_place_for_them(tmp_path):
     """24 handed out at once would all be drawn blindly, and no budget could hold them back."""
     jobs = make(plan(tmp_path, num_trials=24))
     capacity = Capacity(Resources(1, 0, 1, "local", 0), lambda: [node(2)], [].append)
-    searcher = JobSearcher(jobs, lambda job: {"name": job.name}, capacity.may_start)
+    searcher = JobSearcher(jobs, lambda job: {"name": job.name}, capacity.may_start, lambda: None)
     given = [searcher.suggest(f"{n}") for n in range(5)]
     assert [task is not None for task in given] == [True, True, False, False, False]
     assert len(jobs.decisions.of("suggest")) == 2
@@ -141,17 +144,77 @@ def test_a_dying_trial_may_still_make_its_group():
 # --- interrupted
 
 
+def callback_of(jobs, interrupt=None, watchdog=None):
+    return JobCallback(jobs, lambda *_: None, watchdog or Watchdog(60), None, interrupt or Interrupt(), lambda: None)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_that_something_swallowed_comes_again(tmp_path, number):
     before = signal.getsignal(number)
     with Interrupt() as interrupt:
-        callback = JobCallback(make(plan(tmp_path)), lambda *_: None, Watchdog(60), None, interrupt, lambda: None)
+        callback = callback_of(make(plan(tmp_path)), interrupt)
         callback.on_step_end(0, [])
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
             callback.on_step_end(1, [])
     assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_on_purpose_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupt():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- while nothing fits
+
+
+def test_the_budget_is_heeded_while_nothing_fits(tmp_path):
+    """No trial says anything then, and the searcher is all that Tune asks."""
+    jobs = make(plan(tmp_path, num_trials=2, budget_hours=1.0))
+    clock = [0.0]
+    jobs.decisions._clock, jobs.decisions._zero = lambda: clock[0], 0.0
+    looked = []
+    searcher = JobSearcher(jobs, lambda job: {"name": job.name}, lambda running: False, lambda: looked.append(1))
+    assert searcher.suggest("0") is None and not jobs.done
+    clock[0] = 3601
+    assert searcher.suggest("0") == JobSearcher.FINISHED and jobs.budget_reached and looked == [1, 1]
+
+
+def test_a_trial_that_waits_for_a_place_is_given_up_with_the_budget(tmp_path, monkeypatch):
+    jobs = make(plan(tmp_path, num_trials=2, budget_hours=1.0))
+    clock = [0.0]
+    jobs.decisions._clock, jobs.decisions._zero = lambda: clock[0], 0.0
+    monkeypatch.setattr("studies.tune_adapters.TICK_SECONDS", -1)
+    waiting, callback = jobs.next(), callback_of(jobs, watchdog=(dog := Watchdog(60)))
+    callback.look_around()
+    clock[0] = 3601
+    with pytest.raises(KeyboardInterrupt):
+        callback.look_around()
+    dog.heard(waiting.name)  # one that trains is let finish
+    callback.look_around()
+
+
+def test_a_start_is_on_record_when_the_trial_has_its_place(tmp_path):
+    jobs = make(plan(tmp_path))
+    job, callback = jobs.next(), callback_of(jobs)
+    assert jobs.decisions.of("start") == []
+    callback.on_trial_start(0, [], trial_of(job))
+    assert [line["name"] for line in jobs.decisions.of("start")] == [job.name]
+
+
+def test_a_cluster_on_which_no_node_is_large_enough_is_refused(tmp_path):
+    from studies.driver import _fits
+
+    study = plan(tmp_path, resources=Resources(2, 0, 1, "local", 0))
+    _fits(study, [{"CPU": 2.0}])
+    with pytest.raises(UsageError, match="1 x .2 CPU., each on one node.*1 CPU and 0 GPU; 1 CPU and 0 GPU"):
+        _fits(study, [{"CPU": 1.0}, {"CPU": 1.0}])
 
 
 # --- settings that cannot run
@@ -168,11 +231,11 @@ def test_an_interrupt_that_something_swallowed_comes_again(tmp_path, number):
 )
 def test_settings_no_trial_can_run_with(overrides, gpus, workers, said):
     with pytest.raises(UsageError, match=said):
-        devices.check(presets.load("digits", overrides), Resources(1, gpus, workers, "local", 1), here=True)
+        devices.check(presets.load("digits", overrides), Resources(1, gpus, workers, "local", 2), here=True)
 
 
 def test_settings_that_can_run():
-    for overrides, gpus in (([], 0), ([], 1), (["runtime.compile=true"], 1), (["runtime.device=cuda"], 1), (["runtime.device=cpu"], 0)):
+    for overrides, gpus in (([], 0), ([], 1), (["runtime.compile=true"], 1), (["runtime.device=cuda"], 1), (["runtime.device=cuda"], 0), (["runtime.device=cpu"], 0)):
         devices.check(presets.load("digits", overrides), Resources(1, gpus, 1, "local", 1), here=True)
 
 
@@ -187,7 +250,7 @@ def failing(tmp_path, error, monkeypatch):
 
     jobs = make(plan(tmp_path, retries=2))
     monkeypatch.setattr(tune_adapters, "_error_of", lambda trial: error)
-    return jobs, JobCallback(jobs, lambda *_: None, Watchdog(60), None, Interrupt(), lambda: None)
+    return jobs, callback_of(jobs)
 
 
 def trial_of(job):
@@ -205,8 +268,7 @@ def test_a_refusal_ends_the_study_if_nothing_has_run_and_only_its_trial_later(tm
     result = {"epoch": 1, "score": 50.0, "probe_epoch": 0, "diverged": False}
     callback.on_trial_result(0, [], trial_of(second), result)
     callback.on_trial_error(0, [], trial_of(second))
-    (line,) = jobs.decisions.of("fail")
-    assert line["again"] is False and jobs.states[second.name] == "failed"
+    assert [line["again"] for line in jobs.decisions.of("fail")] == [False, False] and jobs.states[second.name] == "failed"
 
 
 def test_any_other_failure_is_tried_again(tmp_path, monkeypatch):
@@ -222,5 +284,19 @@ def test_workers_without_a_place_count_as_preempted():
 
     error = ControllerError(WorkerGroupStartupTimeoutError(num_workers=2))
     assert ray_errors.kind_of(error)[0] == "preempted"
+
+
+def test_workers_that_died_while_starting_are_preempted_only_with_their_node(monkeypatch):
+    from ray.exceptions import OutOfMemoryError
+    from ray.train import ControllerError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
+
+    died = ControllerError(WorkerGroupStartupFailedError("a worker died"))
+    for lost, kind in ((True, "preempted"), (False, "failed")):
+        monkeypatch.setattr(ray_errors, "_lost", lambda nodes, lost=lost: lost)
+        assert ray_errors.kind_of(died)[0] == kind
+    memory = WorkerGroupStartupFailedError("a worker died")
+    memory.__cause__ = OutOfMemoryError("memory of the node too high")
+    assert ray_errors.kind_of(ControllerError(memory))[0] == "out_of_memory"
 
 

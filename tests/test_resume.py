@@ -35,11 +35,18 @@ def begun(results, *words):
 # --- which study it is
 
 
+def test_runtime_settings_may_change_and_others_may_not(tmp_path):
+    begun(tmp_path, "runtime.threads=1", "optim.lr=0.001")
+    agree(planned(tmp_path, "--resume", "runtime.threads=2", "optim.lr=0.001"))
+    with pytest.raises(UsageError, match="this study has base_arm"):
+        agree(planned(tmp_path, "--resume", "optim.lr=0.002"))
+
+
 def test_a_study_that_was_not_deterministic_does_not_become_so_in_silence(tmp_path):
     assert begun(tmp_path).begun
     later = planned(tmp_path, "--resume", "--deterministic")
     assert later.search.lag == options.LAG and any("deterministic" in line for line in later.lines())
-    with pytest.raises(UsageError, match=r"search\.lag = 0, not 4; continue it with its own settings"):
+    with pytest.raises(UsageError, match="begun without --deterministic; continue it without it"):
         agree(later)
 
 
@@ -54,7 +61,7 @@ def test_a_first_command_that_never_reached_ray_begins_nothing(tmp_path):
     first = planned(tmp_path, "--address", "127.0.0.1:1")
     with pytest.raises(UsageError, match="no Ray cluster answers there"):
         driver.run_study(first, space, Console(quiet=True), address="127.0.0.1:1", dashboard=False)
-    assert [line["event"] for line in Decisions(first.folder).events] == ["begin"] and not first.begun
+    assert [line["event"] for line in Decisions(first.folder).events] == ["begin", "session"] and not first.begun
     corrected = planned(tmp_path, "--seeds", "2", "--num-trials", "6")  # without --resume, and other settings
     cli._existing(corrected, SimpleNamespace(resume=False))
     agree(corrected)
