@@ -9,8 +9,7 @@ from types import TracebackType
 class Interrupt:
     """While entered, SIGINT and SIGTERM raise KeyboardInterrupt, and :meth:`check` raises it again.
 
-    A signal may arrive inside a destructor or a callback of C code, where Python prints the exception and goes on: in
-    one of some hundred tests a study ran to its end after Ctrl-C.
+    A signal may arrive inside a destructor or a callback of C code, where Python prints the exception and goes on.
     """
 
     def __init__(self) -> None:
