@@ -1,11 +1,10 @@
 """Tests run single-threaded: two torch threads on a shared machine are slower than one."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-import signal  # noqa: E402
 
 import pytest  # noqa: E402
 
