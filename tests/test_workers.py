@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,21 @@ def run_steps(rank, world, port, digits, overrides, queue):
     if world > 1:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         dist.init_process_group("gloo", rank=rank, world_size=world)
+    results = steps_of(rank, world, digits, overrides)
+    if rank == 0:
+        queue.put([t.numpy() for t in results])
+    if world > 1:
+        dist.destroy_process_group()
+        # a gloo thread that outlives its group can abort the process while the interpreter ends
+        assert not gloo_threads()
+
+
+def gloo_threads():
+    tasks = Path("/proc/self/task")
+    return [name for task in tasks.iterdir() if "gloo" in (name := (task / "comm").read_text())] if tasks.is_dir() else []
+
+
+def steps_of(rank, world, digits, overrides):
     run = config("precision=fp64", "optim.batch_size=32", *overrides)
     source, model = views(run, digits, rank, world), method(run)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world > 1 else model
@@ -38,11 +54,7 @@ def run_steps(rank, world, port, digits, overrides, queue):
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
         optimiser.step()
         model.after_step(step, 100)
-    if rank == 0:
-        buffers = torch.cat([b.flatten().double() for b in model.buffers()])
-        queue.put([t.numpy() for t in (torch.stack(losses), torch.stack(gradients), buffers)])
-    if world > 1:
-        dist.destroy_process_group()
+    return torch.stack(losses), torch.stack(gradients), torch.cat([b.flatten().double() for b in model.buffers()])
 
 
 def start(world, digits, overrides):

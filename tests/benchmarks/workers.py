@@ -66,6 +66,7 @@ def worker(rank: int, world: int, port: int, part: str, orders: Connection) -> N
         spent = time.perf_counter() - start, time.process_time() - core
         orders.send((*spent, (_collectives.count - calls) / steps))
     if world > 1:
+        del step  # what is left holding the group keeps gloo's threads, which can abort the process while it ends
         dist.destroy_process_group()
 
 
