@@ -16,7 +16,7 @@ full: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
-# every fault many times, 35 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
+# every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(FAULTS)
 

@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         try:
             finished = finished or _tune(plan, jobs, console, address, dashboard)
         except UsageError:
-            end()
+            with suppress(OSError):  # a full disk is what the error says already
+                end()
             raise
         end()
         jobs.comparison.write()

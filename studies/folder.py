@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from studies import warm_start
+from studies.commits import other_code
 from studies.plan import Plan
 from trainer.errors import RecordError, UsageError
-from trainer.identity import provenance
 from trainer.records import read, write_json
 
 COMPARED = (
@@ -108,14 +108,8 @@ def _same_warm_start(plan: Plan, before: dict) -> list[dict | None]:
 
 def _same_commit(plan: Plan) -> None:
     """Refuse to mix runs of different code in one table unless asked to."""
-    now = provenance()["commit"]
-    if now is None or plan.across_commits:
-        return
-    for path in sorted((plan.folder / "runs").glob("[!.]*/records.jsonl")):
-        others = {line["provenance"]["commit"] for line in read(path) if "provenance" in line} - {now, None}
-        if others:
-            raise RecordError(
-                f"{plan.folder} was recorded by commit {sorted(others)[0][:10]}, this code is {now[:10]}: numbers of different "
-                "code do not belong in one table; choose another --study name, or give --across-commits if you know that "
-                "nothing relevant changed"
-            )
+    if found := other_code(plan.folder, plan):
+        raise RecordError(
+            f"{plan.folder} was {found}: numbers of different code do not belong in one table; choose another --study name, or give "
+            "--across-commits if you know that nothing relevant changed"
+        )

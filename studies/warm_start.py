@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from studies.commits import other_code
 from studies.decisions import NAME, Decisions
 from studies.job import NOT_RUN
 from studies.plan import Plan
 from trainer.errors import UsageError
-from trainer.identity import provenance
 from trainer.records import read
 
 NEEDED = ("base_arm", "epochs", "search_seed", "rungs", "ranges")
@@ -38,7 +38,8 @@ def check(plan: Plan) -> None:
         for key in NEEDED:
             if theirs.get(key) != ours.get(key):
                 raise UsageError(f"--warm-start {folder}: that study has {key} = {theirs.get(key)!r}, this one {ours.get(key)!r}; its values are not comparable")
-        _same_commit(folder, plan)
+        if found := other_code(folder, plan):
+            raise UsageError(f"--warm-start {folder}: {found}; give --across-commits if you know that nothing relevant changed")
 
 
 def identity(folder: str) -> dict[str, Any] | None:
@@ -120,16 +121,3 @@ def _stored(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _same_commit(folder: Path, plan: Plan) -> None:
-    now = provenance()["commit"]
-    if now is None or plan.across_commits:
-        return
-    for path in sorted((folder / "runs").glob("[!.]*/records.jsonl")):
-        others = {line["provenance"]["commit"] for line in read(path) if "provenance" in line} - {now, None}
-        if others:
-            raise UsageError(
-                f"--warm-start {folder}: recorded by commit {sorted(others)[0][:10]}, this code is {now[:10]}; give --across-commits if you know "
-                "that nothing relevant changed"
-            )

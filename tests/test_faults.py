@@ -15,7 +15,7 @@ import torch
 
 from faults import compare, disk, moments, processes
 from faults.cluster import nodes, on_node
-from faults.study import ONE_ARM, ROOT, SHORT, STOPPED, Study
+from faults.study import FULL, ONE_ARM, ROOT, SHORT, STOPPED, Study
 from small import SMALL
 from trainer.errors import UsageError
 
@@ -171,8 +171,22 @@ def test_a_lost_node_is_a_preemption_and_the_study_goes_on(tmp_path):
 
 # --- starved
 
+
+def test_a_record_that_is_full_is_said_and_loses_nothing(reference, tmp_path):
+    """The system's own error at the driver's first end of a run, on a machine that allows no disk of one's own too."""
+    study = Study(tmp_path, *SHORT, script=FULL)
+    said = study.finish(code=2)
+    assert said.rstrip().splitlines()[-1].startswith(f"error: {study.folder}: No space left on device; what is on record stands")
+    assert "--resume" in said and "Traceback" not in said and not study.decisions("finish")
+    study.gone()
+    again = Study(tmp_path, *SHORT)
+    again.finish()
+    assert compare.differences(again, reference) == []
+
+
 needs_a_mount = pytest.mark.skipif(
-    not disk.possible(), reason="a disk of its own needs the right to mount; the errors themselves: tests/test_engine.py, without one"
+    not disk.possible(),
+    reason="a disk of its own needs the right to mount; without one: a full record above, a folder that is not writable in test_engine.py",
 )
 
 

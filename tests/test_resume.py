@@ -8,12 +8,12 @@ from engine import make, plan, play, seen_of
 from rich.console import Console
 
 from search_spaces import step2_rate as space
-from studies import cli, driver, options, step2_rate, warm_start
+from studies import cli, commits, driver, options, step2_rate, warm_start
 from studies.controls import CONTROLS
 from studies.decisions import Decisions
 from studies.folder import agree
 from studies.job import Seen
-from trainer.errors import UsageError
+from trainer.errors import RecordError, UsageError
 
 
 def planned(results, *words):
@@ -33,6 +33,34 @@ def begun(results, *words):
 
 
 # --- which study it is
+
+
+def recorded_by(folder, commit, name="r"):
+    """A run that this commit recorded."""
+    (folder / "runs" / name).mkdir(parents=True)
+    (folder / "runs" / name / "records.jsonl").write_text(json.dumps({"event": "begin", "provenance": {"commit": commit}}) + "\n")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_runs_of_another_commit_are_refused_unless_allowed(tmp_path, monkeypatch, known):
+    monkeypatch.setattr(commits, "provenance", lambda: {"commit": "b" * 40 if known else None})
+    p = begun(tmp_path, "--study", "one")
+    recorded_by(p.folder, "b" * 40)
+    recorded_by(p.folder, None, "without")  # from a folder that git does not know
+    recorded_by(p.folder, "a" * 40, ".half.tmp")  # a copy that a kill left half made
+    agree(planned(tmp_path, "--study", "one", "--resume"))
+    recorded_by(p.folder, "a" * 40, "other")
+    words = "recorded by commit aaaaaaaaaa, this code is bbbbbbbbbb"
+    later = ("--study", "two", "--warm-start", str(p.folder))
+    if not known:  # nothing to compare with
+        agree(planned(tmp_path, "--study", "one", "--resume"))
+        return warm_start.check(planned(tmp_path, *later))
+    with pytest.raises(RecordError, match=f"{p.folder} was {words}: .* --across-commits if you know"):
+        agree(planned(tmp_path, "--study", "one", "--resume"))
+    with pytest.raises(UsageError, match=f"--warm-start {p.folder}: {words}; give --across-commits if you know"):
+        warm_start.check(planned(tmp_path, *later))
+    agree(planned(tmp_path, "--study", "one", "--resume", "--across-commits"))
+    warm_start.check(planned(tmp_path, *later, "--across-commits"))
 
 
 def test_runtime_settings_may_change_and_others_may_not(tmp_path):

@@ -205,7 +205,7 @@ def test_extras_are_protected_and_labels_are_ones_own():
     assert again.labels.any() and again.splits["train"].any()
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says whose pages a mapping has; that a write reaches nobody is tested above everywhere")
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says whose pages a mapping has; that a write reaches nobody is tested above, without /proc")
 def test_the_memory_is_really_shared(folder):
     """Two processes have read every image; the kernel says whose pages they are."""
     look = "sys.stdin.readline(); print(open('/proc/self/smaps').read().replace(chr(10), '|'), flush=True); sys.stdin.readline()"

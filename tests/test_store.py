@@ -258,7 +258,35 @@ def test_two_writers_do_the_work_once(tmp_path, pixels):
     shards.verify_shards(tmp_path / "both")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="pinned copies to a device: needs CUDA, not verified live (README)")
+def test_batches_for_cuda_pass_through_pinned_memory_and_are_not_waited_for(folder, pixels, monkeypatch):
+    """On a machine without one: the calls that a CUDA device would get; what they do there is tested below."""
+    cuda, pinned, copies = torch.device("cuda", 0), [], []
+
+    def pin(tensor):
+        pinned.append(tensor)
+        return tensor
+
+    def to(tensor, device, non_blocking=False):
+        if device == cuda:  # an index goes to where the images are
+            copies.append((any(tensor is one for one in pinned), non_blocking))
+        return tensor
+
+    monkeypatch.setattr(store, "_exact", lambda device: device)  # it asks the device
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    for images in (store.open_shards(folder), store.ResidentImages(torch.from_numpy(pixels))):
+        pinned.clear(), copies.clear()
+        got = list(images.prefetch(batches(), cuda))
+        assert copies == [(True, True)] * 6
+        assert all(torch.equal(batch, torch.from_numpy(pixels[index.numpy()])) for batch, index in zip(got, batches(), strict=True))
+    pinned.clear()
+    list(store.open_shards(folder).prefetch(batches(), CPU))
+    assert pinned == []  # pinned memory is scarce: only for CUDA
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="pinned copies to a device: needs CUDA, not verified live (README); the calls are tested above"
+)
 def test_batches_arrive_on_cuda_with_the_same_bits(folder, pixels):
     device = torch.device("cuda")
     for budget in (0, pixels.size):

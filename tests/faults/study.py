@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SEARCH = ROOT / "studies" / "step2_rate.py"
 ONE_ARM = Path(__file__).parent / "one_arm.py"
 STOPPED = Path(__file__).parent / "stopped.py"
+FULL = Path(__file__).parent / "full.py"
 # six trials of which some are stopped at epoch 2, then five compared runs: every kind of decision in half a minute
 SHORT = ["--num-trials", "6", "--lag", "2", "--deterministic", "--epochs", "4", "--grace", "2", "--seeds", "1", "--top-k", "1", *SMALL]
 # generous: on a busy machine everything takes several times as long, and a fault that hangs is found all the same
