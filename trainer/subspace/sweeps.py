@@ -20,6 +20,7 @@ from trainer.config.data import PLANAR
 from trainer.data import poses
 from trainer.data.images import ImageSet
 from trainer.data.poses import Poses
+from trainer.data.row_chunks import row_chunks
 from trainer.data.sets import mini3d
 from trainer.data.views import Views
 from trainer.errors import UsageError
@@ -47,7 +48,7 @@ class Pictures:
 
     def batches(self) -> Iterator[Tensor]:
         """Pictures of ANCHORS_AT_ONCE anchors after the other."""
-        for part in torch.arange(self.anchors).split(ANCHORS_AT_ONCE):
+        for part in row_chunks(torch.arange(self.anchors), ANCHORS_AT_ONCE):
             yield self.render(part)
 
 
