@@ -52,7 +52,8 @@ def _run(arguments) -> int:
     settings = {key: value for key, value in settings.items() if value is not None}
     if arguments.across_commits:
         settings["runtime.across_commits"] = True
-    settings |= data_settings(arguments, presets.load(arguments.preset, arguments.overrides, settings).runtime.data_root)
+    runtime = presets.load(arguments.preset, arguments.overrides, settings).runtime
+    settings |= data_settings(arguments, runtime.data_root, runtime.cache_dir)
     config = presets.load(arguments.preset, arguments.overrides, settings)
     gate = arguments.gate or latest(config) or "none"
     if gate != "none":

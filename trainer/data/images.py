@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from trainer.config import SETS, RunConfig, split_sizes
-from trainer.data.philox import Purpose, derived_seed, philox
+from trainer.data.philox import philox
 from trainer.data.sets.raw import RawSet
+from trainer.data.sets.places import made_folder
 from trainer.data.store import MappedImages, ResidentImages, place
 from trainer.errors import UsageError
 
@@ -85,7 +86,7 @@ def load_images(config: RunConfig) -> ImageSet:
                     f"data.glimpse.map_sha256 = {data.glimpse.map_sha256!r}, but {path} has {found}; other maps are another arm: set it to that"
                 )
         else:
-            extras["saliency"] = saliency.centre_surround(images)
+            extras["saliency"] = saliency.kept(images, made_folder(config) / f"{data.name}-saliency", raw.source)
     splits = _splits(config, raw)
     parts = ["test", "train", "validation"] + ([] if torch.equal(splits["pretrain"], splits["train"]) else ["pretrain"])
     digest = hashlib.sha256(b"".join(splits[part].numpy().astype("<i8").tobytes() for part in parts)).hexdigest()
@@ -110,13 +111,15 @@ def _read(config: RunConfig) -> RawSet:
         facts = SETS["mini3d"]
         return mini3d.generate(sum(facts.splits), facts.views, facts.side, facts.classes)
     if data.generated:
-        return _generate(config)
+        from trainer.data.generated import generate
+
+        return generate(config)
     from trainer.certificates import trust_system
     from trainer.data import sets
 
     trust_system(config.runtime.system_certs)
     root = Path(config.runtime.data_root)
-    raw = sets.read(data.name, root, config.runtime.download)
+    raw = sets.read(data.name, root, config.runtime.download, made=made_folder(config), own_files=config.runtime.own_files)
     facts = SETS[data.name]
     found = (len(raw.labels) - raw.test, raw.test)
     published = (sum(facts.splits[:2]) + facts.unlabelled, facts.splits[2])
@@ -128,33 +131,6 @@ def _read(config: RunConfig) -> RawSet:
             f"{published[1]}; complete it, or choose subsets with data.sizes=[train,validation,test]"
         )
     return raw
-
-
-def _generate(config: RunConfig) -> RawSet:
-    """Noise over a smooth pattern per class, of the configured set's shape and size."""
-    facts = SETS[config.data.name]
-    train, validation, test, unlabelled = split_sizes(config.data)
-    count, side = train + validation + unlabelled + test, facts.side
-    size = count * facts.views * facts.channels * side * side
-    if size > config.runtime.resident_mib * 2**20:
-        raise UsageError(
-            f"data.generated = True: {count} images need {size / 2**20:.0f} MiB, above runtime.resident_mib = "
-            f"{config.runtime.resident_mib}; choose fewer with data.sizes"
-        )
-    generator = torch.Generator().manual_seed(derived_seed(0, Purpose.INIT))
-    labels = torch.arange(count) % facts.classes
-    pattern = torch.randint(0, 160, (facts.classes, facts.channels, 4, 4), generator=generator, dtype=torch.uint8)
-    grown = torch.nn.functional.interpolate(pattern.float(), size=side, mode="bilinear").to(torch.uint8)
-    shape = (count, facts.views, facts.channels, side, side)
-    images = torch.randint(0, 96, shape, generator=generator, dtype=torch.uint8) + grown[labels][:, None]
-    if unlabelled:
-        labels[:unlabelled] = -1
-    extras = {}
-    if facts.views > 1:
-        turn = torch.randn(count, facts.views, 4, generator=generator)
-        extras = {"quaternion": turn / turn.norm(dim=-1, keepdim=True), "hue": torch.rand(count, facts.views, generator=generator)}
-        return RawSet(images, labels, test, extras)
-    return RawSet(images[:, 0], labels, test, extras)
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

@@ -13,18 +13,20 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from trainer.data.sets.places import Places
 from trainer.data.sets.raw import RawSet, by_hand, concatenated, damaged, downloading, require_files
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 PARTS = ("train", "t10k")
 
 
-def read(root: Path, download: bool) -> RawSet:
+def read(places: Places) -> RawSet:
     """60,000 + 10,000 images (1, 28, 28), 10 classes.
 
     Raises:
         UsageError: files absent or damaged, images of another size, or a failed download.
     """
+    root, download = places.root, places.download
     folder = root / "MNIST" / "raw"
     if download:
         with downloading(URL, folder):

@@ -8,6 +8,7 @@ import torch
 from torchvision.datasets.utils import download_and_extract_archive
 
 from trainer.data.sets.jpeg import decode, fingerprint, sharded
+from trainer.data.sets.places import Places
 from trainer.data.sets.raw import RawSet, by_hand, damaged, downloading, require_files
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -15,7 +16,7 @@ MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 SIDE = 64
 
 
-def read(root: Path, download: bool) -> RawSet:
+def read(places: Places) -> RawSet:
     """100,000 train images and, as test, the 10,000 official validation images, (3, 64, 64), 200 classes.
 
     Classes are numbered in the order of their sorted WordNet ids. The first call decodes the JPEG files into
@@ -24,6 +25,7 @@ def read(root: Path, download: bool) -> RawSet:
     Raises:
         UsageError: files absent or damaged, images of another size, or a failed download.
     """
+    root, download = places.root, places.download
     folder = root / "tiny-imagenet-200"
     needed = ["wnids.txt", "train", "val/images", "val/val_annotations.txt"]
     if download and not all((folder / name).exists() for name in needed):
@@ -42,7 +44,7 @@ def read(root: Path, download: bool) -> RawSet:
     labels += [number for _, number in validation]
     present = len(list((folder / "val" / "images").glob("*.JPEG")))
     images = sharded(
-        root / "tiny_imagenet-shards",
+        places.made / "tiny_imagenet-shards",
         lambda name: decode(folder / name, SIDE, SIDE),
         files,
         (3, SIDE, SIDE),
