@@ -29,10 +29,10 @@ NARROW = [
 ]  # fmt: skip
 
 
-def narrowed(name: str) -> RunConfig:
+def narrowed(name: str, overrides: list[str] = ()) -> RunConfig:
     """The preset with a small encoder, probed and swept after its first epoch, on generated images of the published number."""
     config = presets.load(name)
-    words = [*NARROW]
+    words = [*NARROW, *overrides]
     if SETS[config.data.name].test_is_published:
         words.append("data.generated=true")
     if config.eval.subspace.epochs:
@@ -56,6 +56,6 @@ def rehearse(config: RunConfig, runs: Path, images: ImageSet | None = None, base
         few = replace(images, splits={part: index[: CHUNK + 1] for part, index in images.splits.items()})
         changed.enter_context(mock.patch.object(trainer.data.images, "load_images", lambda _: few))
         sweeps = config.data.transform in ("rotation", "affine") or config.data.name == "mini3d"
-        options = Namespace(views=[1, 2, 5, 8], protocol="both", epochs=1, subspace=sweeps, overrides=[], split=config.data.select_on)
+        options = Namespace(views=[1, 2, 5], protocol="both", epochs=1, subspace=sweeps, overrides=[], split=config.data.select_on)
         lines.append(measure(config, folder, lines[0], options, folder / "evaluation.jsonl"))
     return lines

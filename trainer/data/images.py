@@ -14,8 +14,10 @@ from torch import Tensor
 
 from trainer.config import SETS, RunConfig, split_sizes
 from trainer.data.philox import philox
-from trainer.data.sets.raw import RawSet
+from trainer.data.sets import FOLDERS
+from trainer.data.sets.labels import check_classes, check_range
 from trainer.data.sets.places import made_folder
+from trainer.data.sets.raw import RawSet
 from trainer.data.store import MappedImages, ResidentImages, place
 from trainer.errors import UsageError
 
@@ -120,17 +122,26 @@ def _read(config: RunConfig) -> RawSet:
     trust_system(config.runtime.system_certs)
     root = Path(config.runtime.data_root)
     raw = sets.read(data.name, root, config.runtime.download, made=made_folder(config), own_files=config.runtime.own_files)
-    facts = SETS[data.name]
+    _as_published(config, raw)
+    return raw
+
+
+def _as_published(config: RunConfig, raw: RawSet) -> None:
+    """Raise UsageError unless a set read from files has the published counts and classes, or is the user's own."""
+    data, facts, root = config.data, SETS[config.data.name], Path(config.runtime.data_root)
+    check_range(root / FOLDERS[data.name], raw.labels, facts.classes, lowest=-1 if facts.unlabelled else 0)
+    if config.runtime.own_files:
+        return
     found = (len(raw.labels) - raw.test, raw.test)
     published = (sum(facts.splits[:2]) + facts.unlabelled, facts.splits[2])
     # the number of 3DIEBench's objects could not be confirmed: there it is enough to have them all
     enough = found == published or (data.name == "3diebench" and min(a - b for a, b in zip(found, published, strict=True)) >= 0)
-    if data.sizes is None and not enough:
+    if not enough:
         raise UsageError(
-            f"{data.name} in {root} has {found[0]} training and {found[1]} test images, published are {published[0]} and "
-            f"{published[1]}; complete it, or choose subsets with data.sizes=[train,validation,test]"
+            f"{data.name} in {root} has {found[0]} training and {found[1]} test images, published are {published[0]} and {published[1]}; "
+            "complete it, or give --own-files, with data.sizes=[train,validation,test], if these files are your own"
         )
-    return raw
+    check_classes(root / FOLDERS[data.name], raw.labels[: found[0]], facts.classes)
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
+from trainer.data.sets.checksums import refuse_equal
+from trainer.data.sets.labels import as_labels
 from trainer.data.sets.places import Places
 from trainer.data.sets.raw import RawSet, by_hand, concatenated, damaged, downloading, require_files
 
@@ -40,8 +42,8 @@ def read(places: Places) -> RawSet:
         labels.append(_parse(folder / f"{part}-labels-idx1-ubyte", read_label_file))
         if images[-1].shape[1:] != (28, 28):
             raise damaged(folder / f"{part}-images-idx3-ubyte", f"images are {tuple(images[-1].shape[1:])}, not (28, 28)")
-        if len(images[-1]) != len(labels[-1]):
-            raise damaged(folder / f"{part}-labels-idx1-ubyte", f"{len(labels[-1])} labels for {len(images[-1])} images")
+        labels[-1] = as_labels(folder / f"{part}-labels-idx1-ubyte", labels[-1], len(images[-1]))
+    refuse_equal(folder / (name if (folder / name).exists() else f"{name}.gz") for name in names if "images" in name)
     return RawSet(concatenated(images)[:, None], concatenated(labels), test=len(labels[1]))
 
 

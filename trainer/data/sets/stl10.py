@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torchvision.datasets import STL10
 
+from trainer.data.sets.checksums import refuse_equal
 from trainer.data.sets.jpeg import fingerprint
+from trainer.data.sets.labels import as_labels
 from trainer.data.sets.places import Places
 from trainer.data.sets.raw import RawSet, by_hand, damaged, downloading, require_files
 from trainer.data.store import MappedImages
@@ -35,6 +37,7 @@ def read(places: Places) -> RawSet:
     parts = ("unlabeled", "train", "test")
     files = [f"{part}_X.bin" for part in parts] + ["train_y.bin", "test_y.bin"]
     require_files(folder, files, by_hand(STL10.url, root))
+    refuse_equal(folder / f"{part}_X.bin" for part in parts)
     pixels = [_pixels(folder / f"{part}_X.bin") for part in parts]
     # stored column by column
     images = MappedImages([part.transpose(0, 1, 3, 2) for part in pixels])
@@ -52,9 +55,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def _labels(path: Path, count: int) -> Tensor:
-    labels = torch.from_numpy(np.fromfile(path, dtype=np.uint8).astype(np.int64)) - 1
-    if len(labels) != count:
-        raise damaged(path, f"{len(labels)} labels for {count} images")
+    labels = as_labels(path, np.fromfile(path, dtype=np.uint8), count) - 1
     if not 0 <= int(labels.min()) <= int(labels.max()) < 10:
         raise damaged(path, "labels must lie in 1..10")
     return labels
