@@ -43,7 +43,7 @@ def test_a_planted_pickle_runs_nothing(name, own_files, where, tmp_path):
     content = pickle.loads(path.read_bytes(), encoding="latin1")
     content = Planted(mark) if where == "alone" else {**content, "more" if where != "among the labels" else "labels": Planted(mark)}
     path.write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(UsageError, match=f"{file}.*" + ("could run code" if own_files else "md5")):
+    with pytest.raises(UsageError, match="could run code" if own_files else "md5"):
         sets.read(name, tmp_path, download=False, own_files=own_files)
     assert not mark.exists()
 

@@ -36,6 +36,7 @@ def read(places: Places) -> RawSet:
     names = [f"{part}-{kind}-ubyte" for part in PARTS for kind in ("images-idx3", "labels-idx1")]
     absent = [name + ".gz" for name in names if not (folder / name).exists()]
     require_files(folder, absent, by_hand(f"{URL}{{{','.join(name + '.gz' for name in names)}}}", folder))
+    refuse_equal(folder / (name if (folder / name).exists() else f"{name}.gz") for name in names if "images" in name)
     images, labels = [], []
     for part in PARTS:
         images.append(_parse(folder / f"{part}-images-idx3-ubyte", read_image_file))
@@ -43,7 +44,6 @@ def read(places: Places) -> RawSet:
         if images[-1].shape[1:] != (28, 28):
             raise damaged(folder / f"{part}-images-idx3-ubyte", f"images are {tuple(images[-1].shape[1:])}, not (28, 28)")
         labels[-1] = as_labels(folder / f"{part}-labels-idx1-ubyte", labels[-1], len(images[-1]))
-    refuse_equal(folder / (name if (folder / name).exists() else f"{name}.gz") for name in names if "images" in name)
     return RawSet(concatenated(images)[:, None], concatenated(labels), test=len(labels[1]))
 
 
