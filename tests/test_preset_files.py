@@ -54,3 +54,15 @@ def test_two_values_for_one_key_are_refused_and_the_same_one_twice_is_not():
     with pytest.raises(UsageError, match="override optim.lr: given twice, as 0.1 and as 0.2"):
         presets.load("digits", ["optim.lr=0.1", "epochs=3", "optim.lr=0.2"])
     assert presets.load("digits", ["optim.lr=0.1", "optim.lr=1e-1"]).optim.lr == 0.1
+
+
+@pytest.mark.parametrize("entry", ["trainer", "study"])
+def test_a_dry_run_says_that_the_data_are_absent(entry, tmp_path, capsys):
+    from studies import step2_rate
+
+    command = {"trainer": main, "study": step2_rate.main}[entry]
+    words = ["--preset", "cifar100_aug_30", "--data-root", str(tmp_path), "--results-dir", str(tmp_path / "r"), "--dry-run"]
+    assert command(words) == 0
+    assert "absent" in (out := capsys.readouterr().out) and "--download" in out
+    assert command([*words, "data.generated=true"]) == 0
+    assert "absent" not in capsys.readouterr().out

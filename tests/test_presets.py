@@ -79,7 +79,8 @@ def test_gates_fail_for_the_untrained_encoder_and_for_a_collapsed_one(name):
     untrained = {f"linacc/z_agg@{m}": 20.0, f"rank_pr/z_agg@{m}": 3.0, f"rank_pr/z@{m}": 8.0, f"r2_action.{config.data.action_scale}/z_pair@2": 0.9}
     # a collapsed code can still read the action, and its accuracy can exceed the untrained one's by some points
     collapsed = untrained | {f"rank_pr/z_agg@{m}": 1.1, f"rank_pr/z@{m}": 1.7, f"linacc/z_agg@{m}": 28.0}
-    for gate, rule in config.gates.items():
+    # smoke asks only whether it runs
+    for gate, rule in ((gate, rule) for gate, rule in config.gates.items() if gate != "smoke"):
         for end in (untrained, collapsed):
             lines = [
                 {"event": "eval", "split": config.data.select_on, "epoch": epoch, "metrics": metrics}

@@ -64,6 +64,10 @@ def _run(arguments) -> int:
     folder = arguments.results_dir.absolute() / check_name(arguments.study)
     writable(folder)
     if arguments.dry_run:
+        try:
+            require_present(config)
+        except UsageError as error:
+            print(f"# data absent, this run would not start: {error}")
         print(f"# run {run_id(config)} in {folder / 'runs' / run_id(config)}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
