@@ -52,7 +52,7 @@ def data_settings(options: argparse.Namespace, data_root: str, cache_dir: str | 
 
 
 def split_overrides(argv: list[str]) -> list[str]:
-    """Accept ``--optim.lr=0.1`` and ``--optim.lr 0.1`` for ``optim.lr=0.1``."""
+    """Accept ``--optim.lr=0.1`` and ``--optim.lr 0.1`` for ``optim.lr=0.1``; refuse two values for one key."""
     words: list[str] = []
     rest = iter(argv)
     for word in rest:
@@ -65,4 +65,10 @@ def split_overrides(argv: list[str]) -> list[str]:
                     raise UsageError(f"override --{word} needs a value")
                 word = f"{word}={value}"
         words.append(word)
+    values: dict[str, str] = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        # the user means one of them, and which is not ours to guess
+        if sign and not key.startswith("-") and values.setdefault(key, value) != value:
+            raise UsageError(f"override {key}: given twice, as {values[key]} and as {value}; keep one")
     return words

@@ -32,16 +32,14 @@ def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | 
 
     Args:
         preset: a name from :func:`names`, or the path of a YAML file with the same keys.
-        overrides: ``["optim.lr=0.01", ...]`` as a user writes them; a key given twice with two values is an error.
+        overrides: ``["optim.lr=0.01", ...]`` as a user writes them; later ones win.
         settings: ``{"optim.lr": 0.01}``, values set by a program; they win over overrides.
 
     Raises:
         UsageError: unknown preset or key, bad YAML, wrong type or impossible value.
     """
     tree = _read(preset)
-    given = [_parse(text) for text in overrides]
-    _require_one_value(given)
-    for key, value in [*given, *(settings or {}).items()]:
+    for key, value in [*map(_parse, overrides), *(settings or {}).items()]:
         _assign(tree, key, value)
     return build(tree)
 
@@ -126,15 +124,6 @@ def _parse(text: str) -> tuple[str, Any]:
         return key.strip(), parse(value)
     except (yaml.YAMLError, ValueError):
         raise UsageError(f"override {text!r}: the value is not valid YAML") from None
-
-
-def _require_one_value(given: list[tuple[str, Any]]) -> None:
-    """Two values for one key: the user means one of them, and which is not ours to guess."""
-    values: dict[str, Any] = {}
-    for key, value in given:
-        if key in values and values[key] != value:
-            raise UsageError(f"override {key}: given twice, as {values[key]!r} and as {value!r}; keep one")
-        values[key] = value
 
 
 def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
