@@ -67,3 +67,19 @@ def test_what_it_returns_stays_as_it_was():
         assert number == batch["step"] and rate == 0.5 ** int(number)
         assert torch.equal(actions, batch["actions"]) and torch.equal(features["z"], batch["actions"])
         assert torch.equal(labels, batch["labels"]) and values == float(batch["step"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: python tests/gpu/verify.py")
+def test_cuda_graph_resumes_and_matches_the_plain_step(tmp_path):
+    settings = ["runtime.device=cuda", "eval.probe_epochs=[2]", "epochs=2", "objective.teacher=ema", "objective.ema.half_life=0.1"]
+    train(config(*settings), tmp_path / "plain")
+    train(config(*settings, "runtime.compile=true"), tmp_path / "whole")
+    train(config(*settings, "runtime.compile=true", "epochs=1"), tmp_path / "parts")
+    train(config(*settings, "runtime.compile=true"), tmp_path / "parts")
+    plain, whole, parts = (
+        {row[:3]: row[3] for row in records(tmp_path / name) if row[0] == "epoch"} for name in ("plain", "whole", "parts")
+    )
+    assert plain.keys() == whole.keys() == parts.keys()
+    for where, expected in plain.items():
+        assert whole[where] == pytest.approx(expected, rel=0.02, abs=0.02), where
+        assert parts[where] == pytest.approx(whole[where], rel=0.02, abs=0.02), where

@@ -144,7 +144,7 @@ def _train(
     captures = config.runtime.compile and device.type == "cuda" and workers == 1
     evaluate = partial(forward, config, model, weights=weights)
     if captures:
-        evaluate = accelerate.on_cuda(evaluate, views, optimiser)
+        evaluate = accelerate.on_cuda(evaluate, views, optimiser, online.optimiser)
     elif config.runtime.compile and views.step < end:
         example = views.render(views.plan(views.step))
         model, line = accelerate.whether_it_pays(config, method, model, device, example, lambda m, b: forward(config, m, b)[1])
@@ -192,7 +192,8 @@ def _train(
         cores = {"train": time.process_time() - core}
         if rank == 0:
             clock, core = time.perf_counter(), time.process_time()
-            metrics = health.live(method, harvest, online)
+            metrics = health.live(method, harvest, online) if epoch % config.eval.live_every == 0 or epoch in probe_at else {}
+            harvest = Harvest()
             if epoch in probe_at:
                 metrics |= health.probe(method)
                 probe_epoch = epoch

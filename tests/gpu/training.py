@@ -54,7 +54,7 @@ class Training:
         self.meter = Meter(weights)
         self.evaluate = partial(forward, config, self.method, weights=weights)
         if way != "plain":
-            self.evaluate = accelerate.on_cuda(self.evaluate, self.views, self.optimiser)
+            self.evaluate = accelerate.on_cuda(self.evaluate, self.views, self.optimiser, self.online.optimiser)
         parts = self.views, self._learn, partial(rates, config)
         self.step = CapturedStep(*parts, device) if way == "captured" else Step(*parts)
         self.done = 0

@@ -237,7 +237,8 @@ class FixedViews:
         labels: (n,) class of every sequence.
     """
 
-    KEEP_BYTES = 2**27
+    KEEP_BYTES = {"cuda": 2**30}
+    """Kept up to this size; on other devices up to an eighth of it, where rendering costs no launches and memory is shared."""
 
     def __init__(self, source: Views, index: Tensor, draws: int, observed: int):
         self._source, self._index, self._draws, self._observed = source, index, draws, observed
@@ -250,6 +251,7 @@ class FixedViews:
     def batches(self, size: int) -> Iterator[Batch]:
         """Batches of at most ``size`` sequences; draw after draw, in the split's order."""
         if self._kept is None or self._size != size:
+            limit = self.KEEP_BYTES.get(self.labels.device.type, 2**27)
             made: list[Batch] | None = []
             kept_bytes = 0
             parts = [(rows, draw) for draw in range(self._draws) for rows in self._index.split(size)]
@@ -258,7 +260,7 @@ class FixedViews:
                 kept_bytes += sum(view.numel() * view.element_size() for view in views)
                 if made is not None:
                     made.append(batch)
-                    if kept_bytes > self.KEEP_BYTES:
+                    if kept_bytes > limit:
                         made = None
                 yield batch
             self._kept, self._size = made, size

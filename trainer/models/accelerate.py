@@ -40,15 +40,15 @@ def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: t
 
 
 def on_cuda(
-    evaluate: Callable[[Batch], tuple[Output, Tensor]], views: Views, optimiser: torch.optim.Optimizer
+    evaluate: Callable[[Batch], tuple[Output, Tensor]], views: Views, *optimisers: torch.optim.Optimizer
 ) -> Callable[[Batch], tuple[Output, Tensor]]:
-    """Make a step ready to be captured: fused kernels for rendering and for ``evaluate``, an optimiser that reads its rate on the device.
+    """Make a step ready to be captured: fused kernels for rendering and for ``evaluate``, optimisers that read their rates on the device.
 
     Returns:
         ``evaluate`` compiled. Its terms are detached, since a compiled function computes the gradient of every output that has one:
         of an unweighted coding rate, say.
     """
-    for group in optimiser.param_groups:
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
         group["capturable"] = True
     views.compile()
 
