@@ -41,12 +41,12 @@ def pareto_figure(study: Study) -> Figure:
     labelled = _confirmed(panel, study)
     panel.set(xlabel="R² of the actions, validation", ylabel=YLABEL)
     panel.margins(0.06)
-    if trials.empty:
-        nothing(panel, "no trial with both scores on record")
     if not panel.has_data():
+        nothing(panel, "no trial and no arm with both scores on record")
         panel.set(xlim=(0, 1), ylim=(0, 100))
     n = int((trials["state"] == "complete").sum())
-    panel.set_title(f"{study.name}: {n} trials to the end, {len(front)} on the front; up and right is better", loc="left")
+    counted = f"{n} trial{'' if n == 1 else 's'} to the end, {len(front)} on the front"
+    panel.set_title(f"{study.name}: {counted}; up and right is better", loc="left")
     figure.subplots_adjust(left=0.08, right=0.74, top=0.91, bottom=0.11)
     handles = _legend(trials, labelled)
     if handles:
@@ -104,8 +104,9 @@ def _legend(trials: pd.DataFrame, confirmed: set[str]) -> list[Line2D]:
     for name in (name for name in TEACHERS if name in set(trials["teacher"]) | confirmed):
         own = trials[trials["teacher"] == name]
         look = {"color": colour_of(name), "marker": _MARKS.get(name, "v") if len(own) else "D"}
-        if len(own) and not (own["state"] == "complete").any():
-            look |= {"markerfacecolor": "white", "alpha": FAINT}
+        whole = own["state"] == "complete"
+        if len(own) and not (whole & own["own"].astype(bool)).any():
+            look |= {"alpha": FAINT} | ({} if whole.any() else {"markerfacecolor": "white"})
         handles.append(entry(f"{name}, one seed" if len(own) else name, **look))
     if trials["front"].any():
         handles.append(entry("front: no trial is better\nin both", marker="o", color="black", markerfacecolor=GREY, linestyle="-"))

@@ -23,7 +23,7 @@ def overlap_figure(arrays: Arrays) -> Figure:
         return _one_factor(arrays, factors[0])
     across = min(3, len(codes))
     down = -(-len(codes) // across)
-    size = (2.3 * across + 1.6, (0.26 * len(pairs) + 0.75) * down + 1.5)
+    size = (max(6.6, 2.3 * across + 1.6), (0.26 * len(pairs) + 0.75) * down + 1.5)
     figure, panels = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True, sharey=True)
     matched = all(key("overlap_matched", *factors, code=code) in arrays for code in codes)
     undefined = False
