@@ -98,8 +98,8 @@ def curves_figure(study: Study) -> Figure:
         if key[1] == "untrained":
             continue
         colour, style = colour_of(rows["teacher"].iloc[0]), _STYLES.get(key[1], "-")
-        twins = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
-        look = {"color": colour, "linestyle": style, "marker": _MARKERS[twins % len(_MARKERS)], "markersize": 4}
+        alike = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
+        look = {"color": colour, "linestyle": style, "marker": _MARKERS[alike % len(_MARKERS)], "markersize": 4}
         of_arm = curves[curves["run_id"].isin(rows["run_id"])]
         whole = of_arm["run_id"].isin(rows.loc[rows["complete"], "run_id"])
         by_epoch = of_arm[whole].groupby("epoch")["linacc"]

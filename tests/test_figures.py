@@ -113,11 +113,11 @@ def diagnostics():
         "at rest": measured(still, ["rotation"], units, untrained=sweeps()),
         "one shift": measured({"shift_x": (SHIFTS, sweeps()["shift_x"][1])}, [], units[1:2]),
     }
-    old = {name: array for name, array in found["affine"].items() if name.partition("/")[0] in subspace_arrays_of_old}
+    old = {name: array for name, array in found["affine"].items() if name.partition("/")[0] in OLD_ARRAYS}
     return found | {"an earlier version's": old}
 
 
-subspace_arrays_of_old = {
+OLD_ARRAYS = {
     "factors", "codes", "angles", "values", "eigenspectrum", "basis", "path", "parallelism", "operator_deltas", "operator_eigenvalues",
     "operator_r2", "circle", "harmonic_power", "overlap", "overlap_chance", "projector",
 }  # fmt: skip

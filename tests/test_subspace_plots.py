@@ -132,6 +132,7 @@ def test_every_figure_names_run_arm_seed_epoch_and_score(arrays):
     line = "run abc-s3 (digits, ema, λ=0.03), seed 3, epoch 20, validation, linacc of z_agg 61.2 %"
     unscored = known | {"about": np.array(list((WHO | {"score": ""}).items()))}
     for name, draw in plots.figures_of(known).items():
+        plt.close("all")
         assert line in draw(known).get_suptitle().replace("\n", " "), name
         assert "linacc not measured at this epoch" in draw(unscored).get_suptitle().replace("\n", " "), name
         assert "names no run" in draw(arrays).get_suptitle().replace("\n", " "), name

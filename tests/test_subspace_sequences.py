@@ -58,7 +58,7 @@ def test_further_views_keep_their_offset_through_the_sweep_and_stay_in_the_train
 def test_a_turned_sequence_keeps_its_actions():
     _, _, source, _, sweeps = swept()
     _, pose = sweeps["rotation"].sequence(PART, 4)
-    told = source.told(pose).view(3, 8, 3, -1)
+    told = source.model_actions(pose).view(3, 8, 3, -1)
     assert torch.allclose(told, told[:, :1].expand_as(told), atol=1e-5) and told[:, 0].std(0).min() > 0.05
 
 
@@ -75,7 +75,7 @@ def test_an_object_turns_in_all_its_recorded_views():
     found = Rotation.from_quat(recorded.quaternion.view(2, 8, 3, 4)[1, 2, 2].double().numpy())
     assert (found.inv() * turned).magnitude() < 1e-5
     assert torch.equal(recorded.hue.view(2, 8, 3)[:, 5], images.extras["hue"][index[2:4], :3])
-    assert source.told(recorded).shape == (16, 2, 4)
+    assert source.model_actions(recorded).shape == (16, 2, 4)
 
 
 @pytest.mark.parametrize("overrides", [[], AFFINE])
@@ -89,7 +89,7 @@ def test_aggregates_are_those_of_the_first_k_views_and_of_the_settings(overrides
         z = model.encode([first])[:, 0]
         found = diagnostics._aggregates(model, z, sweep, PART)
         further, pose = sweep.sequence(PART, 3)
-        codes, actions = model.encode([first, *further]), model.action(source.told(pose))
+        codes, actions = model.encode([first, *further]), model.action(source.model_actions(pose))
         assert list(found) == [1, 2, 3]
         for k, z_agg in found.items():
             assert torch.allclose(z_agg, model.aggregator(codes[:, :k], actions[:, : k - 1]), atol=1e-5)

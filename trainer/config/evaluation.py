@@ -26,7 +26,7 @@ class SubspaceConfig(Node):
 
 
 class EvalConfig(Node):
-    """When the dearer probes run, and in which variant. What they measure is fixed in ``trainer.probes``."""
+    """When the more expensive probes run, and in which variant. What they measure is fixed in ``trainer.probes``."""
 
     probe_epochs: Epochs = (3, 9, 27)
     """Epochs after which the action and leakage probes are fitted; the last epoch is always one."""

@@ -105,8 +105,8 @@ class Diagnostics:
         if self._counts[-1] > 1:
             further, parameters = sweep.sequence(part, self._counts[-1])
             codes = torch.stack([z, *(self._codes(method, view) for view in further)], dim=1)
-            told = self._views.told(parameters)
-            actions = self._run(lambda: method.action(told), z)
+            conditions = self._views.model_actions(parameters)
+            actions = self._run(lambda: method.action(conditions), z)
         prefixes = {k: (codes[:, :k], actions[:, : k - 1]) for k in self._counts}
         return {k: self._run(lambda rows=rows: aggregate(method, *rows), z) for k, rows in prefixes.items()}
 
