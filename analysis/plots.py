@@ -46,9 +46,12 @@ def lambda_figure(study: Study) -> Figure:
     rates = pd.concat([search, trained])[["teacher", "lambda_rate"]].dropna()
     axis = _LambdaAxis(rates["lambda_rate"])
     # a teacher that was only run at 0 needs no axis of decades
-    no_rate = [not (rates.loc[rates["teacher"] == name, "lambda_rate"] > 0).any() and axis.has_zero for name in teachers]
+    with_rate = set(rates.loc[rates["lambda_rate"] > 0, "teacher"])
+    no_rate = [name not in with_rate and axis.has_zero for name in teachers]
     widths = [_NARROW if alone and not all(no_rate) else _WIDE for alone in no_rate] or [_WIDE]
-    figure, panels = plt.subplots(1, len(widths), figsize=SIZE, dpi=DPI, sharey=True, squeeze=False, width_ratios=widths)
+    figure, panels = plt.subplots(
+        1, len(widths), figsize=SIZE, dpi=DPI, sharey=True, squeeze=False, width_ratios=widths
+    )
     axes, marks = list(panels[0]), set()
     if not teachers:
         nothing(axes[0], "no trial and no arm on record yet")
@@ -71,7 +74,8 @@ def lambda_figure(study: Study) -> Figure:
     figure.supxlabel("λ, weight of the coding rate (log scale; 0 apart)", fontsize=9, y=0.095)
     handles = _lambda_legend(marks)
     if handles:
-        figure.legend(handles=handles, loc="lower left", ncols=3, frameon=False, fontsize=8.5, bbox_to_anchor=(0.0, -0.01))
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, -0.01)}
+        figure.legend(handles=handles, **place, ncols=3, frameon=False, fontsize=8.5)
     figure.subplots_adjust(left=0.07, right=0.85, top=0.85, bottom=0.22, wspace=0.06)
     right_labels(axes[-1], levels, GREY)
     for panel in axes:

@@ -14,19 +14,21 @@ _WORST = -0.25
 
 
 def operator_r2_figure(arrays: Arrays) -> Figure:
-    """Held-out R^2 of M_delta against delta, a row per factor, and beside it what is lost when two operators are composed."""
+    """Held-out R^2 of M_delta against delta, a row per factor, and beside it the error of composing two operators."""
     codes, factors = names(arrays, "codes"), names(arrays, "factors")
     size = (8.6, 2.1 * len(factors) + 1.5)
     figure, panels = plt.subplots(len(factors), 2, figsize=size, squeeze=False, width_ratios=[2, 1], sharey="col")
     below = False
     for (curve, bars), factor in zip(panels, factors, strict=True):
         for code in codes:
-            deltas, best = arrays[key("operator_deltas", factor, code=code)], arrays[key("operator_r2", factor, code=code)][2]
+            deltas = arrays[key("operator_deltas", factor, code=code)]
+            best = arrays[key("operator_r2", factor, code=code)][2]
             below |= bool((best < _WORST).any())
             curve.plot(deltas, np.maximum(best, _WORST), **look(arrays, code), linewidth=1.5, markersize=3.5,
                        markevery=max(1, len(deltas) // 9), label=label(code))  # fmt: skip
         curve.axhline(0, color="black", linewidth=0.7)
-        curve.set(xlabel=f"change δ of {with_unit(arrays, factor)}", ylabel="held-out R² of M_δ", ylim=(_WORST - 0.03, 1.03))
+        curve.set(xlabel=f"change δ of {with_unit(arrays, factor)}", ylabel="held-out R² of M_δ")
+        curve.set_ylim(_WORST - 0.03, 1.03)
         composed = [arrays.get(key("operator_composition", factor, code=code)) for code in codes]
         if any(errors is None or np.isnan(errors[1]) for errors in composed):
             why = "not in this file" if composed[0] is None else "too few values to compose"
@@ -70,5 +72,6 @@ def operators_figure(arrays: Arrays) -> Figure:
             panel.set_title(f"{factor}, {label(code)}\nδ = {deltas[chosen]:g}°")
     figure.supxlabel("real part", fontsize=9)
     figure.supylabel("imaginary part", fontsize=9)
-    titled(figure, arrays, "Eigenvalues of M_δ on the moving part of the code (dots); rings: exp(± i k δ), k turns per turn of the image")
+    rings = "rings: exp(± i k δ), k turns per turn of the image"
+    titled(figure, arrays, f"Eigenvalues of M_δ on the moving part of the code (dots); {rings}")
     return figure

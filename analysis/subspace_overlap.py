@@ -54,7 +54,8 @@ def _rows(panel: Axes, arrays: Arrays, code: str, factors: list[str], pairs: lis
     for row, pair in enumerate(pairs):
         panel.plot([chance[pair]] * 2, [row - 0.36, row + 0.36], color=GREY, linewidth=1.2, linestyle=(0, (2, 1)))
         if null is not None and np.isfinite(null[0][pair]):
-            panel.plot([null[1][pair], null[2][pair]], [row, row], color=_BAND, linewidth=7, solid_capstyle="butt", zorder=1)
+            ends = [null[1][pair], null[2][pair]]
+            panel.plot(ends, [row, row], color=_BAND, linewidth=7, solid_capstyle="butt", zorder=1)
             panel.plot([null[0][pair]] * 2, [row - 0.2, row + 0.2], color="white", linewidth=1.6, zorder=2)
         value = found[pair]
         if np.isnan(value):
@@ -65,10 +66,11 @@ def _rows(panel: Axes, arrays: Arrays, code: str, factors: list[str], pairs: lis
         outside = null is not None and not null[1][pair] <= value <= null[2][pair]
         colour = ORANGE if outside else BLUE
         face = colour if outside else "white"
-        panel.plot(value, row, "o", markersize=6, markerfacecolor=face, markeredgecolor=colour, markeredgewidth=1.5, zorder=3)
+        look = {"markersize": 6, "markerfacecolor": face, "markeredgecolor": colour, "markeredgewidth": 1.5}
+        panel.plot(value, row, "o", **look, zorder=3)
         side = -1 if value > 0.8 else 1
-        panel.annotate(f"{value:.2f}", (value, row), (7 * side, 0), textcoords="offset points", fontsize=7.5, va="center",
-                       ha="left" if side > 0 else "right", zorder=4,
+        panel.annotate(f"{value:.2f}", (value, row), (7 * side, 0), textcoords="offset points", fontsize=7.5,
+                       va="center", ha="left" if side > 0 else "right", zorder=4,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.75})  # fmt: skip
     panel.grid(False, axis="y")
     return undefined
@@ -77,7 +79,8 @@ def _rows(panel: Axes, arrays: Arrays, code: str, factors: list[str], pairs: lis
 def _legend(matched: bool, undefined: bool) -> list[Line2D]:
     chance = Line2D([], [], color=GREY, linewidth=1.2, linestyle=(0, (2, 1)), label="isotropic chance, max(k) / D")
     if not matched:
-        return [Line2D([], [], marker="o", linestyle="", markerfacecolor="white", markeredgecolor=BLUE, label="overlap"), chance]
+        look = {"marker": "o", "linestyle": "", "markerfacecolor": "white", "markeredgecolor": BLUE}
+        return [Line2D([], [], **look, label="overlap"), chance]
     inside = {"marker": "o", "linestyle": "", "markeredgewidth": 1.5}
     return [
         Line2D([], [], **inside, markerfacecolor="white", markeredgecolor=BLUE, label="overlap within the null's 95 %"),
@@ -89,7 +92,8 @@ def _legend(matched: bool, undefined: bool) -> list[Line2D]:
 
 def _one_factor(arrays: Arrays, factor: str) -> Figure:
     figure, panel = plt.subplots(figsize=(6.6, 1.7))
-    text = f"Only {factor} was swept. Overlap compares the subspaces of two factors;\nsweep several with data.transform=affine."
+    why = f"Only {factor} was swept. Overlap compares the subspaces of two factors;"
+    text = f"{why}\nsweep several with data.transform=affine."
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY)
     panel.set_axis_off()
     titled(figure, arrays, "Overlap of factors' subspaces: nothing to compare")

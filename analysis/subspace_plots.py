@@ -22,7 +22,9 @@ from matplotlib.ticker import MaxNLocator
 from analysis.subspace_about import with_study_label
 from analysis.subspace_operators import operator_r2_figure, operators_figure
 from analysis.subspace_overlap import overlap_figure
-from analysis.subspace_style import DPI, GREY, STYLE, Arrays, grid, key, label, look, names, square, titled, unit_of, with_unit, wrapped
+from analysis.subspace_style import (
+    DPI, GREY, STYLE, Arrays, grid, key, label, look, names, square, titled, unit_of, with_unit, wrapped,
+)  # fmt: skip
 from trainer.errors import EXIT_USAGE, UsageError
 
 # a cyclic map whose light half is darkened: points at 180 degrees must stand out from white paper
@@ -83,7 +85,8 @@ def eigenspectrum_figure(arrays: Arrays) -> Figure:
             middle, low, high = arrays[key("eigenspectrum", factor, code=code)]
             count = np.arange(1, len(middle) + 1)
             style = look(arrays, code)
-            panel.plot(count, middle, **style, linewidth=1.6, markersize=3.5, markevery=max(1, len(count) // 8), label=label(code))
+            every = max(1, len(count) // 8)
+            panel.plot(count, middle, **style, linewidth=1.6, markersize=3.5, markevery=every, label=label(code))
             panel.fill_between(count, low, high, color=style["color"], alpha=0.18, linewidth=0)
         values = arrays[key("values", factor, code=names(arrays, "codes")[0])]
         span = f"{values[0]:.3g} to {values[-1]:.3g} ({unit_of(arrays, factor)})"
@@ -164,7 +167,8 @@ def harmonics_figure(arrays: Arrays) -> Figure:
             mean, ends = shares.mean(0), np.quantile(shares, [0.1, 0.9], axis=0)
             panel.bar(place, mean, 0.74 / len(codes), color=look(arrays, code)["color"], label=label(code))
             panel.vlines(place, *ends, color=GREY, linewidth=0.8)
-        panel.set(xlabel="frequency k (turns of the code per turn of the image)", ylabel="share of the variance\nalong the turn")
+        panel.set_xlabel("frequency k (turns of the code per turn of the image)")
+        panel.set_ylabel("share of the variance\nalong the turn")
         panel.set_title(factor)
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(False, axis="x")

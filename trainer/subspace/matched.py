@@ -6,14 +6,15 @@ The null here keeps the covariance S of all codes that were swept and drops ever
 independent draws x ~ N(0, S), U = orth(S^(1/2) G) with G (D, k) standard normal (the random subspaces of Elsayed et al.
 2016, "Reorganization between preparatory and movement population responses in motor cortex").
 
-Its mean. Take the eigenvectors of S as axes, with eigenvalues s_i. Flipping the sign of an axis leaves the distribution of
-U unchanged, so the mean projector E[UU'] is diagonal, with entries p_i(k) that sum to k, and for independent U and V
+Its mean. Take the eigenvectors of S as axes, with eigenvalues s_i. Flipping the sign of an axis leaves the distribution
+of U unchanged, so the mean projector E[UU'] is diagonal, with entries p_i(k) that sum to k, and for independent U and V
 
     E |U'V|_F^2 / min(k_u, k_v) = sum_i p_i(k_u) p_i(k_v) / min(k_u, k_v).
 
 With S = I every p_i is k / D and the mean is max(k_u, k_v) / D, the isotropic chance. For k = 1
 
-    p_i(1) = E[s_i g_i^2 / sum_j s_j g_j^2] = integral over t > 0 of s_i / (1 + 2 t s_i) * prod_j (1 + 2 t s_j)^(-1/2) dt,
+    p_i(1) = E[s_i g_i^2 / sum_j s_j g_j^2]
+           = integral over t > 0 of s_i / (1 + 2 t s_i) * prod_j (1 + 2 t s_j)^(-1/2) dt,
 
 in two dimensions sqrt(s_1) / (sqrt(s_1) + sqrt(s_2)). For larger k there is no closed form, and the spread has none
 at all: both are simulated.

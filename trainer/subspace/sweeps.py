@@ -140,7 +140,9 @@ def planar_pictures(config: RunConfig, images: ImageSet, index: Tensor, at: Pose
     """Every image of ``index`` (a,) in every one of the poses (T,), as the encoder sees it: (a * T, C, canvas, canvas)."""
     count = len(at.angle)
     pixels = _floating(images.images[index], config, index.device).repeat_interleave(count, dim=0)
-    return _rendered(pixels, Poses(at.angle.repeat(len(index)), at.shift.repeat(len(index), 1), at.log_scale.repeat(len(index))), config)
+    images_in = len(index)
+    repeated = Poses(at.angle.repeat(images_in), at.shift.repeat(images_in, 1), at.log_scale.repeat(images_in))
+    return _rendered(pixels, repeated, config)
 
 
 def _rendered(pixels: Tensor, at: Poses, config: RunConfig) -> Tensor:
