@@ -151,7 +151,11 @@ def test_subspace_diagnostics_of_a_checkpoint_are_drawn_from_their_file(trained,
     arrays = tmp_path / "evaluation-test-subspace.npz"
     assert f"python -m analysis.subspace_plots {arrays}" in capsys.readouterr().out
     assert load_arrays(arrays)["values/rotation"].shape == (12,)
-    assert len(draw(arrays, tmp_path / "figures")) == 6
+    assert len(draw(arrays, tmp_path / "figures")) == 7
+    said = dict(load_arrays(arrays)["about"].tolist())
+    assert said["run"] == line["run_id"] and said["split"] == "test" and said["score"] == f"{line['metrics']['linacc/z_agg@3']:.1f}"
+    assert load_arrays(arrays)["units"].tolist() == ["degrees"]
+    assert load_arrays(arrays)["codes"].tolist() == ["", "z_agg@1", "z_agg@2", "z_agg@3", "pixels", "untrained"]
 
 
 @pytest.mark.parametrize(

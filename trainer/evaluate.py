@@ -21,7 +21,7 @@ from trainer.errors import EXIT_USAGE, RecordError, UsageError
 VIEWS, MOST_VIEWS = [1, 2, 3, 4, 5, 6, 7, 8], 8
 SETTABLE = (
     "runtime.threads", "runtime.resident_mib", "runtime.saliency_file", "eval.probe_bn", "eval.pair_target",
-    "eval.subspace.anchors", "eval.subspace.steps",
+    "eval.subspace.anchors", "eval.subspace.steps", "eval.subspace.views",
 )  # fmt: skip
 """What --set may change; what was learnt is given by the checkpoint, and the rest has no meaning here."""
 
@@ -131,7 +131,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     suite = Suite(config, images, views, options.split, tuple(options.views), **probes, epochs=options.epochs, say=_say)
     metrics = suite.measure(method, untrained, online)
     if options.subspace:
-        metrics |= _subspace(config, images, views, method, untrained, options.split, out)
+        metrics |= _subspace(config, images, views, method, untrained, options.split, out, metrics)
     step = views.step
     epoch = step // config.steps_per_epoch
     return {
@@ -147,8 +147,9 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
 
 
 def _subspace(
-    config: RunConfig, images: Any, views: Any, method: Any, untrained: Any, split: str, out: Path
+    config: RunConfig, images: Any, views: Any, method: Any, untrained: Any, split: str, out: Path, metrics: dict[str, float]
 ) -> dict[str, float]:
+    from trainer.subspace.about import about
     from trainer.subspace.diagnostics import Diagnostics
     from trainer.subspace.summary import save_arrays
 
@@ -156,7 +157,7 @@ def _subspace(
     _say(f"subspace diagnostics on sweeps of {', '.join(diagnostics.pictures)}")
     found = diagnostics.measure(method)
     arrays = out.with_name(f"evaluation-{split}-subspace.npz")
-    save_arrays(arrays, found.arrays)
+    save_arrays(arrays, found.arrays | about(config, views.step // config.steps_per_epoch, split, metrics))
     _say(f"draw them: python -m analysis.subspace_plots {arrays} {arrays.with_suffix('')}")
     return found.metrics
 

@@ -198,7 +198,7 @@ def _train(
                 metrics |= health.probe(method)
                 probe_epoch = epoch
             if epoch in config.eval.subspace.epochs:
-                metrics |= subspace.at_epoch(method, folder, epoch)
+                metrics |= subspace.at_epoch(method, folder, epoch, metrics)
             seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
             decay = ema_decay(config.objective.ema, step, config.horizon_steps, spe) if config.objective.ema else None
             rate = learning_rate(config, step)

@@ -138,6 +138,10 @@ class Views:
         first = index if self.transform.per_image else index * SETS[self._config.data.name].views
         return self._normal(self._floating(self._images.images[first]))
 
+    def model_actions(self, parameters: Any) -> Tensor:
+        """(B, V-1, A) the actions between V views with these parameters, as the model is conditioned on them."""
+        return self._told(self._scaled(parameters))
+
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
 
