@@ -163,17 +163,14 @@ def cost(study: Study) -> Cost:
 
 def per_arm(study: Study, found: Cost) -> dict[tuple[str, str], dict[str, float]]:
     """``device_seconds`` and ``usd`` of each compared arm's runs; an untrained one reads another's epoch 0 and costs nothing."""
-    by_name = found.runs.set_index("name")
-    return {
-        key: {
-            # min_count: where nothing is known the sum is unknown, not 0
-            column: 0.0 * by_name[column].sum(min_count=1)
-            if key[1] == "untrained"
-            else by_name.loc[by_name.index.isin(rows_of(study, key)["run_id"]), column].sum(min_count=1)
-            for column in ("device_seconds", "usd")
-        }
-        for key in arms(study)
-    }
+    costs = ["device_seconds", "usd"]
+    by_name = found.runs.set_index("name")[costs]
+    # min_count: where nothing is known the sum is unknown, not 0
+    nothing = (0.0 * by_name.sum(min_count=1)).to_dict()
+    trained = study.finals[study.finals["role"] != "untrained"]
+    of_run = by_name.reindex(trained["run_id"]).set_axis(trained.index)
+    sums = of_run.groupby([trained["arm_id"], trained["role"]]).sum(min_count=1).to_dict("index")
+    return {key: sums.get(key, nothing) for key in arms(study)}
 
 
 def csv_bytes(found: Cost) -> bytes:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.differences import RANKS
+from analysis.family import NO_VERDICT
 
 EMPTY = "-"
 
@@ -105,12 +106,12 @@ def _accuracy(table: pd.DataFrame) -> Sheet:
     )
     if (table["role"] == "candidate").any():
         title += "; the reference of a 2nd, 3rd, ... is the best of its teacher"
-    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %]", "verdict"]
+    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %,\nunadjusted]", "verdict"]
     rows = [
         [
             row["arm"], f"{row['n']}/{row['runs']}",
             plus_minus(row, "linacc_z_agg"), plus_minus(row, "linacc_z_1"), plus_minus(row, "linacc_z_mean"),
-            interval(row["difference_mean"], row["difference_low"], row["difference_high"]), row["verdict"],
+            interval(row["difference_mean"], row["difference_low"], row["difference_high"]), verdict(row["verdict"]),
         ]
         for _, row in table.iterrows()
     ]  # fmt: skip
@@ -154,22 +155,30 @@ def _health(table: pd.DataFrame) -> Sheet:
 
 
 def _against(found: pd.DataFrame) -> Sheet:
-    columns = ["on", "arm", "against", "difference [95 %]", "pairs\n(lost)", "Holm\np", "verdict", "seeds\nneeded"]
+    columns = ["on", "arm", "against", "difference [95 %]", "pairs\n(lost)", "adjusted\ninterval", "Holm\np", "verdict", "could\nresolve", "seeds\nneeded"]
     rows = [
         [
             _METRIC_WORDS.get(row["metric"], row["metric"]), row["arm"], row["reference"],
             interval(row["mean"], row["low"], row["high"]), f"{row['n']} ({row['dropped']})",
-            p_value(row["p_holm"]), row["verdict"],
+            between(row["adjusted_low"], row["adjusted_high"]), p_value(row["p_holm"]), verdict(row["verdict"]), number(row["resolvable"]),
             EMPTY if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
         ]
         for _, row in found.iterrows()
     ]  # fmt: skip
-    own = found.loc[found["role"] == "candidate", "p"].count()
     title = (
-        "Paired differences over common seeds (lost: seeds of either arm without a pair); Holm's p is adjusted over "
-        f"{found['p'].count() - own} tests" + (f", over {own} more for the 2nd, 3rd, ... of a search" if own else "")
+        "Paired differences over common seeds (lost: seeds of either arm without a pair), unadjusted; the declared contrasts with the "
+        "interval, Holm's p and the verdict of their family, and the smallest difference that would have been resolved"
     )
     return Sheet(title, columns, rows, 3)
+
+
+def verdict(word: str) -> str:
+    """A cell; that there are too few seeds is said once, in a sentence."""
+    return EMPTY if word == NO_VERDICT else word
+
+
+def between(low: float, high: float) -> str:
+    return EMPTY if pd.isna(low) else f"[{number(low, sign=True)}, {number(high, sign=True)}]"
 
 
 _METRIC_WORDS = {"linacc/z_agg": "linacc", RANKS[0].removesuffix("@M"): "rank z", RANKS[1].removesuffix("@M"): "rank z_agg"}

@@ -32,8 +32,8 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     views M, epoch); how many (planned runs, n complete ones with a linear accuracy); per metric
     ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
     ``r2_action.<scaling>`` with the ``_epoch`` of the probe, one group of columns per action scaling;
-    ``difference_...`` to the reference in linacc of z_agg, with p as it is and Holm-adjusted as in
-    ``differences``; ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
+    ``difference_...`` to the reference in linacc of z_agg, unadjusted and, for a primary contrast, as its family decides
+    (see ``differences``); ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
     (NaN where unknown); and the ``search_value`` by which the arm was chosen, which is too high by selection
     wherever it is not confirmed, with its ``place`` among the teacher's.
 
@@ -45,6 +45,8 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     keys = arms(study)
     paid = per_arm(study, spent or cost(study))
     referred = {reference_of(study, key) for key in keys}
+    in_accuracy = found[found["metric"] == LINACC.removesuffix("@M")].to_dict("records")
+    lines = {(line["arm_id"], line["role"], line["reference_arm_id"], line["reference_role"]): line for line in in_accuracy}
     rows = []
     for key in keys:
         row = _who(study, key) | _numbers(rows_of(study, key), _scalings(study)) | paid[key]
@@ -53,11 +55,7 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
             row |= {"reference": None, "reference_arm_id": None}
             row["verdict"] = REFERENCE if key in referred else NOT_COMPARED
         else:
-            line = found[
-                (found["metric"] == LINACC.removesuffix("@M"))
-                & (found["arm_id"] == key[0]) & (found["role"] == key[1])
-                & (found["reference_arm_id"] == reference[0]) & (found["reference_role"] == reference[1])
-            ].iloc[0]  # fmt: skip
+            line = lines[(*key, *reference)]
             row |= {name: line[name] for name in ("reference", "reference_arm_id", "verdict")}
             row |= {f"difference_{name}": line[name] for name in _DIFFERENCE}
         rows.append(row)
@@ -76,7 +74,10 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-_DIFFERENCE = ("mean", "low", "high", "n", "dropped", "p", "p_holm", "seeds_needed")
+_DIFFERENCE = (
+    "mean", "low", "high", "n", "dropped", "p", "p_holm", "level", "adjusted_low", "adjusted_high", "resolvable", "resolvable_with_power",
+    "seeds_needed",
+)  # fmt: skip
 _WHO = ["study", "arm", "role", "teacher", "lambda_rate", "runs", "n", "epoch", "views"]
 _TEXT = ["label", "arm_id", "seeds", "run_ids", "commits"]
 _COUNTS = ["gate_passed", "gate_judged", "collapsed", "collapsed_judged"]
