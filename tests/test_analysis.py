@@ -71,15 +71,16 @@ class Builder:
         return run_id
 
     def arm(self, arm_id: str, role: str, teacher: str, rate: float, measured: list, reference: str | None = None,
-            search_value: float | None = None, place: int | None = None, **options) -> None:  # fmt: skip
+            search_value: float | None = None, place: int | None = None, label: str | None = None, peer: str | None = None,
+            **options) -> None:  # fmt: skip
         """Compare an arm with one run per value on seeds 1, 2, ...; the value "missing" leaves no record."""
-        runs = [f"{arm_id}-{role}-{seed}" for seed in range(1, len(measured) + 1)]
+        runs = [f"{arm_id.replace('/', '_')}-{role}-{seed}" for seed in range(1, len(measured) + 1)]
         for run_id, value in zip(runs, measured, strict=True):
             if value != "missing":
                 self.run(run_id, value, epochs=0 if role == "untrained" else EPOCHS, **options)
-        label = f"{teacher} λ={rate} {role} cosine warm-up 2 half-life 0.05 (τ=0.9864)"
+        label = label or f"{teacher} λ={rate} {role} cosine warm-up 2 half-life 0.05 (τ=0.9864)"
         who = {"arm_id": arm_id, "role": role, "label": label, "teacher": teacher, "lambda_rate": rate}
-        self.decide({"event": "compare", **who, "reference": reference, "runs": runs,
+        self.decide({"event": "compare", **who, "reference": reference, "peer": peer, "runs": runs,
                      "seeds": list(range(1, len(runs) + 1)), "search_value": search_value, "place": place})  # fmt: skip
 
     def trial(self, number: int, teacher: str, rate: float, value: float | None, epoch=EPOCHS, state="complete",
