@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -28,8 +29,22 @@ class Arms:
         self._finals = finals
 
     @cached_property
+    def positions(self) -> dict[Key, np.ndarray]:
+        """Where the rows of each arm stand in ``finals``."""
+        found: dict[Key, list[int]] = {}
+        for place, key in enumerate(zip(self._finals["arm_id"], self._finals["role"], strict=True)):
+            found.setdefault(key, []).append(place)
+        return {key: np.array(places) for key, places in found.items()}
+
+    @cached_property
     def rows(self) -> dict[Key, pd.DataFrame]:
-        return {(str(arm_id), str(role)): rows for (arm_id, role), rows in self._finals.groupby(["arm_id", "role"], sort=False)}
+        return {key: self._finals.take(places) for key, places in self.positions.items()}
+
+    @cached_property
+    def runs(self) -> dict[Key, dict[int, str]]:
+        """run_id by seed."""
+        seeds, run_ids = self._finals["seed"].to_numpy(), self._finals["run_id"].to_numpy()
+        return {key: dict(zip(map(int, seeds[places]), run_ids[places], strict=True)) for key, places in self.positions.items()}
 
     @cached_property
     def first(self) -> dict[Key, dict[str, Any]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.compare import mean_interval
 from analysis.differences import LINACC, Key, arms, compare_arms, names, reference_of, rows_of
 from analysis.render import interval, number
-from analysis.study import Study, values
+from analysis.study import Study
 
 _COLUMNS = [
     "arm", "role", "arm_id", "teacher", "place", "search_value", "search_epoch", "confirmed", "half", "n", "shrinkage",
@@ -82,7 +82,7 @@ def _ranked(study: Study, teacher: str) -> list[Key]:
 
 def _row(study: Study, key: Key, name: str) -> dict[str, object]:
     rows = rows_of(study, key)
-    first, mean = rows.iloc[0], mean_interval(values(rows, LINACC))
+    first, mean = rows.iloc[0], mean_interval(study.measured(LINACC, key))
     choice = next((one for one in study.chosen.get(first["teacher"], []) if one["arm_id"] == key[0]), {})
     score, epoch = first["search_value"], choice.get("epoch")
     whole = epoch is None or epoch == study.info.get("epochs")

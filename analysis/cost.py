@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.differences import arms, names, rows_of
+from analysis.differences import arms, names
 from analysis.frames import typed
 from analysis.study import Study
 
@@ -220,10 +220,11 @@ def _jobs(study: Study) -> list[dict[str, Any]]:
     arm_of: dict[str, str | None] = {}
     for key in arms(study):
         if key[1] != "untrained":
-            for _, run in rows_of(study, key).iterrows():
-                arm_of.setdefault(run["run_id"], labels[key])
-                if run["complete"]:
-                    states.setdefault(run["run_id"], "complete")
+            complete = study.finals["complete"].to_numpy()[study.arms.positions[key]]
+            for run_id, done in zip(study.arms.runs[key].values(), complete, strict=True):
+                arm_of.setdefault(run_id, labels[key])
+                if done:
+                    states.setdefault(run_id, "complete")
     for line in study.decisions:  # runs of arms that are not, or no longer, compared cost something too
         if line["event"] in ("start", "finish") and line.get("trial") is None and line.get("name"):
             arm_of.setdefault(line["name"], None)

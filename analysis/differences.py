@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import pandas as pd
 
 from analysis.arms import ROLES, TEACHERS, Key, arms, find, names, reference_of, rows_of
 from analysis.compare import Difference, paired, seeds_needed
 from analysis.declared import Contrast
 from analysis.family import EXPLORATORY, decide
-from analysis.study import Study, values
+from analysis.study import Study
 
 __all__ = [
     "LINACC", "NOT_COMPARED", "RANKS", "REFERENCE", "ROLES", "SAME_ARM", "TEACHERS", "Key", "arms", "compare_arms", "differences", "find",
@@ -32,6 +34,9 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
+_MADE: WeakKeyDictionary[Study, pd.DataFrame] = WeakKeyDictionary()
+
+
 def differences(study: Study) -> pd.DataFrame:
     """One row per comparison: arm minus reference, on seeds that both have; the declared contrasts first.
 
@@ -39,8 +44,14 @@ def differences(study: Study) -> pd.DataFrame:
     ``p_holm``, the interval at its adjusted ``level`` and the verdict (see ``family.Decision``). All others are exploratory: every
     arm meets its reference in linear accuracy, which for a candidate is the best arm of its teacher; a best arm also meets
     lambda 0 in the effective ranks, and in a grid every EMA arm meets its peer, the stop-gradient arm that is the same in
-    everything else.
+    everything else. The frame is made once per study; do not change it.
     """
+    if study not in _MADE:
+        _MADE[study] = _differences(study)
+    return _MADE[study]
+
+
+def _differences(study: Study) -> pd.DataFrame:
     primary = {comparison: one for one in study.declared.contrasts if (comparison := _resolve(study, one)) is not None}
     plan = dict.fromkeys([*primary, *_exploratory(study)])
     found = {comparison: compare_arms(study, *comparison) for comparison in plan}
@@ -104,9 +115,9 @@ def _exploratory(study: Study) -> list[Comparison]:
 
 
 def _same_arm(study: Study, metric: str, key: Key, reference: Key) -> bool:
-    return set(rows_of(study, key)["run_id"]) == set(rows_of(study, reference)["run_id"]) and "untrained" not in (key[1], reference[1])
+    runs = study.arms.runs
+    return set(runs[key].values()) == set(runs[reference].values()) and "untrained" not in (key[1], reference[1])
 
 
 def _by_seed(study: Study, metric: str, key: Key) -> dict[int, float]:
-    rows = rows_of(study, key)
-    return dict(zip(rows["seed"].astype(int), values(rows, metric), strict=True))
+    return dict(zip(study.arms.runs[key], study.measured(metric, key).tolist(), strict=True))

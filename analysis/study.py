@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.arms import Arms
+from analysis.arms import Arms, Key
 from analysis.chosen import selections, superseded
 from analysis.declared import Declared, arm_key, declared
 from analysis.frames import typed
@@ -30,7 +30,7 @@ _FINAL_COLUMNS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """What a study folder holds.
 
@@ -75,6 +75,16 @@ class Study:
     def declared(self) -> Declared:
         """The question and its primary contrasts."""
         return declared(self.info, self.finals["role"], str(self.folder / "study.json"))
+
+    def measured(self, metric: str, key: Key) -> np.ndarray:
+        """A metric of an arm's runs, in the order of ``arms.rows``; NaN where it is missing."""
+        if metric not in self._columns:
+            self._columns[metric] = values(self.finals, metric).to_numpy()
+        return self._columns[metric][self.arms.positions[key]]
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
 
     def step(self, metric: str) -> float:
         """Resolution of a metric: the smallest gap between two values on record, 0 if there are none.
