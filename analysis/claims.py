@@ -32,3 +32,8 @@ def could_resolve(line: pd.Series) -> str:
         f"at this spread and n an observed difference of {number(line['resolvable'])} would have been resolved, a true one of "
         f"{number(line['resolvable_with_power'])} in {100 * POWER:.0f} % of studies; one as observed needs {seeds}"
     )
+
+
+def unresolved(line: pd.Series) -> str:
+    """The same for a cell: ``not resolved, needs 11.3``."""
+    return f"{NOT_RESOLVED}, needs {number(line['resolvable'])}"

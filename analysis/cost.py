@@ -130,6 +130,12 @@ class Cost:
         return max(0.0, 1 - held / paid) if paid else NAN
 
     @property
+    def free(self) -> float:
+        """Part of the study's time, whatever it cost, that no attempt is charged for."""
+        taken = sum(attempt.share for session in self.sessions for attempt in session.attempts)
+        return max(0.0, 1 - taken / self.wall_seconds) if self.wall_seconds else NAN
+
+    @property
     def device(self) -> str | None:
         """``GPU`` or ``core``; None if the sessions had both kinds, whose seconds do not add up."""
         kinds = {session.device for session in self.sessions}
