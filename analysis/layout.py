@@ -29,6 +29,13 @@ class Sheet:
     optional: tuple[int, ...] = ()
 
 
+class Output(Console):
+    """Standard output; a reader that goes away (``| head``) is for the command to answer, not the end of the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def narrowed(sheet: Sheet, width: int) -> Sheet:
     """The sheet without as many of its optional columns as it takes to fit."""
     columns = list(range(len(sheet.columns)))
@@ -52,9 +59,10 @@ def show(sheet: Sheet, console: Console) -> None:
     shown.padding, shown.pad_edge = (0, 1, 0, 0), False
     for number, column in enumerate(fits.columns):
         cells = [column, *(row[number] for row in fits.rows)]
-        longest = max((len(word) for cell in cells for word in cell.split()), default=1)
         is_text = number < fits.text
-        shown.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, min_width=longest if is_text else None, overflow="fold")
+        parts = [part for cell in cells for part in (cell.split() if is_text else cell.split("\n"))]
+        least = max(map(len, parts), default=1)  # words wrap between words, numbers not at all
+        shown.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, min_width=least, overflow="fold")
     for row in fits.rows:
         shown.add_row(*row)
     console.print(shown, markup=False)

@@ -16,7 +16,7 @@ from analysis.confirmation import confirmation
 from analysis.cost import Cost, cost
 from analysis.cost import csv_bytes as cost_bytes
 from analysis.differences import differences
-from analysis.layout import WIDTH, say, show
+from analysis.layout import WIDTH, Output, say, show
 from analysis.pareto import two_objectives
 from analysis.pareto_plot import pareto_plot
 from analysis.study import Study, load
@@ -98,8 +98,8 @@ def _near(path: Path) -> Path:
 
 def _console() -> Console:
     # without a terminal rich assumes 80 columns
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    console = Output()
+    return console if console.is_terminal else Output(width=WIDTH)
 
 
 def _png(plot: Callable[[Study, Path], None], study: Study) -> bytes:
