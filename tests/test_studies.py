@@ -1,5 +1,6 @@
 """Studies through real Ray: reuse of trial processes, interruption and resuming, several workers, refusals."""
 
+import json
 import os
 import signal
 import subprocess
