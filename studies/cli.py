@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from studies import warm_start
+from studies.contrasts import Declaration
 from studies.decisions import NAME, Decisions
 from studies.folder import stored
 from studies.options import make_plan, parser
@@ -33,6 +34,7 @@ def run(
     search: Any = None,
     trials: int | None = None,
     compared_keys: frozenset[str] = frozenset(),
+    declared: Callable[[tuple[Arm, ...]], Declaration] = lambda _: Declaration(),
 ) -> int:
     """Run a study from its command line.
 
@@ -40,6 +42,7 @@ def run(
         arms: the arms known before any search.
         search: a module of ``search_spaces``, or None.
         compared_keys: configuration keys the study sets itself; overriding them is an error.
+        declared: the question and the primary contrasts, given those arms.
 
     Returns:
         0 complete, 1 runs failed, 2 wrong command or configuration, 3 budget spent, 130 interrupted; the last two are resumable.
@@ -48,6 +51,8 @@ def run(
         p = parser(name, about, trials)
         options = p.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
         plan = make_plan(options, name, arms(options), search, trials, compared_keys)
+        plan = replace(plan, declared=declared(plan.arms))
+        plan.declared.check((arm.key for arm in plan.arms), plan.confirm)
         plan.check([search.overrides(point) for point in search.corners()] if search is not None else [], here=options.address is None)
         warm_start.check(plan)
         _points_left(plan, search)
@@ -112,7 +117,7 @@ def _run(plan: Plan, search: Any, options: Namespace) -> int:
         return EXIT_INTERRUPTED
     from analysis.report import report
 
-    report(plan.folder, console)
+    report(plan.folder, console, full=options.full)
     if jobs.failed:
         console.print(f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again", highlight=False)
     if not complete:

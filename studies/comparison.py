@@ -57,6 +57,7 @@ class Comparison:
         for arm in self.arms:
             config = self._plan.config(arm.overrides, self._plan.seeds[0])
             entry = {
+                "key": arm.key,
                 "arm_id": ids[arm.key],
                 "role": arm.role,
                 "label": arm.label,

@@ -18,7 +18,7 @@ from trainer.errors import RecordError, UsageError
 from trainer.records import read, write_json
 
 COMPARED = (
-    "base_arm", "preset", "overrides", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate",
+    "base_arm", "preset", "overrides", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate", "declared",
 )  # fmt: skip
 """Settings of study.json that a continued study must share."""
 
@@ -41,6 +41,8 @@ def agree(plan: Plan) -> None:
                 ours, theirs = ([one for one in given or () if not one.startswith("runtime.")] for given in (ours, theirs))
             if key == "search":  # the earlier studies may have been moved: by what they are, below
                 ours, theirs = ({name: value for name, value in (search or {}).items() if name != "warm_start"} for search in (ours, theirs))
+            if key == "declared" and theirs is None:
+                continue  # begun before studies declared their contrasts; the analysis knows what holds for it
             if theirs != ours and isinstance(ours, dict) and isinstance(theirs, dict):
                 part = next(name for name in ours if theirs.get(name) != ours[name])
                 key, theirs, ours = f"{key}.{part}", theirs.get(part), ours[part]

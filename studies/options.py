@@ -37,6 +37,7 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
     p.add_argument("--study", help=f"name of the study's folder (default: {name}_<preset>, with _quick)")
     p.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
     p.add_argument("--resume", action="store_true", help="continue the study if it exists; a complete one only prints its table")
+    p.add_argument("--full", action="store_true", help="at the end, print every table and sentence of the report, not only the answer")
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     p.add_argument("--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)")
     p.add_argument("--across-commits", action="store_true", help="re-use runs recorded by other commits")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studies import devices
+from studies.contrasts import Declaration
 from studies.halving import rung_epochs
 from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
@@ -24,6 +25,7 @@ class Plan:
 
     Attributes:
         arms: known before the search: the controls, or a whole grid.
+        declared: the question and its primary contrasts, which alone get verdict words.
         confirm: names of the teachers whose best searched arms, and the best one's with lambda 0, are compared.
         probe_epochs: further epochs at which the frozen model is probed, beside the rungs and the end.
     """
@@ -36,6 +38,7 @@ class Plan:
     epochs: int
     resources: Resources
     arms: tuple[Arm, ...]
+    declared: Declaration = Declaration()
     num_trials: int = 0
     search_seed: int = 1000
     confirm: tuple[str, ...] = ()
@@ -134,6 +137,7 @@ class Plan:
         names = ", ".join(arm.label for arm in self.arms)
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
+            *self._contrast_lines(),
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",
@@ -147,6 +151,10 @@ class Plan:
         if expected is not None:
             text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
         return text
+
+    def _contrast_lines(self) -> list[str]:
+        asked = [one.question for one in self.declared.contrasts]
+        return [f"verdict on {'; '.join(asked)}; everything else is exploratory"] if asked else ["verdict    on nothing: no primary contrast is declared"]
 
     def _search_lines(self) -> list[str]:
         s, stop = self.search, self.stopping

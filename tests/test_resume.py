@@ -162,8 +162,8 @@ def fail_one(jobs, chosen):
 def test_what_was_interrupted_under_a_spent_budget_is_counted(tmp_path, monkeypatch, capsys, budget, left, running, code, words):
     jobs = SimpleNamespace(left=left, failed=0, running=dict.fromkeys(range(running)), budget_reached=budget)
     monkeypatch.setattr("studies.driver.run_study", lambda *_, **__: (False, jobs))
-    monkeypatch.setattr("analysis.report.report", lambda *_: None)
-    assert cli._run(planned(tmp_path), space, SimpleNamespace(address=None, dashboard=False, resume=True)) == code
+    monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
+    assert cli._run(planned(tmp_path), space, SimpleNamespace(address=None, dashboard=False, resume=True, full=False)) == code
     assert words in capsys.readouterr().out
 
 

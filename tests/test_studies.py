@@ -1,5 +1,6 @@
 """Studies through real Ray: reuse of trial processes, interruption and resuming, several workers, refusals."""
 
+import json
 import os
 import signal
 import subprocess
@@ -59,8 +60,12 @@ def test_a_study_ends_with_table_plot_and_verdict(finished):
     report = results / "s" / "report"
     names = {path.name for path in report.iterdir()}
     assert {"table.md", "table.csv", "table.parquet", "lambda.png", "verdict.txt"} <= names
-    assert "no verdict: n<3" in out and "suggestions were model-based" in out
+    assert out.count("n<3") == 1 and "python -m analysis" in out and "suggestions were model-based" in out
     assert "log-uniform 0.001 to 1" in (report / "verdict.txt").read_text()
+    declared = json.loads((results / "s" / "study.json").read_text())["declared"]["contrasts"]
+    keys = {line["key"] for line in decisions(results, "compare")}
+    assert [one["question"] for one in declared] == ["coding rate, stopgrad", "coding rate, ema", "ema minus stopgrad"]
+    assert {one[side] for one in declared for side in ("arm", "reference")} <= keys
     ends = decisions(results, "finish")
     assert len(ends) == 4 + 2 * (1 + 2 * 3) and all(line["state"] in ("complete", "pruned") for line in ends)
     for lines in runs(results).values():
