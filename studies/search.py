@@ -6,6 +6,7 @@ Decides only from what is on record; a restarted driver rebuilds it with :meth:`
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from studies.halving import Halving, bracket_name
 from studies.job import NOT_RUN, Job, Seen
 from studies.plan import Plan
 from studies.sampling import Sampling
+from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
 
 
@@ -92,8 +94,8 @@ class Search:
 
     def report(self, job: Job, seen: Seen) -> Stop | None:
         """Judge a trial after an epoch; a stop is on record when this returns."""
-        if job.name in self._stops:
-            return self._stops[job.name]
+        if (known := self._stops.get(job.name)) is not None:
+            return known if seen.epoch >= known.epoch else None  # a run that was lost is trained again to where it was stopped
         who = {"trial": job.trial, "name": job.name, "epoch": seen.epoch, "bracket": job.bracket}
         measured_now = seen.probe_epoch == seen.epoch
         if seen.diverged:
@@ -147,8 +149,11 @@ class Search:
             arms.setdefault(arm_id(self._plan.config(candidate.overrides, self._plan.search_seed)), candidate)
         return list(arms.values())
 
-    def rebuild(self) -> tuple[list[Job], list[tuple[Job, Stop]]]:
+    def rebuild(self, whole: Callable[[Job], bool]) -> tuple[list[Job], list[tuple[Job, Stop]]]:
         """Bring sampler and rungs to where the record says they were.
+
+        Args:
+            whole: whether a trial that ended is still whole on record; otherwise it is run again.
 
         Returns:
             Trials that are to be run on, and those that were stopped but whose end is not on record.
@@ -165,6 +170,11 @@ class Search:
             number = line["trial"]
             point, _, _ = self.sampling.suggest(number, fixed=line["raw"])
             job = self._trial(number, point)
+            if (ours := self._run_id(job)) != line["run_id"]:
+                raise UsageError(
+                    f"{self._decisions.path}: the suggest line of trial {number} names run {line['run_id']}, but its settings "
+                    f"({job.label}) are run {ours}; restore the file from a copy, or choose another --study name"
+                )
             end = ends.get(number)
             if job.name in stops:
                 self._stops[job.name] = Stop.on_record(stops[job.name])
@@ -174,11 +184,11 @@ class Search:
                 inputs = {name: line[name] for name in ("rung", "cutoff", "peers", "rank", "floor") if name in line}
                 self._stop(job, who, Stop.on_record(line), **inputs)
             # a trial that failed was not run: a new driver tries it again
-            if end is not None and end["state"] not in NOT_RUN:
+            if end is not None and end["state"] not in NOT_RUN and whole(job):
                 self._ended.add(number)
                 self._ends[number] = end
                 self.sampling.tell(number, end["state"], end["epoch"], end["objectives"])
-            elif job.name in self._stops:
+            elif job.name in self._stops and (end is None or end["state"] in NOT_RUN):
                 stopped.append((job, self._stops[job.name]))
             else:
                 unfinished.append(job)

@@ -140,7 +140,7 @@ def places(tmp_path_factory):
     (folder / "file").write_text("")
     (folder / "studies" / "s").mkdir(parents=True)
     (folder / "studies" / "s" / "study.json").write_text("{}")
-    (folder / "studies" / "s" / "decisions.jsonl").write_text("{}\n")
+    (folder / "studies" / "s" / "decisions.jsonl").write_text('{"event":"start","name":"r","trial":null}\n')
     (folder / "loop.yaml").write_text(f"extends: {folder / 'loop.yaml'}\n")
     return {
         "bad_yaml": folder / "bad.yaml",

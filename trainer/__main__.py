@@ -73,10 +73,13 @@ def _run(arguments) -> int:
     import torch.distributed as dist
 
     from trainer import world
+    from trainer.identity import unknown_commit
     from trainer.loop import train
-    from trainer.records import read
+    from trainer.record_lines import read_run
     from trainer.runtime import pick_device
 
+    if note := unknown_commit():
+        print(f"note: {note}", file=sys.stderr)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by torchrun
         cuda = pick_device(config).type == "cuda"
         if cuda:
@@ -96,7 +99,7 @@ def _run(arguments) -> int:
             return 1
         if judged is None:
             return 0
-        verdict = judge(config, gate, read(records))
+        verdict = judge(config, gate, read_run(records, run_id(config)))
         print(f"gate {gate}: {'PASSED' if verdict.passed else 'FAILED'}")
         for reason in verdict.reasons:
             print(f"  {reason}")

@@ -134,7 +134,7 @@ def sync_folder(folder: Path) -> None:
 
 def _parse(path: Path, number: int, raw: bytes) -> dict[str, Any]:
     try:
-        line = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        line = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         why = f"not UTF-8 text (byte {error.start + 1})"
     except json.JSONDecodeError as error:
@@ -154,10 +154,13 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def _complete(rest: bytes) -> bool:
     """Whether text without a line's end is a whole line: no part of an object is one."""
     try:
-        return bool(rest) and isinstance(json.loads(rest.decode("utf-8"), parse_constant=_no_constant), dict)
+        return bool(rest) and isinstance(_DECODER.decode(rest.decode("utf-8")), dict)
     except (ValueError, RecursionError):
         return False
 
