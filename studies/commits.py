@@ -10,8 +10,11 @@ from trainer.records import read_run
 
 
 def other_code(folder: Path, plan: Plan) -> str | None:
-    """By which other code runs in a study's folder were recorded, in words; None if by no other, or if the plan allows it."""
-    if plan.across_commits:
-        return None
+    """By which other code runs in a study's folder were recorded, in words; None if by no other, or if the plan allows it.
+
+    Raises:
+        RecordError: a run's record is damaged.
+    """
     paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
-    return next((found for path in paths if (found := other_code_of(read_run(path, path.parent.name)))), None)
+    found = [other_code_of(list(read_run(path, path.parent.name))) for path in paths]
+    return None if plan.across_commits else next(filter(None, found), None)

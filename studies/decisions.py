@@ -42,13 +42,14 @@ class Decisions:
 
     Args:
         clock: seconds, monotonic.
+        write: False only reads, and changes nothing.
     """
 
-    def __init__(self, study: Path, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, study: Path, clock: Callable[[], float] = time.monotonic, write: bool = True):
         self.path = study / NAME
         self.events: list[dict[str, Any]] = read_decisions(self.path, engine=True)  # before anything is changed
-        self._lines = Appender(self.path)
-        self.repaired = self._lines.repaired
+        self._lines = Appender(self.path) if write else None
+        self.repaired = self._lines.repaired if write else None
         self._by_event: dict[str, list[dict[str, Any]]] = {}
         for line in self.events:
             self._by_event.setdefault(line["event"], []).append(line)

@@ -25,6 +25,7 @@ from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.plan import Plan
 from studies.processors import processors_here
+from studies.search import verify
 from studies.watchdog import Watchdog
 from studies.worker_groups import WorkerGroups
 from trainer.errors import UsageError
@@ -53,7 +54,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     with only_driver(plan.folder):
-        agree(plan)
+        agree(plan, lambda: verify(plan, Decisions(plan.folder, write=False), search))
         decisions = Decisions(plan.folder)
         if decisions.repaired:
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ COMPARED = (
 """Settings of study.json that a continued study must share."""
 
 
-def agree(plan: Plan) -> None:
+def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
     """Write study.json, or check that the one on disk describes the same study (more trials are allowed).
+
+    Args:
+        also: a further check of what is on record, before anything is written.
 
     Raises:
         UsageError: another study, fewer trials than it has, or a damaged file.
@@ -57,6 +61,7 @@ def agree(plan: Plan) -> None:
         if plan.num_trials < before["num_trials"]:
             raise UsageError(f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow")
         now["created"] = before["created"]
+        also()
     else:
         now["warm_from"] = [warm_start.identity(folder) for folder in plan.search.warm_start]
         now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

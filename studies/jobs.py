@@ -211,7 +211,7 @@ def lost(end: dict[str, Any], seen: list[Seen], completed: bool, epochs: int) ->
     there = {one.epoch for one in seen}
     missing = [epoch for epoch in range(1, last + 1) if epoch not in there]
     if not seen and last:
-        return "is missing or empty"
+        return "is missing, empty or without its beginning"
     if missing:
         return f"lacks epoch {', '.join(map(str, missing))} of {last}"
     if end["state"] == "complete" and not completed:

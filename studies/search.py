@@ -168,13 +168,7 @@ class Search:
         unfinished, stopped = [], []
         for line in self._decisions.of("suggest"):
             number = line["trial"]
-            point, _, _ = self.sampling.suggest(number, fixed=line["raw"])
-            job = self._trial(number, point)
-            if (ours := self._run_id(job)) != line["run_id"]:
-                raise UsageError(
-                    f"{self._decisions.path}: the suggest line of trial {number} names run {line['run_id']}, but its settings "
-                    f"({job.label}) are run {ours}; restore the file from a copy, or choose another --study name"
-                )
+            job = self.recreate(line)
             end = ends.get(number)
             if job.name in stops:
                 self._stops[job.name] = Stop.on_record(stops[job.name])
@@ -195,6 +189,20 @@ class Search:
         for line in self._decisions.of("rung"):
             self.halving.put(line["bracket"], line["trial"], line["rung"], line["value"])
         return unfinished, stopped
+
+    def recreate(self, line: dict[str, Any]) -> Job:
+        """The trial of a ``suggest`` line. Raises UsageError if its settings are not those of the run it names."""
+        where = f"{self._decisions.path}: the suggest line of trial {line['trial']}"
+        remedy = "restore the file from a copy, or choose another --study name"
+        try:
+            point, _, _ = self.sampling.suggest(line["trial"], fixed=line["raw"])
+            job = self._trial(line["trial"], point)
+            ours = self._run_id(job)
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise UsageError(f"{where} has settings that are none of this search space ({type(error).__name__}: {error}); {remedy}") from None
+        if (job.name, job.bracket, ours, point) != (line["name"], line["bracket"], line["run_id"], line["params"]):
+            raise UsageError(f"{where} names run {line['run_id']} ({line['name']}), but its settings ({job.label}) are run {ours} ({job.name}); {remedy}")
+        return job
 
     def _trial(self, number: int, point: dict[str, Any]) -> Job:
         group = point["teacher"]
@@ -237,6 +245,15 @@ class Search:
 
     def _arm_id(self, job: Job) -> str:
         return arm_id(self._plan.config(job.overrides, job.seed))
+
+
+def verify(plan: Plan, decisions: Decisions, space: Any) -> None:
+    """Refuse a record whose trials are not what it says they are. Raises UsageError; changes nothing."""
+    if space is None or not plan.num_trials:
+        return
+    scratch = Search(plan, decisions, space)
+    for line in decisions.of("suggest"):
+        scratch.recreate(line)
 
 
 def _front(candidates: list[Candidate], objectives: tuple[str, ...]) -> set[int]:

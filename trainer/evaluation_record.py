@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trainer import presets
 from trainer.errors import UsageError
 from trainer.jsonl import Appender
 from trainer.lock import Lock
-from trainer.record_lines import read_run
+from trainer.record_lines import REMEDY, read_run
 from trainer.run_record import NAME
 
 
@@ -32,7 +33,11 @@ def recorded_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UsageError(f"there is no {path}, which says how the checkpoint was trained; keep both files of a run together")
     line = next((line for line in read_run(path) if line["event"] == "eval" and line.get("config")), None)
     if line is None:
-        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off?")
+        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off? {REMEDY[0].upper()}{REMEDY[1:]}")
+    try:
+        presets.build(copy.deepcopy(line["config"]))
+    except UsageError as error:
+        raise UsageError(f"{path}, the configuration on record: {error}; restore the file from a copy") from None
     return copy.deepcopy(line["config"]), line
 
 

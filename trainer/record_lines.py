@@ -29,6 +29,20 @@ class Provenance(TypedDict):
     code: NotRequired[str | None]
 
 
+class Data(TypedDict):
+    __pydantic_config__ = _FORM  # type: ignore[misc]
+    observed_views: NotRequired[Count]
+
+
+class Config(TypedDict):
+    """What readers use of a configuration; the trainer builds the whole."""
+
+    __pydantic_config__ = _FORM  # type: ignore[misc]
+    data: NotRequired[Data]
+    epochs: NotRequired[Count]
+    schedule: NotRequired[dict[str, Any]]
+
+
 class GateResult(TypedDict):
     __pydantic_config__ = _FORM  # type: ignore[misc]
     gate: str
@@ -54,7 +68,7 @@ class Line(TypedDict):
     gate: NotRequired[GateResult | None]
     seconds: NotRequired[Times]
     core_seconds: NotRequired[Times]
-    config: NotRequired[dict[str, Any]]
+    config: NotRequired[Config]
     provenance: NotRequired[Provenance]
 
 

@@ -136,9 +136,12 @@ def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) 
 def reports_on_record(path: Path, config: RunConfig) -> tuple[list[dict[str, Any]], bool]:
     """The reports of a run's epochs on record, oldest first, and whether it ran to its end.
 
-    What a run in training would have reported after each epoch. A run that diverged ends with a report that says so.
+    What a run in training would have reported after each epoch. A run that diverged ends with a report that says so. A record
+    without its beginning, which holds the configuration, is no record.
     """
     lines = list(read_run(path, run_id(config)))
+    if gaps(lines, 0, config):
+        return [], False
     evaluations = [line for line in lines if line["event"] == "eval" and line.get("split") == config.data.select_on]
     trained = {line.get("epoch") for line in lines if line["event"] == "epoch"} - {None}
     reports = [summarise(evaluations, epoch, config) for epoch in sorted({e.get("epoch") for e in evaluations} & trained)]
