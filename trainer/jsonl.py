@@ -72,6 +72,8 @@ def numbered(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, _parse(path, number, line)
     if _complete(rest):
         yield len(whole) + 1, json.loads(rest)
+    elif rest:
+        _refuse_unless_torn(path, len(whole) + 1, rest)
 
 
 def check(path: Path, number: int, line: dict[str, Any], form: TypeAdapter, remedy: str = RESTORE) -> None:
@@ -111,8 +113,8 @@ def cut_torn_line(path: Path) -> str | None:
     rest = raw[end:]
     if not rest:
         return None
-    if not _complete(rest) and not _torn(rest):
-        raise RecordError(f"{path}, line {raw.count(bytes([10])) + 1}: not JSON lines in UTF-8; {RESTORE}")
+    if not _complete(rest):
+        _refuse_unless_torn(path, raw.count(b"\n") + 1, rest)
     with path.open("r+b") as file:
         if _complete(rest):
             file.seek(0, os.SEEK_END)
@@ -165,7 +167,8 @@ def _complete(rest: bytes) -> bool:
         return False
 
 
-def _torn(rest: bytes) -> bool:
-    """Whether text can be what a kill, or a loss of power (zero bytes), left of one of our lines."""
+def _refuse_unless_torn(path: Path, number: int, rest: bytes) -> None:
+    """Refuse text that cannot be what a kill, or a loss of power (zero bytes), left of one of our lines."""
     text = rest.rstrip(b"\0")
-    return text[:2] == b'{"'[: len(text)] and b"\r" not in text and b"\0" not in text
+    if text[:2] != b'{"'[: len(text)] or b"\r" in text or b"\0" in text:
+        raise RecordError(f"{path}, line {number}: not JSON lines in UTF-8; {RESTORE}")
