@@ -121,7 +121,7 @@ class Stopping(TypedDict):
 class Info(TypedDict):
     __pydantic_config__ = _FORM  # type: ignore[misc]
     study: str
-    seeds: list[Count]
+    seeds: NotRequired[list[Count]]
     epochs: Count
     schema_version: NotRequired[int]
     preset: NotRequired[str]
