@@ -6,7 +6,6 @@ did not reach its end give NaN, never 0 and never a dropped row.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +18,10 @@ from analysis.arms import Arms, Key
 from analysis.chosen import selections, superseded
 from analysis.declared import Declared, arm_key, declared
 from analysis.frames import typed
-from analysis.runs import Run, read_lines, read_run
+from analysis.runs import Run, read_run
 from analysis.trials import not_run, own_trials, warm_trials
-from trainer.errors import UsageError
+from trainer.decision_lines import read_decisions, read_info
+from trainer.errors import RecordError, UsageError
 
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
@@ -114,11 +114,15 @@ def load(folder: str | Path) -> Study:
             line, as a kill leaves it, is passed over.)
     """
     folder = Path(folder)
-    info = _info(folder)
-    decisions = read_lines(folder / "decisions.jsonl")
-    paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
-    runs = {path.parent.name: read_run(path) for path in paths}
-    _complete(decisions, folder)
+    if not (folder / "study.json").is_file():
+        raise UsageError(f"{folder} is not a study folder: it holds no study.json")
+    try:
+        info = read_info(folder / "study.json")
+        decisions = read_decisions(folder / "decisions.jsonl")
+        paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
+        runs = {path.parent.name: read_run(path) for path in paths}
+    except RecordError as error:
+        raise UsageError(str(error)) from None
     compared = {(line["arm_id"], line["role"]): line for line in decisions if line["event"] == "compare"}
     chosen = selections(decisions)
     dropped = superseded(compared, chosen)
@@ -143,29 +147,6 @@ def values(rows: pd.DataFrame, metric: str) -> pd.Series:
             of_these = rows["views"].eq(views).fillna(False).astype(bool)
             found[of_these] = rows.loc[of_these, name].astype(float)
     return found
-
-
-def _info(folder: Path) -> dict[str, Any]:
-    path = folder / "study.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} is not a study folder: it holds no study.json")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON ({error}); restore it from a copy") from None
-    if not isinstance(info, dict):
-        raise UsageError(f"{path} must hold one JSON object")
-    return info
-
-
-def _complete(decisions: list[dict[str, Any]], folder: Path) -> None:
-    """Refuse a line without what identifies it."""
-    needed = {"compare": ("arm_id", "role"), "suggest": ("trial",), "finish": ("trial",), "stop": ("trial",), "select": ("teacher",)}
-    for number, line in enumerate(decisions, start=1):
-        event = line.get("event")
-        missing = "event" if event is None else next((key for key in needed.get(event, ()) if key not in line), None)
-        if missing:
-            raise UsageError(f"{folder / 'decisions.jsonl'}, line {number}: a {event or 'decision'} line has no {missing}")
 
 
 def _curves(runs: dict[str, Run]) -> pd.DataFrame:

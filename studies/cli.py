@@ -19,8 +19,8 @@ from studies.plan import Plan
 from studies.settings import Arm
 from trainer.cli import split_overrides
 from trainer.data.sets import require_present
+from trainer.decision_lines import read_decisions
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
-from trainer.records import read
 
 EXIT_FAILED_RUNS, EXIT_BUDGET, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -82,7 +82,7 @@ def _points_left(plan: Plan, search: Any) -> None:
     if s.sampler != "grid" or not s.warm_start or (begun and plan.num_trials <= stored(plan)["num_trials"]):
         return
     if begun:
-        known = list(read(plan.folder / NAME))
+        known = read_decisions(plan.folder / NAME)
     else:
         with TemporaryDirectory() as scratch:  # a command that is refused leaves nothing on record
             decisions = Decisions(Path(scratch))

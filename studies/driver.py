@@ -25,11 +25,12 @@ from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.plan import Plan
 from studies.processors import processors_here
+from studies.search import verify
 from studies.watchdog import Watchdog
 from studies.worker_groups import WorkerGroups
 from trainer.errors import UsageError
-from trainer.identity import provenance, run_id
-from trainer.records import read
+from trainer.identity import provenance, run_id, unknown_commit
+from trainer.record_lines import read_run
 from trainer.run_record import NAME, reports_on_record
 
 MOST_TRIALS = 4096
@@ -53,16 +54,20 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     with only_driver(plan.folder):
-        agree(plan)
+        agree(plan, lambda: verify(plan, Decisions(plan.folder, write=False), search))
         decisions = Decisions(plan.folder)
         if decisions.repaired:
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")
+        if note := unknown_commit():
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
         r = plan.resources
         machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
         decisions.append("begin", **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
         if plan.search.warm_start:
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))
+        for line in jobs.lost:
+            console.print(f"not whole on record any more, run again: {line}", highlight=False, soft_wrap=True)
         finished = jobs.left == 0
 
         def end() -> None:
@@ -94,7 +99,7 @@ def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:
         reports, completed = reports_on_record(path, config)
         if completed and plan.gate and job.trial is None:
             # recorded without the gate that is to be judged: the trainer judges it, and trains nothing
-            completed = any((line.get("gate") or {}).get("gate") == plan.gate for line in read(path))
+            completed = any((line.get("gate") or {}).get("gate") == plan.gate for line in read_run(path, run_id(config)))
         return [Seen.of(report) for report in reports], completed
 
     return history

@@ -17,13 +17,14 @@ from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError
 from trainer.gates import latest
-from trainer.results import check_name, writable
+from trainer.results import check_name, folder, writable
 from trainer.wandb_mirror import MODES, resolve_mode
 
 SEARCH_SEED = 1000
 SAMPLERS = ("tpe", "random", "qmc", "grid")
 OBJECTIVES = ("linacc", "r2_action")
 LAG = 4
+MOST_TRIALS = 10_000
 
 
 def parser(name: str, about: str, trials: int | None) -> Parser:
@@ -35,7 +36,7 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
     p.add_argument("--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays")
     p.add_argument("--quick", action="store_true", help="few trials and two seeds: means without a verdict")
     p.add_argument("--study", help=f"name of the study's folder (default: {name}_<preset>, with _quick)")
-    p.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
+    p.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
     p.add_argument("--resume", action="store_true", help="continue the study if it exists; a complete one only prints its table")
     p.add_argument("--full", action="store_true", help="at the end, print every table and sentence of the report, not only the answer")
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
@@ -97,15 +98,17 @@ def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trial
         number = o.num_trials if o.num_trials is not None else (6 if o.quick else trials)
         if number < 1:
             raise UsageError(f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search")
+        if number > MOST_TRIALS:
+            raise UsageError(f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can be split with --warm-start")
         if o.sampler == "grid" and number > len(search.grid_points()):
             raise UsageError(f"--num-trials {number}: the grid has {len(search.grid_points())} points; ask for at most so many, or take another --sampler")
     stem = Path(o.preset).stem
-    study = check_name(o.study or f"{name}_{stem}{'_quick' if o.quick else ''}")
-    folder = o.results_dir.absolute() / study
-    writable(folder)
+    study = check_name(o.study if o.study is not None else f"{name}_{stem}{'_quick' if o.quick else ''}")
+    place = o.results_dir.absolute() / study
+    writable(place)
     plan = Plan(
         study=study,
-        folder=folder,
+        folder=place,
         preset=o.preset,
         overrides=list(o.overrides),
         runtime=data_settings(o, base.runtime.data_root),
@@ -201,11 +204,13 @@ def _seeds(text: str | None, default: int) -> tuple[int, ...]:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(rule) from None
+    if not numbers:
+        raise UsageError(rule)
     if "," not in text:
         if not 1 <= numbers[0] <= 100:
             raise UsageError(f"--seeds {text}: the number of seeds must be 1 to 100; one particular seed is written {text},")
         return tuple(range(numbers[0]))
-    if not numbers or len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
+    if len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
         raise UsageError(rule)
     return tuple(numbers)
 

@@ -13,8 +13,8 @@ from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.errors import UsageError
-from trainer.identity import arm_id
-from trainer.records import read
+from trainer.decision_lines import SCHEMA_VERSION, read_decisions
+from trainer.identity import arm_id, arm_settings
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
 
@@ -59,9 +59,19 @@ class Plan:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was decided in the folder; a first command that never reached Ray leaves only its settings and times."""
-        lines = read(self.folder / "decisions.jsonl")  # lazily: a study's second line is mostly a decision
-        return (self.folder / "study.json").exists() and any(line.get("event") not in ("begin", "capacity", "tick", "session") for line in lines)
+        """Whether anything was decided in the folder; a first command that never reached Ray leaves only its settings and times.
+
+        Raises:
+            UsageError, RecordError: the record is damaged, or its study.json is missing.
+        """
+        path = self.folder / "decisions.jsonl"
+        decided = any(line["event"] not in ("begin", "capacity", "tick", "session") for line in read_decisions(path))
+        if decided and not (self.folder / "study.json").exists():
+            raise UsageError(
+                f"{path} is the record of a study whose study.json is missing: which study it was cannot be told; restore "
+                f"{self.folder / 'study.json'} from a copy, or choose another --study name"
+            )
+        return decided
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -180,7 +190,8 @@ class Plan:
         content["folder"] = None  # a study may be moved
         content["arms"] = [asdict(arm) for arm in self.arms]
         # a preset's name stays when its content changes
-        return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs), "base_arm": arm_id(self._base)}
+        base = {"base_arm": arm_id(self._base), "base": arm_settings(self._base)}
+        return {"schema_version": SCHEMA_VERSION, **content, "seeds": list(self.seeds), "rungs": list(self.rungs), **base}
 
 
 def _minutes(seconds: float) -> str:

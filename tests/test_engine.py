@@ -301,7 +301,7 @@ def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
 def test_a_copy_that_a_kill_left_half_made_is_not_read_and_removed_by_the_next_driver(tmp_path, monkeypatch):
     old, run = tmp_path / "old", "0123456789-s0"
     finished_study(old)
-    line = {"run_id": run, "arm_id": "0123456789", "seed": 0, "event": "epoch", "epoch": 1}
+    line = {"schema_version": 1, "run_id": run, "arm_id": "0123456789", "seed": 0, "event": "epoch", "epoch": 1, "metrics": {}}
     (old / "runs" / run).mkdir(parents=True)
     (old / "runs" / run / "records.jsonl").write_text(json.dumps(line) + "\n")
     p = plan(tmp_path / "new", warm_start=(str(old),))
@@ -610,8 +610,8 @@ def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():
 
 def test_a_full_disk_is_an_error_before_anything_acts_on_the_decision(tmp_path):
     decisions = Decisions(tmp_path)
-    decisions._file = open("/dev/full", "ab", buffering=0)
-    with pytest.raises(OSError, match="No space left"):
+    decisions._lines._file = open("/dev/full", "ab", buffering=0)
+    with pytest.raises(OSError, match="No space left.*decisions.jsonl"):
         decisions.append("begin")
     assert decisions.events == [] and decisions.of("begin") == []
 

@@ -515,7 +515,7 @@ def test_records_without_a_full_run_say_what_there_is(tmp_path):
     with pytest.raises(UsageError, match=r"no full-length run.*not ended.*linacc/z_agg@3"):
         read_curves([tmp_path])
     (tmp_path / "records.jsonl").write_text("[1]\n")
-    with pytest.raises(UsageError, match="not a run's record"):
+    with pytest.raises(UsageError, match="records.jsonl, line 1: must be one JSON object, not list; restore the file"):
         read_curves([tmp_path / "records.jsonl"])
 
 
@@ -645,6 +645,7 @@ def test_resampled_curves_are_labelled(folder, tmp_path, capsys):
         ("--eta x", ["--eta 'x'", "whole number"]),
         ("--grace 16", ["--grace 16", "first half of 30"]),
         ("--gate 30", ["--gate 30", "below 30"]),
+        ("--grace 99", ["--grace 99", "below 30"]),
         ("--workers 0", ["--workers 0", "at least 1"]),
         ("--twins -1", ["--twins -1", "at least 0"]),
         ("--confirm-arms 1", ["--twins 2", "--confirm-arms 1", "lower --twins"]),

@@ -8,11 +8,12 @@ from engine import make, plan, play, seen_of
 from rich.console import Console
 
 from search_spaces import step2_rate as space
-from studies import cli, commits, driver, options, step2_rate, warm_start
+from studies import cli, driver, options, step2_rate, warm_start
 from studies.controls import CONTROLS
 from studies.decisions import Decisions
 from studies.folder import agree
 from studies.job import Seen
+from trainer import identity
 from trainer.errors import RecordError, UsageError
 
 
@@ -35,15 +36,18 @@ def begun(results, *words):
 # --- which study it is
 
 
+LINE = {"schema_version": 1, "event": "resume", "arm_id": "a", "seed": 0, "metrics": {}}
+
+
 def recorded_by(folder, commit, name="r"):
     """A run that this commit recorded."""
     (folder / "runs" / name).mkdir(parents=True)
-    (folder / "runs" / name / "records.jsonl").write_text(json.dumps({"event": "begin", "provenance": {"commit": commit}}) + "\n")
+    (folder / "runs" / name / "records.jsonl").write_text(json.dumps(LINE | {"run_id": name, "provenance": {"commit": commit}}) + "\n")
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_runs_of_another_commit_are_refused_unless_allowed(tmp_path, monkeypatch, known):
-    monkeypatch.setattr(commits, "provenance", lambda: {"commit": "b" * 40 if known else None})
+    monkeypatch.setattr(identity, "provenance", lambda: {"commit": "b" * 40 if known else None, "code": "c" * 16})
     p = begun(tmp_path, "--study", "one")
     recorded_by(p.folder, "b" * 40)
     recorded_by(p.folder, None, "without")  # from a folder that git does not know
@@ -66,7 +70,7 @@ def test_runs_of_another_commit_are_refused_unless_allowed(tmp_path, monkeypatch
 def test_runtime_settings_may_change_and_others_may_not(tmp_path):
     begun(tmp_path, "runtime.threads=1", "optim.lr=0.001")
     agree(planned(tmp_path, "--resume", "runtime.threads=2", "optim.lr=0.001"))
-    with pytest.raises(UsageError, match="this study has base_arm"):
+    with pytest.raises(UsageError, match="this study has optim.lr = 0.001, not 0.002; continue"):
         agree(planned(tmp_path, "--resume", "optim.lr=0.002"))
 
 
@@ -96,17 +100,29 @@ def test_a_first_command_that_never_reached_ray_begins_nothing(tmp_path):
     assert json.loads((first.folder / "study.json").read_text())["num_trials"] == 6
 
 
-@pytest.mark.parametrize("event", ["warm", "suggest", "start", "finish", "compare", "select"])
-def test_whatever_was_decided_begins_a_study(tmp_path, event):
+DECIDED = [
+    {"event": "warm"},
+    {"event": "suggest", "trial": 0},
+    {"event": "start", "name": "r", "trial": None},
+    {"event": "finish", "trial": None, "state": "failed"},
+    {"event": "compare", "arm_id": "a", "role": "grid"},
+    {"event": "select", "teacher": "ema"},
+]
+
+
+@pytest.mark.parametrize("line", DECIDED, ids=[line["event"] for line in DECIDED])
+def test_whatever_was_decided_begins_a_study_and_a_study_without_its_settings_is_nobodys(tmp_path, line):
     (tmp_path / "study.json").write_text("{}")
     decisions = Decisions(tmp_path)
     for passing in ("begin", "capacity", "tick", "session"):
         decisions.append(passing)
     assert not plan(tmp_path).begun
-    decisions.append(event)
+    decisions.append(**line)
     assert plan(tmp_path).begun
     (tmp_path / "study.json").unlink()
-    assert not plan(tmp_path).begun
+    with pytest.raises(UsageError, match="whose study.json is missing.*restore .*study.json from a copy, or choose another --study"):
+        agree(plan(tmp_path))
+    assert not (tmp_path / "study.json").exists()
 
 
 # --- what is left

@@ -75,6 +75,13 @@ WRONG = [
     ("rate", "eval.probe_epochs=[4]", ["eval.probe_epochs", "rungs"]),
     ("rate", "--epochs 5 schedule.horizon_epochs=5", ["warmup_epochs = 6", "horizon_epochs = 5"]),
     ("rate", "--gpus-per-trial nan", ["nan"]),
+    ("rate", "--seeds=", ["--seeds ''", "number of seeds"]),
+    ("rate", "--seeds=,", ["--seeds ','", "number of seeds"]),
+    ("rate", "--results-dir=", ["--results-dir ''", "give a folder"]),
+    ("trainer", "--results-dir=", ["--results-dir ''", "give a folder"]),
+    ("rate", "--study=", ["study name ''", "letters"]),
+    ("trainer", "--study=", ["study name ''", "letters"]),
+    ("rate", "--num-trials 100000000", ["--num-trials 100000000", "at most 10000"]),
     ("rate", "--seeds 0", ["--seeds 0", "1 to 100"]),
     ("rate", "--seeds a,b", ["'a,b'"]),
     ("rate", "--seeds 1,1", ["'1,1'", "different"]),
@@ -139,7 +146,7 @@ def places(tmp_path_factory):
     (folder / "file").write_text("")
     (folder / "studies" / "s").mkdir(parents=True)
     (folder / "studies" / "s" / "study.json").write_text("{}")
-    (folder / "studies" / "s" / "decisions.jsonl").write_text("{}\n")
+    (folder / "studies" / "s" / "decisions.jsonl").write_text('{"event":"start","name":"r","trial":null}\n')
     (folder / "loop.yaml").write_text(f"extends: {folder / 'loop.yaml'}\n")
     return {
         "bad_yaml": folder / "bad.yaml",

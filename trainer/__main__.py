@@ -13,6 +13,7 @@ from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings, split_overrides
 from trainer.config import RunConfig
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
+from trainer.results import check_name, folder, writable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="default: the preset's, 0")
     parser.add_argument("--epochs", type=int, help="where to stop; the schedule keeps its horizon")
     parser.add_argument("--gate", help="judge this gate, and stop at its epoch unless --epochs is given (default: the latest one reached; none to skip)")
-    parser.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
+    parser.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
     parser.add_argument("--study", default="single", help="name of the folder in the results directory")
     add_data_options(parser)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
@@ -46,7 +47,6 @@ def _run(arguments) -> int:
     from trainer.data.sets import require_present
     from trainer.gates import judge, latest
     from trainer.identity import run_id
-    from trainer.results import check_name, writable
 
     settings = {"seed": arguments.seed, "epochs": arguments.epochs, "runtime.device": arguments.device}
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -60,10 +60,10 @@ def _run(arguments) -> int:
             raise UsageError(f"--gate {gate!r}: must be one of {', '.join([*config.gates, 'none'])}")
         if arguments.epochs is None and arguments.gate:
             config = presets.load(arguments.preset, arguments.overrides, settings | {"epochs": config.gates[gate].epoch})
-    folder = arguments.results_dir.absolute() / check_name(arguments.study)
-    writable(folder)
+    place = arguments.results_dir.absolute() / check_name(arguments.study)
+    writable(place)
     if arguments.dry_run:
-        print(f"# run {run_id(config)} in {folder / 'runs' / run_id(config)}")
+        print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
 
@@ -73,10 +73,13 @@ def _run(arguments) -> int:
     import torch.distributed as dist
 
     from trainer import world
+    from trainer.identity import unknown_commit
     from trainer.loop import train
-    from trainer.records import read
+    from trainer.record_lines import read_run
     from trainer.runtime import pick_device
 
+    if note := unknown_commit():
+        print(f"note: {note}", file=sys.stderr)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by torchrun
         cuda = pick_device(config).type == "cuda"
         if cuda:
@@ -85,18 +88,18 @@ def _run(arguments) -> int:
     first = world.rank() == 0
     try:
         judged = None if gate == "none" else gate
-        result = train(config, folder / "runs", arguments.study, report=_print_epoch, gate=judged, baselines=True)
+        result = train(config, place / "runs", arguments.study, report=_print_epoch, gate=judged, baselines=True)
         if dist.is_initialized():
             dist.barrier()  # a worker that leaves early can abort one that is still writing
         if not first:
             return 0
-        records = folder / "runs" / run_id(config) / "records.jsonl"
+        records = place / "runs" / run_id(config) / "records.jsonl"
         print(f"run {run_id(config)}: {result['stopped']}; records in {records}")
         if result["stopped"] != "completed":
             return 1
         if judged is None:
             return 0
-        verdict = judge(config, gate, read(records))
+        verdict = judge(config, gate, read_run(records, run_id(config)))
         print(f"gate {gate}: {'PASSED' if verdict.passed else 'FAILED'}")
         for reason in verdict.reasons:
             print(f"  {reason}")

@@ -54,9 +54,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: Namespace) -> int:
     from trainer.checkpoint import NAME
-    from trainer.evaluation_record import append_line, recorded_config
+    from trainer.evaluation_record import append_line, check_out, recorded_config
 
-    folder = options.checkpoint.parent if options.checkpoint.name == NAME else options.checkpoint
+    given = options.checkpoint
+    if given.name != NAME and given.is_file():
+        raise UsageError(
+            f"--checkpoint {given}: a run's checkpoint is named {NAME} and lies beside its records.jsonl, which says how it was trained; "
+            f"give RESULTS/STUDY/runs/RUN/{NAME} or its folder"
+        )
+    folder = given.parent if given.name == NAME else given
     path = folder / NAME
     if not path.is_file():
         raise UsageError(f"--checkpoint {options.checkpoint}: there is no file {path}; give a run's {NAME} or its folder")
@@ -66,6 +72,7 @@ def _run(options: Namespace) -> int:
     out = options.out or folder / "evaluation.jsonl"
     if out.name == "records.jsonl":
         raise UsageError(f"--out {out}: evaluations never enter a run's own record, which studies select by; rename it")
+    check_out(out)
     clock = time.perf_counter()
     line = measure(config, folder, first, options, out)
     line["seconds"] = {"evaluation": time.perf_counter() - clock}
@@ -107,7 +114,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     trust_system(config.runtime.system_certs)
     device, dtype = pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
-    state = checkpoint.load(folder, device, first["arm_id"])
+    state = checkpoint.load(folder, device, first["arm_id"], ("method", "online"))
     if arm_id(config) != first["arm_id"]:
         raise RecordError(
             f"{folder}: its configuration is arm {arm_id(config)} in this version of the code, but was recorded as "
@@ -115,7 +122,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
         )
     images = load_images(config).to(device, config.runtime.resident_mib)
     views = Views(config, images, dtype)
-    views.load_state_dict(state["views"])
+    checkpoint.restore(folder, {"views": views}, state)
 
     # the untrained model is the run's own at step 0: the same random numbers as in training
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
@@ -124,8 +131,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     untrained = Health(config, images, views).untrained(method)
     pair = (2 * method.encoder.features, views.transform.parameters) if config.eval.action_probe else None
     online = OnlineProbe(method.aggregator.norm.normalized_shape[0], images.classes, device, pair)
-    method.load_state_dict(state["method"])
-    online.load_state_dict(state["online"])
+    checkpoint.restore(folder, {"method": method, "online": online}, state)
 
     probes = {"paper": options.protocol != "ridge", "ridge": options.protocol != "paper"}
     suite = Suite(config, images, views, options.split, tuple(options.views), **probes, epochs=options.epochs, say=_say)

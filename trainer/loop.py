@@ -51,6 +51,7 @@ def train(
     gate: str | None = None,
     baselines: bool = False,
     images: ImageSet | None = None,
+    wait: bool = False,
 ) -> dict[str, Any]:
     """Train one run to ``config.epochs``, continuing from its checkpoint if there is one.
 
@@ -63,6 +64,7 @@ def train(
         gate: name of the gate to judge at the end.
         baselines: also fit all probes on the untrained encoder and on raw pixels, at epoch 0.
         images: an already loaded image set.
+        wait: while another process trains the run, instead of refusing.
 
     Returns:
         The last report, with ``stopped`` (the reason) added.
@@ -70,7 +72,7 @@ def train(
     Raises:
         RecordError: the folder holds a run of other settings.
     """
-    record = RunRecord(config, runs / run_id(config), study) if world.rank() == 0 else None
+    record = RunRecord(config, runs / run_id(config), study, wait) if world.rank() == 0 else None
     try:
         return _train(config, runs / run_id(config), record, report, gate, baselines, images)
     except Exception as error:
@@ -114,10 +116,11 @@ def _train(
         subspace = Diagnostics(config, images, views, health.untrained(method), health.split)
 
     # --- where it left off
-    state = checkpoint.load(folder, device, arm)
+    state = checkpoint.load(folder, device, arm, parts)
+    if state is not None and world.share_from_first(record.behind(state["views"]["step"]) if rank == 0 else None):
+        state = None  # a checkpoint newer than its record: what is missing is trained again
     if state is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        checkpoint.restore(folder, parts, state)
     spe, end = config.steps_per_epoch, config.epochs * config.steps_per_epoch
     probe_epoch = state["probe_epoch"] if state else 0
     last: dict[str, Any] = {}

@@ -9,12 +9,9 @@ Resuming needs nothing from Ray in either: the run continues from its own folder
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +46,6 @@ def trial(task: dict[str, Any]) -> None:
 def _run(task: dict[str, Any], report: Any) -> None:
     from trainer import memory
     from trainer.data.shared import shared_images
-    from trainer.identity import run_id
     from trainer.loop import train
     from trainer.runtime import pick_device
 
@@ -67,8 +63,8 @@ def _run(task: dict[str, Any], report: Any) -> None:
 
     try:
         images = shared_images(config)
-        with _alone(Path(task["runs"]) / run_id(config)):
-            train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images)
+        # the process of a killed driver may still be ending when the next one begins: wait for it
+        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images, wait=True)
     finally:
         mirror.close()
 
@@ -138,22 +134,6 @@ def _follow(task: dict[str, Any]) -> None:
         baselines=task["baselines"],
         images=shared_images(config),
     )
-
-
-@contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Wait until no other process trains the run: that of a killed driver may still be ending when the next one begins.
-
-    The system drops the lock of a process that dies. A file system without locks has none to wait for.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    folder = os.open(run, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _die_with_ray() -> None:
