@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: study full test faults
+.PHONY: study full test faults presets
 
 study: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --quick --resume
@@ -19,6 +19,10 @@ test: $(VENV)/.installed
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(FAULTS)
+
+# every preset at its published sizes, a minute or two of one core each; a part of them: make presets PRESETS='cifar10_rot --jobs 2'
+presets: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m real_sizes $(PRESETS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12 study")'

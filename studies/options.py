@@ -111,7 +111,7 @@ def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trial
         folder=place,
         preset=o.preset,
         overrides=list(o.overrides),
-        runtime=data_settings(o, base.runtime.data_root),
+        runtime=data_settings(o, base.runtime.data_root, base.runtime.cache_dir),
         seeds=seeds,
         epochs=base.epochs,
         resources=_resources(o),

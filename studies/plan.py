@@ -12,6 +12,7 @@ from studies.halving import rung_epochs
 from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
+from trainer.data.sets import require_present
 from trainer.errors import UsageError
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
 from trainer.identity import arm_id, arm_settings
@@ -158,6 +159,10 @@ class Plan:
             hours = "" if self.limits.budget_hours is None else f"{self.limits.budget_hours:g} hours "
             usd = "" if self.limits.budget_usd is None else f"{self.limits.budget_usd:g} USD at {self.limits.usd_per_hour:g} per hour "
             text.append(f"budget     {hours}{usd}of wall time over all sessions; then no new run is started")
+        try:
+            require_present(self.config({}, self.seeds[0]))
+        except UsageError as error:
+            text.append(f"data       absent, the study would not start: {error}")
         if expected is not None:
             text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
         return text

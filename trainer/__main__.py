@@ -52,7 +52,8 @@ def _run(arguments) -> int:
     settings = {key: value for key, value in settings.items() if value is not None}
     if arguments.across_commits:
         settings["runtime.across_commits"] = True
-    settings |= data_settings(arguments, presets.load(arguments.preset, arguments.overrides, settings).runtime.data_root)
+    runtime = presets.load(arguments.preset, arguments.overrides, settings).runtime
+    settings |= data_settings(arguments, runtime.data_root, runtime.cache_dir)
     config = presets.load(arguments.preset, arguments.overrides, settings)
     gate = arguments.gate or latest(config) or "none"
     if gate != "none":
@@ -63,6 +64,10 @@ def _run(arguments) -> int:
     place = arguments.results_dir.absolute() / check_name(arguments.study)
     writable(place)
     if arguments.dry_run:
+        try:
+            require_present(config)
+        except UsageError as error:
+            print(f"# data absent, this run would not start: {error}")
         print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from pathlib import Path
 from typing import NoReturn
 
+from trainer.data.sets.places import VARIABLE
 from trainer.errors import UsageError
 
 
@@ -31,18 +33,22 @@ class Parser(argparse.ArgumentParser):
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Where the data sets' files are and whether they may be fetched."""
     parser.add_argument("--data-root", help="folder of the data sets' files (default: ./data)")
+    parser.add_argument("--cache-dir", help=f"folder for decoded images and saliency maps (default: ${VARIABLE}, else beside the files)")
+    parser.add_argument("--own-files", action="store_true", help="the files are not the published ones: do not compare checksums and counts")
     parser.add_argument("--download", action="store_true", help="fetch the data set if it is absent")
     parser.add_argument("--system-certs", action="store_true", help="trust the operating system's certificates (downloads, W&B)")
 
 
-def data_settings(options: argparse.Namespace, data_root: str) -> dict[str, object]:
-    """Settings for the options above; the folder is made absolute, since a trial's process starts elsewhere.
+def data_settings(options: argparse.Namespace, data_root: str, cache_dir: str | None = None) -> dict[str, object]:
+    """Settings for the options above; folders are made absolute, since a trial's process starts elsewhere, with an environment of its own.
 
     Args:
-        data_root: what the configuration says without them.
+        data_root, cache_dir: what the configuration says without them.
     """
     settings: dict[str, object] = {"runtime.data_root": str(Path(options.data_root or data_root).absolute())}
-    return settings | {f"runtime.{name}": True for name in ("download", "system_certs") if getattr(options, name)}
+    if cache := options.cache_dir or cache_dir or os.environ.get(VARIABLE):
+        settings["runtime.cache_dir"] = str(Path(cache).absolute())
+    return settings | {f"runtime.{name}": True for name in ("download", "own_files", "system_certs") if getattr(options, name)}
 
 
 def split_overrides(argv: list[str]) -> list[str]:

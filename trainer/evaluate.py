@@ -174,7 +174,7 @@ def _overridden(tree: dict[str, Any], options: Namespace) -> RunConfig:
 
     from trainer.presets.strict_yaml import parse
 
-    values: dict[str, Any] = {"runtime.device": options.device, **data_settings(options, tree["runtime"]["data_root"])}
+    values: dict[str, Any] = {"runtime.device": options.device, **data_settings(options, tree["runtime"]["data_root"], tree["runtime"].get("cache_dir"))}
     for text in options.overrides:
         key, sign, value = text.partition("=")
         if not sign or key not in SETTABLE:

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     o = parser().parse_args(split_overrides(argv))
     check_sizes(o)
     base = presets.load(o.preset, o.overrides)
-    config = presets.load(o.preset, o.overrides, data_settings(o, base.runtime.data_root))
+    config = presets.load(o.preset, o.overrides, data_settings(o, base.runtime.data_root, base.runtime.cache_dir))
 
     from studies.doctor.finding import ok, summary
 

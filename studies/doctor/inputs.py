@@ -9,6 +9,7 @@ from pathlib import Path
 from studies.doctor.finding import GB, Finding, fail, ok, warn
 from trainer.config import RunConfig
 from trainer.data.sets import FOLDERS, require_present
+from trainer.data.sets.places import made_folder
 from trainer.errors import UsageError
 from trainer.wandb_mirror import resolve_mode
 
@@ -36,7 +37,7 @@ def shards(config: RunConfig, everything: bool) -> Iterator[Finding]:
     Args:
         everything: read them whatever their size.
     """
-    folder = Path(config.runtime.data_root) / f"{config.data.name}-shards"
+    folder = made_folder(config) / f"{config.data.name}-shards"
     if not folder.is_dir():
         return
     from trainer.data.shards import is_complete, shard_paths, verify_shards  # numpy: not for --help

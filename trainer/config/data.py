@@ -211,6 +211,10 @@ class DataConfig(Node):
             raise ValueError(
                 f"sizes = {self.sizes}: train + validation must not exceed {pool[0]} and test {pool[1]}, all there is in {self.name}"
             )
+        probed = self.sizes and {"train": self.sizes[0], self.select_on: self.sizes[2 if self.select_on == "test" else 1]}
+        for part, count in (probed or {}).items():
+            if count < 2:
+                raise ValueError(f"sizes = {self.sizes}: probes need at least 2 {part} images, one has no batch statistics")
         if self.unlabelled is not None and self.unlabelled > facts.unlabelled:
             raise ValueError(f"unlabelled = {self.unlabelled} must not exceed {facts.unlabelled}, all there is in {self.name}")
         return self

@@ -85,6 +85,10 @@ class RuntimeConfig(Node):
     """Trust the operating system's certificates for downloads and W&B, as networks with an inspecting proxy need."""
     resident_mib: Annotated[int, Field(ge=1)] = 8192
     """Images up to this size are kept in (device) memory; larger sets are read from memory-mapped shards."""
+    cache_dir: str | None = None
+    """Folder for what is made of the files (decoded images, saliency maps); default: $SEQ_JEPA_CACHE, else data_root."""
+    own_files: bool = False
+    """The files are not the published ones: their checksums, counts and classes are not compared with what was published."""
     saliency_file: str | None = None
     """data.glimpse.saliency=file: an .npy file with one uint8 map per image."""
     checkpoint_every: Epoch = 1

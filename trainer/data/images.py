@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from trainer.config import SETS, RunConfig, split_sizes
-from trainer.data.philox import Purpose, derived_seed, philox
+from trainer.data.philox import philox
+from trainer.data.sets import FOLDERS
+from trainer.data.sets.labels import check_classes, check_range
+from trainer.data.sets.places import made_folder
 from trainer.data.sets.raw import RawSet
 from trainer.data.store import MappedImages, ResidentImages, place
 from trainer.errors import UsageError
@@ -85,7 +88,7 @@ def load_images(config: RunConfig) -> ImageSet:
                     f"data.glimpse.map_sha256 = {data.glimpse.map_sha256!r}, but {path} has {found}; other maps are another arm: set it to that"
                 )
         else:
-            extras["saliency"] = saliency.centre_surround(images)
+            extras["saliency"] = saliency.kept(images, made_folder(config) / f"{data.name}-saliency", raw.source)
     splits = _splits(config, raw)
     parts = ["test", "train", "validation"] + ([] if torch.equal(splits["pretrain"], splits["train"]) else ["pretrain"])
     digest = hashlib.sha256(b"".join(splits[part].numpy().astype("<i8").tobytes() for part in parts)).hexdigest()
@@ -110,51 +113,35 @@ def _read(config: RunConfig) -> RawSet:
         facts = SETS["mini3d"]
         return mini3d.generate(sum(facts.splits), facts.views, facts.side, facts.classes)
     if data.generated:
-        return _generate(config)
+        from trainer.data.generated import generate
+
+        return generate(config)
     from trainer.certificates import trust_system
     from trainer.data import sets
 
     trust_system(config.runtime.system_certs)
     root = Path(config.runtime.data_root)
-    raw = sets.read(data.name, root, config.runtime.download)
-    facts = SETS[data.name]
+    raw = sets.read(data.name, root, config.runtime.download, made=made_folder(config), own_files=config.runtime.own_files)
+    _as_published(config, raw)
+    return raw
+
+
+def _as_published(config: RunConfig, raw: RawSet) -> None:
+    """Raise UsageError unless a set read from files has the published counts and classes, or is the user's own."""
+    data, facts, root = config.data, SETS[config.data.name], Path(config.runtime.data_root)
+    check_range(root / FOLDERS[data.name], raw.labels, facts.classes, lowest=-1 if facts.unlabelled else 0)
+    if config.runtime.own_files:
+        return
     found = (len(raw.labels) - raw.test, raw.test)
     published = (sum(facts.splits[:2]) + facts.unlabelled, facts.splits[2])
     # the number of 3DIEBench's objects could not be confirmed: there it is enough to have them all
     enough = found == published or (data.name == "3diebench" and min(a - b for a, b in zip(found, published, strict=True)) >= 0)
-    if data.sizes is None and not enough:
+    if not enough:
         raise UsageError(
-            f"{data.name} in {root} has {found[0]} training and {found[1]} test images, published are {published[0]} and "
-            f"{published[1]}; complete it, or choose subsets with data.sizes=[train,validation,test]"
+            f"{data.name} in {root} has {found[0]} training and {found[1]} test images, published are {published[0]} and {published[1]}; "
+            "complete it, or give --own-files, with data.sizes=[train,validation,test], if these files are your own"
         )
-    return raw
-
-
-def _generate(config: RunConfig) -> RawSet:
-    """Noise over a smooth pattern per class, of the configured set's shape and size."""
-    facts = SETS[config.data.name]
-    train, validation, test, unlabelled = split_sizes(config.data)
-    count, side = train + validation + unlabelled + test, facts.side
-    size = count * facts.views * facts.channels * side * side
-    if size > config.runtime.resident_mib * 2**20:
-        raise UsageError(
-            f"data.generated = True: {count} images need {size / 2**20:.0f} MiB, above runtime.resident_mib = "
-            f"{config.runtime.resident_mib}; choose fewer with data.sizes"
-        )
-    generator = torch.Generator().manual_seed(derived_seed(0, Purpose.INIT))
-    labels = torch.arange(count) % facts.classes
-    pattern = torch.randint(0, 160, (facts.classes, facts.channels, 4, 4), generator=generator, dtype=torch.uint8)
-    grown = torch.nn.functional.interpolate(pattern.float(), size=side, mode="bilinear").to(torch.uint8)
-    shape = (count, facts.views, facts.channels, side, side)
-    images = torch.randint(0, 96, shape, generator=generator, dtype=torch.uint8) + grown[labels][:, None]
-    if unlabelled:
-        labels[:unlabelled] = -1
-    extras = {}
-    if facts.views > 1:
-        turn = torch.randn(count, facts.views, 4, generator=generator)
-        extras = {"quaternion": turn / turn.norm(dim=-1, keepdim=True), "hue": torch.rand(count, facts.views, generator=generator)}
-        return RawSet(images, labels, test, extras)
-    return RawSet(images[:, 0], labels, test, extras)
+    check_classes(root / FOLDERS[data.name], raw.labels[: found[0]], facts.classes)
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,6 @@ import hashlib
 import io
 import json
 import os
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.data.sets.places import make_folder
+from trainer.data.told import told
 from trainer.errors import UsageError
 from trainer.records import write_json
 
@@ -46,10 +46,11 @@ def write_shards(
 
     Raises:
         ValueError: an image of another shape or type, or another number of images than N.
+        UsageError: the folder cannot be written.
     """
     if images_per_shard < 1:
         raise ValueError(f"images_per_shard = {images_per_shard} must be at least 1")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     plan = {"version": VERSION, "dtype": "uint8", "shape": list(shape), "source": source}
     plan["images_per_shard"] = images_per_shard
     with _locked(folder):
@@ -61,16 +62,12 @@ def write_shards(
                 path.unlink()
         done = sum(entry["images"] for entry in shards)
         write_json(folder / "manifest.json", {**plan, "shards": shards})
-        stream = images_from(done) if done < shape[0] else iter(())
-        spoke = time.monotonic()
+        stream = told(images_from(done), shape[0], f"{folder}: written", done) if done < shape[0] else iter(())
         while done < shape[0]:
             count = min(images_per_shard, shape[0] - done)
             shards.append(_write_shard(folder / _name(len(shards)), stream, (count, *shape[1:]), done))
             write_json(folder / "manifest.json", {**plan, "shards": shards})
             done += count
-            if time.monotonic() - spoke > 10:
-                print(f"{folder}: {done:,} of {shape[0]:,} written", file=sys.stderr)
-                spoke = time.monotonic()
         if next(stream, None) is not None:
             raise ValueError(f"{folder}: more images follow the {shape[0]} announced")
 

@@ -60,10 +60,14 @@ class MappedImages:
         return load_ahead(self.__getitem__, batches, device)
 
     def resident(self, device: torch.device) -> ResidentImages:
-        """A copy in the device's memory, made shard by shard."""
+        """A copy in the device's memory, made some at a time."""
         result = torch.empty(self.shape, dtype=torch.uint8, device=device)
+        at_once = max(1, 2**26 // max(1, math.prod(self.shape[1:])))
         for array, end in zip(self._arrays, self._ends, strict=True):
-            result[end - len(array) : end] = torch.from_numpy(np.array(array)).to(device)
+            for low in range(0, len(array), at_once):
+                part = np.ascontiguousarray(array[low : low + at_once])
+                start = int(end) - len(array) + low
+                result[start : start + len(part)] = torch.from_numpy(part if part.flags.writeable else part.copy()).to(device)
         return ResidentImages(result)
 
 

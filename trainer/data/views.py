@@ -26,6 +26,7 @@ from trainer.config import SETS, DataConfig, RunConfig
 from trainer.data.images import ImageSet
 from trainer.data.store import MappedImages
 from trainer.data.philox import Purpose, permutation, uniforms
+from trainer.data.row_chunks import row_chunks
 from trainer.errors import UsageError
 
 Batch = dict[str, Any]
@@ -227,7 +228,7 @@ class Views:
         train = self._images.splits["train"]
         views = self._config.data.observed_views + 1
         parts = []
-        for rows in draw.split(256):  # a glimpse's draw holds a map of the whole image per sequence
+        for rows in row_chunks(draw, 256):  # a glimpse's draw holds a map of the whole image per sequence
             parameters = self._draw(train[rows % len(train)], rows, 0, Purpose.FIXED_VIEWS, 2**31, views)
             parts.append(self.transform.actions(parameters).flatten(0, 1).cpu().double())  # MPS has no double precision
         std = torch.cat(parts).std(0)
@@ -253,12 +254,12 @@ class FixedViews:
         return len(self.labels)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Batches of at most ``size`` sequences; draw after draw, in the split's order."""
+        """Batches of ``size`` sequences, the last of a draw as :func:`row_chunks` has it; draw after draw, in the split's order."""
         if self._kept is None or self._size != size:
             limit = self.KEEP_BYTES.get(self.labels.device.type, 2**27)
             made: list[Batch] | None = []
             kept_bytes = 0
-            parts = [(rows, draw) for draw in range(self._draws) for rows in self._index.split(size)]
+            parts = [(rows, draw) for draw in range(self._draws) for rows in row_chunks(self._index, size)]
             for batch in self._source._fixed(parts, self._observed):
                 views = [*batch["observed"], *batch["target"]]
                 kept_bytes += sum(view.numel() * view.element_size() for view in views)

@@ -32,14 +32,16 @@ def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | 
 
     Args:
         preset: a name from :func:`names`, or the path of a YAML file with the same keys.
-        overrides: ``["optim.lr=0.01", ...]`` as a user writes them; later ones win.
+        overrides: ``["optim.lr=0.01", ...]`` as a user writes them; a key given twice with two values is an error.
         settings: ``{"optim.lr": 0.01}``, values set by a program; they win over overrides.
 
     Raises:
         UsageError: unknown preset or key, bad YAML, wrong type or impossible value.
     """
     tree = _read(preset)
-    for key, value in [*map(_parse, overrides), *(settings or {}).items()]:
+    given = [_parse(text) for text in overrides]
+    _require_one_value(given)
+    for key, value in [*given, *(settings or {}).items()]:
         _assign(tree, key, value)
     return build(tree)
 
@@ -59,17 +61,23 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Any:
     return parse(path.read_text(encoding="utf-8"))
 
 
-def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
-    if preset in children:
-        raise UsageError(f"preset {preset!r} extends itself: {' -> '.join([*children, preset])}")
+def _read(preset: str, children: tuple[str, ...] = (), beside: Path | None = None) -> dict[str, Any]:
+    """The tree of a preset and those it extends.
+
+    Args:
+        children: presets on the way to this one.
+        beside: the folder of the file that extends this one; file names are looked for from there.
+    """
     if preset.endswith((".yaml", ".yml")):
-        path = Path(preset)
+        path = Path(preset) if beside is None else beside / preset
+        preset = str(path)
     else:
         path = next((path for path in FOLDER.rglob("*.yaml") if path.stem == preset), FOLDER / f"{preset}.yaml")
     if not path.is_file():
-        near = _near(preset, names())
-        known = near or f": not one of {', '.join(names())}"
-        raise UsageError(f"preset = {preset!r} is neither a preset nor a YAML file{known}")
+        by = f"{children[-1]}: extends" if children else "preset"
+        raise UsageError(f"{by} = {preset!r} is neither a preset nor a YAML file; {_nearest(Path(preset).stem)}")
+    if preset in children:
+        raise UsageError(f"preset {preset!r} extends itself: {' -> '.join([*children, preset])}")
     try:
         facts = path.stat()
         # a study resolves its preset for every run, and parsing is most of that
@@ -85,18 +93,29 @@ def _read(preset: str, children: tuple[str, ...] = ()) -> dict[str, Any]:
         return tree
     if not isinstance(parent, str):
         raise UsageError(f"{path}: extends = {parent!r} must be the name of a preset")
-    return _merge(_read(parent, (*children, preset)), tree)
+    return _merge(_read(parent, (*children, preset), path.parent), tree, str(path))
 
 
-def _merge(base: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, Any], update: dict[str, Any], where: str) -> dict[str, Any]:
     for key, value in update.items():
+        if key == "gates" and value is None:
+            base[key] = {}
+            continue
         if key == "gates":
+            _require_gates(value, where)
+            _require_gates(base.get(key, {}), where)
             # a gate that is taken back is gone; anywhere else null means "no value", which the field resolves
-            kept = {name: _merge(base.get(key, {}).get(name) or {}, gate) for name, gate in value.items() if gate is not None}
+            kept = {name: _merge(base.get(key, {}).get(name) or {}, gate, where) for name, gate in value.items() if gate is not None}
             base[key] = {name: gate for name, gate in base.get(key, {}).items() if name not in value} | kept
             continue
-        base[key] = _merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        base[key] = _merge(base[key], value, where) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
     return base
+
+
+def _require_gates(gates: Any, where: str) -> None:
+    wrong = gates if not isinstance(gates, dict) else next((gate for gate in gates.values() if not isinstance(gate, dict | None)), None)
+    if wrong is not None:
+        raise UsageError(f"{where}: gates = {gates!r} must map the names of gates to their rules, for example gates: {{quick: {{epoch: 5, rank_agg_min: 2}}}}")
 
 
 def _parse(text: str) -> tuple[str, Any]:
@@ -107,6 +126,15 @@ def _parse(text: str) -> tuple[str, Any]:
         return key.strip(), parse(value)
     except (yaml.YAMLError, ValueError):
         raise UsageError(f"override {text!r}: the value is not valid YAML") from None
+
+
+def _require_one_value(given: list[tuple[str, Any]]) -> None:
+    """Two values for one key: the user means one of them, and which is not ours to guess."""
+    values: dict[str, Any] = {}
+    for key, value in given:
+        if key in values and values[key] != value:
+            raise UsageError(f"override {key}: given twice, as {values[key]!r} and as {value!r}; keep one")
+        values[key] = value
 
 
 def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
@@ -144,6 +172,12 @@ def _node_at(location: list[str]) -> type[BaseModel] | None:
         choices = [annotation, *get_args(annotation)]
         node = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
     return node
+
+
+def _nearest(word: str) -> str:
+    """The three presets with the most similar names."""
+    close = difflib.get_close_matches(word, names(), n=3, cutoff=0.0)
+    return f"did you mean {close[0]}? Also near: {', '.join(close[1:])}"
 
 
 def _near(word: str, known: Iterable[str]) -> str:

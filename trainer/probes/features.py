@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.data.row_chunks import row_chunks
 from trainer.data.views import FixedViews
 from trainer.models.norm import GlobalBatchNorm
 from trainer.models.seq_jepa import SeqJEPA
@@ -85,7 +86,7 @@ def extract(
 @torch.no_grad()
 def aggregate(method: SeqJEPA, z: Tensor, actions: Tensor, chunk: int = 1024) -> Tensor:
     """Aggregates (n, T) of codes (n, M, D) and embedded actions between them (n, M-1, E), in the model's mode."""
-    parts = [method.aggregator(*rows) for rows in zip(z.split(chunk), actions.split(chunk), strict=True)]
+    parts = [method.aggregator(*rows) for rows in zip(row_chunks(z, chunk), row_chunks(actions, chunk), strict=True)]
     return torch.cat(parts).to(z.dtype)
 
 

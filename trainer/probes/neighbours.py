@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.data.row_chunks import row_chunks
 from trainer.probes.precision import in_double
 
 NEIGHBOURS, TEMPERATURE = (1, 20), 0.07
@@ -27,7 +28,7 @@ def knn_accuracy(train: Tensor, labels: Tensor, held: Tensor, held_labels: Tenso
     train, held = F.normalize(in_double(train), dim=1), F.normalize(in_double(held), dim=1)
     labels, held_labels = labels.to(train.device), held_labels.to(train.device)
     right = dict.fromkeys(NEIGHBOURS, 0)
-    for rows, truth in zip(held.split(CHUNK), held_labels.split(CHUNK), strict=True):
+    for rows, truth in zip(row_chunks(held, CHUNK), row_chunks(held_labels, CHUNK), strict=True):
         cosine, nearest = (rows @ train.T).topk(min(max(NEIGHBOURS), len(train)), dim=1)
         # relative to the nearest, which changes no vote and cannot overflow
         weight = ((cosine - cosine[:, :1]) / TEMPERATURE).exp()

@@ -12,6 +12,7 @@ from torch import Tensor
 from trainer.config import RunConfig
 from trainer.config.data import PLANAR
 from trainer.data.images import ImageSet
+from trainer.data.row_chunks import row_chunks
 from trainer.data.views import Views
 from trainer.models.seq_jepa import SeqJEPA
 from trainer.probes.features import Features, aggregate, batch_statistics, evaluation, extract, pixel_features, shorter
@@ -85,7 +86,7 @@ class Parts:
     def _originals(self, method: SeqJEPA, split: str, dtype: torch.dtype) -> Tensor:
         """Codes of the images themselves; a planar one unmoved, in its place on the canvas."""
         codes = []
-        for index in self._images.splits[split].split(CHUNK):
+        for index in row_chunks(self._images.splits[split], CHUNK):
             if self._config.data.transform in PLANAR:
                 images = planar_pictures(self._config, self._images, index, unmoved())
             else:

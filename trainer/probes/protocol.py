@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.data.philox import Purpose, derived_seed
+from trainer.data.row_chunks import row_chunks
 from trainer.probes.precision import in_double
 from trainer.probes.ridge import ALPHA
 
@@ -92,7 +93,7 @@ def linear_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tenso
 def _fit(
     nets: Mapping, inputs: Mapping, goals: Mapping, loss: Callable[[Tensor, Tensor], Tensor], epochs: int
 ) -> None:
-    """Train all networks on the same batches; a last batch of fewer rows is used too."""
+    """Train all networks on the same batches; a last batch of fewer rows is used too, a single row with those before it."""
     inputs = {key: x.float() for key, x in inputs.items()}
     count, device = len(next(iter(goals.values()))), next(iter(goals.values())).device
     parameters = [parameter for net in nets.values() for parameter in net.parameters()]
@@ -100,7 +101,7 @@ def _fit(
     generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
     with torch.enable_grad():
         for _ in range(epochs):
-            for rows in torch.randperm(count, generator=generator).to(device).split(BATCH):
+            for rows in row_chunks(torch.randperm(count, generator=generator).to(device), BATCH):
                 optimiser.zero_grad()
                 torch.stack([loss(net(inputs[key][rows]), goals[key][rows]) for key, net in nets.items()]).sum().backward()
                 optimiser.step()

@@ -36,7 +36,7 @@ def candidate_codes(method: SeqJEPA, views: Views, config: RunConfig, split: str
         everything = views.fixed(split, views=SETS[config.data.name].views - 1).limited(IMAGES)
         others = []
         # fifty views of an object are many pixels: few objects at a time, view by view
-        for batch in everything.batches(max(1, chunk // 8)):
+        for batch in everything.batches(max(2, chunk // 8)):
             rest = [*batch["observed"], *batch["target"]][m + 1 :]
             others.append(torch.stack([method.target(view) for view in rest]))
         others = torch.cat(others, dim=1)

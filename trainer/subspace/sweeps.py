@@ -24,6 +24,7 @@ from trainer.data.images import ImageSet
 from trainer.data.object_views import Recorded
 from trainer.data.philox import Purpose, uniforms
 from trainer.data.poses import Poses
+from trainer.data.row_chunks import row_chunks
 from trainer.data.sets import mini3d
 from trainer.data.views import Views
 from trainer.errors import UsageError
@@ -61,7 +62,7 @@ class Pictures:
 
     def parts(self) -> Iterator[Tensor]:
         """Positions of ANCHORS_AT_ONCE anchors after the other."""
-        yield from torch.arange(self.anchors).split(ANCHORS_AT_ONCE)
+        yield from row_chunks(torch.arange(self.anchors), ANCHORS_AT_ONCE)
 
     def batches(self) -> Iterator[Tensor]:
         """The pictures of every part."""

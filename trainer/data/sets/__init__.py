@@ -9,13 +9,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.data.sets.places import Places
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from trainer.config import RunConfig
     from trainer.data.sets.raw import RawSet
 
-# name: module of this package and its function (root, download) -> RawSet
+# name: module of this package and its function (places) -> RawSet
 READERS = {
     "mnist": ("mnist", "read"),
     "cifar10": ("cifar", "read_cifar10"),
@@ -52,12 +53,11 @@ def require_present(config: RunConfig) -> None:
         raise UsageError(f"{data.name}: there is no {folder}; {fetch}, or name another folder with --data-root")
 
 
-def read(name: str, root: Path, download: bool) -> RawSet:
+def read(name: str, root: Path, download: bool, made: Path | None = None, own_files: bool = False) -> RawSet:
     """Read a data set.
 
     Args:
-        root: the folder that holds all data sets.
-        download: fetch what is missing, where the publisher allows it.
+        root, download, made, own_files: as in :class:`Places`; ``made`` is ``root`` unless given.
 
     Raises:
         UsageError: an unknown name, files that are absent, damaged or of other sizes, or a failed download.
@@ -65,4 +65,4 @@ def read(name: str, root: Path, download: bool) -> RawSet:
     if name not in READERS:
         raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(READERS)}")
     module, function = READERS[name]
-    return getattr(import_module(f"{__name__}.{module}"), function)(Path(root), download)
+    return getattr(import_module(f"{__name__}.{module}"), function)(Places(Path(root), download, Path(made or root), own_files))

@@ -22,6 +22,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHARD_BYTES = 2**28
+ENDINGS = (".jpeg", ".jpg")
 
 
 def decode(path: Path, stored: int, wanted: int) -> np.ndarray:
@@ -46,6 +47,18 @@ def decode(path: Path, stored: int, wanted: int) -> np.ndarray:
     if wanted != stored:
         pixels = pixels.resize((wanted, wanted), Image.Resampling.BICUBIC)
     return np.asarray(pixels).transpose(2, 0, 1)
+
+
+def jpeg_names(folder: Path) -> list[str]:
+    """Names of the JPEG files of a folder, sorted; without the ``._`` files that macOS leaves beside each.
+
+    Raises:
+        UsageError: there are none.
+    """
+    names = sorted(entry.name for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in ENDINGS and not entry.name.startswith("._"))
+    if not names:
+        raise UsageError(f"{folder} holds no {', '.join(ENDINGS)} files; unpack the archive again")
+    return names
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -10,14 +10,13 @@ are the same on every platform up to the last bit of sine, cosine and logarithm.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 from trainer.data.philox import philox
+from trainer.data.sets.places import Places
 from trainer.data.sets.raw import RawSet
 
 PARTS, VERTICES = 3, 8
@@ -35,7 +34,7 @@ _KEY = 0x3D
 _CLASS, _OBJECT, _VIEW = 1, 2, 3
 
 
-def read(root: Path, download: bool) -> RawSet:
+def read(places: Places) -> RawSet:
     """The default set; it is generated, so neither the folder nor a download is needed."""
     return generate()
 

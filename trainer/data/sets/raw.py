@@ -26,12 +26,14 @@ class RawSet:
         test: how many of the last images are the official test split.
         extras: side information per image or view, first dimension N: ``quaternion`` (N, V, 4) float32,
             scalar last, unit; ``hue`` (N, V) float32 in [0, 1); ``light`` (N, V, 3) float32; ``saliency`` (N, H, W) uint8.
+        source: identity of the files the images were read from, for what is made of them and kept; "": not kept.
     """
 
     images: Tensor | MappedImages
     labels: Tensor
     test: int
     extras: dict[str, Tensor] = field(default_factory=dict)
+    source: str = ""
 
     def __post_init__(self) -> None:
         count = self.images.shape[0]

@@ -8,22 +8,28 @@ made elsewhere, such as DeepGaze IIE's, which the seq-JEPA paper uses (appendix 
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.data.row_chunks import row_chunks
+from trainer.data.sets.jpeg import fingerprint, in_threads
 from trainer.data.sets.raw import damaged
+from trainer.data.shards import is_complete, shard_paths, write_shards
 from trainer.data.store import MappedImages, ResidentImages
+from trainer.data.told import told
 from trainer.errors import UsageError
 
 CENTRES = (1 / 64, 1 / 32, 1 / 16)
 """Standard deviations of the centre, in sides of the image."""
 SURROUND = 3.0
 """Standard deviation of the surround over the centre's."""
-_BATCH = 512
+_BATCH = 32  # few enough to stay in a core's cache: twice as fast as 512
 
 
 def centre_surround(images: Tensor | ResidentImages | MappedImages) -> Tensor:
@@ -41,8 +47,36 @@ def centre_surround(images: Tensor | ResidentImages | MappedImages) -> Tensor:
     """
     if len(images.shape) != 4 or images.shape[1] != 3:
         raise ValueError(f"images have shape {tuple(images.shape)}, not (N, 3, H, W)")
-    batches = torch.arange(images.shape[0]).split(_BATCH)
-    return torch.cat([_batch_saliency(images[index]) for index in batches])
+    maps = list(_in_batches(images, 0))
+    return torch.cat(maps) if maps else torch.zeros((0, *images.shape[-2:]), dtype=torch.uint8)
+
+
+def kept(images: Tensor | ResidentImages | MappedImages, folder: Path, source: str) -> Tensor:
+    """Centre-surround saliency, computed once per source and kept in ``folder``; what is returned is mapped from there.
+
+    A second or two per thousand images of 96 x 96, divided by the number of cores; one byte per pixel.
+
+    Args:
+        source: identity of the images; "" keeps nothing.
+    """
+    if not source:
+        return centre_surround(images)
+    shape = (images.shape[0], *images.shape[-2:])
+    source = fingerprint([source, "centre-surround", *map(str, CENTRES), str(SURROUND)])
+    if not is_complete(folder, source):
+        print(f"{folder}: making the saliency maps of {shape[0]:,} images, once", file=sys.stderr, flush=True)
+        write_shards(folder, lambda start: (one for rows in _in_batches(images, start) for one in rows.numpy()), shape, shape[0], source)
+    (path,) = shard_paths(folder)
+    # "c": a tensor must be writable; a page that nobody writes is never copied
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def _in_batches(images: Tensor | ResidentImages | MappedImages, start: int) -> Iterator[Tensor]:
+    """Maps of the images from ``start`` on, some at a time, on all cores."""
+    if start >= images.shape[0]:
+        return iter(())
+    index = row_chunks(torch.arange(start, images.shape[0]), _BATCH)
+    return told(in_threads(lambda rows: _batch_saliency(images[rows]), index), images.shape[0], "saliency maps", start, _BATCH)
 
 
 def read_maps(path: Path, expected: tuple[int, int, int]) -> Tensor:

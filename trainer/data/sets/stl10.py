@@ -9,21 +9,27 @@ import torch
 from torch import Tensor
 from torchvision.datasets import STL10
 
+from trainer.data.sets.checksums import refuse_equal
+from trainer.data.sets.jpeg import fingerprint
+from trainer.data.sets.labels import as_labels
+from trainer.data.sets.places import Places
 from trainer.data.sets.raw import RawSet, by_hand, damaged, downloading, require_files
+from trainer.data.store import MappedImages
 
 IMAGE = (3, 96, 96)
 _BYTES = 3 * 96 * 96
-_CHUNK = 1000
 
 
-def read(root: Path, download: bool) -> RawSet:
+def read(places: Places) -> RawSet:
     """100,000 unlabelled (label -1), 5,000 train and 8,000 test images (3, 96, 96), in this order; 10 classes.
 
-    The files are memory-mapped and copied into one tensor (3.1 GB) because torchvision holds them twice.
+    The files are memory-mapped and read where they lie: 3.1 GB if the images are then kept in memory (``runtime.resident_mib``), next
+    to nothing if they are not.
 
     Raises:
         UsageError: files absent or damaged, or a failed download.
     """
+    root, download = places.root, places.download
     folder = root / STL10.base_folder
     if download:
         with downloading(STL10.url, root):
@@ -31,18 +37,14 @@ def read(root: Path, download: bool) -> RawSet:
     parts = ("unlabeled", "train", "test")
     files = [f"{part}_X.bin" for part in parts] + ["train_y.bin", "test_y.bin"]
     require_files(folder, files, by_hand(STL10.url, root))
+    refuse_equal(folder / f"{part}_X.bin" for part in parts)
     pixels = [_pixels(folder / f"{part}_X.bin") for part in parts]
-    images = torch.empty((sum(map(len, pixels)), *IMAGE), dtype=torch.uint8)
-    start = 0
-    for part in pixels:
-        for low in range(0, len(part), _CHUNK):
-            chunk = part[low : low + _CHUNK]
-            # stored column by column
-            images[start : start + len(chunk)] = torch.from_numpy(chunk.transpose(0, 1, 3, 2).copy())
-            start += len(chunk)
+    # stored column by column
+    images = MappedImages([part.transpose(0, 1, 3, 2) for part in pixels])
     labels = [torch.full((len(pixels[0]),), -1)]
     labels += [_labels(folder / f"{part}_y.bin", len(own)) for part, own in zip(parts[1:], pixels[1:], strict=True)]
-    return RawSet(images, torch.cat(labels), test=len(pixels[2]))
+    source = fingerprint(f"{name} {facts.st_size} {facts.st_mtime_ns}" for name in files[:3] for facts in [(folder / name).stat()])
+    return RawSet(images, torch.cat(labels), test=len(pixels[2]), source=source)
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -53,9 +55,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def _labels(path: Path, count: int) -> Tensor:
-    labels = torch.from_numpy(np.fromfile(path, dtype=np.uint8).astype(np.int64)) - 1
-    if len(labels) != count:
-        raise damaged(path, f"{len(labels)} labels for {count} images")
+    labels = as_labels(path, np.fromfile(path, dtype=np.uint8), count) - 1
     if not 0 <= int(labels.min()) <= int(labels.max()) < 10:
         raise damaged(path, "labels must lie in 1..10")
     return labels

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from trainer.data.sets.jpeg import decode, fingerprint, in_threads, sharded
+from trainer.data.sets.places import Places, make_folder
 from trainer.data.sets.raw import RawSet, damaged, require_files
 from trainer.errors import UsageError
 
@@ -26,7 +27,7 @@ URL = "https://dl.fbaipublicfiles.com/SIE/3DIEBench.tar.gz"
 LISTS_URL = "https://github.com/facebookresearch/SIE/tree/main/data"
 
 
-def read(root: Path, download: bool) -> RawSet:
+def read(places: Places) -> RawSet:
     """52,472 objects in 55 classes with 50 views each, (N, 50, 3, 128, 128); test is the authors' validation list.
 
     Extras: ``quaternion`` (N, V, 4), scalar last; ``hue`` (N, V), the floor's; ``light`` (N, V, 3): polar angle,
@@ -37,6 +38,7 @@ def read(root: Path, download: bool) -> RawSet:
     Raises:
         UsageError: files absent or damaged, images of another size, or ``download``: 17 GB under a licence to accept.
     """
+    root, download = places.root, places.download
     folder = root / "3DIEBench"
     remedy = (
         f"fetch {URL} (17 GB) and unpack it so that {folder}/<synset>/<object> exists, and copy the .npy lists of "
@@ -53,7 +55,7 @@ def read(root: Path, download: bool) -> RawSet:
     views = len(list((folder / objects[0]).glob("image_*.jpg")))
     if views == 0:
         raise UsageError(f"{folder / objects[0]} holds no image_0.jpg; {remedy}")
-    store = root / "3diebench-shards"
+    store = places.made / "3diebench-shards"
     source = fingerprint([*objects, f"{views} views", f"{SIDE} px"])
     latents = _latents(store, folder, objects, views, source)
     images = sharded(store, lambda name: _views(folder / name, views), objects, (views, 3, SIDE, SIDE), source)
@@ -92,7 +94,7 @@ def _latents(store: Path, folder: Path, objects: list[str], views: int, source: 
     """(N, V, 7) float64; kept beside the shards because reading millions of small files takes as long as the images."""
     path = store / f"latents-{source[:16]}.npy"
     if not path.exists():
-        store.mkdir(parents=True, exist_ok=True)
+        make_folder(store)
         rows = np.stack(list(in_threads(lambda name: _object_latents(folder / name, views), objects)))
         for old in store.glob("latents-*.npy"):
             old.unlink()

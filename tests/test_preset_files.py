@@ -1,0 +1,68 @@
+"""YAML files of one's own: whatever their shape, one line says what is wrong; ``extends`` is found from where the file is."""
+
+import pytest
+
+from trainer import presets
+from trainer.__main__ import main
+from trainer.errors import UsageError
+
+SHAPES = ["[]", "3", "a", "{}", "null", "true", "[1, 2]", "{a: 3}", "{a: []}", "{a: {b: {c: 1}}}", "{1: 2}", "{null: 1}", "{[1]: 2}", "{2026-01-01: {}}"]
+KEYS = ["gates", "data", "model", "model.encoder", "objective", "objective.weights", "optim", "schedule", "eval", "eval.subspace", "runtime", "seed", "epochs", "extends"]
+
+
+@pytest.mark.parametrize("extends", ["", "extends: digits\n"])
+@pytest.mark.parametrize("key", KEYS)
+def test_no_shape_of_yaml_ends_in_a_traceback(key, extends, tmp_path, capsys):
+    for number, shape in enumerate(SHAPES):
+        text = shape
+        for name in reversed(key.split(".")):
+            text = f"{{{name}: {text}}}"
+        path = tmp_path / f"{number}.yaml"
+        path.write_text((extends if key != "extends" else "") + text[1:-1] + "\n")
+        code = main(["--preset", str(path), "--dry-run", "--results-dir", str(tmp_path)])
+        out, err = capsys.readouterr()
+        assert (code == 0 and not err) or (code == 2 and err.startswith("error: ") and err.count("\n") == 1), (shape, err)
+
+
+@pytest.mark.parametrize("shape", ["[]", "{a: 3}", "3"])
+def test_gates_of_another_shape_are_named_with_their_file(shape, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"extends: digits\ngates: {shape}\n")
+    with pytest.raises(UsageError, match="mine.yaml: gates = .*must map"):
+        presets.load(str(tmp_path / "mine.yaml"))
+
+
+def test_extends_is_found_from_where_the_file_is(tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "base.yaml").write_text("extends: digits\nseed: 7\n")
+    (tmp_path / "below" / "mine.yaml").write_text("extends: ../base.yaml\nepochs: 3\n")
+    for where in (tmp_path, tmp_path / "below"):
+        monkeypatch.chdir(where)
+        config = presets.load(str((tmp_path / "below" / "mine.yaml").relative_to(where)))
+        assert (config.seed, config.epochs) == (7, 3)
+
+
+def test_a_name_that_is_none_gives_the_three_nearest(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: cifar10_rott\n")
+    for name in (str(tmp_path / "mine.yaml"), "cifar10_rott", "cifar10_rott.yaml"):
+        with pytest.raises(UsageError, match="did you mean cifar10_rot[?] Also near: ") as caught:
+            presets.load(name)
+        assert len(str(caught.value)) < 400
+        assert ("mine.yaml: extends" in str(caught.value)) is (name == str(tmp_path / "mine.yaml"))
+
+
+def test_two_values_for_one_key_are_refused_and_the_same_one_twice_is_not():
+    with pytest.raises(UsageError, match="override optim.lr: given twice, as 0.1 and as 0.2"):
+        presets.load("digits", ["optim.lr=0.1", "epochs=3", "optim.lr=0.2"])
+    assert presets.load("digits", ["optim.lr=0.1", "optim.lr=1e-1"]).optim.lr == 0.1
+
+
+@pytest.mark.parametrize("entry", ["trainer", "study"])
+def test_a_dry_run_says_that_the_data_are_absent(entry, tmp_path, capsys):
+    from studies import step2_rate
+
+    command = {"trainer": main, "study": step2_rate.main}[entry]
+    words = ["--preset", "cifar100_aug_30", "--data-root", str(tmp_path), "--results-dir", str(tmp_path / "r"), "--dry-run"]
+    assert command(words) == 0
+    assert "absent" in (out := capsys.readouterr().out) and "--download" in out
+    assert command([*words, "data.generated=true"]) == 0
+    assert "absent" not in capsys.readouterr().out

@@ -1,0 +1,113 @@
+"""No chunk of rows ever holds a single one, whatever the number of images: batch statistics of one row do not exist."""
+
+import pytest
+import torch
+from small import SMALL
+
+from trainer import presets
+from trainer.__main__ import main
+from trainer.data.images import load_images
+from trainer.data.row_chunks import row_chunks
+from trainer.data.views import Views
+from trainer.models.norm import GlobalBatchNorm
+from trainer.models.seq_jepa import SeqJEPA
+from trainer.probes import features, health, neighbours, parts, protocol, suite
+from trainer.probes.features import Harvest
+from trainer.probes.health import Health
+from trainer.probes.online import OnlineProbe
+from trainer.probes.suite import Suite
+from trainer.subspace import sweeps
+from trainer.subspace.diagnostics import Diagnostics
+
+SIZE = 8
+
+
+@pytest.mark.parametrize("size", [2, 3, 8])
+@pytest.mark.parametrize("count", range(2, 28))
+def test_every_remainder(count, size):
+    chunks = row_chunks(torch.arange(count), size)
+    assert torch.equal(torch.cat(chunks), torch.arange(count))
+    assert all(2 <= len(chunk) <= size + 1 for chunk in chunks)
+    # numbers on record were measured in these chunks
+    if count % size != 1:
+        assert [len(chunk) for chunk in chunks] == [len(chunk) for chunk in torch.arange(count).split(size)]
+
+
+def test_one_row_in_all_is_a_chunk_and_none_is_as_torch_has_it():
+    assert [len(chunk) for chunk in row_chunks(torch.arange(1), 4)] == [1]
+    assert [len(chunk) for chunk in row_chunks(torch.arange(0), 4)] == [0]
+    with pytest.raises(ValueError, match="size = 1"):
+        row_chunks(torch.arange(4), 1)
+
+
+@pytest.mark.parametrize("count", range(3 * SIZE, 4 * SIZE))
+def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
+    """Start-up, live and frozen probes, evaluation and sweeps, in batch statistics, over every remainder of the chunk."""
+    for module in (health, parts, suite, neighbours):
+        monkeypatch.setattr(module, "CHUNK", SIZE)
+    monkeypatch.setattr(sweeps, "ANCHORS_AT_ONCE", SIZE)
+    monkeypatch.setattr(protocol, "BATCH", SIZE)
+    extract, aggregate = features.extract, features.aggregate
+    monkeypatch.setattr(health, "extract", lambda method, fixed, chunk, **how: extract(method, fixed, SIZE, **how))
+    monkeypatch.setattr(parts, "aggregate", lambda method, z, actions: aggregate(method, z, actions, SIZE))
+    calibrated = FixedInChunks(monkeypatch)
+    words = [*SMALL, f"data.sizes=[{count},{count},{count}]", "optim.batch_size=8", "eval.probe_bn=train", "eval.action_probe=true"]
+    words.append("eval.subspace={epochs: [1], anchors: %d, steps: 8}" % count)
+    config = presets.load("digits", words)
+    images = load_images(config)
+    views = Views(config, images, torch.float32)
+    torch.manual_seed(0)
+    method = SeqJEPA(config, 1, views.action_dim)
+    seen = Rows(method)
+    probes = Health(config, images, views)
+    calibrated.on = True
+    untrained = probes.untrained(method)
+    calibrated.on = False
+    online = OnlineProbe(method.aggregator.norm.normalized_shape[0], 10, torch.device("cpu"), (2 * method.encoder.features, 2))
+    harvest, batch = Harvest(), views.next()
+    harvest.add(method(batch).features, batch["labels"])
+    probes.live(method, harvest, online)
+    probes.probe(method)
+    probes.pixels()
+    Suite(config, images, views, "validation", (1, 2, 4), paper=True, ridge=True, epochs=1, say=lambda text: None).measure(method, untrained, online)
+    Diagnostics(config, images, views, untrained, "validation").measure(method)
+    assert min(seen.rows) >= 2 and len(seen.rows) > 100
+    assert max(seen.sequences) <= SIZE + 1
+
+
+class FixedInChunks:
+    """While on, the start-up statistics are taken in chunks of SIZE: their own size depends on the number of pixels."""
+
+    def __init__(self, monkeypatch):
+        from trainer.data.views import FixedViews
+
+        self.on, original = False, FixedViews.batches
+        monkeypatch.setattr(FixedViews, "batches", lambda fixed, size: original(fixed, SIZE if self.on else size))
+
+
+class Rows:
+    """Rows that any batch-norm of a model, or of a copy of it, was given."""
+
+    def __init__(self, method):
+        self.rows, self.sequences = [], []
+        for module in method.modules():
+            if isinstance(module, GlobalBatchNorm):
+                module.register_forward_pre_hook(lambda norm, inputs: self.rows.append(len(inputs[0])))
+        method.predictor.register_forward_pre_hook(lambda module, inputs: self.sequences.append(len(inputs[0])))
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+@pytest.mark.parametrize("images", [342])
+def test_a_preset_with_one_image_left_over_runs(images, tmp_path, capsys):
+    """342 images of 32 x 32 in chunks of 341, which every CIFAR preset of the published size came to."""
+    words = ["data.generated=true", "model.encoder.width=8", "model.predictor_hidden=64", f"data.sizes=[{images},64,64]", "optim.batch_size=64"]
+    command = ["--preset", "cifar100_aug_smoke", "--gate", "none", "--results-dir", str(tmp_path), "--across-commits", *words]
+    assert main(command) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sizes", ["[1,64,64]", "[64,1,64]"])
+def test_a_split_of_one_image_is_refused_where_it_would_be_probed(sizes, tmp_path, capsys):
+    assert main(["--preset", "digits", f"data.sizes={sizes}", "data.pretrain_on=train_and_validation", "optim.batch_size=4", "--dry-run"]) == 2
+    assert "at least 2" in capsys.readouterr().err
