@@ -16,6 +16,7 @@ from trainer.errors import UsageError
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 OBJECT_STORE_BYTES = 256 * 2**20
+ATTEMPTS = 3
 # what a cluster that asks for a token needs of the environment; a study's own Ray has its own
 CLUSTER_SECRETS = frozenset(("RAY_AUTH_TOKEN",))
 
@@ -45,12 +46,17 @@ def start(folder: Path, dashboard: bool) -> Any:
     import ray
 
     own = {"num_cpus": processors_here(), "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / RAY)}
-    # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
-    try:
-        with _packages_by_location():
-            context = ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **QUIET)
-    except Exception as error:  # Ray has no type for a node that did not come up in time
-        raise UsageError(f"Ray did not start here ({_reason(error)}); the machine may be too busy: the same command with --resume tries again") from None
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with _packages_by_location():
+                # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
+                context = ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **QUIET)
+            break
+        except Exception as error:  # Ray has no type for a node that did not come up in its 30 seconds, which a busy machine may need
+            ray.shutdown(wait_for_processes=True)
+            if attempt == ATTEMPTS:
+                tried = f"in {ATTEMPTS} attempts ({_reason(error)})"
+                raise UsageError(f"Ray did not start here {tried}; the machine may be too busy: the same command with --resume tries again") from None
     if os.environ.get("RAY_AUTH_MODE") != "token":
         ray.shutdown()
         raise UsageError("Ray started without asking for a token, so others could run code here: install ray 2.60 as constraints.txt says")

@@ -46,6 +46,7 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # otherwise one report per 2 s
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_gcs_server_port_wait_time_s": "120",  # a busy machine needs more than Ray's 30
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # Ray would end the driver without a word; studies.lifeline notices earlier
 }
 

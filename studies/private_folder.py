@@ -65,8 +65,9 @@ def private_folder(environment: Mapping[str, str] = os.environ) -> Iterator[Path
     _remove_left(place)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))  # mode 700
     try:
-        with open(folder / LOCK, "w") as lock:
+        with open(folder / "locking", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / "locking").rename(folder / LOCK)  # held from its first moment on
             (folder / RAY).mkdir()
             (folder / TUNE).mkdir()
             write_private(folder / TOKEN, _TOKEN)

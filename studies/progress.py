@@ -53,7 +53,7 @@ class Shown:
             return
         if what == "waiting":
             has = ", ".join(f"{result['free'].get(kind, 0):g} of {result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
-            self._say(f"waiting  nothing runs yet; free on the cluster: {has}. A trial starts as soon as its share is free")
+            self._say(f"waiting  no trial has started yet: its process is starting, or others hold what it needs; free: {has}")
             return
         if what == "stalled":
             have = ", ".join(f"{result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))

@@ -15,6 +15,7 @@ from studies.watchdog import Watchdog
 from studies.worker_groups import SETTLING_SECONDS, WorkerGroups
 from trainer import presets
 from trainer.errors import UsageError
+from trainer.failure import describe
 
 
 def node(cpus, gpus=0, alive=True):
@@ -249,7 +250,7 @@ def failing(tmp_path, error, monkeypatch):
     from studies import tune_adapters
 
     jobs = make(plan(tmp_path, retries=2))
-    monkeypatch.setattr(tune_adapters, "_error_of", lambda trial: error)
+    monkeypatch.setattr(tune_adapters.JobCallback, "_failure_of", lambda self, trial: describe(error))
     return jobs, callback_of(jobs)
 
 
