@@ -26,7 +26,7 @@ from studies.lifeline import ClusterLost, Lifeline, within
 from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.plan import Plan
-from studies.private_folder import TOKEN, TUNE, private_folder, write_private
+from studies.private_folder import TOKEN, TUNE, end_left, private_folder, write_private
 from studies.processors import processors_here
 from studies.resume_command import resume_command
 from studies.watchdog import Watchdog
@@ -47,7 +47,6 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_gcs_server_port_wait_time_s": "120",  # a busy machine needs more than Ray's 30
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # Ray would end the driver without a word; studies.lifeline notices earlier
 }
 
 
@@ -217,6 +216,8 @@ def _with_ray(
         raise own or error from None
     finally:
         _shut_down(lost)
+        if lost is not None:
+            end_left(folder)
     return jobs.left == 0
 
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,18 @@ def write_private(path: Path, text: str) -> None:
     """Write a new file that only this user can read, from its first moment on."""
     with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(text)
+
+
+def end_left(folder: Path, proc: Path = Path("/proc")) -> list[int]:
+    """Kill the processes of a Ray whose servers died: what was started with the folder's token belongs to it and to nothing else."""
+    key, ended = os.fsencode(f"RAY_AUTH_TOKEN_PATH={folder / TOKEN}"), []
+    for process in proc.iterdir() if proc.is_dir() else ():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
+                if key in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+                    ended.append(int(process.name))
+    return ended
 
 
 def is_private(path: str) -> bool:
