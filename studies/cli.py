@@ -19,6 +19,7 @@ from studies.options import make_plan, parser
 from studies.plan import Plan
 from studies.resume_command import resume_command
 from studies.settings import Arm
+from trainer import early_interrupt
 from trainer.cli import split_overrides
 from trainer.data.sets import require_present
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
@@ -48,6 +49,7 @@ def run(
         0 complete, 1 runs failed, 2 wrong command or configuration, 3 budget spent, 4 Ray lost, 130 interrupted; the last three are resumable.
     """
     try:
+        early_interrupt.over()
         p = parser(name, about, trials)
         options = p.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
         plan = make_plan(options, name, arms(options), search, trials, compared_keys)
