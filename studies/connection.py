@@ -17,6 +17,10 @@ from trainer.errors import UsageError
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 OBJECT_STORE_BYTES = 256 * 2**20
 ATTEMPTS = 3
+PATIENCE = {  # a busy machine needs longer than Ray's 5 and 30 seconds, after which it ends the process with a line of C++
+    "RAY_gcs_rpc_server_connect_timeout_s": "60",
+    "RAY_gcs_server_port_wait_time_s": "120",
+}
 # what a cluster that asks for a token needs of the environment; a study's own Ray has its own
 CLUSTER_SECRETS = frozenset(("RAY_AUTH_TOKEN",))
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from studies import warm_start
 from studies.capacity import Capacity, trials_at_once
-from studies.connection import CLUSTER_SECRETS, connect, own_token, places, start
+from studies.connection import CLUSTER_SECRETS, PATIENCE, connect, own_token, places, start
 from studies.decisions import Decisions
 from studies.environment import for_mirror, only_needed, secret_values
 from studies.folder import agree, only_driver
@@ -46,7 +46,7 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # otherwise one report per 2 s
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_gcs_server_port_wait_time_s": "120",  # a busy machine needs more than Ray's 30
+    **PATIENCE,
 }
 
 
