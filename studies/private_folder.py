@@ -79,6 +79,9 @@ def private_folder(environment: Mapping[str, str] = os.environ) -> Iterator[Path
             if not folder.exists():
                 break
             time.sleep(0.1)
+        else:
+            with contextlib.suppress(OSError):
+                (folder / LOCK).touch()  # what is still written there is the next driver's to remove
 
 
 def write_private(path: Path, text: str) -> None:
