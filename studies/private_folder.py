@@ -91,15 +91,25 @@ def write_private(path: Path, text: str) -> None:
 
 
 def end_left(folder: Path, proc: Path = Path("/proc")) -> list[int]:
-    """Kill the processes of a Ray whose servers died: what was started with the folder's token belongs to it and to nothing else."""
-    key, ended = os.fsencode(f"RAY_AUTH_TOKEN_PATH={folder / TOKEN}"), []
+    """Kill the processes of a Ray whose servers died: what writes into the folder belongs to it and to nothing else.
+
+    By their open files: Ray's agents rename themselves, which overwrites their command line and environment.
+    """
+    ended = []
     for process in proc.iterdir() if proc.is_dir() else ():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
-                if key in (process / "environ").read_bytes().split(b"\0"):
+                if any(_open_file(entry).startswith(f"{folder}/") for entry in os.scandir(process / "fd")):
                     os.kill(int(process.name), signal.SIGKILL)
                     ended.append(int(process.name))
     return ended
+
+
+def _open_file(entry: os.DirEntry[str]) -> str:
+    try:
+        return os.readlink(entry)
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def is_private(path: str) -> bool:

@@ -158,14 +158,15 @@ def test_the_folder_is_private_and_goes_and_what_killed_drivers_left_goes_too():
 
 
 def test_only_processes_of_the_folder_are_ended(tmp_path):
-    (tmp_path / "token").write_text("")
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-    ours = subprocess.Popen(sleep, env={**os.environ, "RAY_AUTH_TOKEN_PATH": f"{tmp_path}/token"})
-    other = subprocess.Popen(sleep, env={**os.environ, "RAY_AUTH_TOKEN_PATH": f"{tmp_path}/token2"})
+    folders = (tmp_path / "sj-one", tmp_path / "sj-one2")
+    program = "import sys, time; file = open(sys.argv[1] + '/log', 'w'); open(sys.argv[1] + '/up', 'w').close(); time.sleep(60)"
+    for folder in folders:
+        folder.mkdir()
+    ours, other = (subprocess.Popen([sys.executable, "-c", program, str(folder)]) for folder in folders)
     try:
-        while b"RAY_AUTH_TOKEN_PATH" not in Path(f"/proc/{ours.pid}/environ").read_bytes():
+        while not all((folder / "up").exists() for folder in folders):
             time.sleep(0.01)
-        assert private_folder.end_left(tmp_path) == [ours.pid]
+        assert private_folder.end_left(folders[0]) == [ours.pid]
         assert ours.wait(10) == -signal.SIGKILL and other.poll() is None and processes.born(other.pid)
     finally:
         for process in (ours, other):
