@@ -177,6 +177,7 @@ def _with_ray(
 
         def last_words(why: str) -> None:
             print(f"\nerror: {why}; everything so far is on record. Continue with:\n  {resume_command()}", file=sys.stderr)
+            end_left(folder)  # nothing after this tidies up; the folder is the next driver's to remove
 
         with (
             Lifeline(places(context), last_words) as lifeline,
