@@ -16,6 +16,7 @@ _LOST = {
     "out_of_memory": "out of memory",
     "hung": "hung",
     "preempted": "preempted",
+    "memory_pressure": "killed when others used up the memory",
     CUT: "cut when a session ended",
 }
 

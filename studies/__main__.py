@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import sys
-from importlib import import_module
+from trainer import early_interrupt
 
-from trainer.errors import EXIT_USAGE, UsageError
+if __name__ == "__main__":
+    early_interrupt.begin()
+
+import difflib  # noqa: E402
+import sys  # noqa: E402
+from importlib import import_module  # noqa: E402
+
+from trainer.errors import EXIT_USAGE, UsageError  # noqa: E402
 
 # name: (module with ``main(argv) -> exit code``, one line of help); imported only when asked for
 COMMANDS = {
@@ -26,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(f"  {name:<8} {about}" for name, (_, about) in COMMANDS.items()))
         return 0 if words else EXIT_USAGE
     try:
+        early_interrupt.over()
         if words[0] not in COMMANDS:
             close = difflib.get_close_matches(words[0], COMMANDS, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""

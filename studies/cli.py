@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -10,19 +11,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from studies import warm_start
+from studies import exit_codes, warm_start
 from studies.contrasts import Declaration
 from studies.decisions import NAME, Decisions
 from studies.folder import stored
+from studies.lifeline import ClusterLost
 from studies.options import make_plan, parser
 from studies.plan import Plan
+from studies.resume_command import resume_command
 from studies.settings import Arm
+from trainer import early_interrupt
 from trainer.cli import split_overrides
 from trainer.data.sets import require_present
 from trainer.decision_lines import read_decisions
 from trainer.errors import EXIT_USAGE, RecordError, UsageError
 
-EXIT_FAILED_RUNS, EXIT_BUDGET, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FAILED_RUNS, EXIT_BUDGET, EXIT_INTERRUPTED = exit_codes.FAULT, exit_codes.BUDGET, exit_codes.INTERRUPTED
 
 
 def run(
@@ -45,9 +49,10 @@ def run(
         declared: the question and the primary contrasts, given those arms.
 
     Returns:
-        0 complete, 1 runs failed, 2 wrong command or configuration, 3 budget spent, 130 interrupted; the last two are resumable.
+        0 complete, 1 runs failed, 2 wrong command or configuration, 3 budget spent, 4 Ray lost, 130 interrupted; the last three are resumable.
     """
     try:
+        early_interrupt.over()
         p = parser(name, about, trials)
         options = p.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
         plan = make_plan(options, name, arms(options), search, trials, compared_keys)
@@ -66,6 +71,13 @@ def run(
     except (UsageError, RecordError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USAGE
+    except ClusterLost as error:
+        print(f"error: Ray is gone: {error}; everything so far is on record. Continue with:\n  {resume_command()}", file=sys.stderr)
+        if error.stuck:  # its threads would keep this process for ever
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(exit_codes.LOST_CLUSTER)
+        return exit_codes.LOST_CLUSTER
     except KeyboardInterrupt:
         print("\ninterrupted; the same command with --resume continues", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -111,7 +123,7 @@ def _run(plan: Plan, search: Any, options: Namespace) -> int:
     if plan.wandb != "off":
         console.print(f"wandb      {plan.wandb}")
     complete, jobs = run_study(plan, search, console, address=options.address, dashboard=options.dashboard)
-    again = " ".join(["python", *sys.argv, *([] if options.resume else ["--resume"])])
+    again = resume_command()
     if not complete and jobs.budget_reached is None:
         console.print(f"\ninterrupted; everything so far is on record. Continue with:\n  {again}", highlight=False, soft_wrap=True)
         return EXIT_INTERRUPTED

@@ -12,7 +12,7 @@ from typing import Any
 from studies import budget
 from studies.comparison import Comparison
 from studies.decisions import Decisions
-from studies.failures import Failures
+from studies.failures import NOT_ITS_FAULT, Failures
 from studies.job import NOT_RUN, Job, Seen
 from studies.plan import Plan
 from studies.search import Search
@@ -122,7 +122,7 @@ class Jobs:
         """
         job = self.running.pop(name)
         again = self.failures.note(name, kind) and not final
-        counted = kind != "preempted"
+        counted = kind not in NOT_ITS_FAULT
         self.decisions.append("fail", name=name, trial=job.trial, kind=kind, counted=counted, again=again, epoch=epoch, reason=reason)
         if again:
             self._again.append(job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -52,6 +51,10 @@ class Shown:
                 running = ", ".join(f"{n} epoch {self._epochs.get(n, 0)}" for n in self._jobs.running)
                 self._say(f"running: {running}")
             return
+        if what == "waiting":
+            has = ", ".join(f"{result['free'].get(kind, 0):g} of {result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
+            self._say(f"waiting  no trial has started yet: its process is starting, or others hold what it needs; free: {has}")
+            return
         if what == "stalled":
             have = ", ".join(f"{result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
             self._say(
@@ -74,11 +77,11 @@ class Shown:
         words = {"complete": "done", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED", "out_of_memory": "NO MEM"}
         self._say(f"{words.get(what, 'FAILED'):<8} {name:<14} {text}  {job}")
         if what not in RESULTS:
-            self._keep_error(name, result.get("error_file"))
+            self._keep_error(name, result.get("trace"))
 
-    def _keep_error(self, name: str, file: str | None) -> None:
-        """Tune's own copy goes with Tune's scratch folder."""
-        text = Path(file).read_text(errors="replace").strip() if file and Path(file).exists() else "no traceback was left"
+    def _keep_error(self, name: str, trace: str | None) -> None:
+        """Ray's own copies go with its folder."""
+        text = (trace or "").strip() or "no traceback was left"
         kept = self._jobs.plan.folder / "errors" / f"{name}.txt"
         write_atomically(kept, text.encode() + b"\n")
         self._say(f"         {text.splitlines()[-1][:160]} (all of it in {kept})")

@@ -7,12 +7,18 @@ with lambda 0 under the same schedule and teacher.
 
 from __future__ import annotations
 
+import os
 import sys
-from argparse import Namespace
-from itertools import product
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run what lies beside this file
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))  # run what lies beside this file
+
+from trainer import early_interrupt  # noqa: E402
+
+if __name__ == "__main__":
+    early_interrupt.begin()
+
+from argparse import Namespace  # noqa: E402
+from itertools import product  # noqa: E402
 
 from studies import cli  # noqa: E402
 from studies.contrasts import Contrast, Declaration  # noqa: E402

@@ -9,11 +9,17 @@ without the rate, and with the collapse controls, on the same seeds.
 
 from __future__ import annotations
 
+import os
 import sys
-from argparse import Namespace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run what lies beside this file
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))  # run what lies beside this file
+
+from trainer import early_interrupt  # noqa: E402
+
+if __name__ == "__main__":
+    early_interrupt.begin()
+
+from argparse import Namespace  # noqa: E402
 
 from search_spaces import step2_rate as space  # noqa: E402
 from studies import cli  # noqa: E402

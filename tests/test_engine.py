@@ -579,17 +579,55 @@ def test_time_and_money_spent_by_a_killed_session_count(tmp_path):
 def test_the_watchdog_knows_who_is_silent_and_when_nothing_can_start():
     now = [0.0]
     dog = Watchdog(60, clock=lambda: now[0])
+
+    def until(seconds):
+        while now[0] < seconds:  # it is asked several times a second
+            now[0] = min(now[0] + 5, seconds)
+            dog.hung()
+
     dog.heard("a")
-    now[0] = 50
+    until(50)
     dog.heard("b")
-    now[0] = 61
+    until(61)
     assert dog.hung() == ["a"] and not dog.stalled(waiting=1)
     dog.gone("a")
     dog.gone("b")
     assert not dog.stalled(waiting=1)
+    for now[0] in range(65, 121, 5):
+        assert not dog.stalled(waiting=1)
     now[0] = 122
     assert dog.stalled(waiting=1) and not dog.stalled(waiting=1)  # said once
     assert not dog.stalled(waiting=0)
+
+
+def test_a_driver_that_was_stopped_takes_no_trial_for_hung():
+    """Ctrl-Z for an hour: the trials waited for the driver, and their reports are read only now."""
+    now = [0.0]
+    dog = Watchdog(60, clock=lambda: now[0])
+    dog.heard("a")
+    now[0] = 3600.0
+    assert dog.hung() == [] and not dog.waited(waiting=1, seconds=15)
+    for _ in range(12):  # awake, a minute of silence is one
+        now[0] += 5
+        found = dog.hung()
+    assert found == ["a"]
+
+
+def test_waiting_is_said_early_once_and_again_after_something_ran():
+    now = [0.0]
+    dog = Watchdog(60, clock=lambda: now[0])
+    assert not dog.waited(1, 15)
+    said = []
+    for now[0] in range(5, 100, 5):
+        said.append((dog.waited(1, 15), dog.stalled(1)))
+    assert sum(early for early, _ in said) == 1 and sum(late for _, late in said) == 1
+    dog.heard("a")
+    assert not dog.waited(1, 15)
+    dog.gone("a")
+    found = []
+    for now[0] in range(100, 130, 5):
+        found.append(dog.waited(1, 15))
+    assert found.count(True) == 1
 
 
 def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():

@@ -9,18 +9,24 @@ Resuming needs nothing from Ray in either: the run continues from its own folder
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from trainer import presets, wandb_mirror
+from trainer.failure import Told, describe
+from trainer.redaction import redact
 
 # torch and the loop are imported where they run: the driver hands out this module's functions without them
 
 DRIVER_CPUS = 0.01
 # Tune's results stay small; everything is in the run's record
+FAILURE = "failure"
 REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated")
 
 
@@ -29,18 +35,32 @@ def trial(task: dict[str, Any]) -> None:
 
     Args:
         task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``label``,
-            ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited) and
-            ``name``.
+            ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited),
+            ``name``, ``secrets`` (marks of what must not be repeated) and ``mirror_environment`` (a file, or None).
+
+    Raises:
+        Told: after the driver was told what went wrong, as data: nobody has to unpickle an exception.
     """
     import ray
     from ray import tune
 
     _die_with_ray()
-    if task["backend"] == "local":
-        nodes = [ray.get_runtime_context().get_node_id()]
-        _run(task, lambda report: tune.report({**_small(report), "nodes": nodes}))
-    else:
-        _launch(task)
+    last: dict[str, Any] = {"score": None}
+    nodes = [ray.get_runtime_context().get_node_id()]
+
+    def report(metrics: dict[str, Any]) -> None:
+        last.update(_small(metrics))
+        tune.report({**_small(metrics), "nodes": nodes})
+
+    try:
+        if task["backend"] == "local":
+            _run(task, report)
+        else:
+            _launch(task)
+    except Exception as error:
+        failure = describe(error, lambda text: redact(text, task["secrets"]))
+        tune.report({**last, FAILURE: failure})
+        raise Told(failure) from None
 
 
 def _run(task: dict[str, Any], report: Any) -> None:
@@ -54,7 +74,8 @@ def _run(task: dict[str, Any], report: Any) -> None:
     memory.start_measuring(device)  # this process may have served another trial
     if task["share"]:
         memory.limit_share(device, task["share"])
-    mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
+    with _mirror_environment(task["mirror_environment"]):
+        mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
 
     def tell(metrics: dict[str, Any]) -> None:
         mirror.log(metrics)
@@ -111,10 +132,13 @@ def _worker(task: dict[str, Any]) -> None:
     def report(metrics: dict[str, Any]) -> None:
         ray.train.report({**_small(metrics), "placement_group": group.id.hex(), "nodes": nodes})
 
-    if ray.train.get_context().get_world_rank() == 0:
-        _run(task, report)
-    else:
-        _follow(task)
+    try:
+        if ray.train.get_context().get_world_rank() == 0:
+            _run(task, report)
+        else:
+            _follow(task)
+    except Exception as error:  # Ray logs what a worker raises
+        raise Told(describe(error, lambda text: redact(text, task["secrets"]))) from None
 
 
 def _follow(task: dict[str, Any]) -> None:
@@ -134,6 +158,26 @@ def _follow(task: dict[str, Any]) -> None:
         baselines=task["baselines"],
         images=shared_images(config),
     )
+
+
+@contextmanager
+def _mirror_environment(path: str | None) -> Iterator[None]:
+    """The key of W&B and a proxy's password, for as long as the mirror is opened: its own process inherits them, no other does.
+
+    Args:
+        path: a file that only this user can read; None if the machine itself has what is needed.
+    """
+    given = json.loads(Path(path).read_text()) if path else {}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _die_with_ray() -> None:

@@ -119,7 +119,7 @@ def _cluster(o: Namespace, config: RunConfig, results: Path, online: bool) -> It
         yield reached
         return
     try:
-        found = cluster.ask(o.address, results, config.model_dump(mode="json"))
+        found = cluster.ask(place or o.address, results, config.model_dump(mode="json"))
     except OSError as error:
         yield fail("cluster", "nodes were not asked", f"the results folder cannot be written ({error.strerror})", "mend that first")
         return
