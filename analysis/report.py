@@ -21,6 +21,7 @@ from analysis.study import Study, load
 from analysis.tables import comparison_table, csv_bytes, parquet_bytes
 from analysis.verdict import sentences
 from trainer.records import write_atomically
+from trainer.terminal import Terminal
 
 WIDTH = 120
 
@@ -66,8 +67,8 @@ def report(folder: str | Path, console: Console | None = None) -> Path:
 
 
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    console = Terminal()
+    return console if console.is_terminal else Terminal(width=WIDTH)
 
 
 def _png(plot: Callable[[Study, Path], None], study: Study) -> bytes:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from studies import warm_start
 from studies.capacity import Capacity, trials_at_once
+from studies.console import StudyConsole
 from studies.decisions import Decisions
 from studies.folder import agree, only_driver
 from studies.interrupt import Interrupt
@@ -24,6 +25,7 @@ from studies.jobs import Jobs
 from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.plan import Plan
+from studies.progress import Shown
 from studies.processors import processors_here
 from studies.watchdog import Watchdog
 from studies.worker_groups import WorkerGroups
@@ -35,12 +37,13 @@ from trainer.run_record import NAME, reports_on_record
 MOST_TRIALS = 4096
 
 
-def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> tuple[bool, Jobs]:
+def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool, shown: Shown | None = None) -> tuple[bool, Jobs]:
     """Run or continue a study.
 
     Args:
         search: a module of ``search_spaces``, or None.
         address: of a running Ray cluster, or None to start Ray here.
+        shown: says on the console what is going on; it has been entered.
 
     Returns:
         Whether every planned run ended (False: interrupted or out of budget, with everything computed so far on
@@ -51,10 +54,13 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             not fit its share of a GPU.
         OSError: the disk is full; everything up to the last complete line stands.
     """
+    shown = shown or Shown(console)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with only_driver(plan.folder):
         agree(plan)
         decisions = Decisions(plan.folder)
+        if isinstance(console, StudyConsole):
+            console.keep(plan.folder)
         if decisions.repaired:
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")
         r = plan.resources
@@ -70,7 +76,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             decisions.append("session", seconds=seconds, cores=processors_here(), finished=finished, budget=jobs.budget_reached)
 
         try:
-            finished = finished or _tune(plan, jobs, console, address, dashboard)
+            finished = finished or _tune(plan, jobs, console, address, dashboard, shown)
         except UsageError:
             with suppress(OSError):  # a full disk is what the error says already
                 end()
@@ -100,7 +106,7 @@ def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:
     return history
 
 
-def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool) -> bool:
+def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool, shown: Shown) -> bool:
     os.environ |= {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records replace Tune's files
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's handler ends with exit code 0
@@ -109,10 +115,11 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
     }
+    shown.follow(jobs)
+    shown.doing("starting Ray on this machine" if address is None else f"joining the Ray cluster at {address}")
     import ray
     from ray import tune
 
-    from studies.progress import Shown
     from studies.ray_errors import own_error
     from studies.tune_adapters import JobCallback, JobScheduler, JobSearcher
     from trainer.ray_worker import DRIVER_CPUS, trial
@@ -127,6 +134,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
         _fits(plan, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         if dashboard:
             console.print(f"dashboard: http://{context.dashboard_url} (shows Ray's actors and nodes, not trials)")
+        shown.doing("Ray is ready; starting the first trials")
         resources = plan.resources
         per_trial: Any = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
         if resources.backend == "ray-train":
@@ -138,7 +146,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
         def may_start(running: int) -> bool:
             return packing.may_start(running) and capacity.may_start(running) and (groups is None or groups.settled())
 
-        with Interrupt() as interrupt, Shown(jobs, console, plan.expected_epochs()) as shown, _mirrored(plan, jobs) as ended:
+        with Interrupt() as interrupt, _mirrored(plan, jobs) as ended:
             callback = JobCallback(jobs, shown, watchdog, groups, interrupt, ended)
             tune.Tuner(
                 tune.with_resources(trial, per_trial),
@@ -165,6 +173,7 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
             raise UsageError(f"{what}; what is on record stands, and the same command with --resume continues") from None
         raise own or error from None
     finally:
+        shown.doing("stopping Ray")
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
     return not interrupted and jobs.left == 0
@@ -211,6 +220,7 @@ def _task(plan: Plan, job: Job, share: float, scratch: Path) -> dict[str, Any]:
         "gate": plan.gate if compared else None,
         "baselines": job.baselines,
         "wandb": plan.wandb,
+        "tensorboard": plan.tensorboard,
         "backend": plan.resources.backend,
         "workers": plan.resources.workers,
         "cpus": plan.resources.cpus,

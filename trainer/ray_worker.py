@@ -18,20 +18,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from trainer import presets, wandb_mirror
+from trainer import presets
 
 # torch and the loop are imported where they run: the driver hands out this module's functions without them
 
 DRIVER_CPUS = 0.01
 # Tune's results stay small; everything is in the run's record
-REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated")
+REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated", "notice")
 
 
 def trial(task: dict[str, Any]) -> None:
     """Run one task inside a Tune trial.
 
     Args:
-        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``label``,
+        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``tensorboard``, ``label``,
             ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited) and
             ``name``.
     """
@@ -51,6 +51,7 @@ def _run(task: dict[str, Any], report: Any) -> None:
     from trainer.data.shared import shared_images
     from trainer.identity import run_id
     from trainer.loop import train
+    from trainer.mirrors import Mirrors
     from trainer.runtime import pick_device
 
     config = presets.build(task["config"])
@@ -58,19 +59,20 @@ def _run(task: dict[str, Any], report: Any) -> None:
     memory.start_measuring(device)  # this process may have served another trial
     if task["share"]:
         memory.limit_share(device, task["share"])
-    mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
+    run = Path(task["runs"]) / run_id(config)
+    mirrors = Mirrors(config, task["study"], task["label"], run, task["wandb"], task["tensorboard"])
 
     def tell(metrics: dict[str, Any]) -> None:
-        mirror.log(metrics)
+        mirrors.follow()
         # of an epoch trained by another process there is no peak to measure
-        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device)})
+        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device), "notice": mirrors.trouble})
 
     try:
         images = shared_images(config)
-        with _alone(Path(task["runs"]) / run_id(config)):
+        with _alone(run):
             train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images)
     finally:
-        mirror.close()
+        mirrors.close()
 
 
 def worker_resources(cpus: int, gpus: float) -> dict[str, float]:
