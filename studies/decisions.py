@@ -3,7 +3,7 @@
 Together with the runs' records it is all a study knows; a restarted driver continues from these two.
 
 ===========  ===============================================================================================
-begin        a driver starts: machine, price per hour
+begin        a driver starts: `at` which moment, machine, price per hour
 warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the earlier studies
 suggest      trial, params, raw (the sampler's own), source
 capacity     how many trials fit side by side from now on
@@ -33,7 +33,7 @@ from typing import Any
 from trainer.records import cut_torn_line, read
 
 NAME = "decisions.jsonl"
-VOLATILE = ("t", "session")
+VOLATILE = ("t", "at", "session")
 """Fields that may differ between two executions of the same study."""
 
 

@@ -23,6 +23,7 @@ from studies.interrupt import Interrupt
 from studies.job import Job, Seen
 from studies.jobs import Jobs
 from studies.mirror import Mirror
+from studies.moments import stamp
 from studies.packing import Packing
 from studies.plan import Plan
 from studies.progress import Shown
@@ -65,7 +66,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")
         r = plan.resources
         machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
-        decisions.append("begin", **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
+        decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
         if plan.search.warm_start:
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))
@@ -146,8 +147,13 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
         def may_start(running: int) -> bool:
             return packing.may_start(running) and capacity.may_start(running) and (groups is None or groups.settled())
 
-        with Interrupt() as interrupt, _mirrored(plan, jobs) as ended:
-            callback = JobCallback(jobs, shown, watchdog, groups, interrupt, ended)
+        with Interrupt() as interrupt, _mirrored(plan, jobs) as mirror:
+
+            def show(what: str, name: str, result: dict[str, Any]) -> None:
+                shown(what, name, result)
+                mirror(what, name, result)
+
+            callback = JobCallback(jobs, show, watchdog, groups, interrupt, lambda: mirror("ended", "", {}))
             tune.Tuner(
                 tune.with_resources(trial, per_trial),
                 tune_config=tune.TuneConfig(
@@ -258,14 +264,24 @@ def _fits(plan: Plan, nodes: list[dict[str, float]]) -> None:
 
 
 @contextmanager
-def _mirrored(plan: Plan, jobs: Jobs) -> Iterator[Callable[[], None]]:
-    """What to call after every end, so that optuna-dashboard sees it."""
+def _mirrored(plan: Plan, jobs: Jobs) -> Iterator[Callable[[str, str, dict[str, Any]], None]]:
+    """What to call with every event, so that optuna-dashboard sees it."""
     if jobs.search is None:
-        yield lambda: None
+        yield lambda what, name, result: None
         return
     mirror = Mirror(plan, jobs.search.sampling)
+
+    def take(what: str, name: str, result: dict[str, Any]) -> None:
+        if what != "epoch":
+            mirror.follow(jobs.decisions)
+            return
+        job = jobs.running.get(name)
+        measured = result.get("score") is not None and result.get("probe_epoch") == result.get("epoch")
+        if job is not None and job.trial is not None and measured:
+            mirror.probed(job.trial, int(result["epoch"]), float(result["score"]))
+
     try:
         mirror.follow(jobs.decisions)
-        yield lambda: mirror.follow(jobs.decisions)
+        yield take
     finally:
         mirror.close()

@@ -84,13 +84,15 @@ class Live:
         return f"search: {ended} of {jobs.plan.num_trials} trials ended; {text}"
 
     def running(self) -> list[str]:
-        """A line per run, those in training first."""
-        lines = []
-        for name, job in list(self._jobs.running.items()):
-            epoch, score = self.remaining.at.get(name, 0), self.scores.get(name)
-            measured = f"linacc {score[0]:.1f} at {score[1]}" if score else ""
-            lines.append(f"{name:<13} epoch {epoch:>2}/{self._jobs.plan.epochs}  {measured:<17} {job.label}")
-        return lines
+        """A line per run."""
+        running = list(self._jobs.running.items())
+        width = max((len(name) for name, _ in running), default=0)
+        scores = {name: f"linacc {score:.1f} at {epoch}" for name, (score, epoch) in self.scores.items() if name in dict(running)}
+        beside = max(map(len, scores.values()), default=-2) + 2
+        return [
+            f"{name:<{width}}  epoch {self.remaining.at.get(name, 0):>2}/{self._jobs.plan.epochs}  {scores.get(name, ''):<{beside}}{job.label}"
+            for name, job in running
+        ]
 
     def _rows(self, height: int) -> Iterator[str]:
         rows = self.running()
@@ -111,7 +113,7 @@ class Live:
 
 
 def shown(best: Best) -> str:
-    return f"{best.name:<13} linacc {best.value:.1f} at epoch {best.epoch}  {best.label}"
+    return f"{best.name}  linacc {best.value:.1f} at epoch {best.epoch}  {best.label}"
 
 
 def minutes(seconds: float) -> str:
