@@ -12,6 +12,7 @@ import warnings
 from datetime import datetime
 
 import optuna
+from sqlalchemy import event
 
 from studies.decisions import Decisions
 from studies.mirrored_trial import Trials
@@ -80,6 +81,9 @@ class Mirror:
 
     def _open(self) -> None:
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+        # a mirror need not survive a power cut, and waiting for the disk would hold up the study
+        event.listen(self._storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+        self._storage.engine.dispose()  # the connections opened so far
         self._study = self._begin()
         found = self._storage.get_all_trials(self._study, deepcopy=False)
         # the version before numbered trials in the order of their ends

@@ -42,8 +42,8 @@ class Session:
         self.mirror.follow(self.jobs.decisions)
         self.at = {}
 
-    def step(self):
-        """Start what can start beside two, then 10 epochs of each, slower trials last."""
+    def start(self):
+        """Start what can start, two at once."""
         jobs = self.jobs
         while len(self.at) < 2 and (job := jobs.next()) is not None:
             if job.trial is None:
@@ -52,7 +52,12 @@ class Session:
             jobs.started(job.name)
             self.at[job.name] = job, 0
         self.mirror.follow(jobs.decisions)
-        for name, (job, epoch) in reversed(list(self.at.items())):  # the later trial ends first
+
+    def step(self):
+        """Start what can start, then 10 epochs of each; the later trial ends first."""
+        jobs = self.jobs
+        self.start()
+        for name, (job, epoch) in reversed(list(self.at.items())):
             self.now += 7
             epoch += 10
             record(jobs, job, epoch)
@@ -69,10 +74,9 @@ class Session:
 @pytest.fixture
 def session(tmp_path):
     session = Session(tmp_path)
-    states = set()
-    while not ({"complete", "pruned"} <= states and session.at):
+    for _ in range(7):  # four trials to the end, two to the rung
         session.step()
-        states = {line["state"] for line in ends(session.jobs).values()}
+    session.start()
     return session
 
 
@@ -105,6 +109,16 @@ def test_trials_have_the_studys_numbers_states_values_and_whole_curves_while_it_
     assert states == {STATE.COMPLETE, STATE.PRUNED, STATE.RUNNING}
     order = [line["trial"] for line in session.jobs.decisions.of("finish")]
     assert order != sorted(order), "the test wants trials that end in another order than they began"
+
+
+def test_a_running_trial_has_the_points_of_its_curve_so_far(tmp_path):
+    session = Session(tmp_path)
+    session.step()
+    session.step()
+    trials = stored(tmp_path)
+    assert [trial.state for trial in trials] == [STATE.RUNNING] * 2
+    for trial in trials:
+        assert trial.intermediate_values == {epoch: score_of(session.jobs.search.trials[trial.number], epoch) for epoch in (10, 20)}
 
 
 def test_a_deleted_file_is_written_anew_with_the_same_content_and_the_times_of_the_record(session, tmp_path):

@@ -25,8 +25,11 @@ class TensorboardMirror:
         self._writer = SummaryWriter(str(folder))
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, epoch)
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        # add_scalar would write our z_agg@3 as z_agg_3
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._writer.file_writer.add_summary(Summary(value=points), epoch)
         self._writer.flush()
 
     def verdict(self, epoch: int, passed: bool, gate: str, reasons: list[str]) -> None:
