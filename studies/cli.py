@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -126,18 +127,21 @@ def _run(plan: Plan, search: Any, options: Namespace) -> int:
 
 def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: bool, jobs: Jobs) -> int:
     """Print what the study found, or how to continue it; returns the exit code."""
-    again = " ".join(["python", *sys.argv, *([] if options.resume else ["--resume"])])
+    from studies.console import print_command
+
+    again = shlex.join(["python", *sys.argv, *([] if options.resume else ["--resume"])])
     if not complete and jobs.budget_reached is None:
-        console.print(f"\ninterrupted; everything so far is on record. Continue with:\n  {again}", highlight=False, soft_wrap=True)
+        print_command(console, "\ninterrupted; everything so far is on record. Continue with:", again)
         return exit_codes.NO_READER if console.left else exit_codes.INTERRUPTED
     from analysis.report import report
+    from studies.figures import figures_to_mirrors
 
     report(plan.folder, console)
+    figures_to_mirrors(plan)
     if jobs.failed:
         console.print(f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again", highlight=False)
     if not complete:
         cut = f" and {len(jobs.running)} were interrupted" if jobs.running else ""
-        text = f"{jobs.budget_reached}: {jobs.left} runs were not started{cut}. Raise it and continue with:\n  {again}"
-        console.print(text, highlight=False, soft_wrap=True)
+        print_command(console, f"{jobs.budget_reached}: {jobs.left} runs were not started{cut}. Raise it and continue with:", again)
         return exit_codes.BUDGET
     return exit_codes.FAULT if jobs.failed else exit_codes.OK

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,19 @@ def beside_name(console: Console, name: str, text: str, width: int) -> None:
     console.print(row, highlight=False)
 
 
+def print_command(console: Console, text: str, command: str) -> None:
+    """A sentence and the command it is about, which stays one that can be pasted: a terminal gets it in lines that go on."""
+    console.print(Text(text), highlight=False)
+    lines, line = [], " "
+    for word in shlex.split(command) if console.is_terminal else []:
+        if len(line) + len(quoted := shlex.quote(word)) + 3 > console.width and line.strip():
+            lines.append(f"{line} \\")
+            line = "   "
+        line += f" {quoted}"
+    shown = "\n".join([*lines, line]) if console.is_terminal else f"  {command}"
+    console.print(Text(shown), highlight=False, soft_wrap=True)
+
+
 class StudyLog(io.TextIOBase):
     """Whole lines with the time of day; secrets of the environment are masked. A full disk ends the log, not the study."""
 
@@ -84,6 +98,7 @@ class StudyLog(io.TextIOBase):
         self._file: io.TextIOWrapper | None = None
         self._early: list[str] = []
         self._part = ""
+        self._secrets = secrets(os.environ)  # now: later the environment may hold less
         self._lost = False
 
     def open(self, path: Path) -> None:
@@ -98,7 +113,7 @@ class StudyLog(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._part = (self._part + text).split("\n")
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        self._put([f"{now}  {masked(line)}".rstrip() + "\n" for line in lines])
+        self._put([f"{now}  {masked(line, self._secrets)}".rstrip() + "\n" for line in lines])
         return len(text)
 
     def close(self) -> None:
@@ -144,9 +159,13 @@ class _Both(io.TextIOBase):
         return self._stream.encoding
 
 
-def masked(text: str) -> str:
-    """Without the values of environment variables that are named like secrets, and without logins in addresses."""
-    for name, value in os.environ.items():
-        if _SECRET.search(name) and len(value) >= 8:
-            text = text.replace(value, f"[{name}]")
+def secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that are named like secrets, and long enough to be recognised in a text."""
+    return {name: value for name, value in environment.items() if _SECRET.search(name) and len(value) >= 8}
+
+
+def masked(text: str, known: Mapping[str, str]) -> str:
+    """Without these secrets, and without logins in addresses."""
+    for name, value in known.items():
+        text = text.replace(value, f"[{name}]")
     return _LOGIN.sub("[login]@", text)

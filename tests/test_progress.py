@@ -7,7 +7,7 @@ import pytest
 from engine import make, plan, score_of, seen_of
 from rich.console import Console
 
-from studies.console import NAME, StudyConsole, masked
+from studies.console import NAME, StudyConsole, masked, secrets
 from studies.live import Live
 from studies.progress import Shown
 from studies.remaining import Remaining, expected_from
@@ -204,4 +204,23 @@ def test_a_log_that_cannot_be_written_ends_itself_and_nothing_else(tmp_path, cap
 
 def test_what_is_not_secret_is_left_alone():
     text = "https://example.org/a@b wrote to me@example.org"
-    assert masked(text) == text
+    assert masked(text, secrets({"PATH": "https://example.org", "API_KEY": "short"})) == text
+
+
+def test_a_command_on_a_narrow_terminal_can_be_pasted():
+    import shlex
+    import subprocess
+
+    from studies.console import print_command
+
+    command = shlex.join(["python", "studies/step2_grid.py", "--results-dir", "/a/long/path/to/results", "--study", "b", "data.sizes=[1, 2]", "--resume"])
+    console = terminal(60)
+    print_command(console, "Continue with:", command)
+    _, *lines = console.file.getvalue().splitlines()
+    assert len(lines) > 1 and all(len(line) <= 60 for line in lines)
+    pasted = "\n".join(lines).strip()
+    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {pasted}"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words == shlex.split(command)
+    pipe = Console(file=io.StringIO(), width=60)
+    print_command(pipe, "Continue with:", command)
+    assert pipe.file.getvalue() == f"Continue with:\n  {command}\n"

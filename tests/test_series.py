@@ -137,3 +137,19 @@ def test_a_mirror_that_breaks_is_given_up_and_said_and_the_others_go_on(tmp_path
     mirrors.follow()
     assert kept.logged == [(1, {"a/b": 2.0})] and "no more room" in mirrors.trouble
     assert capsys.readouterr().err.count("no more room") == 1
+
+
+def test_the_figures_of_a_report_are_images(tmp_path):
+    import matplotlib.image
+    import numpy as np
+
+    from trainer.mirrors import show_figures
+
+    (tmp_path / "report").mkdir()
+    figure = tmp_path / "report" / "curves.png"
+    matplotlib.image.imsave(figure, np.random.default_rng(0).random((8, 12, 4)))
+    assert show_figures([figure], config(), "s", tmp_path / "report", "off", True) is None
+    events = EventAccumulator(str(tmp_path / "report" / "tensorboard"))
+    events.Reload()
+    (image,) = events.Images("figures/curves")
+    assert (image.height, image.width) == (8, 12)

@@ -27,25 +27,35 @@ class Mirror(Protocol):
     def close(self) -> None: ...
 
 
+def show_figures(figures: list[Path], config: RunConfig, study: str, folder: Path, wandb: str, tensorboard: bool) -> str | None:
+    """Show figures that belong to a whole study, as a run named after their folder; returns what went wrong, if anything did."""
+    mirrors = Mirrors(config, study, f"{study} {folder.name}", folder, wandb, tensorboard, name=folder.name)
+    mirrors.show(figures)
+    mirrors.close()
+    return mirrors.trouble
+
+
 class Mirrors:
     """What a run is shown in beside its record.
 
     Args:
         run: the run's folder.
         wandb: a mode of ``wandb_mirror.MODES``.
+        name: of what is shown, if it is not the run itself.
 
     Attributes:
         trouble: one line about a mirror that is not what was asked for, else None. It never ends the run.
     """
 
-    def __init__(self, config: RunConfig, study: str, label: str, run: Path, wandb: str, tensorboard: bool):
+    def __init__(self, config: RunConfig, study: str, label: str, run: Path, wandb: str, tensorboard: bool, name: str | None = None):
         self._config, self._run, self._path, self._read = config, run, run / NAME, 0
         self.trouble: str | None = None
+        self._named = name
         self._mirrors: list[Mirror] = []
         if wandb != "off":
             from trainer.wandb_mirror import WandbMirror
 
-            self._open("W&B", lambda: WandbMirror(wandb, config, study, label, run))
+            self._open("W&B", lambda: WandbMirror(wandb, config, study, label, run, name))
         if tensorboard:
             from trainer.tensorboard_mirror import TensorboardMirror
 
@@ -68,10 +78,15 @@ class Mirrors:
 
     def close(self) -> None:
         self.follow()
-        for figure in sorted(self._run.rglob("*.png")):
-            self._each(lambda mirror: mirror.figure(f"figures/{figure.stem}", figure))
+        if self._named is None:
+            self.show(sorted(self._run.rglob("*.png")))
         self._each(lambda mirror: mirror.close())
         self._mirrors = []
+
+    def show(self, figures: list[Path]) -> None:
+        """Pass on figures by their file names."""
+        for figure in figures:
+            self._each(lambda mirror: mirror.figure(f"figures/{figure.stem}", figure))
 
     def _new_lines(self) -> list[dict[str, Any]]:
         if not self._path.exists():

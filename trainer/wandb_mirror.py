@@ -30,21 +30,22 @@ class WandbMirror:
 
     Args:
         run: the run's folder.
+        shown: what is shown, if it is not the run itself.
 
     Attributes:
         since: the first epoch it has not got yet.
         trouble: one line if it is not what was asked for, else None.
     """
 
-    def __init__(self, mode: str, config: RunConfig, study: str, label: str, run: Path):
+    def __init__(self, mode: str, config: RunConfig, study: str, label: str, run: Path, shown: str | None = None):
         import wandb
 
         from trainer.certificates import trust_system
 
         trust_system(config.runtime.system_certs)
-        folder = Path(os.environ.get("WANDB_DIR") or run.parent.parent / "wandb")
+        folder = Path(os.environ.get("WANDB_DIR") or (run.parent if shown else run.parent.parent) / "wandb")
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{study}-{run_id(config)}"
+        name = f"{study}-{shown or run_id(config)}"
         self.trouble: str | None = None
         if mode == "online":
             server = wandb.setup().settings.base_url
@@ -52,7 +53,7 @@ class WandbMirror:
                 mode, self.trouble = "offline", f"W&B at {server} {why}: runs are kept offline, send them later with: wandb sync {folder}/wandb/offline-*"
         earlier = mode == "offline" and any((folder / "wandb").glob(f"offline-run-*-{name}"))
         given = {} if os.environ.get("WANDB_NAME") else {"name": label}
-        given |= {} if os.environ.get("WANDB_RUN_GROUP") else {"group": arm_id(config)}
+        given |= {} if os.environ.get("WANDB_RUN_GROUP") or shown else {"group": arm_id(config)}
         given |= {} if os.environ.get("WANDB_PROJECT") else {"project": PROJECT}
         self._run = wandb.init(
             **given,
