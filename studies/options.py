@@ -148,7 +148,7 @@ def _search(o: Namespace) -> SearchPlan:
     if objectives[0] != "linacc" or len(set(objectives)) != len(objectives) or not set(objectives) <= set(OBJECTIVES):
         raise UsageError(f"--objectives {o.objectives!r}: linacc, by which trials are stopped and ranked, or {','.join(OBJECTIVES)}")
     if o.lag is not None and not o.deterministic:
-        raise UsageError(f"--lag {o.lag}: has a meaning only with --deterministic")
+        raise UsageError(f"--lag {o.lag}: is only valid with --deterministic")
     if o.lag is not None and o.lag < 2:
         raise UsageError(f"--lag {o.lag}: must be at least 2; with 1 the search would run one trial at a time")
     top_k = o.top_k if o.top_k is not None else (1 if o.quick else 3)

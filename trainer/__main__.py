@@ -90,7 +90,8 @@ def _run(arguments: Namespace) -> int:
         return 0
 
     require_present(config)
-    print(f"run {run_id(config)} in {folder / 'runs' / run_id(config)}: loading torch and {config.data.name}", flush=True)
+    if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
+        print(f"run {run_id(config)} in {folder / 'runs' / run_id(config)}: loading torch and {config.data.name}\n{LEGEND}", flush=True)
 
     import torch
     import torch.distributed as dist
@@ -138,20 +139,25 @@ def _run(arguments: Namespace) -> int:
             dist.destroy_process_group()
 
 
+LEGEND = """loss: of prediction; linacc: linear accuracy (%) of z_agg, in training; rank:
+effective rank of z and of z_agg; frozen: linacc of the frozen model, if probed"""
+
+
 def _print_epoch(report: dict) -> None:
+    """One line, of 80 characters for usual numbers."""
     if not report:  # a worker other than the first
         return
     values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
     live = "  ".join(
         f"{label} {values.get(name, float('nan')):{form}}"
         for label, name, form in (
-            ("prediction loss", "predict_live/z_hat", ".4f"),
-            ("linacc z_agg", "linacc_live/z_agg", "5.1f"),
-            ("rank z", "rank_pr_live/z", "5.1f"),
-            ("rank z_agg", "rank_pr_live/z_agg", "5.1f"),
+            ("loss", "predict_live/z_hat", "6.4f"),
+            ("linacc", "linacc_live/z_agg", "4.1f"),
+            ("rank z", "rank_pr_live/z", "4.1f"),
+            ("rank z_agg", "rank_pr_live/z_agg", "4.1f"),
         )
     )
-    probed = f"   frozen: linacc {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] and report['score'] is not None else ""
+    probed = f"  frozen {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] and report["score"] is not None else ""
     print(f"epoch {report['epoch']:>4}  {live}{probed}", flush=True)
 
 
