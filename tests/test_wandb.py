@@ -20,6 +20,12 @@ SETTINGS = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidd
 TRAIN = ["--across-commits", "--epochs", "2", "--gate", "none", *SETTINGS]
 
 
+class Address(str):
+    """``held``: the connections so far."""
+
+    held: list
+
+
 @pytest.fixture
 def silent():
     """Address of a server that accepts connections and never says a word."""
@@ -34,7 +40,9 @@ def silent():
                 return
 
     threading.Thread(target=accept, daemon=True).start()
-    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    address = Address(f"http://127.0.0.1:{server.getsockname()[1]}")
+    address.held = held
+    yield address
     server.close()
 
 
@@ -98,7 +106,8 @@ def test_a_server_that_never_answers_costs_seconds_and_is_said_and_the_run_is_ke
         _timed(tmp_path / name, *words, WANDB_BASE_URL=silent, WANDB_API_KEY=KEY) for name, words in (("off", ["--wandb", "off"]), ("on", ["--wandb", "online"]))
     )
     assert "did not answer within 3 s" in mirrored[1].stderr and "wandb sync" in mirrored[1].stderr
-    assert mirrored[0] - plain[0] < 25, "the limit holds a busy machine's start of W&B's own process"
+    assert mirrored[0] < 20 + 2 * plain[0]  # on a free machine 2 to 4 s more
+    assert len(silent.held) == 1, "asked once; whatever else waits for this server, as the client's reports on itself, waits for long"
     assert sorted(history(tmp_path / "on")[0]) == [0, 1, 2]
     for text in (mirrored[1].stderr, mirrored[1].stdout):
         assert KEY not in text

@@ -38,6 +38,8 @@ class WandbMirror:
     """
 
     def __init__(self, mode: str, config: RunConfig, study: str, label: str, run: Path, shown: str | None = None):
+        # the client reports on itself to the same server, also offline, and would wait 10 s for it at the process's end
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         from trainer.certificates import trust_system
