@@ -29,13 +29,6 @@ class Sheet:
     optional: tuple[int, ...] = ()
 
 
-class Output(Console):
-    """Standard output; a reader that goes away (``| head``) is for the command to answer, not the end of the process."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
 def narrowed(sheet: Sheet, width: int) -> Sheet:
     """The sheet without as many of its optional columns as it takes to fit."""
     columns = list(range(len(sheet.columns)))

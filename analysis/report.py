@@ -16,13 +16,14 @@ from analysis.confirmation import confirmation
 from analysis.cost import Cost, cost
 from analysis.cost import csv_bytes as cost_bytes
 from analysis.differences import differences
-from analysis.layout import WIDTH, Output, say, show
+from analysis.layout import WIDTH, say, show
 from analysis.pareto import two_objectives
 from analysis.pareto_plot import pareto_plot
 from analysis.study import Study, load
 from analysis.tables import comparison_table, csv_bytes, parquet_bytes
 from analysis.verdict import sentences
 from trainer.records import write_atomically
+from trainer.terminal import Terminal
 
 
 def report(folder: str | Path, console: Console | None = None, full: bool = False) -> Path:
@@ -97,9 +98,8 @@ def _near(path: Path) -> Path:
 
 
 def _console() -> Console:
-    # without a terminal rich assumes 80 columns
-    console = Output()
-    return console if console.is_terminal else Output(width=WIDTH)
+    console = Terminal()
+    return console if console.is_terminal else Terminal(width=WIDTH)
 
 
 def _png(plot: Callable[[Study, Path], None], study: Study) -> bytes:

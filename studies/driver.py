@@ -23,6 +23,7 @@ from studies.connection import (
     places,
     start,
 )
+from studies.console import StudyConsole
 from studies.decisions import Decisions
 from studies.environment import for_mirror, only_needed, secret_values
 from studies.folder import agree, only_driver
@@ -31,10 +32,12 @@ from studies.job import Job, Seen
 from studies.jobs import Jobs
 from studies.lifeline import ClusterLost, Lifeline, within
 from studies.mirror import Mirror
+from studies.moments import stamp
 from studies.packing import Packing
 from studies.plan import Plan
 from studies.private_folder import TOKEN, TUNE, end_left, private_folder, write_private
 from studies.processors import processors_here
+from studies.progress import Shown
 from studies.resume_command import resume_command
 from studies.search import verify
 from studies.watchdog import Watchdog
@@ -58,12 +61,13 @@ SETTINGS = {
 }
 
 
-def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool) -> tuple[bool, Jobs]:
+def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool, shown: Shown | None = None) -> tuple[bool, Jobs]:
     """Run or continue a study.
 
     Args:
         search: a module of ``search_spaces``, or None.
         address: of a running Ray cluster, or None to start Ray here.
+        shown: says on the console what is going on; it has been entered.
 
     Returns:
         Whether every planned run ended (False: interrupted or out of budget, with everything computed so far on
@@ -75,17 +79,20 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         ClusterLost: Ray or its cluster went away.
         OSError: the disk is full; everything up to the last complete line stands.
     """
+    shown = shown or Shown(console)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with only_driver(plan.folder):
         agree(plan, lambda: verify(plan, Decisions(plan.folder, write=False), search))
         decisions = Decisions(plan.folder)
+        if isinstance(console, StudyConsole):
+            console.keep(plan.folder)
         if decisions.repaired:
             console.print(f"repaired: a torn last line of {decisions.path} was cut off")
         if note := unknown_commit():
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
         r = plan.resources
         machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
-        decisions.append("begin", **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
+        decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
         if plan.search.warm_start:
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))
@@ -98,7 +105,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             decisions.append("session", seconds=seconds, cores=processors_here(), finished=finished, budget=jobs.budget_reached)
 
         try:
-            finished = finished or _tune(plan, jobs, console, address, dashboard)
+            finished = finished or _tune(plan, jobs, console, address, dashboard, shown)
         except (UsageError, ClusterLost):
             with suppress(OSError):  # a full disk is what the error says already
                 end()
@@ -128,7 +135,8 @@ def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:
     return history
 
 
-def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool) -> bool:
+def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool, shown: Shown) -> bool:
+    shown.follow(jobs)
     values = secret_values(os.environ)
     for_trials, for_wandb = marks(values), for_mirror(os.environ)
     token = own_token if address is None else nullcontext
@@ -143,7 +151,8 @@ def _tune(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboa
             "secrets": for_trials,
             "mirror_environment": str(mirror_environment) if mirror_environment.exists() else None,
         }
-        return _with_ray(plan, jobs, console, interrupt, folder, address, dashboard, for_all, lambda text: redact(text, values=values))
+        return _with_ray(plan, jobs, console, interrupt, folder, address, dashboard, for_all, lambda text: redact(text, values=values), shown)
+
 
 
 def _with_ray(
@@ -156,15 +165,16 @@ def _with_ray(
     dashboard: bool,
     for_all: dict[str, Any],
     hide: Callable[[str], str],
+    shown: Shown,
 ) -> bool:
     """Returns whether the study is complete; False if it was interrupted or its budget is spent."""
     lost: ClusterLost | None = None
+    shown.doing("starting Ray on this machine" if address is None else f"joining the Ray cluster at {address}")
     try:
         with interrupt.later("Ray has started"):
             import ray
             from ray import tune
 
-            from studies.progress import Shown
             from studies.ray_errors import own_error
             from studies.tune_adapters import (
                 JobCallback,
@@ -181,6 +191,7 @@ def _with_ray(
         if dashboard:
             key = f"it asks for a token once: cat {folder / TOKEN}" if address is None else "it may ask for the cluster's token"
             console.print(f"dashboard: http://{context.dashboard_url} ({key}); it shows Ray's actors and nodes, not trials", soft_wrap=True)
+        shown.doing("Ray is ready; starting the first trials")
         resources = plan.resources
         per_trial: Any = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
         if resources.backend == "ray-train":
@@ -196,13 +207,13 @@ def _with_ray(
             print(f"\nerror: {why}; everything so far is on record. Continue with:\n  {resume_command()}", file=sys.stderr)
             end_left(folder)  # nothing after this tidies up; the folder is the next driver's to remove
 
-        with (
-            Lifeline(places(context), last_words) as lifeline,
-            errors_kept() as errors,
-            Shown(jobs, console, plan.expected_epochs()) as shown,
-            _mirrored(plan, jobs) as ended,
-        ):
-            callback = JobCallback(jobs, shown, watchdog, groups, interrupt, ended, lifeline, errors, hide)
+        with Lifeline(places(context), last_words) as lifeline, errors_kept() as errors, _mirrored(plan, jobs) as mirror:
+
+            def show(what: str, name: str, result: dict[str, Any]) -> None:
+                shown(what, name, result)
+                mirror(what, name, result)
+
+            callback = JobCallback(jobs, show, watchdog, groups, interrupt, lambda: mirror("ended", "", {}), lifeline, errors, hide)
             tune.Tuner(
                 tune.with_resources(trial, per_trial),
                 tune_config=tune.TuneConfig(
@@ -233,6 +244,7 @@ def _with_ray(
             raise UsageError(f"{what}; what is on record stands, and the same command with --resume continues") from None
         raise own or error from None
     finally:
+        shown.doing("stopping Ray")
         _shut_down(lost)
         if lost is not None:
             end_left(folder)
@@ -265,6 +277,7 @@ def _task(plan: Plan, job: Job, share: float, for_all: dict[str, Any]) -> dict[s
         "gate": plan.gate if compared else None,
         "baselines": job.baselines,
         "wandb": plan.wandb,
+        "tensorboard": plan.tensorboard,
         "backend": plan.resources.backend,
         "workers": plan.resources.workers,
         "cpus": plan.resources.cpus,
@@ -301,14 +314,24 @@ def _fits(plan: Plan, nodes: list[dict[str, float]]) -> None:
 
 
 @contextmanager
-def _mirrored(plan: Plan, jobs: Jobs) -> Iterator[Callable[[], None]]:
-    """What to call after every end, so that optuna-dashboard sees it."""
+def _mirrored(plan: Plan, jobs: Jobs) -> Iterator[Callable[[str, str, dict[str, Any]], None]]:
+    """What to call with every event, so that optuna-dashboard sees it."""
     if jobs.search is None:
-        yield lambda: None
+        yield lambda what, name, result: None
         return
     mirror = Mirror(plan, jobs.search.sampling)
+
+    def take(what: str, name: str, result: dict[str, Any]) -> None:
+        if what != "epoch":
+            mirror.follow(jobs.decisions)
+            return
+        job = jobs.running.get(name)
+        measured = result.get("score") is not None and result.get("probe_epoch") == result.get("epoch")
+        if job is not None and job.trial is not None and measured:
+            mirror.probed(job.trial, int(result["epoch"]), float(result["score"]))
+
     try:
         mirror.follow(jobs.decisions)
-        yield lambda: mirror.follow(jobs.decisions)
+        yield take
     finally:
         mirror.close()

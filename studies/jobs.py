@@ -87,6 +87,11 @@ class Jobs:
         trials = self.plan.num_trials - len(self.search.trials) if self.search is not None else 0
         return len(self._again) + trials + self.comparison.left
 
+    @property
+    def unfinished(self) -> list[Job]:
+        """Jobs known by now that have not ended: running, to be tried again, or waiting."""
+        return [*self.running.values(), *self._again, *self.comparison.queue]
+
     def started(self, name: str) -> None:
         """A job that was handed out has its place."""
         self.decisions.append("start", name=name, trial=self.running[name].trial)

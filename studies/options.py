@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from studies import exit_codes
 from studies.capacity import trials_at_once
 from studies.folder import stored
 from studies.halving import rung_epochs
@@ -29,8 +30,17 @@ MOST_TRIALS = 10_000
 
 def parser(name: str, about: str, trials: int | None) -> Parser:
     """The common options; ``trials`` is the default of --num-trials, None for a study without a search."""
-    p = Parser(prog=f"python studies/{name}.py", description=about)
-    p.add_argument("--preset", default="digits", help=f"one of {', '.join(presets.names())}, or a YAML file (default: digits)")
+    file = f"python studies/{name}.py"
+    examples = [
+        f"{file} --quick",
+        f"{file} --dry-run",
+        f"{file} --resume                                   # after Ctrl-C, a kill or a lost machine",
+        f"{file} --seeds 5 --preset cifar100_aug_30 --data-root ~/data --gpus-per-trial 1",
+        f"{file} --address auto --results-dir /shared/results",
+        f"{file} optim.lr=0.001 data.transform=affine --study another_name",
+    ]
+    p = Parser(prog=file, description=about, examples=examples, exits=exit_codes.MEANING)
+    p.add_argument("--preset", default="digits", help="a name from python -m trainer --list-presets, or a YAML file (default: digits)")
     p.add_argument("--seeds", help="how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 3; 2 with --quick)")
     p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's)")
     p.add_argument("--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays")
@@ -41,6 +51,7 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
     p.add_argument("--full", action="store_true", help="at the end, print every table and sentence of the report, not only the answer")
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     p.add_argument("--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)")
+    p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events, to runs/<run>/tensorboard")
     p.add_argument("--across-commits", action="store_true", help="re-use runs recorded by other commits")
     add_data_options(p)
     if trials is not None:
@@ -126,6 +137,7 @@ def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trial
         probe_epochs=_epochs(o.probe_epochs, base.epochs),
         gate=latest(base),
         wandb=resolve_mode(o.wandb),
+        tensorboard=o.tensorboard,
         across_commits=o.across_commits,
     )
     if search is not None and o.deterministic and o.lag is None and plan.begun and o.resume:
@@ -140,7 +152,7 @@ def _search(o: Namespace) -> SearchPlan:
     if objectives[0] != "linacc" or len(set(objectives)) != len(objectives) or not set(objectives) <= set(OBJECTIVES):
         raise UsageError(f"--objectives {o.objectives!r}: linacc, by which trials are stopped and ranked, or {','.join(OBJECTIVES)}")
     if o.lag is not None and not o.deterministic:
-        raise UsageError(f"--lag {o.lag}: has a meaning only with --deterministic")
+        raise UsageError(f"--lag {o.lag}: is only valid with --deterministic")
     if o.lag is not None and o.lag < 2:
         raise UsageError(f"--lag {o.lag}: must be at least 2; with 1 the search would run one trial at a time")
     top_k = o.top_k if o.top_k is not None else (1 if o.quick else 3)

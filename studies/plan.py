@@ -50,6 +50,7 @@ class Plan:
     probe_epochs: tuple[int, ...] = ()
     gate: str | None = None
     wandb: str = "off"
+    tensorboard: bool = False
     across_commits: bool = False
     runtime: dict[str, Any] = field(default_factory=dict)
 

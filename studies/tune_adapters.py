@@ -114,8 +114,8 @@ class JobCallback(_NotSaved, tune.Callback):
 
     Args:
         groups: of trials with workers of their own, None if there are none.
-        show: called with (what, job name, fields), what being ``epoch``, ``again``, ``hung``, ``waiting``, ``stalled`` or an end
-            state.
+        show: called with (what, job name, fields), what being ``start``, ``epoch``, ``again``, ``hung``, ``waiting``, ``stalled`` or
+            an end state.
         ended: called after every end on record.
         lifeline: tells when Ray itself is gone; None if nobody watches.
         errors: what :func:`errors_kept` gives.
@@ -174,6 +174,7 @@ class JobCallback(_NotSaved, tune.Callback):
         self._watchdog.heard(trial.config["name"])
         if self._groups is not None:
             self._groups.started(trial.config["name"])
+        self._show("start", trial.config["name"], {})
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
         self._watchdog.heard(trial.config["name"])

@@ -1,15 +1,12 @@
 """What the engine advertises: named stops, brackets, samplers, Pareto, warm start, the dashboard's mirror, limits."""
 
 import contextlib
-import errno
 import json
 import math
-import os
 import shutil
 import sqlite3
 from collections import Counter
 from dataclasses import replace
-from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -416,31 +413,7 @@ def test_two_earlier_studies_of_one_name_are_told_apart_after_a_kill(tmp_path):
     assert warm_start.absorb(p, Decisions(p.folder)) == 12
 
 
-# --- the dashboard's storage
-
-
-def test_ended_trials_are_mirrored_once_and_a_dashboard_reads_them(tmp_path):
-    jobs = make(plan(tmp_path, num_trials=12))
-    play(jobs, until=150)
-    for _ in range(2):  # a second driver finds the file
-        mirror = Mirror(jobs.plan, jobs.search.sampling)
-        mirror.follow(jobs.decisions)
-        mirror.follow(jobs.decisions)
-        mirror.close()
-    ended = [line for line in jobs.decisions.of("finish") if line["trial"] is not None]
-    seen = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'optuna.db'}").get_trials()
-    assert [trial.user_attrs["trial"] for trial in seen] == [line["trial"] for line in ended] and len(ended) >= 3
-    for trial, line in zip(seen, ended, strict=True):
-        assert trial.state == {"complete": STATE.COMPLETE, "pruned": STATE.PRUNED}[line["state"]]
-        assert trial.intermediate_values == {line["epoch"]: line["value"]}
-    from optuna_dashboard import wsgi
-
-    answer = {}
-    app = wsgi(f"sqlite:///{tmp_path / 'optuna.db'}")
-    environ = {"PATH_INFO": "/api/studies"}
-    setup_testing_defaults(environ)
-    body = b"".join(app(environ, lambda status, headers, failed=None: answer.update(status=status)))
-    assert answer["status"].startswith("200") and '"s"' in body.decode()
+# --- the dashboard's storage: what it does when the file is at fault; test_mirror.py has what it shows
 
 
 def test_a_mirror_that_cannot_be_written_is_given_up_and_the_study_goes_on(tmp_path, capsys):

@@ -8,7 +8,7 @@ from engine import make, plan, play, seen_of
 from rich.console import Console
 
 from search_spaces import step2_rate as space
-from studies import cli, driver, options, step2_rate, warm_start
+from studies import cli, driver, exit_codes, options, step2_rate, warm_start
 from studies.controls import CONTROLS
 from studies.decisions import Decisions
 from studies.folder import agree
@@ -170,9 +170,9 @@ def fail_one(jobs, chosen):
 @pytest.mark.parametrize(
     ("budget", "left", "running", "code", "words"),
     [
-        ("--budget-hours 1 is spent (1.00 h)", 0, 2, cli.EXIT_BUDGET, "is spent (1.00 h): 0 runs were not started and 2 were interrupted. Raise it"),
-        ("--budget-hours 1 is spent (1.00 h)", 3, 0, cli.EXIT_BUDGET, "is spent (1.00 h): 3 runs were not started. Raise it"),
-        (None, 3, 2, cli.EXIT_INTERRUPTED, "interrupted; everything so far is on record"),
+        ("--budget-hours 1 is spent (1.00 h)", 0, 2, exit_codes.BUDGET, "is spent (1.00 h): 0 runs were not started and 2 were interrupted. Raise it"),
+        ("--budget-hours 1 is spent (1.00 h)", 3, 0, exit_codes.BUDGET, "is spent (1.00 h): 3 runs were not started. Raise it"),
+        (None, 3, 2, exit_codes.INTERRUPTED, "interrupted; everything so far is on record"),
     ],
 )
 def test_what_was_interrupted_under_a_spent_budget_is_counted(tmp_path, monkeypatch, capsys, budget, left, running, code, words):

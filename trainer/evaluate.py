@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from trainer import presets
-from trainer.cli import Parser, add_data_options, data_settings
+from trainer.cli import Parser, add_data_options, data_settings, guarded
 from trainer.config import SETS, RunConfig
 from trainer.data.sets import require_present
-from trainer.errors import EXIT_USAGE, RecordError, UsageError
+from trainer.errors import RecordError, UsageError
 
 VIEWS, MOST_VIEWS = [1, 2, 3, 4, 5, 6, 7, 8], 8
 SETTABLE = (
@@ -25,10 +25,18 @@ SETTABLE = (
 )  # fmt: skip
 """What --set may change; what was learnt is given by the checkpoint, and the rest has no meaning here."""
 
+RUN = "results/single/runs/1a2b3c4d5e-s0"
+EXAMPLES = (
+    f"python -m trainer.evaluate --checkpoint {RUN}",
+    f"python -m trainer.evaluate --checkpoint {RUN} --protocol ridge --views 1 3 5 --subspace",
+    f"python -m trainer.evaluate --checkpoint {RUN} --split test      # once, for the final report",
+)
+EXITS = {0: "evaluated", 2: "wrong command, checkpoint or record", 130: "interrupted; nothing was recorded"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 evaluated, 2 wrong command, checkpoint or record."""
-    parser = Parser(prog="python -m trainer.evaluate", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m trainer.evaluate", description=__doc__.splitlines()[0], examples=EXAMPLES, exits=EXITS)
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="RESULTS/STUDY/runs/RUN/checkpoint.pt, or its folder")
     splits, probes = ["validation", "test"], ["paper", "ridge", "both"]
@@ -42,14 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     add_data_options(parser)
     extend = {"nargs": "+", "action": "extend", "default": []}
     add("--set", dest="overrides", metavar="key=value", help=f"one of {', '.join(SETTABLE)}", **extend)
-    try:
-        return _run(parser.parse_args(sys.argv[1:] if argv is None else argv))
-    except (UsageError, RecordError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing was recorded", file=sys.stderr)
-        return 130
+    return guarded(lambda: _run(parser.parse_args(sys.argv[1:] if argv is None else argv)), "interrupted; nothing was recorded")
 
 
 def _run(options: Namespace) -> int:
@@ -78,11 +79,10 @@ def _run(options: Namespace) -> int:
     line["seconds"] = {"evaluation": time.perf_counter() - clock}
     append_line(out, line)
 
-    from rich.console import Console
-
     from trainer.evaluation_tables import tables
+    from trainer.terminal import Terminal
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Terminal(width=None if sys.stdout.isatty() else 120)
     for table in tables(line["metrics"], config.data.observed_views):
         console.print(table)
     who = f"run {line['run_id']}, epoch {line['epoch']}, split={line['split']}"

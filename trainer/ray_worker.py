@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer import presets, wandb_mirror
+from trainer import presets
 from trainer.failure import Told, describe
 from trainer.redaction import redact
 
@@ -27,14 +27,14 @@ from trainer.redaction import redact
 DRIVER_CPUS = 0.01
 # Tune's results stay small; everything is in the run's record
 FAILURE = "failure"
-REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated")
+REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated", "notice")
 
 
 def trial(task: dict[str, Any]) -> None:
     """Run one task inside a Tune trial.
 
     Args:
-        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``label``,
+        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``tensorboard``, ``label``,
             ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited),
             ``name``, ``secrets`` (marks of what must not be repeated) and ``mirror_environment`` (a file, or None).
 
@@ -66,7 +66,9 @@ def trial(task: dict[str, Any]) -> None:
 def _run(task: dict[str, Any], report: Any) -> None:
     from trainer import memory
     from trainer.data.shared import shared_images
+    from trainer.identity import run_id
     from trainer.loop import train
+    from trainer.mirrors import Mirrors
     from trainer.runtime import pick_device
 
     config = presets.build(task["config"])
@@ -74,20 +76,21 @@ def _run(task: dict[str, Any], report: Any) -> None:
     memory.start_measuring(device)  # this process may have served another trial
     if task["share"]:
         memory.limit_share(device, task["share"])
+    run = Path(task["runs"]) / run_id(config)
     with _mirror_environment(task["mirror_environment"]):
-        mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
+        mirrors = Mirrors(config, task["study"], task["label"], run, task["wandb"], task["tensorboard"])
 
     def tell(metrics: dict[str, Any]) -> None:
-        mirror.log(metrics)
+        mirrors.follow()
         # of an epoch trained by another process there is no peak to measure
-        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device)})
+        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device), "notice": mirrors.trouble})
 
     try:
         images = shared_images(config)
         # the process of a killed driver may still be ending when the next one begins: wait for it
         train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images, wait=True)
     finally:
-        mirror.close()
+        mirrors.close()
 
 
 def worker_resources(cpus: int, gpus: float) -> dict[str, float]:

@@ -24,10 +24,14 @@ ABOUT = (
     "and how much worse than the best on record is what it picks? All full length, one epoch and then the best K, a fixed "
     "gate, and asynchronous successive halving (ASHA) meet the same random arrival orders."
 )
+EXAMPLES = (
+    "python -m studies replay studies/replay/recorded/rotation.jsonl.gz",
+    "python -m studies replay studies/replay/recorded/colour.jsonl.gz --trials 24 --grace 4,10 --bracket-by objective.teacher",
+)
 
 
 def parser() -> Parser:
-    p = Parser(prog="python -m studies replay", description=ABOUT)
+    p = Parser(prog="python -m studies replay", description=ABOUT, examples=EXAMPLES)
     p.add_argument(
         "records",
         nargs="+",
@@ -107,7 +111,6 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--scheduler {unknown!r}: must be one or several of {', '.join(KINDS)}, joined by commas")
 
     # scipy takes most of a second to import; --help and mistakes must not wait for it
-    from rich.console import Console
     from rich.progress import track
 
     from studies.replay import report
@@ -117,6 +120,7 @@ def main(argv: list[str]) -> int:
     from studies.replay.schedulers import strategies
     from studies.replay.simulate import Machine
     from studies.replay.trials import NOISE, Pool
+    from trainer.terminal import Terminal
 
     seeds = _numbers("--run-seeds", o.run_seeds) if o.run_seeds else None
     recorded = read_curves(o.records, o.metric, o.epochs, seeds, o.bracket_by)
@@ -140,10 +144,10 @@ def main(argv: list[str]) -> int:
     )
 
     terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else 140)
+    console = Terminal(width=None if terminal else 140)
     for line in [*_head(o, recorded, pool, noise), *unmeasured, *recorded.why_left_out(), *recorded.notes]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     rows = replay(
         pool,
         compared,

@@ -190,7 +190,7 @@ def _workers_speed() -> float:
 
     from trainer import world
     from trainer.data.views import Views
-    from trainer.loop import _distributed, forward, make_optimiser, optimise
+    from trainer.loop import _distributed, make_optimiser, optimise
     from trainer.models.seq_jepa import SeqJEPA
     from trainer.data.images import load_images
 
