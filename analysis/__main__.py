@@ -1,33 +1,52 @@
-"""``python -m analysis STUDY_FOLDER [STUDY_FOLDER ...]``: tables, plots and a verdict for each study."""
+"""``python -m analysis STUDY_FOLDER [STUDY_FOLDER ...]``: the answer of each study, with its report written beside it."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from trainer.cli import Parser
-from trainer.errors import EXIT_USAGE, UsageError
+from trainer.cli import Parser, guarded
+
+EXAMPLES = ("python -m analysis results/step2_rate_digits", "python -m analysis results/* --full")
+EXITS = {0: "written", 2: "wrong command, or a record that cannot be read", 130: "interrupted"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0, or 2 after one line ``error: ...``)."""
+    """Run the command line; returns the exit code.
+
+    A folder that cannot be read is one line ``error: ...``; the others are reported all the same, and the code is 2.
+    """
+    interrupted = "interrupted; a report that was being written is the old one or the new one, never a part"
+    return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments), interrupted)
+
+
+def _run(arguments: list[str]) -> int:
+    from pathlib import Path
+
+    from trainer.errors import EXIT_USAGE, RecordError, UsageError
+
     parser = Parser(
         prog="python -m analysis",
-        description="Read the records of a study, finished or not, and write STUDY_FOLDER/report: the table of compared "
-        "arms with paired 95 % intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict in sentences.",
+        description="Read the records of a study, finished or not, print its answer, and write STUDY_FOLDER/report: the table of "
+        "compared arms with paired intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict in sentences.",
+        examples=EXAMPLES,
+        exits=EXITS,
     )
     holds = "a folder with study.json, decisions.jsonl and runs/"
     parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY_FOLDER", help=holds)
-    try:
-        folders = parser.parse_args(sys.argv[1:] if arguments is None else arguments).folders
-        from analysis.report import report  # plotting libraries take seconds to import; --help must not
+    parser.add_argument("--full", action="store_true", help="print every table and sentence, not only question, answers and table")
+    options = parser.parse_args(arguments)
+    from analysis.report import report  # plotting libraries take seconds to import; --help must not
 
-        for folder in folders:
-            report(folder)
-    except (UsageError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
-    return 0
+    code = 0
+    for folder in options.folders:
+        try:
+            report(folder, full=options.full)
+        except BrokenPipeError:
+            raise
+        except (UsageError, RecordError, OSError) as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            code = EXIT_USAGE
+    return code
 
 
 if __name__ == "__main__":

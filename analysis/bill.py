@@ -16,6 +16,7 @@ _LOST = {
     "out_of_memory": "out of memory",
     "hung": "hung",
     "preempted": "preempted",
+    "memory_pressure": "killed when others used up the memory",
     CUT: "cut when a session ended",
 }
 
@@ -54,12 +55,21 @@ def _machine(study: Study, found: Cost) -> list[str]:
         return [f"{text}. Some sessions used GPUs and some did not, so device-hours are not added up."]
     hours = _parts(found, "device_seconds", lambda seconds: f"{seconds / 3600:.2g}")
     total = found.runs["device_seconds"].sum() / 3600
-    said = [f"{text}; its runs held {total:.2g} {found.device}-hours ({hours}); {100 * found.idle:.0f} % was start-up and idle."]
+    return [f"{text}; its runs held {total:.2g} {found.device}-hours ({hours}). {_shares(study, found)}"]
+
+
+def _shares(study: Study, found: Cost) -> str:
+    """Where the time went, in parts that add up: nobody's, held by runs that did not compute, and training and probes."""
+    free = found.free
     used = study.curves[[name for name in study.curves if name.startswith("core_seconds.")]].sum().sum()
-    available = sum(session.seconds * session.begin["cores"] for session in sessions)
-    if 0 < used <= available:  # more is on record where runs were taken over from another study
-        said.append(f"Training and probes kept the cores busy for {100 * used / available:.0f} % of that time.")
-    return said
+    available = sum(session.seconds * session.begin["cores"] for session in found.sessions)
+    busy = used / available if available else 0.0
+    text = f"Of that time {100 * free:.0f} % of the places had no run (start-up, idle)"
+    # more is on record where runs were taken over from another study, and on a cluster not all cores are known
+    if not 0 < busy <= 1 - free:
+        return f"{text}."
+    parts = [round(100 * free), round(100 * busy)]
+    return f"{text}, in {100 - sum(parts)} % runs started, waited or saved, or left cores unused, and in {parts[1]} % they trained and probed."
 
 
 def _money(found: Cost) -> list[str]:

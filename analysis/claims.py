@@ -1,22 +1,39 @@
-"""One comparison in words: what its verdict allows to be said, and no more."""
+"""One comparison in words: what its decision allows to be said, and no more."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from analysis.compare import CONFIDENCE, MAX_SEEDS, NO_VERDICT, NOT_RESOLVED
-from analysis.render import interval, p_value
+from analysis.compare import MAX_SEEDS
+from analysis.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED, POWER
+from analysis.render import interval, number, p_value
 
 
 def claim(line: pd.Series) -> str:
-    """``better: difference +3.1 [+1.0, +5.2] (n = 5 pairs, ...)`` from a row of ``differences``."""
-    n = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
-    numbers = "difference " + interval(line["mean"], line["low"], line["high"])
-    if line["verdict"] == NO_VERDICT:
-        return f"{NO_VERDICT} (observed {numbers}, {n})" if line["n"] else f"{NO_VERDICT} ({n})"
-    if line["verdict"] == NOT_RESOLVED:
-        needed = line["seeds_needed"]
-        seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
-        return f"not resolved: {numbers} ({n}; {seeds} would be needed at the observed spread)"
-    adjusted = "" if line["p_holm"] < 1 - CONFIDENCE else ": not resolved once adjusted for all comparisons"
-    return f"{line['verdict']}: {numbers} ({n}, Holm p {p_value(line['p_holm'])}{adjusted})"
+    """``better: difference +3.1 [+0.4, +5.8] (adjusted interval, ...)`` from a row of ``differences``."""
+    pairs = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
+    if line["verdict"] == NO_VERDICT or pd.isna(line["low"]):
+        return f"observed difference {interval(line['mean'], line['low'], line['high'])} ({pairs})" if line["n"] else f"no difference known ({pairs})"
+    if line["verdict"] == EXPLORATORY:
+        return f"difference {interval(line['mean'], line['low'], line['high'])} (exploratory: unadjusted interval, {pairs})"
+    adjusted = f"difference {interval(line['mean'], line['adjusted_low'], line['adjusted_high'])}"
+    alone = f"unadjusted [{number(line['low'], sign=True)}, {number(line['high'], sign=True)}]"
+    tested = f"{pairs}, {alone}, Holm p {p_value(line['p_holm'])}"
+    if line["verdict"] != NOT_RESOLVED:
+        return f"{line['verdict']}: {adjusted} (adjusted interval, {tested})"
+    return f"not resolved: {adjusted} (the adjusted interval includes 0; {tested}; {could_resolve(line)})"
+
+
+def could_resolve(line: pd.Series) -> str:
+    """The smallest difference that this study could have resolved, beside every "not resolved"."""
+    needed = line["seeds_needed"]
+    seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
+    return (
+        f"at this spread and n an observed difference of {number(line['resolvable'])} would have been resolved, a true one of "
+        f"{number(line['resolvable_with_power'])} in {100 * POWER:.0f} % of studies; one as observed needs {seeds}"
+    )
+
+
+def unresolved(line: pd.Series) -> str:
+    """The same for a cell: ``not resolved, needs 11.3``."""
+    return f"{NOT_RESOLVED}, needs {number(line['resolvable'])}"

@@ -1,6 +1,7 @@
-"""The search's best arms on fresh seeds: its scores beside the confirmed ones, and whether its order holds.
+"""The search's best arms on fresh seeds: its scores beside the confirmed ones, and what became of its order.
 
-The score by which an arm was chosen is too high by the choice itself: of many trials the luckiest lead.
+The score by which an arm was chosen is too high by the choice itself: of many trials the luckiest lead. How the next arms
+stand to the best is exploratory: intervals, no verdict.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ import math
 
 import pandas as pd
 
-from analysis.claims import claim
-from analysis.compare import NO_VERDICT, NOT_RESOLVED, mean_interval
+from analysis.compare import mean_interval
 from analysis.differences import LINACC, Key, arms, compare_arms, names, reference_of, rows_of
 from analysis.render import interval, number
-from analysis.study import Study, values
+from analysis.study import Study
 
 _COLUMNS = [
     "arm", "role", "arm_id", "teacher", "place", "search_value", "search_epoch", "confirmed", "half", "n", "shrinkage",
@@ -32,12 +32,11 @@ def confirmation(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def order_held(study: Study, found: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Per teacher, what the fresh seeds say about the search's order.
+def order_held(table: pd.DataFrame) -> list[str]:
+    """Per teacher, the search's scores beside those on fresh seeds, and the other arms minus the best.
 
     Args:
-        found: the study's ``differences``.
-        table: its ``confirmation``.
+        table: the study's ``confirmation``.
     """
     said = []
     for teacher, rows in table.groupby("teacher", sort=False):
@@ -46,7 +45,13 @@ def order_held(study: Study, found: pd.DataFrame, table: pd.DataFrame) -> list[s
         means = ", ".join(f"{name} {number(mean)}" for name, mean in zip(short, rows["confirmed"], strict=True))
         text = f"Search and confirmation, teacher {teacher}: in the search {scores}; confirmed {means} percent."
         said.append(f"{text} {_shrinkage(rows)}".rstrip())
-        said.append(f"Does the search's order hold for {teacher}? {_order(study, found, rows)}")
+        against = [
+            f"{name} {interval(row['difference'], row['low'], row['high'])}"
+            for name, (_, row) in zip(short, rows.iterrows(), strict=True)
+            if pd.notna(row["difference"])
+        ]
+        if against:
+            said.append(f"On fresh seeds, each minus the best of {teacher} (exploratory: unadjusted 95 % intervals, no verdict): {', '.join(against)}.")
     return said
 
 
@@ -56,45 +61,8 @@ def _shrinkage(rows: pd.DataFrame) -> str:
         return ""
     mean, of = known.mean(), "" if len(known) == len(rows) else f" (the {len(known)} scored at the last epoch)"
     if mean > 0:
-        return f"The search scores were {number(mean)} points too high on average{of}, as scores that served a choice tend to be."
+        return f"The search scores were {number(mean)} points above the confirmed ones on average{of}, as scores that served a choice tend to be."
     return f"The search scores were {number(-mean)} points below the confirmed ones on average{of}: no sign of a lucky choice."
-
-
-def _order(study: Study, found: pd.DataFrame, rows: pd.DataFrame) -> str:
-    lines = {}
-    for _, row in rows[rows["role"] == "candidate"].iterrows():
-        of_arm = found[(found["arm_id"] == row["arm_id"]) & (found["role"] == "candidate")]
-        against_best = of_arm[(of_arm["metric"] == LINACC.removesuffix("@M")) & (of_arm["reference_role"] == "best")]
-        if len(against_best):
-            lines[_short(row)] = against_best.iloc[0]
-    if not lines:
-        return f"{NO_VERDICT.capitalize()}."
-    by = {
-        verdict: {name: line for name, line in lines.items() if line["verdict"] == verdict}
-        for verdict in ("better", "worse", NOT_RESOLVED, NO_VERDICT)
-    }
-    if by["better"]:
-        above = "; ".join(f"the {name} is {claim(line)}" for name, line in by["better"].items())
-        head = f"No, it did not hold on fresh seeds: against the best, {above}"
-    elif by["worse"]:
-        below = "; ".join(f"the {name} is {claim(line)}" for name, line in by["worse"].items())
-        head = f"As far as it is resolved, yes: against the best, {below}"
-    elif by[NOT_RESOLVED]:
-        head = "Not resolved: fresh seeds do not tell " + " or ".join(f"the {name}" for name in by[NOT_RESOLVED]) + " from the best"
-        return f"{head} ({_numbers(by[NOT_RESOLVED])})."
-    else:
-        return f"{NO_VERDICT.capitalize()} (observed: {_numbers(by[NO_VERDICT])})."
-    rest = {**(by["worse"] if by["better"] else {}), **by[NOT_RESOLVED], **by[NO_VERDICT]}
-    others = "".join(f"; {name} {line['verdict']} ({_interval(line)})" for name, line in rest.items())
-    return f"{head}{others}."
-
-
-def _numbers(lines: dict[str, pd.Series]) -> str:
-    return ", ".join(f"{name} {_interval(line)}" for name, line in lines.items())
-
-
-def _interval(line: pd.Series) -> str:
-    return interval(line["mean"], line["low"], line["high"])
 
 
 def _short(row: pd.Series) -> str:
@@ -114,7 +82,7 @@ def _ranked(study: Study, teacher: str) -> list[Key]:
 
 def _row(study: Study, key: Key, name: str) -> dict[str, object]:
     rows = rows_of(study, key)
-    first, mean = rows.iloc[0], mean_interval(values(rows, LINACC))
+    first, mean = rows.iloc[0], mean_interval(study.measured(LINACC, key))
     choice = next((one for one in study.chosen.get(first["teacher"], []) if one["arm_id"] == key[0]), {})
     score, epoch = first["search_value"], choice.get("epoch")
     whole = epoch is None or epoch == study.info.get("epochs")
@@ -124,5 +92,6 @@ def _row(study: Study, key: Key, name: str) -> dict[str, object]:
     reference = reference_of(study, key) if key[1] == "candidate" else None
     if reference is not None:
         against = compare_arms(study, LINACC, key, reference)
-        row |= {"difference": against.mean, "low": against.low, "high": against.high}
+        low, high = against.interval()
+        row |= {"difference": against.mean, "low": low, "high": high}
     return row

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.differences import arms, names, rows_of
+from analysis.differences import arms, names
 from analysis.frames import typed
 from analysis.study import Study
 
@@ -130,6 +130,12 @@ class Cost:
         return max(0.0, 1 - held / paid) if paid else NAN
 
     @property
+    def free(self) -> float:
+        """Part of the study's time, whatever it cost, that no attempt is charged for."""
+        taken = sum(attempt.share for session in self.sessions for attempt in session.attempts)
+        return max(0.0, 1 - taken / self.wall_seconds) if self.wall_seconds else NAN
+
+    @property
     def device(self) -> str | None:
         """``GPU`` or ``core``; None if the sessions had both kinds, whose seconds do not add up."""
         kinds = {session.device for session in self.sessions}
@@ -138,7 +144,7 @@ class Cost:
     @property
     def lost(self) -> Counter[str]:
         """Attempts without a result, by kind (``CUT`` included)."""
-        kinds = ("failed", "out_of_memory", "hung", "preempted", CUT)
+        kinds = ("failed", "out_of_memory", "hung", "preempted", "memory_pressure", CUT)
         return Counter(a.end for session in self.sessions for a in session.attempts if a.end in kinds)
 
 
@@ -163,17 +169,14 @@ def cost(study: Study) -> Cost:
 
 def per_arm(study: Study, found: Cost) -> dict[tuple[str, str], dict[str, float]]:
     """``device_seconds`` and ``usd`` of each compared arm's runs; an untrained one reads another's epoch 0 and costs nothing."""
-    by_name = found.runs.set_index("name")
-    return {
-        key: {
-            # min_count: where nothing is known the sum is unknown, not 0
-            column: 0.0 * by_name[column].sum(min_count=1)
-            if key[1] == "untrained"
-            else by_name.loc[by_name.index.isin(rows_of(study, key)["run_id"]), column].sum(min_count=1)
-            for column in ("device_seconds", "usd")
-        }
-        for key in arms(study)
-    }
+    costs = ["device_seconds", "usd"]
+    by_name = found.runs.set_index("name")[costs]
+    # min_count: where nothing is known the sum is unknown, not 0
+    nothing = (0.0 * by_name.sum(min_count=1)).to_dict()
+    trained = study.finals[study.finals["role"] != "untrained"]
+    of_run = by_name.reindex(trained["run_id"]).set_axis(trained.index)
+    sums = of_run.groupby([trained["arm_id"], trained["role"]]).sum(min_count=1).to_dict("index")
+    return {key: sums.get(key, nothing) for key in arms(study)}
 
 
 def csv_bytes(found: Cost) -> bytes:
@@ -223,10 +226,11 @@ def _jobs(study: Study) -> list[dict[str, Any]]:
     arm_of: dict[str, str | None] = {}
     for key in arms(study):
         if key[1] != "untrained":
-            for _, run in rows_of(study, key).iterrows():
-                arm_of.setdefault(run["run_id"], labels[key])
-                if run["complete"]:
-                    states.setdefault(run["run_id"], "complete")
+            complete = study.finals["complete"].to_numpy()[study.arms.positions[key]]
+            for run_id, done in zip(study.arms.runs[key].values(), complete, strict=True):
+                arm_of.setdefault(run_id, labels[key])
+                if done:
+                    states.setdefault(run_id, "complete")
     for line in study.decisions:  # runs of arms that are not, or no longer, compared cost something too
         if line["event"] in ("start", "finish") and line.get("trial") is None and line.get("name"):
             arm_of.setdefault(line["name"], None)

@@ -2,155 +2,122 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import pandas as pd
 
-from analysis.compare import Difference, holm, paired
-from analysis.study import Study, values
+from analysis.arms import ROLES, TEACHERS, Key, arms, find, names, reference_of, rows_of
+from analysis.compare import Difference, paired, seeds_needed
+from analysis.declared import Contrast
+from analysis.family import EXPLORATORY, decide
+from analysis.study import Study
 
-ROLES = ("best", "lambda0", "shared", "untrained", "candidate", "grid")
-TEACHERS = ("stopgrad", "ema", "shared")
+__all__ = [
+    "LINACC", "NOT_COMPARED", "RANKS", "REFERENCE", "ROLES", "SAME_ARM", "TEACHERS", "Key", "arms", "compare_arms", "differences", "find",
+    "names", "reference_of", "rows_of",
+]  # fmt: skip
+
 SAME_ARM = "same arm"
 REFERENCE = "reference"
 NOT_COMPARED = "not compared"
 LINACC = "linacc/z_agg@M"
 RANKS = ("rank_pr/z@M", "rank_pr/z_agg@M")
 
-Key = tuple[str, str]
-"""(arm_id, role). The role belongs to it because an untrained encoder has the id of its trained arm."""
+Comparison = tuple[str, Key, Key]
+"""(metric, arm, reference)."""
 
+_NAN = float("nan")
 _COLUMNS = [
-    "metric", "arm", "role", "arm_id", "reference", "reference_role", "reference_arm_id",
-    "mean", "low", "high", "sd", "n", "dropped", "p", "p_holm", "verdict", "seeds_needed",
+    "metric", "arm", "role", "arm_id", "reference", "reference_role", "reference_arm_id", "question",
+    "mean", "low", "high", "sd", "n", "dropped", "p", "primary", "p_holm", "level", "adjusted_low", "adjusted_high", "verdict",
+    "resolvable", "resolvable_with_power", "seeds_needed",
 ]  # fmt: skip
 
 
-def arms(study: Study) -> list[Key]:
-    """The compared arms in the order of the tables: by role, teacher, place in the search, lambda."""
-    first = study.finals.drop_duplicates(["arm_id", "role"])
-    rank = pd.DataFrame(
-        {
-            "role": [_place(role, ROLES) for role in first["role"]],
-            "teacher": [_place(teacher, TEACHERS) for teacher in first["teacher"]],
-            "place": first["place"],
-            "search": -first["search_value"].where(first["role"] == "best"),
-            "lambda": first["lambda_rate"],
-        },
-        index=first.index,
-    ).sort_values(["role", "teacher", "place", "search", "lambda"], kind="stable")
-    return [(first.at[index, "arm_id"], first.at[index, "role"]) for index in rank.index]
-
-
-def rows_of(study: Study, key: Key) -> pd.DataFrame:
-    """The rows of ``study.finals`` of one arm."""
-    return study.finals[(study.finals["arm_id"] == key[0]) & (study.finals["role"] == key[1])]
-
-
-def find(study: Study, role: str, teacher: str | None = None) -> Key | None:
-    """The first arm with a role (and teacher) in the order of ``arms``; of several best ones, the best searched."""
-    for key in arms(study):
-        if key[1] == role and (teacher is None or rows_of(study, key)["teacher"].iloc[0] == teacher):
-            return key
-    return None
-
-
-def names(study: Study) -> dict[Key, str]:
-    """A short unique name per arm: teacher, lambda and what it is; its full label can be a line long."""
-    found: dict[Key, str] = {}
-    in_grid = any(role == "grid" for _, role in arms(study))
-    for key in arms(study):
-        row = rows_of(study, key).iloc[0]
-        if in_grid and key[1] in ("grid", "lambda0"):
-            found[key] = row["label"]  # short, and names the schedule too
-            continue
-        name = "untrained" if key[1] == "untrained" else f"{row['teacher'] or key[1]} λ={row['lambda_rate']:.3g}"
-        name += {"best": " (best)", "candidate": f" ({_ordinal(row['place'])})"}.get(key[1], "")
-        same = sum(other == name or other.startswith(f"{name} #") for other in found.values())
-        found[key] = f"{name} #{same + 1}" if same else name
-    return found
-
-
-def reference_of(study: Study, key: Key, field: str = "reference") -> Key | None:
-    """The arm that ``key`` names as its reference (or ``peer``), if it was compared too.
-
-    An id may belong to a trained arm and to its untrained encoder; the trained one is meant, unless
-    that is the arm itself.
-    """
-    reference = rows_of(study, key)[field].iloc[0]
-    candidates = [other for other in arms(study) if other[0] == reference and other != key]
-    for role in ("lambda0", "best", "shared", "grid", "untrained"):
-        for other in candidates:
-            if other[1] == role:
-                return other
-    return None
+_MADE: WeakKeyDictionary[Study, pd.DataFrame] = WeakKeyDictionary()
 
 
 def differences(study: Study) -> pd.DataFrame:
-    """One row per comparison: arm minus reference, on seeds that both have.
+    """One row per comparison: arm minus reference, on seeds that both have; the declared contrasts first.
 
-    Every arm meets its reference in linear accuracy, which for a candidate is the best arm of its teacher; a best
-    arm also meets lambda 0 in the effective ranks, and the best EMA teacher meets the best stop-gradient. In a grid every EMA arm meets its peer, the
-    stop-gradient arm that is the same in everything else. ``p_holm`` is adjusted over all rows but the candidates', which are a family of their
-    own: how many candidates are confirmed must not change the answer to the study's question.
+    ``low`` and ``high`` are the 95 % interval of the one comparison. A primary contrast also has what its family decides:
+    ``p_holm``, the interval at its adjusted ``level`` and the verdict (see ``family.Decision``). All others are exploratory: every
+    arm meets its reference in linear accuracy, which for a candidate is the best arm of its teacher; a best arm also meets
+    lambda 0 in the effective ranks, and in a grid every EMA arm meets its peer, the stop-gradient arm that is the same in
+    everything else. The frame is made once per study; do not change it.
     """
-    plan: dict[tuple[str, Key, Key], None] = {}
-    for key in arms(study):
-        reference = reference_of(study, key)
-        if reference is not None:
-            plan[LINACC, key, reference] = None
-        if key[1] == "best":
-            teacher = rows_of(study, key)["teacher"].iloc[0]
-            base = reference if reference and reference[1] == "lambda0" else find(study, "lambda0", teacher)
-            if base is not None:
-                plan |= {(metric, key, base): None for metric in (LINACC, *RANKS)}
-        peer = reference_of(study, key, "peer")
-        if peer is not None:
-            plan[LINACC, key, peer] = None
-    ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
-    if ema is not None and stopgrad is not None:
-        plan[LINACC, ema, stopgrad] = None
-    rows = [_row(study, *comparison) for comparison in plan]
+    if study not in _MADE:
+        _MADE[study] = _differences(study)
+    return _MADE[study]
+
+
+def _differences(study: Study) -> pd.DataFrame:
+    primary = {comparison: one for one in study.declared.contrasts if (comparison := _resolve(study, one)) is not None}
+    plan = dict.fromkeys([*primary, *_exploratory(study)])
+    found = {comparison: compare_arms(study, *comparison) for comparison in plan}
+    # a contrast that could not be run counts like the others: what was declared does not shrink afterwards
+    absent = len(study.declared.contrasts) - len(primary)
+    family = [None if _same_arm(study, *c) else found[c] for c in primary] + [None] * absent
+    decisions = dict(zip(primary, decide(family), strict=False))
+    rows = []
+    for (metric, key, reference), one in found.items():
+        low, high = one.interval()
+        row = {
+            "metric": metric.removesuffix("@M"), "arm": names(study)[key], "role": key[1], "arm_id": key[0],
+            "reference": names(study)[reference], "reference_role": reference[1], "reference_arm_id": reference[0],
+            "mean": one.mean, "low": low, "high": high, "sd": one.sd, "n": one.n, "dropped": one.dropped, "p": one.p,
+        }  # fmt: skip
+        decision = decisions.get((metric, key, reference))
+        row |= {"primary": decision is not None, "question": primary[metric, key, reference].question if decision else None}
+        if _same_arm(study, metric, key, reference):
+            # one arm in two roles (lambda 0 won the search): a difference of exactly 0 says nothing
+            row |= {"verdict": SAME_ARM, "p": _NAN}
+        elif decision is None:
+            row |= {"verdict": EXPLORATORY, "seeds_needed": seeds_needed(one.mean, one.spread)}
+        else:
+            row |= {"verdict": decision.verdict, "p_holm": decision.p_holm, "level": decision.level}
+            row |= {"adjusted_low": decision.low, "adjusted_high": decision.high, "seeds_needed": decision.seeds_needed}
+            row |= {"resolvable": decision.resolvable, "resolvable_with_power": decision.with_power}
+        rows.append(row)
     frame = pd.DataFrame(rows, columns=_COLUMNS)
-    frame["p_holm"] = float("nan")
-    for family in (frame["role"] == "candidate", frame["role"] != "candidate"):
-        frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].tolist())
-    return frame.astype({"seeds_needed": "Int64"})
+    numbers = ("p_holm", "level", "adjusted_low", "adjusted_high", "resolvable", "resolvable_with_power")
+    return frame.astype({"seeds_needed": "Int64", "primary": bool} | dict.fromkeys(numbers, "float64"))
 
 
 def compare_arms(study: Study, metric: str, key: Key, reference: Key) -> Difference:
     """Paired difference of a metric between two arms; runs that did not end are missing values."""
-    return paired(_by_seed(study, metric, key), _by_seed(study, metric, reference))
+    return paired(_by_seed(study, metric, key), _by_seed(study, metric, reference), study.step(metric))
 
 
-def _row(study: Study, metric: str, key: Key, reference: Key) -> dict[str, object]:
-    found = compare_arms(study, metric, key, reference)
-    same_runs = set(rows_of(study, key)["run_id"]) == set(rows_of(study, reference)["run_id"])
-    if same_runs and "untrained" not in (key[1], reference[1]):
-        # one arm in two roles (lambda 0 won the search): a difference of exactly 0 says nothing
-        verdict, p, needed = SAME_ARM, float("nan"), None
-    else:
-        words = ("better", "worse") if metric == LINACC else ("higher", "lower")
-        verdict, p, needed = found.verdict(*words), found.p, found.seeds_needed
-    return {
-        "metric": metric.removesuffix("@M"),
-        "arm": names(study)[key], "role": key[1], "arm_id": key[0],
-        "reference": names(study)[reference], "reference_role": reference[1], "reference_arm_id": reference[0],
-        "mean": found.mean, "low": found.low, "high": found.high, "sd": found.sd, "n": found.n, "dropped": found.dropped,
-        "p": p, "verdict": verdict, "seeds_needed": needed,
-    }  # fmt: skip
+def _resolve(study: Study, contrast: Contrast) -> Comparison | None:
+    """A declared contrast between arms on record; None where one of them was not compared."""
+    key = study.arms.keys.get(contrast.arm)
+    reference = study.arms.keys.get(contrast.reference)
+    if key is None or reference is None:
+        return None
+    if contrast.reference == f"{contrast.arm}/lambda0":  # its own twin, where an earlier choice left another
+        reference = reference_of(study, key) or reference
+    return contrast.metric, key, reference
+
+
+def _exploratory(study: Study) -> list[Comparison]:
+    found: list[Comparison] = []
+    for key in arms(study):
+        reference, peer = reference_of(study, key), reference_of(study, key, "peer")
+        found += [(LINACC, key, other) for other in (reference, peer) if other is not None]
+        if key[1] == "best":
+            teacher = study.arms.first[key]["teacher"]
+            base = reference if reference and reference[1] == "lambda0" else find(study, "lambda0", teacher)
+            if base is not None:
+                found += [(metric, key, base) for metric in (LINACC, *RANKS)]
+    ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
+    return [*found, (LINACC, ema, stopgrad)] if ema is not None and stopgrad is not None else found
+
+
+def _same_arm(study: Study, metric: str, key: Key, reference: Key) -> bool:
+    runs = study.arms.runs
+    return set(runs[key].values()) == set(runs[reference].values()) and "untrained" not in (key[1], reference[1])
 
 
 def _by_seed(study: Study, metric: str, key: Key) -> dict[int, float]:
-    rows = rows_of(study, key)
-    return dict(zip(rows["seed"].astype(int), values(rows, metric), strict=True))
-
-
-def _ordinal(place: int | None) -> str:
-    """``2nd``, ``3rd``, ``11th``; records without the place say what the arm is."""
-    if pd.isna(place):
-        return "candidate"
-    ending = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
-    return f"{place}{ending}"
-
-
-def _place(word: str | None, order: tuple[str, ...]) -> int:
-    return order.index(word) if word in order else len(order)
+    return dict(zip(study.arms.runs[key], study.measured(metric, key).tolist(), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
@@ -15,19 +17,23 @@ _EDGE = "edge"
 """Marks the labels of ``right_labels``, which stay where they are."""
 
 
-def place_beside(panel: Axes) -> None:
+def place_beside(panel: Axes, reaches: tuple[float, ...] = (1.0,)) -> None:
     """Move each annotation beside its point, to the first place clear of every marker and other text.
 
     An annotation that finds no free place is removed: an unreadable number is worse than none.
+
+    Args:
+        reaches: distances from the point, in units of a small marker's, tried one after the other.
     """
     figure = panel.figure
     renderer = figure.canvas.get_renderer()
+    panel.autoscale_view()  # matplotlib leaves the limits open until it draws, and with them where the markers are
     taken = _markers(panel)
     inside = panel.get_window_extent(renderer)
     for note in [child for child in panel.texts if isinstance(child, Annotation) and child.get_gid() != _EDGE]:
-        for horizontal, vertical, right, up in _PLACES:
+        for reach, (horizontal, vertical, right, up) in product(reaches, _PLACES):
             note.set(ha=horizontal, va=vertical)
-            note.set_position((right, up))
+            note.set_position((reach * right, reach * up))
             note.set_anncoords("offset points")
             box = note.get_window_extent(renderer)
             fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1

@@ -8,49 +8,58 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.compare import mean_interval
 from analysis.differences import LINACC, TEACHERS, arms, rows_of
+from analysis.labels import place_beside
 from analysis.pareto import ACCURACY, ACTION, measured
 from analysis.study import Study, values
-from analysis.style import DPI, FAINT, GREY, SIZE, STYLE, YLABEL, colour_of, nothing
+from analysis.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
 
 _MARKS = {"stopgrad": "o", "ema": "s", "shared": "^"}
 
 
 def pareto_plot(study: Study, path: Path) -> None:
-    """Write a PNG: each trial at its two scores, the front joined, confirmed arms with both 95 % t intervals.
+    """Write ``pareto_figure`` as a PNG."""
+    saved(pareto_figure, study, path)
+
+
+def pareto_figure(study: Study) -> Figure:
+    """Each trial at its two scores, the front joined, confirmed arms with both 95 % t intervals and their place.
 
     Trials that were stopped are hollow, as in the other figure: their scores are from an earlier epoch.
     """
     trials = measured(study)
-    with plt.rc_context(STYLE):
-        figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
-        if trials.empty:
-            nothing(panel, "no trial with both scores yet")
-        front = trials[trials["front"]].sort_values(ACCURACY)
+    figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
+    front = trials[trials["front"]].sort_values(ACCURACY)
+    if len(front):
         panel.plot(front[ACTION], front[ACCURACY], color="black", linewidth=1.0, zorder=2)
-        for _, trial in trials.sort_values("front").iterrows():
-            _trial(panel, trial)
-        labelled = _confirmed(panel, study)
-        panel.set(xlabel="R2 of the actions, validation", ylabel=YLABEL)
-        panel.margins(0.06)
-        n = int((trials["state"] == "complete").sum())
-        panel.set_title(f"{study.name}: {n} trials to the end, {len(front)} on the front; up and right is better", loc="left")
-        figure.subplots_adjust(left=0.07, right=0.74, top=0.91, bottom=0.11)
-        found = [name for name in TEACHERS if name in set(trials["teacher"]) | labelled]
-        handles = _legend(found, trials, bool(labelled))
+    for _, trial in trials.sort_values("front").iterrows():
+        _trial(panel, trial)
+    labelled = _confirmed(panel, study)
+    panel.set(xlabel="R² of the actions, validation", ylabel=YLABEL)
+    panel.margins(0.06)
+    if not panel.has_data():
+        nothing(panel, "no trial and no arm with both scores on record")
+        panel.set(xlim=(0, 1), ylim=(0, 100))
+    n = int((trials["state"] == "complete").sum())
+    counted = f"{n} trial{'' if n == 1 else 's'} to the end, {len(front)} on the front"
+    panel.set_title(f"{study.name}: {counted}; up and right is better", loc="left")
+    figure.subplots_adjust(left=0.08, right=0.74, top=0.91, bottom=0.11)
+    handles = _legend(trials, labelled)
+    if handles:
         figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.745, 0.92), frameon=False, fontsize=8.5)
-        figure.savefig(path, format="png")
-        plt.close(figure)
+    place_beside(panel, reaches=(1.7, 2.6, 4.0, 6.0))
+    return figure
 
 
 def _trial(panel: Axes, trial: pd.Series) -> None:
     whole, colour = trial["state"] == "complete", colour_of(trial["teacher"])
     look = {"marker": _MARKS.get(trial["teacher"], "v"), "linestyle": "", "alpha": 1 if trial["own"] and whole else FAINT}
     if trial["front"]:
-        look |= {"color": colour, "markersize": 7.5, "markeredgecolor": "black", "markeredgewidth": 1.3, "alpha": 1, "zorder": 4}
+        look |= {"color": colour, "markersize": 7.5, "markeredgecolor": "black", "markeredgewidth": 1.3, "zorder": 4}
     elif whole:
         look |= {"color": colour, "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 3}
     else:
@@ -73,10 +82,10 @@ def _confirmed(panel: Axes, study: Study) -> set[str]:
         error = {"xerr": _half(right.half), "yerr": _half(up.half), "ecolor": "black", "elinewidth": 1.1, "capsize": 3}
         look = {"markersize": 11, "color": colour_of(teacher), "markeredgecolor": "black", "zorder": 5}
         panel.errorbar(right.mean, up.mean, fmt="D", **look, **error)
-        # beside the point the intervals would cross it
+        # not on the diamond, where another one may hide it; place_beside keeps it clear of marks and intervals
         place = 1 if pd.isna(rows["place"].iloc[0]) else rows["place"].iloc[0]
-        middle = {"ha": "center", "va": "center_baseline", "zorder": 6}
-        panel.text(right.mean, up.mean, place, color="white", fontsize=7.5, fontweight="bold", **middle)
+        text = {"color": colour_of(teacher), "fontsize": 8.5, "fontweight": "bold", "zorder": 6}
+        panel.annotate(f"{place}", (right.mean, up.mean), **text)
         drawn.add(teacher)
     return drawn
 
@@ -85,18 +94,27 @@ def _half(half: float) -> float | None:
     return None if math.isnan(half) else half
 
 
-def _legend(teachers: list[str], trials: pd.DataFrame, confirmed: bool) -> list[Line2D]:
+def _legend(trials: pd.DataFrame, confirmed: set[str]) -> list[Line2D]:
+    """An entry for every kind of mark that was drawn, and for no other."""
+
     def entry(label: str, **look: object) -> Line2D:
         return Line2D([], [], **{"linestyle": "", "color": GREY, "label": label, "markersize": 6} | look)
 
-    handles = [entry(f"{name}, one seed", marker=_MARKS.get(name, "v"), color=colour_of(name)) for name in teachers]
+    handles = []
+    for name in (name for name in TEACHERS if name in set(trials["teacher"]) | confirmed):
+        own = trials[trials["teacher"] == name]
+        look = {"color": colour_of(name), "marker": _MARKS.get(name, "v") if len(own) else "D"}
+        whole = own["state"] == "complete"
+        if len(own) and not (whole & own["own"].astype(bool)).any():
+            look |= {"alpha": FAINT} | ({} if whole.any() else {"markerfacecolor": "white"})
+        handles.append(entry(f"{name}, one seed" if len(own) else name, **look))
     if trials["front"].any():
         handles.append(entry("front: no trial is better\nin both", marker="o", color="black", markerfacecolor=GREY, linestyle="-"))
     if (trials["state"] != "complete").any():
         handles.append(entry("hollow: stopped early,\nscores of that epoch", marker="o", markerfacecolor="white", alpha=FAINT))
-    if not trials["own"].all():
+    if (~trials["own"].astype(bool) & (trials["state"] == "complete")).any():
         handles.append(entry("faint: taken over from\nan earlier study", marker="o", markeredgecolor="white", alpha=FAINT))
     if confirmed:
-        label = "confirmed, by place in the\nsearch: mean, 95 % t\nintervals if n ≥ 3"
+        label = "confirmed: mean, 95 % t\nintervals if n ≥ 3; number:\nplace in the search"
         handles.append(entry(label, marker="D", markeredgecolor="black", markersize=8))
     return handles

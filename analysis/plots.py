@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
@@ -15,17 +16,24 @@ from analysis.compare import mean_interval
 from analysis.differences import LINACC, TEACHERS, arms, names, rows_of
 from analysis.labels import place_beside, right_labels
 from analysis.study import Study, values
-from analysis.style import DPI, FAINT, GREY, SIZE, STYLE, YLABEL, colour_of, nothing
+from analysis.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
 from analysis.trials import all_trials
 
 _MARKERS = ("o", "s", "^", "v", "D", "x")
 """Tell several arms of one teacher and role apart."""
 _STYLES = {"best": "-", "lambda0": "--", "shared": ":", "candidate": "-.", "grid": "-."}
-_NARROW = 3
+_NARROW, _WIDE = 1.6, 5
+_LEVELS = {"untrained": (0, (5, 3)), "pixels, M views": (0, (1, 2)), "pixels, 1 view": (0, (7, 2, 1, 2))}
+"""Line styles of the levels that need no training."""
 
 
 def lambda_plot(study: Study, path: Path) -> None:
-    """Write a PNG: accuracy (percent) against lambda (log axis, 0 at a broken left place), a panel per teacher.
+    """Write ``lambda_figure`` as a PNG."""
+    saved(lambda_figure, study, path)
+
+
+def lambda_figure(study: Study) -> Figure:
+    """Accuracy (percent) against lambda (log axis, 0 at a broken left place), a panel per teacher.
 
     Small points are search trials, hollow with the epoch they reached where they were stopped early;
     large points are confirmed arms with a 95 % t interval over seeds (smaller ones: the 2nd, 3rd, ... of the search),
@@ -35,86 +43,102 @@ def lambda_plot(study: Study, path: Path) -> None:
     trained = study.finals[study.finals["role"] != "untrained"]
     found = set(search["teacher"]) | set(trained["teacher"].dropna())
     teachers = [name for name in TEACHERS if name in found] + sorted(found - set(TEACHERS))
-    axis = _LambdaAxis(pd.concat([search["lambda_rate"], trained["lambda_rate"]]).dropna())
-    with plt.rc_context(STYLE):
-        widths = [_NARROW if name == "shared" and len(teachers) > 1 else 5 for name in teachers] or [1]
-        figure, panels = plt.subplots(
-            1, max(1, len(teachers)), figsize=SIZE, dpi=DPI, sharey=True, squeeze=False, width_ratios=widths
-        )
-        axes = list(panels[0])
-        if not teachers:
-            nothing(axes[0], "no trial and no arm on record yet")
-        for panel, teacher in zip(axes, teachers, strict=False):
-            _trials(panel, axis, search[search["teacher"] == teacher], colour_of(teacher))
-            _confirmed(panel, axis, study, teacher)
-            panel.set_title(teacher, color=colour_of(teacher), fontweight="bold")
-        for panel, width in zip(axes, widths, strict=True):
-            axis.apply(panel, most=5 if width > _NARROW else 3)
-            panel.tick_params(left=panel is axes[0])
-        axes[0].set_ylabel(YLABEL)
-        levels = _levels(study)
-        for panel in axes:
-            for value in levels.values():
-                panel.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        _room(axes[0])
-        figure.suptitle(_lambda_title(study), fontsize=10.5, x=0.01, ha="left")
-        figure.supxlabel("lambda, weight of the coding rate (log scale; 0 apart)", fontsize=9, y=0.075)
-        figure.legend(handles=_lambda_legend(study), loc="lower left", ncols=3, frameon=False, fontsize=8.5, bbox_to_anchor=(0.0, 0.0))
-        figure.subplots_adjust(left=0.07, right=0.86, top=0.85, bottom=0.2, wspace=0.06)
-        right_labels(axes[-1], levels, GREY)
-        for panel in axes:
-            place_beside(panel)
-        figure.savefig(path, format="png")
-        plt.close(figure)
+    rates = pd.concat([search, trained])[["teacher", "lambda_rate"]].dropna()
+    axis = _LambdaAxis(rates["lambda_rate"])
+    # a teacher that was only run at 0 needs no axis of decades
+    with_rate = set(rates.loc[rates["lambda_rate"] > 0, "teacher"])
+    no_rate = [name not in with_rate and axis.has_zero for name in teachers]
+    widths = [_NARROW if alone and not all(no_rate) else _WIDE for alone in no_rate] or [_WIDE]
+    figure, panels = plt.subplots(
+        1, len(widths), figsize=SIZE, dpi=DPI, sharey=True, squeeze=False, width_ratios=widths
+    )
+    axes, marks = list(panels[0]), set()
+    if not teachers:
+        nothing(axes[0], "no trial and no arm on record yet")
+    for panel, teacher in zip(axes, teachers, strict=False):
+        marks |= _trials(panel, axis, search[search["teacher"] == teacher], colour_of(teacher))
+        marks |= _confirmed(panel, axis, study, teacher)
+        panel.set_title(teacher, color=colour_of(teacher), fontweight="bold")
+        if not panel.has_data():
+            nothing(panel, "no score on record")
+    for panel, width in zip(axes, widths, strict=True):
+        axis.apply(panel, only_zero=width == _NARROW or not axis.has_positive)
+        panel.tick_params(left=panel is axes[0])
+    axes[0].set_ylabel(YLABEL)
+    levels = _levels(study)
+    for panel in axes:
+        for name, value in levels.items():
+            panel.axhline(value, color=GREY, linewidth=0.9, linestyle=_LEVELS[name], zorder=1)
+    _room(axes[0])
+    figure.suptitle(_lambda_title(study), fontsize=10.5, x=0.01, ha="left")
+    figure.supxlabel("λ, weight of the coding rate (log scale; 0 apart)", fontsize=9, y=0.095)
+    handles = _lambda_legend(marks)
+    if handles:
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, -0.01)}
+        figure.legend(handles=handles, **place, ncols=3, frameon=False, fontsize=8.5)
+    figure.subplots_adjust(left=0.07, right=0.85, top=0.85, bottom=0.22, wspace=0.06)
+    right_labels(axes[-1], levels, GREY)
+    for panel in axes:
+        place_beside(panel)
+    return figure
 
 
 def curves_plot(study: Study, path: Path) -> None:
-    """Write a PNG: accuracy (percent) against epoch, mean and min..max over the complete runs of each arm.
+    """Write ``curves_figure`` as a PNG."""
+    saved(curves_figure, study, path)
+
+
+def curves_figure(study: Study) -> Figure:
+    """Accuracy (percent) against epoch, mean and min..max over the complete runs of each arm.
 
     Runs that did not end are thin lines of their own: a mean over fewer and fewer seeds would mislead.
     """
     # accuracy is measured at probe epochs only; the lines connect them
     curves = study.curves.assign(linacc=values(study.curves, LINACC)).dropna(subset=["linacc"])
-    with plt.rc_context(STYLE):
-        figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
-        handles = []
-        for key in arms(study):
-            rows = rows_of(study, key)
-            if key[1] == "untrained":
-                continue
-            colour, style = colour_of(rows["teacher"].iloc[0]), _STYLES.get(key[1], "-")
-            twins = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
-            look = {"color": colour, "linestyle": style, "marker": _MARKERS[twins % len(_MARKERS)], "markersize": 4}
-            of_arm = curves[curves["run_id"].isin(rows["run_id"])]
-            whole = of_arm["run_id"].isin(rows.loc[rows["complete"], "run_id"])
-            by_epoch = of_arm[whole].groupby("epoch")["linacc"]
-            mean = by_epoch.mean()
-            epochs = mean.index.to_numpy(dtype=float)
-            width = 1.0 if key[1] == "candidate" else 1.8
+    figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
+    handles, notes = [], {}
+    for key in arms(study):
+        rows = rows_of(study, key)
+        if key[1] == "untrained":
+            continue
+        colour, style = colour_of(rows["teacher"].iloc[0]), _STYLES.get(key[1], "-")
+        alike = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
+        look = {"color": colour, "linestyle": style, "marker": _MARKERS[alike % len(_MARKERS)], "markersize": 4}
+        of_arm = curves[curves["run_id"].isin(rows["run_id"])]
+        whole = of_arm["run_id"].isin(rows.loc[rows["complete"], "run_id"])
+        by_epoch = of_arm[whole].groupby("epoch")["linacc"]
+        mean = by_epoch.mean()
+        epochs = mean.index.to_numpy(dtype=float)
+        width = 1.0 if key[1] == "candidate" else 1.8
+        if len(epochs):
             panel.plot(epochs, mean, linewidth=width, markevery=max(1, len(epochs) // 12), **look)
-            if key[1] != "candidate":  # close to the best one by nature; their bands would hide it
-                panel.fill_between(epochs, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.13, linewidth=0)
-            for _, run in of_arm[~whole].groupby("run_id"):
-                panel.plot(run["epoch"].to_numpy(dtype=float), run["linacc"], linewidth=0.7, **(look | {"markersize": 2}))
-            done = int(rows["complete"].sum())
-            count = "" if key[1] == "candidate" and done == len(rows) else f"\nn = {done} of {len(rows)}"
+        if len(epochs) and key[1] != "candidate":  # close to the best one by nature; their bands would hide it
+            panel.fill_between(epochs, by_epoch.min(), by_epoch.max(), color=colour, alpha=0.13, linewidth=0)
+            notes["band: min to max"] = None
+        for _, run in of_arm[~whole].groupby("run_id"):
+            panel.plot(run["epoch"].to_numpy(dtype=float), run["linacc"], linewidth=0.7, **(look | {"markersize": 2}))
+            notes["thin: run not ended"] = None
+        done = int(rows["complete"].sum())
+        count = "" if key[1] == "candidate" and done == len(rows) else f"\nn = {done} of {len(rows)}"
+        if of_arm.empty:  # named, but without a mark: there is none in the panel
+            handles.append(Line2D([], [], linestyle="", label=f"{names(study)[key]}{count}, no score"))
+        else:
             handles.append(Line2D([], [], linewidth=width, label=f"{names(study)[key]}{count}", **look))
-        levels = {name: value for name, value in _levels(study).items() if name == "untrained"}
-        for name, value in levels.items():
-            panel.axhline(value, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-            handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label=f"{name} {value:.1f}"))
-        if not handles:
-            nothing(panel, "no arm compared yet")
-        _room(panel)
-        panel.set(xlabel="epoch", ylabel=YLABEL)
-        panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.set_title(f"{study.name}: mean over n complete seeds, band = min to max, thin = run not ended", loc="left")
-        figure.subplots_adjust(left=0.07, right=0.74, top=0.91, bottom=0.11)
-        figure.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(0.745, 0.92), frameon=False, fontsize=8.5, handlelength=3.4
-        )
-        figure.savefig(path, format="png")
-        plt.close(figure)
+    levels = {name: value for name, value in _levels(study).items() if name == "untrained"}
+    for name, value in levels.items():
+        panel.axhline(value, color=GREY, linewidth=0.9, linestyle=_LEVELS[name], zorder=1)
+        handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=_LEVELS[name], label=f"{name} {value:.1f}"))
+    if not panel.has_data() or curves.empty:
+        nothing(panel, "no score of a compared arm on record")
+    _room(panel)
+    panel.set(xlabel="epoch", ylabel=YLABEL)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.set_title(", ".join([f"{study.name}: mean over n complete seeds", *notes]), loc="left")
+    figure.subplots_adjust(left=0.07, right=0.74, top=0.91, bottom=0.11)
+    if handles:
+        place = {"loc": "upper left", "bbox_to_anchor": (0.745, 0.92)}
+        figure.legend(handles=handles, **place, frameon=False, fontsize=8.5, handlelength=3.4)
+    return figure
 
 
 class _LambdaAxis:
@@ -132,17 +156,19 @@ class _LambdaAxis:
     def at(self, value: float) -> float:
         return math.log10(value) if value > 0 else self.zero
 
-    def apply(self, panel: Axes, most: int) -> None:
-        """Limits, ticks at decades (labels on at most ``most`` of them), ``0`` and the mark of the break."""
+    def apply(self, panel: Axes, only_zero: bool) -> None:
+        """Limits, ticks at decades (labels on at most five of them), ``0`` and the mark of the break."""
+        if only_zero:
+            panel.set_xticks([self.zero] if self.has_zero else [], ["0"] if self.has_zero else [])
+            panel.set_xlim(self.zero - 6 * self.step, self.zero + 6 * self.step)
+            return
         powers = list(range(self.low, self.high + 1)) if self.has_positive else []
-        every = max(1, math.ceil((len(powers) - 1) / (most - 1)))
+        every = max(1, math.ceil((len(powers) - 1) / 4))
         ticks = {float(power): "" if (self.high - power) % every else f"{10.0**power:g}" for power in powers}
         if self.has_zero:
             ticks[self.zero] = "0"
-            if most <= 3 and self.has_positive:
-                ticks[float(self.low)] = ""  # in a narrow panel it would touch the 0
         panel.set_xticks(list(ticks), list(ticks.values()))
-        margin = (2.5 if most > 3 else 6) * self.step
+        margin = 2.5 * self.step
         panel.set_xlim((self.zero if self.has_zero else self.low) - margin, self.high + margin)
         if self.has_zero and self.has_positive:
             left, right = panel.get_xlim()
@@ -151,21 +177,27 @@ class _LambdaAxis:
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 
-def _trials(panel: Axes, axis: _LambdaAxis, trials: pd.DataFrame, colour: str) -> None:
+def _trials(panel: Axes, axis: _LambdaAxis, trials: pd.DataFrame, colour: str) -> set[str]:
+    """Draw the trials of one teacher; returns which kinds of marks that took."""
+    marks = set()
     for value, group in trials.groupby("lambda_rate"):
         for place, (_, trial) in enumerate(group.sort_values("value").iterrows()):
             # several trials at one lambda (a grid, or 0) are drawn side by side
             x = axis.at(value) + axis.step * (place - (len(group) - 1) / 2)
             whole = trial["state"] == "complete"
+            marks.add(("whole" if whole else "stopped") + ("" if trial["own"] else ", taken over"))
             look = {"alpha": 1 if trial["own"] else FAINT, "markersize": 5, "zorder": 6}
             look |= {"markeredgecolor": "white", "markeredgewidth": 0.6} if whole else {"markeredgecolor": colour, "markeredgewidth": 1.1}
             panel.plot(x, trial["value"], "o", markerfacecolor=colour if whole else "white", **look)
             if not whole and pd.notna(trial["epoch"]):
                 panel.annotate(f"{trial['epoch']}", (x, trial["value"]), fontsize=7, color=colour,
                                path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
+    return marks
 
 
-def _confirmed(panel: Axes, axis: _LambdaAxis, study: Study, teacher: str) -> None:
+def _confirmed(panel: Axes, axis: _LambdaAxis, study: Study, teacher: str) -> set[str]:
+    """Draw the means of a teacher's compared arms; returns which kinds of marks that took."""
+    marks = set()
     for key in arms(study):
         rows = rows_of(study, key)
         if key[1] == "untrained" or rows["teacher"].iloc[0] != teacher or rows["lambda_rate"].isna().iloc[0]:
@@ -173,14 +205,17 @@ def _confirmed(panel: Axes, axis: _LambdaAxis, study: Study, teacher: str) -> No
         mean = mean_interval(values(rows, LINACC))
         if mean.n:
             error = None if math.isnan(mean.half) else mean.half
-            size, order = (5.5, 4.9) if key[1] == "candidate" else (7.5, 5)
+            further = key[1] == "candidate"
+            marks |= {"further" if further else "confirmed", *(() if error is None else ("interval",))}
+            size, order = (5.5, 4.9) if further else (7.5, 5)
             panel.errorbar(axis.at(rows["lambda_rate"].iloc[0]), mean.mean, yerr=error, fmt="D", markersize=size, capsize=4,
                            color=colour_of(teacher), markeredgecolor="black", ecolor="black", elinewidth=1.3, zorder=order)  # fmt: skip
+    return marks
 
 
 def _levels(study: Study) -> dict[str, float]:
     rows = study.finals[study.finals["role"] == "untrained"]
-    pixels = {"pixels": "linacc/pixels_mean@M", "pixels, 1 view": "linacc/pixels@1"}
+    pixels = {"pixels, M views": "linacc/pixels_mean@M", "pixels, 1 view": "linacc/pixels@1"}
     found = {name: values(rows, metric).mean() for name, metric in {"untrained": LINACC, **pixels}.items()}
     return {name: float(value) for name, value in found.items() if pd.notna(value)}
 
@@ -195,15 +230,23 @@ def _lambda_title(study: Study) -> str:
     return f"{study.name}: {count} search trial{'' if count == 1 else 's'}{gone}{taken}; confirmed arms: {n}"
 
 
-def _lambda_legend(study: Study) -> list[Line2D]:
-    several = (study.finals["role"] == "candidate").any()
-    return [
-        Line2D([], [], marker="o", linestyle="", color=GREY, markersize=5, label="search trial (one seed)"),
-        Line2D([], [], marker="o", linestyle="", color=GREY, markerfacecolor="white", markersize=5,
-               label="did not run to the end; number = epoch reached"),
-        Line2D([], [], marker="D", linestyle="", color=GREY, markeredgecolor="black", markersize=7,
-               label="confirmed (small: 2nd, ...): mean, 95 % t" if several else "confirmed: mean, 95 % t interval if n ≥ 3"),
-    ]  # fmt: skip
+def _lambda_legend(marks: set[str]) -> list[Line2D]:
+    """An entry for every kind of mark that was drawn, and for no other."""
+
+    def entry(label: str, **look: object) -> Line2D:
+        return Line2D([], [], **{"linestyle": "", "marker": "o", "color": GREY, "markersize": 5, "label": label} | look)
+
+    diamond = {"marker": "D", "markeredgecolor": "black"}
+    interval = "mean, 95 % t interval" if "interval" in marks else "mean (interval: from 3 seeds)"
+    entries = {
+        "whole": entry("search trial, one seed"),
+        "stopped": entry("stopped early; number: epoch reached", markerfacecolor="white"),
+        "whole, taken over": entry("from an earlier study", alpha=FAINT),
+        "stopped, taken over": entry("from an earlier study, stopped early", markerfacecolor="white", alpha=FAINT),
+        "confirmed": entry(f"confirmed: {interval}", **diamond, markersize=7),
+        "further": entry("confirmed, 2nd, 3rd, … of the search", **diamond, markersize=5.5),
+    }
+    return [handle for kind, handle in entries.items() if kind in marks]
 
 
 def _room(panel: Axes) -> None:

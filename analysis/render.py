@@ -1,28 +1,16 @@
-"""Numbers as people read them: the same cells on the console (120 columns) and in Markdown."""
+"""Numbers as people read them: the same cells on the console and in Markdown."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from analysis.differences import RANKS
+from analysis.family import NO_VERDICT
+from analysis.layout import Sheet
 
 EMPTY = "-"
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of finished cells; the first ``text`` columns hold words, the others numbers."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    text: int = 1
 
 
 def sheets(table: pd.DataFrame, found: pd.DataFrame, confirmed: pd.DataFrame | None = None) -> list[Sheet]:
@@ -32,18 +20,6 @@ def sheets(table: pd.DataFrame, found: pd.DataFrame, confirmed: pd.DataFrame | N
     labels = Sheet("The arms in full", ["arm", "settings"], table[["arm", "label"]].to_numpy().tolist(), text=2)
     searched = [] if confirmed is None or confirmed.empty else [_searched(confirmed)]
     return [_accuracy(table), *searched, _health(table), *([_against(found)] if len(found) else []), labels]
-
-
-def to_console(all_sheets: list[Sheet], console: Console) -> None:
-    """Print the sheets as rich tables."""
-    for sheet in all_sheets:
-        shown = Table(title=sheet.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        shown.padding, shown.pad_edge = (0, 1, 0, 0), False
-        for number, column in enumerate(sheet.columns):
-            shown.add_column(column, justify="left" if number < sheet.text else "right", overflow="fold")
-        for row in sheet.rows:
-            shown.add_row(*row)
-        console.print(shown, markup=False)
 
 
 def to_markdown(all_sheets: list[Sheet]) -> str:
@@ -98,23 +74,31 @@ def money(usd: float) -> str:
     return "0" if usd <= 0 else f"{usd:#.2g}"
 
 
+def accuracy_title(table: pd.DataFrame) -> str:
+    views, epochs = _several(table["views"]), _several(_trained(table)["epoch"])
+    return f"Linear accuracy (%), mean ± half of the 95 % t interval; M = {views} views, epoch {epochs}"
+
+
+def short_accuracy(table: pd.DataFrame) -> Sheet:
+    """The same numbers in columns that a terminal of 80 can hold, the least needed dropped first."""
+    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "minus reference\n[95 %, unadjusted]", "verdict"]
+    return Sheet("", columns, _accuracy(table).rows, optional=(3, 4, 6))
+
+
 def _accuracy(table: pd.DataFrame) -> Sheet:
-    title = (
-        f"Linear accuracy on validation (%), mean ± half of the 95 % t interval over n of all runs; views M = "
-        f"{_several(table['views'])}, epoch {_several(_trained(table)['epoch'])} (untrained: 0)"
-    )
+    title = f"{accuracy_title(table)} (untrained: 0), on validation; n of all runs"
     if (table["role"] == "candidate").any():
         title += "; the reference of a 2nd, 3rd, ... is the best of its teacher"
-    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %]", "verdict"]
+    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %,\nunadjusted]", "verdict"]
     rows = [
         [
             row["arm"], f"{row['n']}/{row['runs']}",
             plus_minus(row, "linacc_z_agg"), plus_minus(row, "linacc_z_1"), plus_minus(row, "linacc_z_mean"),
-            interval(row["difference_mean"], row["difference_low"], row["difference_high"]), row["verdict"],
+            interval(row["difference_mean"], row["difference_low"], row["difference_high"]), verdict(row["verdict"]),
         ]
         for _, row in table.iterrows()
     ]  # fmt: skip
-    return Sheet(title, columns, rows)
+    return Sheet(title, columns, rows, optional=(3, 4))
 
 
 def _searched(confirmed: pd.DataFrame) -> Sheet:
@@ -130,7 +114,7 @@ def _searched(confirmed: pd.DataFrame) -> Sheet:
         against = interval(row["difference"], row["low"], row["high"])
         rows.append([row["arm"], place, score, mean, number(row["shrinkage"], sign=True), against])
     title = "Search and confirmation: linear accuracy (%) on the search's seed and on the study's seeds, arms in the search's order"
-    return Sheet(title, columns, rows)
+    return Sheet(title, columns, rows, optional=(1, 2))
 
 
 def _health(table: pd.DataFrame) -> Sheet:
@@ -150,26 +134,34 @@ def _health(table: pd.DataFrame) -> Sheet:
         rows.append([*cells, *([f"{number(row['search_value'])} / {number(row['linacc_z_agg_mean'])}"] if one_each else [])])
     title = "The same arms: effective ranks, action probe (untrained: epoch 0), prediction loss, runs collapsed, gates passed"
     title += ", accuracy in the search beside the confirmed one" if one_each else ""
-    return Sheet(title, columns, rows)
+    return Sheet(title, columns, rows, optional=(len(columns) - 1, 4 + len(scalings), 1, 3))
 
 
 def _against(found: pd.DataFrame) -> Sheet:
-    columns = ["on", "arm", "against", "difference [95 %]", "pairs\n(lost)", "Holm\np", "verdict", "seeds\nneeded"]
+    columns = ["on", "arm", "against", "difference [95 %]", "pairs\n(lost)", "adjusted\ninterval", "Holm\np", "verdict", "could\nresolve", "seeds\nneeded"]
     rows = [
         [
             _METRIC_WORDS.get(row["metric"], row["metric"]), row["arm"], row["reference"],
             interval(row["mean"], row["low"], row["high"]), f"{row['n']} ({row['dropped']})",
-            p_value(row["p_holm"]), row["verdict"],
+            between(row["adjusted_low"], row["adjusted_high"]), p_value(row["p_holm"]), verdict(row["verdict"]), number(row["resolvable"]),
             EMPTY if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
         ]
         for _, row in found.iterrows()
     ]  # fmt: skip
-    own = found.loc[found["role"] == "candidate", "p"].count()
     title = (
-        "Paired differences over common seeds (lost: seeds of either arm without a pair); Holm's p is adjusted over "
-        f"{found['p'].count() - own} tests" + (f", over {own} more for the 2nd, 3rd, ... of a search" if own else "")
+        "Paired differences over common seeds (lost: seeds of either arm without a pair), unadjusted; the declared contrasts with the "
+        "interval, Holm's p and the verdict of their family, and the smallest difference that would have been resolved"
     )
-    return Sheet(title, columns, rows, 3)
+    return Sheet(title, columns, rows, 3, optional=(9, 4, 6, 8, 5))
+
+
+def verdict(word: str) -> str:
+    """A cell; that there are too few seeds is said once, in a sentence."""
+    return EMPTY if word == NO_VERDICT else word
+
+
+def between(low: float, high: float) -> str:
+    return EMPTY if pd.isna(low) else f"[{number(low, sign=True)}, {number(high, sign=True)}]"
 
 
 _METRIC_WORDS = {"linacc/z_agg": "linacc", RANKS[0].removesuffix("@M"): "rank z", RANKS[1].removesuffix("@M"): "rank z_agg"}

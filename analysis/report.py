@@ -7,29 +7,33 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
-from analysis import plots, render
+from analysis import answer, plots, render
 from analysis.bill import costs
 from analysis.confirmation import confirmation
-from analysis.cost import cost
+from analysis.cost import Cost, cost
 from analysis.cost import csv_bytes as cost_bytes
 from analysis.differences import differences
+from analysis.layout import WIDTH, say, show
 from analysis.pareto import two_objectives
 from analysis.pareto_plot import pareto_plot
 from analysis.study import Study, load
 from analysis.tables import comparison_table, csv_bytes, parquet_bytes
 from analysis.verdict import sentences
 from trainer.records import write_atomically
+from trainer.terminal import Terminal
 
-WIDTH = 120
 
-
-def report(folder: str | Path, console: Console | None = None) -> Path:
-    """Write ``report/`` inside a study folder, print table, verdict and cost, and return its path.
+def report(folder: str | Path, console: Console | None = None, full: bool = False) -> Path:
+    """Write ``report/`` inside a study folder, print its answer on one screen, and return its path.
 
     Every file (table.md, table.csv, table.parquet, cost.csv, lambda.png, curves.png, verdict.txt, and pareto.png for
     a search with two objectives) is replaced atomically, so a report can be made again while the study runs.
+
+    Args:
+        full: print every table and sentence, not only question, answers and table.
 
     Raises:
         UsageError: see ``analysis.study.load``.
@@ -38,7 +42,8 @@ def report(folder: str | Path, console: Console | None = None) -> Path:
     target = Path(folder) / "report"
     spent = cost(study)
     table = comparison_table(study, spent)
-    sheets = render.sheets(table, differences(study), confirmation(study))
+    found = differences(study)
+    sheets = render.sheets(table, found, confirmation(study))
     said = sentences(study, table, spent)
     bill = costs(study, table, spent)
     points = "\n".join(f"- {line}" for line in [*said, *bill])
@@ -56,18 +61,45 @@ def report(folder: str | Path, console: Console | None = None) -> Path:
         files["pareto.png"] = _png(pareto_plot, study)
     for name, content in files.items():
         write_atomically(target / name, content)
-    # without a terminal rich assumes 80 columns, which would fold the table
     console = console or _console()
-    render.to_console(sheets, console)
-    for sentence in [*said, *bill]:
-        console.print(f"- {sentence}", markup=False, highlight=False)
-    console.print(f"written to {target}: {', '.join(files)}", markup=False, highlight=False, soft_wrap=True)
+    if full:
+        for sheet in sheets:
+            show(sheet, console)
+            say("", console)
+        for sentence in [*said, *bill]:
+            say(f"- {sentence}", console)
+        say(f"written to {target}: {', '.join(files)}", console, whole=True)
+    else:
+        _short(study, table, found, spent, target, console)
     return target
 
 
+def _short(study: Study, table: pd.DataFrame, found: pd.DataFrame, spent: Cost, target: Path, console: Console) -> None:
+    width = console.width
+    head = [*answer.question(study, width), "", *answer.answers(study, found, spent, width)]
+    folder = _near(study.folder)
+    around = len(head) + len(answer.where(target, folder, width, "")) + 1  # and an empty line
+    sheet, rest = answer.table(study, table, found, width, answer.LINES - around)
+    for line in head:
+        say(line, console)
+    if sheet is not None:
+        say("", console)
+        show(sheet, console)
+    for line in answer.where(_near(target), folder, width, rest):
+        say(line, console, whole=True)
+
+
+def _near(path: Path) -> Path:
+    """The path as it is shortest from here."""
+    try:
+        return path.absolute().relative_to(Path.cwd())
+    except (ValueError, OSError):
+        return path
+
+
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
+    console = Terminal()
+    return console if console.is_terminal else Terminal(width=WIDTH)
 
 
 def _png(plot: Callable[[Study, Path], None], study: Study) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import records
 from trainer.errors import UsageError
+from trainer.record_lines import REMEDY
+from trainer.record_lines import read_run as read_run_lines
 
 COLLAPSED_BELOW = 0.5
 """A run counts as collapsed when the effective rank of z is below this part of its untrained value."""
@@ -75,27 +77,32 @@ def read_run(path: Path) -> Run:
     """Read ``records.jsonl``.
 
     Raises:
-        UsageError: a line other than the last is damaged, or epochs were evaluated without the
+        RecordError: a line other than a torn last one is damaged.
+        UsageError: epochs were evaluated without the
             configuration on record.
     """
     evals: dict[int, dict[str, Any]] = {}
     stop: dict[str, Any] = {}
+    trained = -1
     configs, provenances = [], []
     line: dict[str, Any] = {}
-    for line in read_lines(path):
+    for line in read_run_lines(path, path.parent.name):
         event, epoch = line.get("event"), line.get("epoch")
         if line.get("config"):
             configs.append(line["config"])
         if line.get("provenance"):
             provenances.append(line["provenance"])
         if event in ("stop", "error"):
-            stop = line
+            if line.get("step", 0) >= trained:
+                stop = line
         elif event == "epoch":
-            stop = {}  # the run was resumed and went on
+            trained = max(trained, line.get("step", 0))
+            if line.get("step", math.inf) > stop.get("step", -1):
+                stop = {}  # the run was resumed and went on; an epoch before the end was lost, and put on record again
         elif event == "eval" and line.get("split") == "validation" and epoch is not None:
             evals.setdefault(epoch, line)
     if evals and not configs:
-        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off?")
+        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off? {REMEDY[0].upper()}{REMEDY[1:]}")
     config = configs[-1] if configs else {}
     commits = dict.fromkeys(str(source.get("commit") or "unknown") for source in provenances)
     known = [source["dirty"] for source in provenances if source.get("dirty") is not None]
@@ -109,11 +116,3 @@ def read_run(path: Path) -> Run:
         commit="+".join(commits) or "unknown",
         dirty=any(known) if known else None,
     )
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a JSON-lines file; [] if there is none."""
-    try:
-        return list(records.read(path))
-    except ValueError as error:
-        raise UsageError(str(error)) from None

@@ -59,7 +59,7 @@ def _runs_left(study: Study, spent: Cost) -> tuple[int, int]:
     trained = study.finals[study.finals["role"] != "untrained"]
     # before ends were noted for the comparison, only the run's own record tells
     begun = ("no record", "not ended", "nothing evaluated")
-    over = {row["run_id"] for _, row in trained.iterrows() if not row["problem"].startswith(begun)}
+    over = {run_id for run_id, problem in zip(trained["run_id"], trained["problem"], strict=True) if not problem.startswith(begun)}
     return int(((runs["state"] == "unfinished") & ~runs["name"].isin(over)).sum()), len(runs)
 
 

@@ -6,27 +6,31 @@ did not reach its end give NaN, never 0 and never a dropped row.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from analysis.arms import Arms, Key
 from analysis.chosen import selections, superseded
+from analysis.declared import Declared, arm_key, declared
 from analysis.frames import typed
-from analysis.runs import Run, read_lines, read_run
+from analysis.runs import Run, read_run
 from analysis.trials import not_run, own_trials, warm_trials
-from trainer.errors import UsageError
+from trainer.decision_lines import read_decisions, read_info
+from trainer.errors import RecordError, UsageError
 
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
-    "arm_id", "role", "label", "teacher", "lambda_rate", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch", "complete",
+    "arm_id", "role", "key", "label", "teacher", "lambda_rate", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch", "complete",
     "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """What a study folder holds.
 
@@ -63,6 +67,40 @@ class Study:
     def name(self) -> str:
         return str(self.info.get("study") or self.folder.name)
 
+    @cached_property
+    def arms(self) -> Arms:
+        return Arms(self.finals)
+
+    @cached_property
+    def declared(self) -> Declared:
+        """The question and its primary contrasts."""
+        return declared(self.info, self.finals["role"], str(self.folder / "study.json"))
+
+    def measured(self, metric: str, key: Key) -> np.ndarray:
+        """A metric of an arm's runs, in the order of ``arms.rows``; NaN where it is missing."""
+        if metric not in self._columns:
+            self._columns[metric] = values(self.finals, metric).to_numpy()
+        return self._columns[metric][self.arms.positions[key]]
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def step(self, metric: str) -> float:
+        """Resolution of a metric: the smallest gap between two values on record, 0 if there are none.
+
+        An accuracy over n images comes in steps of 100 / n; of a metric without steps the gap is next to nothing.
+        """
+        if metric not in self._steps:
+            known = np.unique(values(self.curves, metric).dropna())
+            gaps = np.diff(known)
+            self._steps[metric] = float(min(gaps[gaps > 1e-9], default=0.0))  # below that it is rounding of the division
+        return self._steps[metric]
+
+    @cached_property
+    def _steps(self) -> dict[str, float]:
+        return {}
+
     def setting(self, group: str, name: str, default: Any = None) -> Any:
         """A value of a group of study.json (``search``, ``stopping``, ``limits``); older studies lack some."""
         return (self.info.get(group) or {}).get(name, default)
@@ -76,11 +114,15 @@ def load(folder: str | Path) -> Study:
             line, as a kill leaves it, is passed over.)
     """
     folder = Path(folder)
-    info = _info(folder)
-    decisions = read_lines(folder / "decisions.jsonl")
-    paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
-    runs = {path.parent.name: read_run(path) for path in paths}
-    _complete(decisions, folder)
+    if not (folder / "study.json").is_file():
+        raise UsageError(f"{folder} is not a study folder: it holds no study.json")
+    try:
+        info = read_info(folder / "study.json")
+        decisions = read_decisions(folder / "decisions.jsonl")
+        paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
+        runs = {path.parent.name: read_run(path) for path in paths}
+    except RecordError as error:
+        raise UsageError(str(error)) from None
     compared = {(line["arm_id"], line["role"]): line for line in decisions if line["event"] == "compare"}
     chosen = selections(decisions)
     dropped = superseded(compared, chosen)
@@ -107,29 +149,6 @@ def values(rows: pd.DataFrame, metric: str) -> pd.Series:
     return found
 
 
-def _info(folder: Path) -> dict[str, Any]:
-    path = folder / "study.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} is not a study folder: it holds no study.json")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON ({error}); restore it from a copy") from None
-    if not isinstance(info, dict):
-        raise UsageError(f"{path} must hold one JSON object")
-    return info
-
-
-def _complete(decisions: list[dict[str, Any]], folder: Path) -> None:
-    """Refuse a line without what identifies it."""
-    needed = {"compare": ("arm_id", "role"), "suggest": ("trial",), "finish": ("trial",), "stop": ("trial",), "select": ("teacher",)}
-    for number, line in enumerate(decisions, start=1):
-        event = line.get("event")
-        missing = "event" if event is None else next((key for key in needed.get(event, ()) if key not in line), None)
-        if missing:
-            raise UsageError(f"{folder / 'decisions.jsonl'}, line {number}: a {event or 'decision'} line has no {missing}")
-
-
 def _curves(runs: dict[str, Run]) -> pd.DataFrame:
     rows = []
     for run_id, run in runs.items():
@@ -146,11 +165,12 @@ def _finals(
     compared: dict[Any, dict[str, Any]], runs: dict[str, Run], info: dict[str, Any], given_up: dict[str, str]
 ) -> pd.DataFrame:
     rows = []
+    twins = {line["reference"]: line["teacher"] for (_, role), line in compared.items() if role == "best" and line.get("reference")}
     for (arm_id, role), line in compared.items():
         run_ids, seeds = line.get("runs") or [], line.get("seeds") or []
         if len(run_ids) != len(seeds):
             raise UsageError(f"arm {arm_id} ({role}) lists {len(run_ids)} runs for {len(seeds)} seeds in decisions.jsonl")
-        arm = {"arm_id": arm_id, "role": role, "label": line.get("label") or f"{role} {line.get('teacher') or ''}".strip()}
+        arm = {"arm_id": arm_id, "role": role, "key": arm_key(line, info, twins), "label": line.get("label") or f"{role} {line.get('teacher') or ''}".strip()}
         arm |= {name: line.get(name) for name in ("teacher", "lambda_rate", "reference", "peer", "search_value", "place")}
         for seed, run_id in zip(seeds, run_ids, strict=True):
             end = _end(runs.get(run_id), role, info)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import matplotlib
 
 matplotlib.use("Agg")  # figures go to files; no display is needed or asked for
 
+import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 COLOURS = {"stopgrad": "#0072B2", "ema": "#D55E00", "shared": "#8C5E9E"}
 """Distinguishable with the common colour-vision deficiencies (after Okabe and Ito)."""
@@ -17,6 +23,14 @@ SIZE, DPI = (9.0, 4.6), 150  # 100 px per inch at the 900 px that a README shows
 FAINT = 0.45
 """Opacity of what is not a full-length trial of the study itself."""
 YLABEL = "linear accuracy of z_agg, validation (%)"
+
+
+def saved(draw: Callable[[Any], Figure], study: Any, path: Path) -> None:
+    """Draw a figure in the common style and write it as a PNG."""
+    with plt.rc_context(STYLE):
+        figure = draw(study)
+        figure.savefig(path, format="png")
+        plt.close(figure)
 
 
 def nothing(panel: Axes, text: str) -> None:

@@ -6,12 +6,13 @@ import io
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.compare import mean_interval
 from analysis.cost import Cost, cost, per_arm
-from analysis.differences import LINACC, NOT_COMPARED, REFERENCE, arms, differences, names, reference_of, rows_of
-from analysis.study import Study, values
+from analysis.differences import LINACC, NOT_COMPARED, REFERENCE, Key, arms, differences, names, reference_of
+from analysis.study import Study
 
 METRICS = {
     "linacc_z_agg": LINACC,
@@ -32,8 +33,8 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     views M, epoch); how many (planned runs, n complete ones with a linear accuracy); per metric
     ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
     ``r2_action.<scaling>`` with the ``_epoch`` of the probe, one group of columns per action scaling;
-    ``difference_...`` to the reference in linacc of z_agg, with p as it is and Holm-adjusted as in
-    ``differences``; ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
+    ``difference_...`` to the reference in linacc of z_agg, unadjusted and, for a primary contrast, as its family decides
+    (see ``differences``); ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
     (NaN where unknown); and the ``search_value`` by which the arm was chosen, which is too high by selection
     wherever it is not confirmed, with its ``place`` among the teacher's.
 
@@ -45,23 +46,22 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     keys = arms(study)
     paid = per_arm(study, spent or cost(study))
     referred = {reference_of(study, key) for key in keys}
+    in_accuracy = found[found["metric"] == LINACC.removesuffix("@M")].to_dict("records")
+    lines = {(line["arm_id"], line["role"], line["reference_arm_id"], line["reference_role"]): line for line in in_accuracy}
+    scalings = _scalings(study)
     rows = []
     for key in keys:
-        row = _who(study, key) | _numbers(rows_of(study, key), _scalings(study)) | paid[key]
+        row = _who(study, key) | _numbers(study, key, scalings) | paid[key]
         reference = reference_of(study, key)
         if reference is None:
             row |= {"reference": None, "reference_arm_id": None}
             row["verdict"] = REFERENCE if key in referred else NOT_COMPARED
         else:
-            line = found[
-                (found["metric"] == LINACC.removesuffix("@M"))
-                & (found["arm_id"] == key[0]) & (found["role"] == key[1])
-                & (found["reference_arm_id"] == reference[0]) & (found["reference_role"] == reference[1])
-            ].iloc[0]  # fmt: skip
+            line = lines[(*key, *reference)]
             row |= {name: line[name] for name in ("reference", "reference_arm_id", "verdict")}
             row |= {f"difference_{name}": line[name] for name in _DIFFERENCE}
         rows.append(row)
-    return _typed(pd.DataFrame(rows, columns=_columns(_scalings(study))))
+    return _typed(pd.DataFrame(rows, columns=_columns(scalings)))
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
@@ -76,7 +76,10 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-_DIFFERENCE = ("mean", "low", "high", "n", "dropped", "p", "p_holm", "seeds_needed")
+_DIFFERENCE = (
+    "mean", "low", "high", "n", "dropped", "p", "p_holm", "level", "adjusted_low", "adjusted_high", "resolvable", "resolvable_with_power",
+    "seeds_needed",
+)  # fmt: skip
 _WHO = ["study", "arm", "role", "teacher", "lambda_rate", "runs", "n", "epoch", "views"]
 _TEXT = ["label", "arm_id", "seeds", "run_ids", "commits"]
 _COUNTS = ["gate_passed", "gate_judged", "collapsed", "collapsed_judged"]
@@ -110,38 +113,45 @@ def _scalings(study: Study) -> list[str]:
     return sorted({match[1] for name in study.finals.columns if (match := _ACTION.fullmatch(name))})
 
 
-def _who(study: Study, key: tuple[str, str]) -> dict[str, Any]:
-    rows = rows_of(study, key)
-    first, done = rows.iloc[0], rows[rows["complete"]]
-    commits = sorted({commit for commit in rows["commit"].dropna()})
-    dirty = rows["dirty"].dropna()
+def _who(study: Study, key: Key) -> dict[str, Any]:
+    first, runs = study.arms.first[key], study.arms.runs[key]
+    done = study.finals["complete"].to_numpy()[study.arms.positions[key]]
+    commits = {commit for commit in _of_arm(study, "commit", key) if pd.notna(commit)}
+    dirty, gates, collapsed = (_known(_of_arm(study, name, key)) for name in ("dirty", "gate_passed", "collapsed"))
     return {
         "study": study.name, "arm": names(study)[key], "label": first["label"], "role": key[1], "teacher": first["teacher"],
-        "lambda_rate": first["lambda_rate"], "arm_id": key[0], "runs": len(rows), "epoch": _common(done["epoch"]),
-        "views": _common(done["views"]), "seeds": " ".join(str(seed) for seed in rows["seed"]),
-        "run_ids": " ".join(rows["run_id"]), "commits": " ".join(commits),
-        "dirty": bool(dirty.any()) if len(dirty) else None, "search_value": first["search_value"], "place": first["place"],
-        "gate_passed": int(rows["gate_passed"].sum()), "gate_judged": int(rows["gate_passed"].notna().sum()),
-        "collapsed": int(rows["collapsed"].sum()), "collapsed_judged": int(rows["collapsed"].notna().sum()),
+        "lambda_rate": first["lambda_rate"], "arm_id": key[0], "runs": len(runs), "epoch": _common(study.measured("epoch", key)[done]),
+        "views": _common(study.measured("views", key)[done]), "seeds": " ".join(map(str, runs)), "run_ids": " ".join(runs.values()),
+        "commits": " ".join(sorted(commits)), "dirty": any(dirty) if dirty else None,
+        "search_value": first["search_value"], "place": first["place"],
+        "gate_passed": sum(gates), "gate_judged": len(gates), "collapsed": sum(collapsed), "collapsed_judged": len(collapsed),
     }  # fmt: skip
 
 
-def _numbers(rows: pd.DataFrame, scalings: list[str]) -> dict[str, Any]:
+def _of_arm(study: Study, column: str, key: Key) -> list[Any]:
+    return study.finals[column].array.take(study.arms.positions[key]).tolist()
+
+
+def _known(given: list[Any]) -> list[bool]:
+    return [bool(value) for value in given if pd.notna(value)]
+
+
+def _numbers(study: Study, key: Key, scalings: list[str]) -> dict[str, Any]:
     """Metrics over the complete runs of one arm, ``_n`` being the runs that have the metric."""
-    columns = {name: values(rows, metric) for name, metric in METRICS.items()}
+    columns = {name: study.measured(metric, key) for name, metric in METRICS.items()}
     columns["agg_minus_mean"] = columns["linacc_z_agg"] - columns["linacc_z_mean"]
     found: dict[str, Any] = {}
     for scaling in scalings:
-        of_scaling = values(rows, f"r2_action.{scaling}/z_pair@2")
+        of_scaling = study.measured(f"r2_action.{scaling}/z_pair@2", key)
         columns[f"r2_action.{scaling}"] = of_scaling
-        found[f"r2_action.{scaling}_epoch"] = _common(rows.loc[of_scaling.notna(), "probe_epoch"])
+        found[f"r2_action.{scaling}_epoch"] = _common(study.measured("probe_epoch", key)[~np.isnan(of_scaling)])
     for name, column in columns.items():
-        mean = mean_interval(column)
+        mean = mean_interval(column.tolist())
         found |= {f"{name}_mean": mean.mean, f"{name}_half": mean.half, f"{name}_n": mean.n}
     return found | {"n": found["linacc_z_agg_n"]}
 
 
-def _common(column: pd.Series) -> int | None:
+def _common(column: np.ndarray) -> int | None:
     """The value that all runs share, or None if there is none or they differ."""
-    given = column.dropna().unique()
-    return int(given[0]) if len(given) == 1 else None
+    given = set(column[~np.isnan(column)].tolist())
+    return int(given.pop()) if len(given) == 1 else None

@@ -1,25 +1,29 @@
-"""What the study says, in sentences. Only resolved differences are claimed; nothing is called equal."""
+"""What the study says, in sentences.
+
+Words follow the adjusted decisions of the declared contrasts (``family``); nothing is called equal, and what is exploratory is
+given with its interval alone.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from analysis.claims import claim
-from analysis.compare import MIN_SEEDS, NO_VERDICT, NOT_RESOLVED
+from analysis.compare import MIN_SEEDS
 from analysis.confirmation import confirmation, order_held
 from analysis.cost import Cost, cost
 from analysis.differences import LINACC, RANKS, SAME_ARM, Key, arms, differences, find, names, reference_of, rows_of
+from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE
 from analysis.pareto import front_found
-from analysis.render import number
+from analysis.render import interval, number
 from analysis.runs import COLLAPSED_BELOW
 from analysis.searched import missing, searched
 from analysis.study import Study, values
 
 _EMA_WORDS = {
-    "better": "Yes, for linear accuracy in this setting",
-    "worse": "No, for linear accuracy in this setting (stopgrad is better)",
+    BETTER: "Yes, for linear accuracy in this setting",
+    WORSE: "No, for linear accuracy in this setting (stopgrad is better)",
     NOT_RESOLVED: "Not resolved (which does not show that the two are equal)",
-    NO_VERDICT: "No verdict",
 }
 
 
@@ -33,21 +37,21 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     """
     said = [*searched(study), *missing(study, spent or cost(study)), *front_found(study)]
     if table.empty:
-        return [*said, "No arm has been compared yet, so there is no verdict."]
+        return [*said, "No arm has been compared yet, so there is no answer."]
     found = differences(study)
     best = [key for key in arms(study) if key[1] == "best"]
     for key in best:
         said += _repair(study, table, found, key)
     grid = [key for key in arms(study) if key[1] == "grid"]
     if grid:
-        said.append(_grid(study, found, grid))
+        said += _grid(study, found, grid)
     elif not best:
-        said.append("No best arm has been run on the study's seeds, so the question of the coding rate has no verdict.")
+        said.append("No best arm has been run on the study's seeds, so the question of the coding rate has no answer yet.")
     said += _ema(study, found)
-    said += order_held(study, found, confirmation(study))
+    said += order_held(confirmation(study))
     said += _controls(study, table)
     said += _levels(study)
-    return [*said, _method(found), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
+    return [*said, *_method(study, found), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
 
 
 def _repair(study: Study, table: pd.DataFrame, found: pd.DataFrame, key: Key) -> list[str]:
@@ -57,20 +61,20 @@ def _repair(study: Study, table: pd.DataFrame, found: pd.DataFrame, key: Key) ->
     chosen = f"lambda = {best['lambda_rate']:.3g}{_edge(study, best)}"
     against = found[(found["arm_id"] == key[0]) & (found["role"] == "best") & (found["reference_role"] == "lambda0")]
     if against.empty:
-        return [f"{head}: the search chose {chosen}, but lambda 0 was not run on the same seeds: no verdict."]
+        return [f"{head}: the search chose {chosen}, but lambda 0 was not run on the same seeds."]
     by = {line["metric"]: line for _, line in against.iterrows()}
     accuracy, rank, rank_agg = (by[metric.removesuffix("@M")] for metric in (LINACC, *RANKS))
     if accuracy["verdict"] == SAME_ARM:
         return [f"{head}: the search chose lambda = 0 itself, so it offers no coding rate to compare with."]
     base = _row(table, (accuracy["reference_arm_id"], "lambda0"))
     if not base["n"]:
-        return [f"{head}, {chosen}: none of its runs with lambda 0 is complete: no verdict."]
+        return [f"{head}, {chosen}: none of its runs with lambda 0 is complete."]
     collapse = (
         f"{head}, {chosen}: {_collapsed(best)}; with lambda 0 {_collapsed(base)}. Effective rank of z "
         f"{number(best['rank_pr_z_mean'])} against {number(base['rank_pr_z_mean'])}, {claim(rank)}; of z_agg "
         f"{number(best['rank_pr_z_agg_mean'])} against {number(base['rank_pr_z_agg_mean'])}, {claim(rank_agg)}. "
-        f"{_repaired(base, best, rank)}"
-    )
+        f"{_repaired(base, best, accuracy)}"
+    ).rstrip()
     gain = (
         f"{head}, {chosen}: linear accuracy of z_agg {number(best['linacc_z_agg_mean'])} against "
         f"{number(base['linacc_z_agg_mean'])} percent with lambda 0, {claim(accuracy)}."
@@ -78,18 +82,19 @@ def _repair(study: Study, table: pd.DataFrame, found: pd.DataFrame, key: Key) ->
     return [collapse, gain]
 
 
-def _repaired(base: pd.Series, best: pd.Series, rank: pd.Series) -> str:
-    if min(base["collapsed_judged"], best["collapsed_judged"], rank["n"]) < MIN_SEEDS:
-        return f"Does the rate repair collapse? {NO_VERDICT.capitalize()}."
+def _repaired(base: pd.Series, best: pd.Series, accuracy: pd.Series) -> str:
+    """The counts of collapsed runs say what there was to repair; the word rests on the declared contrast in accuracy."""
+    if accuracy["verdict"] not in (BETTER, WORSE, NOT_RESOLVED) or min(base["collapsed_judged"], best["collapsed_judged"]) < MIN_SEEDS:
+        return ""
     if base["collapsed"] == 0:
         return "Lambda 0 did not collapse by this measure, so there was nothing to repair."
-    if rank["verdict"] == "higher" and best["collapsed"] == 0:
-        return "So the rate repairs collapse here."
-    if rank["verdict"] == "higher":
-        return "So the rate raises the rank, but does not prevent collapse in every run."
-    if rank["verdict"] == NOT_RESOLVED:
-        return "Whether the rate repairs collapse is not resolved."
-    return "So the rate does not repair collapse here."
+    if accuracy["verdict"] == NOT_RESOLVED:
+        return "Whether the rate repairs collapse is not resolved: the adjusted interval of the accuracy includes 0."
+    if accuracy["verdict"] == WORSE:
+        return "So the rate does not repair collapse here."
+    if best["collapsed"] == 0 and base["collapsed"] == base["collapsed_judged"]:
+        return "So the rate repairs collapse here: without it every run collapsed, with it none, and the accuracy is better."
+    return "So the rate makes the accuracy better, but the runs that collapsed are not all of those without it and none of those with it."
 
 
 def _ema(study: Study, found: pd.DataFrame) -> list[str]:
@@ -97,31 +102,44 @@ def _ema(study: Study, found: pd.DataFrame) -> list[str]:
     ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
     peers = [key for key in arms(study) if reference_of(study, key, "peer") is not None]
     if peers:
-        return [_peers(study, found, peers)]
+        return _peers(study, found, peers)
     if ema is None or stopgrad is None:
         absent = [name for name, key in (("ema", ema), ("stopgrad", stopgrad)) if key is None]
-        return [f"{head} No verdict: no best arm with teacher {' or '.join(absent)} was compared."]
+        return [f"{head} No best arm with teacher {' or '.join(absent)} was compared."]
     line = found[
         (found["metric"] == LINACC.removesuffix("@M")) & (found["arm_id"] == ema[0]) & (found["role"] == "best")
         & (found["reference_arm_id"] == stopgrad[0]) & (found["reference_role"] == "best")
     ].iloc[0]  # fmt: skip
     effort = "; ".join(f"{teacher} {_effort(study, teacher)}" for teacher in ("ema", "stopgrad"))
+    words = f" {_EMA_WORDS[line['verdict']]}." if line["verdict"] in _EMA_WORDS else ""
     return [
-        f"{head} {_EMA_WORDS[line['verdict']]}. Linear accuracy of the best ema minus the best stopgrad, {claim(line)}.",
+        f"{head}{words} Linear accuracy of the best ema minus the best stopgrad, {claim(line)}.",
         f"Each of the two is the best of its own search ({effort}) and keeps its own lambda and schedule: this compares "
         "the best found with each teacher. studies/step2_grid.py compares teachers with everything else equal.",
     ]
 
 
-def _grid(study: Study, found: pd.DataFrame, grid: list[Key]) -> str:
-    """Every arm of a grid against lambda 0 under the same schedule and teacher."""
-    parts, labels = [], names(study)
-    for key in grid:
-        reference = reference_of(study, key)
-        if reference is not None:
-            line = found[(found["arm_id"] == key[0]) & (found["reference_arm_id"] == reference[0])].iloc[0]
-            parts.append(f"{labels[key]}: {claim(line)}")
-    return "Coding rate against lambda 0 in linear accuracy, everything else equal: " + "; ".join(parts) + "."
+def _grid(study: Study, found: pd.DataFrame, grid: list[Key]) -> list[str]:
+    """Every arm of a grid against lambda 0 under the same schedule and teacher, the declared ones first."""
+    head = "Coding rate against lambda 0 in linear accuracy, everything else equal"
+    return _declared_first(head, [(key, reference_of(study, key)) for key in grid], study, found)
+
+
+def _peers(study: Study, found: pd.DataFrame, peers: list[Key]) -> list[str]:
+    """EMA against stop-gradient, everything else equal, over a grid."""
+    head = "EMA minus stop-gradient in linear accuracy, everything else equal"
+    return _declared_first(head, [(key, reference_of(study, key, "peer")) for key in peers], study, found)
+
+
+def _declared_first(head: str, pairs: list[tuple[Key, Key | None]], study: Study, found: pd.DataFrame) -> list[str]:
+    labels = names(study)
+    accuracy = found[found["metric"] == LINACC.removesuffix("@M")]
+    at = {(a, role, b): line for a, role, b, (_, line) in zip(accuracy["arm_id"], accuracy["role"], accuracy["reference_arm_id"], accuracy.iterrows(), strict=True)}
+    lines = [(labels[key], at[(*key, reference[0])]) for key, reference in pairs if reference is not None]
+    primary = [f"{name}: {claim(line)}" for name, line in lines if line["verdict"] != EXPLORATORY]
+    others = [f"{name} {interval(line['mean'], line['low'], line['high'])}" for name, line in lines if line["verdict"] == EXPLORATORY]
+    said = [f"{head}: {'; '.join(primary)}."] if primary else []
+    return [*said, f"{head}, exploratory (unadjusted 95 % intervals, no verdict): {'; '.join(others)}."] if others else said
 
 
 def _effort(study: Study, teacher: str) -> str:
@@ -129,15 +147,6 @@ def _effort(study: Study, teacher: str) -> str:
     trials, warm = study.search[study.search["teacher"] == teacher], int((study.warm["teacher"] == teacher).sum())
     taken = f" and {warm} taken over" if warm else ""
     return f"{len(trials)} trials, {int((trials['state'] == 'complete').sum())} to the end{taken}"
-
-
-def _peers(study: Study, found: pd.DataFrame, peers: list[Key]) -> str:
-    """EMA against stop-gradient, everything else equal, over a grid."""
-    parts, labels = [], names(study)
-    for key in peers:
-        line = found[(found["arm_id"] == key[0]) & (found["reference_arm_id"] == reference_of(study, key, "peer")[0])].iloc[0]
-        parts.append(f"{labels[key]}: {claim(line)}")
-    return "EMA minus stop-gradient in linear accuracy, everything else equal: " + "; ".join(parts) + "."
 
 
 def _controls(study: Study, table: pd.DataFrame) -> list[str]:
@@ -151,7 +160,7 @@ def _controls(study: Study, table: pd.DataFrame) -> list[str]:
         if row["lambda_rate"] > 0:
             answer = "it has the rate on, so it need not collapse"
         elif judged < MIN_SEEDS:
-            answer = f"{NO_VERDICT} on whether it behaved"
+            answer = f"fewer than {MIN_SEEDS} runs, too few to say whether it behaved"
         elif row["collapsed"] == judged:
             answer = "it behaved as a control should"
         else:
@@ -175,18 +184,23 @@ def _levels(study: Study) -> list[str]:
     return [f"For scale, linear accuracy without training: {', '.join(words)} percent (n = {n})."] if words else []
 
 
-def _method(found: pd.DataFrame) -> str:
-    own = int(found.loc[found["role"] == "candidate", "p"].count())
-    k = int(found["p"].count()) - own
-    apart = f" (the {own} within a search's best arms apart)" if own else ""
-    tested = (
-        f"Intervals in brackets are 95 % t intervals over paired seeds, not adjusted for the {k} comparisons tested{apart}; "
-        "Holm's adjusted p stands in the table and beside each claim."
-        if k + own
-        else f"No comparison has {MIN_SEEDS} pairs of seeds, so nothing was tested."
-    )
-    collapsed = f"A run counts as collapsed when the effective rank of z is below {COLLAPSED_BELOW:g} times what it was before training."
-    return f"{tested} {collapsed}"
+def _method(study: Study, found: pd.DataFrame) -> list[str]:
+    asked = study.declared.contrasts
+    primary = found[found["primary"]]
+    said = []
+    if asked:
+        said.append(
+            f"Declared before the data: {len(asked)} primary contrast{'s' if len(asked) > 1 else ''} ({'; '.join(one.question for one in asked)}). "
+            "Verdict words follow their Holm-adjusted decision (any wrong word in at most 5 % of studies in which nothing differs); an adjusted "
+            "interval is the t interval at the level at which Holm's rule decides, and excludes 0 exactly when that resolves the contrast. "
+            "Everything else is exploratory: unadjusted 95 % t intervals over paired seeds, and no verdict."
+        )
+    else:
+        said.append("This study declared no contrast before its data: every interval is an unadjusted, exploratory 95 % t interval over paired seeds.")
+    few = [line["question"] for _, line in primary.iterrows() if line["verdict"] == NO_VERDICT]
+    if few:
+        said.append(f"{NO_VERDICT.capitalize()} pairs of seeds for {'; '.join(few)}.")
+    return [*said, f"A run counts as collapsed when the effective rank of z is below {COLLAPSED_BELOW:g} times what it was before training."]
 
 
 def _search_seed(study: Study, table: pd.DataFrame) -> list[str]:
@@ -239,7 +253,7 @@ def _collapsed(row: pd.Series) -> str:
 def _edge(study: Study, best: pd.Series) -> str:
     tried = pd.concat([trials.loc[trials["teacher"] == best["teacher"], "lambda_rate"] for trials in (study.search, study.warm)])
     if len(tried) > 1 and best["lambda_rate"] >= tried.max():
-        return " (the largest tried; a larger one may be better)"
+        return " (the largest tried: the optimum may lie beyond)"
     return ""
 
 

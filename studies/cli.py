@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from studies import warm_start
+from studies import exit_codes, warm_start
+from studies.contrasts import Declaration
 from studies.decisions import NAME, Decisions
 from studies.folder import stored
+from studies.lifeline import ClusterLost
 from studies.options import make_plan, parser
 from studies.plan import Plan
+from studies.resume_command import resume_command
 from studies.settings import Arm
-from trainer.cli import split_overrides
+from trainer import early_interrupt
+from trainer.cli import guarded, split_overrides
 from trainer.data.sets import require_present
-from trainer.errors import EXIT_USAGE, RecordError, UsageError
-from trainer.records import read
+from trainer.decision_lines import read_decisions
+from trainer.errors import RecordError, UsageError
 
-EXIT_FAILED_RUNS, EXIT_BUDGET, EXIT_INTERRUPTED = 1, 3, 130
+NAMES = 11
+"""Columns of the names in front of a plan's lines."""
+
+if TYPE_CHECKING:
+    from studies.console import StudyConsole
+    from studies.jobs import Jobs
 
 
 def run(
@@ -33,6 +44,7 @@ def run(
     search: Any = None,
     trials: int | None = None,
     compared_keys: frozenset[str] = frozenset(),
+    declared: Callable[[tuple[Arm, ...]], Declaration] = lambda _: Declaration(),
 ) -> int:
     """Run a study from its command line.
 
@@ -40,30 +52,43 @@ def run(
         arms: the arms known before any search.
         search: a module of ``search_spaces``, or None.
         compared_keys: configuration keys the study sets itself; overriding them is an error.
+        declared: the question and the primary contrasts, given those arms.
 
     Returns:
-        0 complete, 1 runs failed, 2 wrong command or configuration, 3 budget spent, 130 interrupted; the last two are resumable.
+        One of :mod:`studies.exit_codes`.
     """
-    try:
-        p = parser(name, about, trials)
-        options = p.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
+    words = sys.argv[1:] if argv is None else argv
+
+    def command() -> int:
+        early_interrupt.over()
+        options = parser(name, about, trials).parse_args(split_overrides(words))
         plan = make_plan(options, name, arms(options), search, trials, compared_keys)
+        plan = replace(plan, declared=declared(plan.arms))
+        plan.declared.check((arm.key for arm in plan.arms), plan.confirm)
         plan.check([search.overrides(point) for point in search.corners()] if search is not None else [], here=options.address is None)
         warm_start.check(plan)
         _points_left(plan, search)
         if options.dry_run:
             print("\n".join(plan.lines()))
-            return 0
+            return exit_codes.OK
         if options.address is None:  # a cluster's files are on its nodes
             require_present(plan.config({}, plan.seeds[0]))
         _existing(plan, options)
         return _run(plan, search, options)
-    except (UsageError, RecordError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command with --resume continues", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    try:
+        return guarded(command, "interrupted; the same command with --resume continues")
+    except ClusterLost as error:
+        print(f"error: {_gone(error)}", file=sys.stderr)
+        if error.stuck:  # its threads would keep this process for ever
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(exit_codes.LOST_CLUSTER)
+        return exit_codes.LOST_CLUSTER
+
+
+def _gone(error: ClusterLost) -> str:
+    return f"Ray is gone: {error}; everything so far is on record. Continue with:\n  {resume_command()}"
 
 
 def _existing(plan: Plan, options: Namespace) -> None:
@@ -77,7 +102,7 @@ def _points_left(plan: Plan, search: Any) -> None:
     if s.sampler != "grid" or not s.warm_start or (begun and plan.num_trials <= stored(plan)["num_trials"]):
         return
     if begun:
-        known = list(read(plan.folder / NAME))
+        known = read_decisions(plan.folder / NAME)
     else:
         with TemporaryDirectory() as scratch:  # a command that is refused leaves nothing on record
             decisions = Decisions(Path(scratch))
@@ -95,29 +120,52 @@ def _points_left(plan: Plan, search: Any) -> None:
 
 
 def _run(plan: Plan, search: Any, options: Namespace) -> int:
-    from rich.console import Console
+    from studies.console import StudyConsole, beside_name
+    from studies.progress import Shown
 
-    from studies.driver import run_study
+    console = StudyConsole()
+    for line in [*plan.lines(), *([f"wandb      {plan.wandb}"] if plan.wandb != "off" else [])]:
+        beside_name(console, line[:NAMES].rstrip(), line[NAMES:], NAMES)
+    with closing(console.log), console.with_errors():
+        try:
+            with Shown(console) as shown:
+                shown.doing("loading Optuna and reading what is on record")
+                from studies.driver import run_study
 
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else 120)  # a log has no width; the tables need this much
-    for line in plan.lines():
-        console.print(line, highlight=False, soft_wrap=True)
-    if plan.wandb != "off":
-        console.print(f"wandb      {plan.wandb}")
-    complete, jobs = run_study(plan, search, console, address=options.address, dashboard=options.dashboard)
-    again = " ".join(["python", *sys.argv, *([] if options.resume else ["--resume"])])
+                where = {"address": options.address, "dashboard": options.dashboard}
+                complete, jobs = run_study(plan, search, console, shown=shown, **where)
+            code = _conclude(plan, options, console, complete, jobs)
+        except (UsageError, RecordError, OSError) as error:  # said by the caller, when the log is closed
+            console.log.write(f"error: {' '.join(str(error).split())}\n")
+            raise
+        except ClusterLost as error:  # likewise
+            console.log.write(f"error: {_gone(error)}\n")
+            raise
+        except KeyboardInterrupt:
+            if not console.left:
+                raise
+            code = exit_codes.NO_READER
+        console.log.write(f"exit code {code}: {exit_codes.MEANING[code]}\n")
+        return code
+
+
+def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: bool, jobs: Jobs) -> int:
+    """Print what the study found, or how to continue it; returns the exit code."""
+    from studies.console import print_command
+
+    again = resume_command()
     if not complete and jobs.budget_reached is None:
-        console.print(f"\ninterrupted; everything so far is on record. Continue with:\n  {again}", highlight=False, soft_wrap=True)
-        return EXIT_INTERRUPTED
+        print_command(console, "\ninterrupted; everything so far is on record. Continue with:", again)
+        return exit_codes.NO_READER if console.left else exit_codes.INTERRUPTED
     from analysis.report import report
+    from studies.figures import figures_to_mirrors
 
-    report(plan.folder, console)
+    report(plan.folder, console, full=options.full)
+    figures_to_mirrors(plan)
     if jobs.failed:
         console.print(f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again", highlight=False)
     if not complete:
         cut = f" and {len(jobs.running)} were interrupted" if jobs.running else ""
-        text = f"{jobs.budget_reached}: {jobs.left} runs were not started{cut}. Raise it and continue with:\n  {again}"
-        console.print(text, highlight=False, soft_wrap=True)
-        return EXIT_BUDGET
-    return EXIT_FAILED_RUNS if jobs.failed else 0
+        print_command(console, f"{jobs.budget_reached}: {jobs.left} runs were not started{cut}. Raise it and continue with:", again)
+        return exit_codes.BUDGET
+    return exit_codes.FAULT if jobs.failed else exit_codes.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from studies.decisions import Decisions, comparable
@@ -16,14 +17,15 @@ class Comparison:
     """Arms on the seed list.
 
     Args:
-        ended: names of the jobs that need not run again.
+        ended: whether a job need not run again.
     """
 
-    def __init__(self, plan: Plan, decisions: Decisions, ended: set[str]):
+    def __init__(self, plan: Plan, decisions: Decisions, ended: Callable[[Job], bool]):
         self._plan, self._decisions = plan, decisions
         self.arms = list(plan.arms)
         self.queue: list[Job] = []
-        self._known = set(ended)
+        self._known: set[str] = set()
+        self._ended = ended
         self._enqueue(self.arms)
         self.selected = not plan.confirm
 
@@ -57,6 +59,7 @@ class Comparison:
         for arm in self.arms:
             config = self._plan.config(arm.overrides, self._plan.seeds[0])
             entry = {
+                "key": arm.key,
                 "arm_id": ids[arm.key],
                 "role": arm.role,
                 "label": arm.label,
@@ -95,5 +98,6 @@ class Comparison:
                 name = run_id(self._plan.config(arm.overrides, seed))
                 if name not in self._known:
                     self._known.add(name)
-                    label = f"{arm.label} seed {seed}"
-                    self.queue.append(Job(name, None, "", "", label, arm.overrides, seed, arm.role == "shared"))
+                    job = Job(name, None, "", "", f"{arm.label} seed {seed}", arm.overrides, seed, arm.role == "shared")
+                    if not self._ended(job):
+                        self.queue.append(job)

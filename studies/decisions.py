@@ -3,13 +3,14 @@
 Together with the runs' records it is all a study knows; a restarted driver continues from these two.
 
 ===========  ===============================================================================================
-begin        a driver starts: machine, price per hour
+begin        a driver starts: schema_version (1 where it is absent), `at` which moment, machine, price per hour
 warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the earlier studies
 suggest      trial, params, raw (the sampler's own), source
 capacity     how many trials fit side by side from now on
 start        a job has its place
 rung, stop   a judgement with its inputs; a stop has a named reason
 fail         an attempt ended without a result, its kind, and whether it counts against the retries
+lost         a job that had ended, but whose run is not whole on record any more; it is run again
 finish       how a job ended: complete | pruned | collapsed | diverged | failed | out_of_memory
 select       the search trials whose arms are compared
 compare      an arm of the comparison and its runs
@@ -23,17 +24,16 @@ but the budget.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainer.records import cut_torn_line, read
+from trainer.decision_lines import SCHEMA_VERSION, read_decisions
+from trainer.jsonl import Appender
 
 NAME = "decisions.jsonl"
-VOLATILE = ("t", "session")
+VOLATILE = ("t", "at", "session")
 """Fields that may differ between two executions of the same study."""
 
 
@@ -42,16 +42,17 @@ class Decisions:
 
     Args:
         clock: seconds, monotonic.
+        write: False only reads, and changes nothing.
     """
 
-    def __init__(self, study: Path, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, study: Path, clock: Callable[[], float] = time.monotonic, write: bool = True):
         self.path = study / NAME
-        self.repaired = cut_torn_line(self.path)
-        self.events: list[dict[str, Any]] = list(read(self.path))
+        self.events: list[dict[str, Any]] = read_decisions(self.path, engine=True)  # before anything is changed
+        self._lines = Appender(self.path) if write else None
+        self.repaired = self._lines.repaired if write else None
         self._by_event: dict[str, list[dict[str, Any]]] = {}
         for line in self.events:
             self._by_event.setdefault(line["event"], []).append(line)
-        self._file = self.path.open("ab")
         self._clock, self._zero = clock, clock()
         self._earlier = _sessions(self.events)
 
@@ -73,12 +74,12 @@ class Decisions:
         """Put an event on record; it is durable when this returns.
 
         Raises:
-            OSError: the disk is full or not writable. A torn line is cut off by the next driver.
+            OSError: the disk is full or not writable.
         """
         line = {"event": event, "t": round(self.session_seconds, 3), **fields}
-        self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if event == "begin":
+            line["schema_version"] = SCHEMA_VERSION
+        self._lines.append(line)
         self.events.append(line)
         self._by_event.setdefault(event, []).append(line)
         return line
@@ -95,7 +96,7 @@ class Decisions:
         return None
 
     def close(self) -> None:
-        self._file.close()
+        self._lines.close()
 
 
 def comparable(line: dict[str, Any]) -> dict[str, Any]:

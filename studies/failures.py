@@ -1,13 +1,15 @@
 """Attempts that ended without a result: which are tried again.
 
 A failure says something about the machine or the code, never about the arm, so it gives no score. A preemption
-does not count against the retries: the owner of the machine took it back.
+does not count against the retries: the owner of the machine took it back. Nor does a kill because others used up the
+machine's memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+NOT_ITS_FAULT = ("preempted", "memory_pressure")
 PREEMPTIONS_WITHOUT_PROGRESS = 20
 """Taken back this often between two finished epochs, a run makes no progress where it is."""
 
@@ -33,7 +35,7 @@ class Failures:
 
     def note(self, name: str, kind: str) -> bool:
         """Take an attempt's end; True if the job is to be tried again."""
-        if kind == "preempted":
+        if kind in NOT_ITS_FAULT:
             self._preempted[name] = self._preempted.get(name, 0) + 1
             return self._preempted[name] <= PREEMPTIONS_WITHOUT_PROGRESS
         self._counted[name] = self._counted.get(name, 0) + 1

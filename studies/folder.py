@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from studies import warm_start
 from studies.commits import other_code
 from studies.plan import Plan
+from trainer.decision_lines import read_info
 from trainer.errors import RecordError, UsageError
-from trainer.records import read, write_json
+from trainer.lock import NAME as LOCK
+from trainer.lock import Lock
+from trainer.records import write_json
 
 COMPARED = (
-    "base_arm", "preset", "overrides", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate",
+    "preset", "overrides", "base_arm", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate", "declared",
 )  # fmt: skip
 """Settings of study.json that a continued study must share."""
 
 
-def agree(plan: Plan) -> None:
+def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
     """Write study.json, or check that the one on disk describes the same study (more trials are allowed).
+
+    Args:
+        also: a further check of what is on record, before anything is written.
 
     Raises:
         UsageError: another study, fewer trials than it has, or a damaged file.
@@ -41,9 +44,13 @@ def agree(plan: Plan) -> None:
                 ours, theirs = ([one for one in given or () if not one.startswith("runtime.")] for given in (ours, theirs))
             if key == "search":  # the earlier studies may have been moved: by what they are, below
                 ours, theirs = ({name: value for name, value in (search or {}).items() if name != "warm_start"} for search in (ours, theirs))
+            if key == "declared" and theirs is None:
+                continue  # begun before studies declared their contrasts; the analysis knows what holds for it
             if theirs != ours and isinstance(ours, dict) and isinstance(theirs, dict):
                 part = next(name for name in ours if theirs.get(name) != ours[name])
                 key, theirs, ours = f"{key}.{part}", theirs.get(part), ours[part]
+            if key in ("preset", "overrides", "base_arm") and theirs != ours:
+                key, theirs, ours = _named(key, theirs, ours, before.get("base"), now_plain["base"])
             if key == "search.lag" and 0 in (ours, theirs):
                 how = "with" if theirs else "without"
                 raise UsageError(f"{path}: this study was begun {how} --deterministic; continue it {how} it, or choose another --study name")
@@ -56,42 +63,60 @@ def agree(plan: Plan) -> None:
         if plan.num_trials < before["num_trials"]:
             raise UsageError(f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow")
         now["created"] = before["created"]
+        also()
     else:
         now["warm_from"] = [warm_start.identity(folder) for folder in plan.search.warm_start]
         now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(path, now)
 
 
+def _named(key: str, theirs: Any, ours: Any, before: dict | None, now: dict) -> tuple[str, Any, Any]:
+    """Which setting common to all arms differs; a hash or a list of overrides would not say."""
+    if not before:  # a study begun before its settings were kept
+        named = "the settings common to all arms (their hash)" if key == "base_arm" else key
+        return named, theirs, ours
+    then, here = dict(_flat(before)), dict(_flat(now))
+    differ = [name for name in sorted(then.keys() | here.keys()) if then.get(name) != here.get(name)]
+    if not differ:
+        return key, theirs, ours
+    more = f" ({len(differ) - 1} more settings differ)" if len(differ) > 1 else ""
+    preset = f"preset {theirs!r}, not {ours!r}, so " if key == "preset" else ""
+    return f"{preset}{differ[0]}", then.get(differ[0]), _Shown(f"{here.get(differ[0])!r}{more}")
+
+
+class _Shown(str):
+    """Text that is shown as it is."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _flat(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names and values of a tree of settings."""
+    found = []
+    for name, value in tree.items():
+        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [(prefix + name, value)]
+    return found
+
+
 def stored(plan: Plan) -> dict:
     """study.json of a study that was begun. Raises UsageError if it is damaged."""
     path = plan.folder / "study.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["num_trials"], content["created"], content["search"]["lag"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is damaged ({error}); restore it from a copy, or choose another --study name") from None
+    content = read_info(path)
+    wanted = {"num_trials": content, "created": content, "lag": content.get("search") or {}}
+    if missing := next((name for name, place in wanted.items() if name not in place), None):
+        raise UsageError(f"{path} has no {missing}; restore it from a copy, or choose another --study name")
     return content
 
 
-@contextmanager
-def only_driver(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock.
+def only_driver(folder: Path) -> Lock:
+    """Hold the folder's lock, as a context.
 
     Raises:
         UsageError: another driver has it; on a shared file system possibly on another machine.
+        RecordError: the file system has no locks.
     """
-    path = folder / ".lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            who = file.read().strip() or "a process that left no name"
-            raise UsageError(f"{folder}: another driver is running this study ({who}); wait for it or choose another --study name") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
+    return Lock(folder / LOCK, f"{folder}: another driver is running this study ({{who}}); wait for it or choose another --study name")
 
 
 def _same_warm_start(plan: Plan, before: dict) -> list[dict | None]:

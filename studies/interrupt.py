@@ -1,19 +1,25 @@
-"""Ctrl-C and SIGTERM, which end a study but must not be lost."""
+"""Ctrl-C and SIGTERM, which end a study but must not be lost, nor come at a moment that leaves something half started."""
 
 from __future__ import annotations
 
 import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 
 class Interrupt:
     """While entered, SIGINT and SIGTERM raise KeyboardInterrupt, and :meth:`check` raises it again.
 
-    A signal may arrive inside a destructor or a callback of C code, where Python prints the exception and goes on.
+    A signal may arrive inside a destructor or a callback of C code, where Python prints the exception and goes on. In a
+    thread other than the main one Python lets nobody handle signals, so there nothing changes.
     """
 
     def __init__(self) -> None:
         self._asked = False
+        self._later: str | None = None
         self._before: dict[int, object] = {}
 
     def check(self) -> None:
@@ -21,11 +27,27 @@ class Interrupt:
         if self._asked:
             raise KeyboardInterrupt
 
+    @contextmanager
+    def later(self, what: str) -> Iterator[None]:
+        """Hold a first signal back until the block has ended, where half of it would leave processes behind; a second one is heeded at once.
+
+        Args:
+            what: what is waited for, as a clause after "as soon as".
+        """
+        self.check()
+        self._later = what
+        try:
+            yield
+        finally:
+            self._later = None
+        self.check()
+
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # ignored on purpose, as SIGINT is for what a shell script starts in the background; None: not Python's to change
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                self._before[number] = signal.signal(number, self._ask)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # ignored on purpose, as SIGINT is for what a shell script starts in the background; None: not Python's to change
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -33,5 +55,8 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _ask(self, *_: object) -> None:
-        self._asked = True
+        first, self._asked = not self._asked, True
+        if self._later is not None and first:
+            print(f"stopping as soon as {self._later}; once more stops at once", file=sys.stderr, flush=True)
+            return
         raise KeyboardInterrupt

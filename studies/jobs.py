@@ -12,7 +12,7 @@ from typing import Any
 from studies import budget
 from studies.comparison import Comparison
 from studies.decisions import Decisions
-from studies.failures import Failures
+from studies.failures import NOT_ITS_FAULT, Failures
 from studies.job import NOT_RUN, Job, Seen
 from studies.plan import Plan
 from studies.search import Search
@@ -24,7 +24,11 @@ class Jobs:
 
     Args:
         space: a module of ``search_spaces``, None for a study without a search.
-        on_record: reports of a job's epochs that are on record already, oldest first, and whether its run completed.
+        on_record: reports of a job's epochs that are on record already, oldest first, and whether its run completed. Where
+            it is given, a job has ended only if its run's record says so.
+
+    Attributes:
+        lost: one line per job that had ended, but whose run is not whole on record any more: it is run again.
     """
 
     def __init__(
@@ -32,7 +36,7 @@ class Jobs:
         plan: Plan,
         decisions: Decisions,
         space: Any = None,
-        on_record: Callable[[Job], tuple[list[Seen], bool]] = lambda job: ([], False),
+        on_record: Callable[[Job], tuple[list[Seen], bool]] | None = None,
     ):
         self.plan, self.decisions = plan, decisions
         self.search = Search(plan, decisions, space) if space is not None and plan.num_trials else None
@@ -41,12 +45,16 @@ class Jobs:
         self.labels: dict[str, str] = {}
         self.budget_reached: str | None = None
         self._on_record = on_record
-        states = {line["name"]: line["state"] for line in decisions.of("finish")}
-        self.states = {name: state for name, state in states.items() if state not in NOT_RUN}
+        self.lost: list[str] = []
+        self._ends = {line["name"]: line for line in decisions.of("finish") if line["state"] not in NOT_RUN}
+        for line in decisions.of("finish"):  # the last one counts
+            if line["state"] in NOT_RUN:
+                self._ends.pop(line["name"], None)
+        self.states = {name: line["state"] for name, line in self._ends.items()}
         self._again: list[Job] = []
-        self.comparison = Comparison(plan, decisions, set(self.states))
+        self.comparison = Comparison(plan, decisions, self._whole)
         if self.search is not None:
-            self._again, stopped = self.search.rebuild()
+            self._again, stopped = self.search.rebuild(self._whole)
             for job, stop in stopped:  # the driver died before it could note the end
                 self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
             self._select_if_ended()  # so that a study whose runs all ended is seen to be complete
@@ -78,6 +86,11 @@ class Jobs:
         """Jobs not yet handed out; those of arms still to be selected are counted."""
         trials = self.plan.num_trials - len(self.search.trials) if self.search is not None else 0
         return len(self._again) + trials + self.comparison.left
+
+    @property
+    def unfinished(self) -> list[Job]:
+        """Jobs known by now that have not ended: running, to be tried again, or waiting."""
+        return [*self.running.values(), *self._again, *self.comparison.queue]
 
     def started(self, name: str) -> None:
         """A job that was handed out has its place."""
@@ -114,7 +127,7 @@ class Jobs:
         """
         job = self.running.pop(name)
         again = self.failures.note(name, kind) and not final
-        counted = kind != "preempted"
+        counted = kind not in NOT_ITS_FAULT
         self.decisions.append("fail", name=name, trial=job.trial, kind=kind, counted=counted, again=again, epoch=epoch, reason=reason)
         if again:
             self._again.append(job)
@@ -151,9 +164,26 @@ class Jobs:
         if not self.comparison.selected and (self.search is None or self.search.all_ended):
             self.comparison.select(self.search)
 
+    def _whole(self, job: Job) -> bool:
+        """Whether a job has ended, and its run's record bears that out. One that does not is noted as lost."""
+        end = self._ends.get(job.name)
+        if end is None:
+            return False
+        if self._on_record is None:
+            return True
+        seen, completed = self._on_record(job)
+        problem = lost(end, seen, completed, self.plan.epochs)
+        if problem is None:
+            return True
+        name = self.run_id(job)
+        self.decisions.append("lost", name=job.name, trial=job.trial, run_id=name, reason=problem)
+        self.lost.append(f"{job.label or job.name}: {self.plan.folder / 'runs' / name / 'records.jsonl'} {problem}")
+        del self._ends[job.name], self.states[job.name]
+        return False
+
     def _from_record(self, job: Job) -> bool:
         """Judge a job by the epochs it has on record; True if nothing is left to train."""
-        seen, completed = self._on_record(job)
+        seen, completed = self._on_record(job) if self._on_record else ([], False)
         for epoch in seen:
             if self.report(job.name, epoch) or epoch.diverged:
                 self.end(job.name, epoch)
@@ -172,3 +202,23 @@ class Jobs:
         self.states[job.name] = state
         if job.trial is not None:
             self.search.end(job, state, epoch, objectives)
+
+
+def lost(end: dict[str, Any], seen: list[Seen], completed: bool, epochs: int) -> str | None:
+    """Why a run's record does not bear out how its job ended, in words; None if it does.
+
+    Args:
+        end: the job's ``finish`` line.
+        seen: reports of its epochs on record.
+        epochs: where a complete run ends.
+    """
+    last = epochs if end["state"] == "complete" else end["epoch"] or 0
+    there = {one.epoch for one in seen}
+    missing = [epoch for epoch in range(1, last + 1) if epoch not in there]
+    if not seen and last:
+        return "is missing, empty or without its beginning"
+    if missing:
+        return f"lacks epoch {', '.join(map(str, missing))} of {last}"
+    if end["state"] == "complete" and not completed:
+        return "does not say that the run was completed"
+    return None

@@ -1,22 +1,24 @@
-"""Finished trials in an SQLite storage that optuna-dashboard opens while the study runs.
+"""The search trials in an SQLite storage that optuna-dashboard opens while the study runs.
 
-It mirrors and is never read back: a live storage would be ahead of the record after a kill. Deleting the file loses
-nothing; the next driver writes it again.
+Trial t007 of the study is trial 7 there: running, with a point of its curve for every probed epoch, or ended. It mirrors and
+is never read back: a live storage would be ahead of the record after a kill. Deleting the file loses nothing; the next driver
+writes it again.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from datetime import datetime
 
 import optuna
+from sqlalchemy import event
 
 from studies.decisions import Decisions
-from studies.job import NOT_RUN
+from studies.mirrored_trial import Trials
+from studies.moments import moments
 from studies.plan import Plan
-from studies.sampling import Sampling, outcome
+from studies.sampling import Sampling
 
 NAME = "optuna.db"
 LOCK_SECONDS = 10
@@ -25,7 +27,7 @@ PLACE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_
 
 
 class Mirror:
-    """Adds trials to ``results/<study>/optuna.db`` as they end.
+    """Shows trials in ``results/<study>/optuna.db`` as they start, are probed and end.
 
     The study does not need it, so no fault of the file ends or holds up the study: a damaged or foreign file is moved
     aside and written anew; one that cannot be opened or written is said once on stderr and given up until the next driver.
@@ -33,10 +35,12 @@ class Mirror:
 
     def __init__(self, plan: Plan, sampling: Sampling):
         self.path = plan.folder / NAME
-        self._sampling, self._name, self._objectives = sampling, plan.study, plan.search.objectives
+        self._name, self._objectives = plan.study, plan.search.objectives
         self._storage: optuna.storages.RDBStorage | None = None
-        self._study: optuna.Study | None = None  # None: given up
-        self._there: set[int] = set()
+        self._study: int | None = None  # its id in the storage; None: given up
+        self._trials = Trials(plan, sampling.asked)
+        self._there: list[int] = []
+        self._looked = 0
         try:
             try:
                 self._open()
@@ -49,14 +53,25 @@ class Mirror:
             self._give_up("opened", error)
 
     def follow(self, decisions: Decisions) -> None:
-        """Add what ended since the last call."""
+        """Show what was decided since the last call."""
         if self._study is None:
             return
-        ended = list(self._ended(decisions))
+        first = self._looked == 0
+        changed = self._take(decisions)
         try:
-            for number, trial in ended:
-                self._study.add_trial(trial)
-                self._there.add(number)
+            if first and not self._same():
+                self._forget()
+            for number in sorted({*changed, *range(len(self._there), len(self._trials))}):
+                self._put(number)
+        except Exception as error:
+            self._give_up("written", error)
+
+    def probed(self, number: int, epoch: int, score: float) -> None:
+        """Add a point to a running trial's curve."""
+        if self._study is None or len(self._objectives) > 1 or number >= len(self._there):
+            return
+        try:
+            self._storage.set_trial_intermediate_value(self._there[number], epoch, score)
         except Exception as error:
             self._give_up("written", error)
 
@@ -66,28 +81,70 @@ class Mirror:
 
     def _open(self) -> None:
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+        # a mirror need not survive a power cut, and waiting for the disk would hold up the study
+        event.listen(self._storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+        self._storage.engine.dispose()  # the connections opened so far
+        self._study = self._begin()
+        found = self._storage.get_all_trials(self._study, deepcopy=False)
+        # the version before numbered trials in the order of their ends
+        foreign = [trial for trial in found if "run_id" not in trial.user_attrs]
+        if foreign:
+            raise ValueError(f"trial {foreign[0].number} is not the study's")
+        self._there = [trial._trial_id for trial in found]
+
+    def _begin(self) -> int:
         directions = ["maximize"] * len(self._objectives)
         study = optuna.create_study(storage=self._storage, study_name=self._name, directions=directions, load_if_exists=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(self._objectives))
-        self._there = {trial.user_attrs["trial"] for trial in study.get_trials(deepcopy=False)}
-        self._study = study
+        return study._study_id
 
-    def _ended(self, decisions: Decisions) -> Iterator[tuple[int, optuna.trial.FrozenTrial]]:
-        labels = {line["trial"]: line for line in decisions.of("suggest")}
-        for line in decisions.of("finish"):
-            number = line["trial"]
-            if number is None or number in self._there or line["state"] in NOT_RUN:
-                continue
-            asked = self._sampling.asked(number)
-            state, values, steps = outcome(self._objectives, line["state"], line["epoch"], line["objectives"])
-            attributes = {name: line[name] for name in ("trial", "run_id", "arm_id", "state", "epoch")}
-            trial = optuna.trial.create_trial(
-                state=state, values=values, params=asked.params, distributions=asked.distributions,
-                user_attrs={**attributes, "label": labels[number]["label"]}, intermediate_values=steps,
-            )  # fmt: skip
-            yield number, trial
+    def _take(self, decisions: Decisions) -> list[int]:
+        now = datetime.now()
+        new = decisions.events[self._looked :]
+        # what happens while we look happens now
+        when = moments(new, now) if self._looked == 0 else [now] * len(new)
+        self._looked += len(new)
+        changed = [self._trials.take(line, moment) for line, moment in zip(new, when, strict=True)]
+        return [number for number in changed if number is not None]
+
+    def _same(self) -> bool:
+        """Whether what is there is how the record has it, so that it need only be continued."""
+        if len(self._there) > len(self._trials):
+            return False
+        for known in self._storage.get_all_trials(self._study, deepcopy=False):
+            wanted = self._trials.frozen(known.number, curve=False)
+            ended = known.state.is_finished() or wanted.state.is_finished()
+            if known.user_attrs.get("run_id") != wanted.user_attrs["run_id"] or (ended and known.state != wanted.state):
+                return False
+        return True
+
+    def _forget(self) -> None:
+        self._storage.delete_study(self._study)
+        self._study, self._there = self._begin(), []
+
+    def _put(self, number: int) -> None:
+        if number >= len(self._there):  # numbers are given in order, and so are suggestions
+            trial = self._trials.frozen(number, curve=True)
+            self._there.append(self._storage.create_new_trial(self._study, template_trial=trial))
+            return
+        known, trial = self._storage.get_trial(self._there[number]), self._trials.frozen(number, curve=False)
+        if known.state.is_finished():
+            if trial.state != known.state:  # Optuna lets nobody reopen a trial; one that was not run is tried again
+                self._forget()
+                for earlier in range(len(self._trials)):
+                    self._put(earlier)
+            return
+        for name, value in trial.user_attrs.items():
+            if name not in known.user_attrs:
+                self._storage.set_trial_user_attr(known._trial_id, name, value)
+        if trial.state.is_finished():
+            for epoch, score in self._trials.curve(number).items():
+                if epoch not in known.intermediate_values:
+                    self._storage.set_trial_intermediate_value(known._trial_id, epoch, score)
+        if trial.state != known.state:
+            self._storage.set_trial_state_values(known._trial_id, trial.state, trial.values)
 
     def _set_aside(self, error: Exception) -> None:
         self.close()

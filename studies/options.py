@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from studies import exit_codes
 from studies.capacity import trials_at_once
 from studies.folder import stored
 from studies.halving import rung_epochs
@@ -17,28 +18,40 @@ from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError
 from trainer.gates import latest
-from trainer.results import check_name, writable
+from trainer.results import check_name, folder, writable
 from trainer.wandb_mirror import MODES, resolve_mode
 
 SEARCH_SEED = 1000
 SAMPLERS = ("tpe", "random", "qmc", "grid")
 OBJECTIVES = ("linacc", "r2_action")
 LAG = 4
+MOST_TRIALS = 10_000
 
 
 def parser(name: str, about: str, trials: int | None) -> Parser:
     """The common options; ``trials`` is the default of --num-trials, None for a study without a search."""
-    p = Parser(prog=f"python studies/{name}.py", description=about)
-    p.add_argument("--preset", default="digits", help=f"one of {', '.join(presets.names())}, or a YAML file (default: digits)")
+    file = f"python studies/{name}.py"
+    examples = [
+        f"{file} --quick",
+        f"{file} --dry-run",
+        f"{file} --resume                                   # after Ctrl-C, a kill or a lost machine",
+        f"{file} --seeds 5 --preset cifar100_aug_30 --data-root ~/data --gpus-per-trial 1",
+        f"{file} --address auto --results-dir /shared/results",
+        f"{file} optim.lr=0.001 data.transform=affine --study another_name",
+    ]
+    p = Parser(prog=file, description=about, examples=examples, exits=exit_codes.MEANING)
+    p.add_argument("--preset", default="digits", help="a name from python -m trainer --list-presets, or a YAML file (default: digits)")
     p.add_argument("--seeds", help="how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 3; 2 with --quick)")
     p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's)")
     p.add_argument("--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays")
     p.add_argument("--quick", action="store_true", help="few trials and two seeds: means without a verdict")
     p.add_argument("--study", help=f"name of the study's folder (default: {name}_<preset>, with _quick)")
-    p.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
+    p.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
     p.add_argument("--resume", action="store_true", help="continue the study if it exists; a complete one only prints its table")
+    p.add_argument("--full", action="store_true", help="at the end, print every table and sentence of the report, not only the answer")
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     p.add_argument("--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)")
+    p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events, to runs/<run>/tensorboard")
     p.add_argument("--across-commits", action="store_true", help="re-use runs recorded by other commits")
     add_data_options(p)
     if trials is not None:
@@ -96,15 +109,17 @@ def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trial
         number = o.num_trials if o.num_trials is not None else (6 if o.quick else trials)
         if number < 1:
             raise UsageError(f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search")
+        if number > MOST_TRIALS:
+            raise UsageError(f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can be split with --warm-start")
         if o.sampler == "grid" and number > len(search.grid_points()):
             raise UsageError(f"--num-trials {number}: the grid has {len(search.grid_points())} points; ask for at most so many, or take another --sampler")
     stem = Path(o.preset).stem
-    study = check_name(o.study or f"{name}_{stem}{'_quick' if o.quick else ''}")
-    folder = o.results_dir.absolute() / study
-    writable(folder)
+    study = check_name(o.study if o.study is not None else f"{name}_{stem}{'_quick' if o.quick else ''}")
+    place = o.results_dir.absolute() / study
+    writable(place)
     plan = Plan(
         study=study,
-        folder=folder,
+        folder=place,
         preset=o.preset,
         overrides=list(o.overrides),
         runtime=data_settings(o, base.runtime.data_root, base.runtime.cache_dir),
@@ -122,6 +137,7 @@ def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trial
         probe_epochs=_epochs(o.probe_epochs, base.epochs),
         gate=latest(base),
         wandb=resolve_mode(o.wandb),
+        tensorboard=o.tensorboard,
         across_commits=o.across_commits,
     )
     if search is not None and o.deterministic and o.lag is None and plan.begun and o.resume:
@@ -136,7 +152,7 @@ def _search(o: Namespace) -> SearchPlan:
     if objectives[0] != "linacc" or len(set(objectives)) != len(objectives) or not set(objectives) <= set(OBJECTIVES):
         raise UsageError(f"--objectives {o.objectives!r}: linacc, by which trials are stopped and ranked, or {','.join(OBJECTIVES)}")
     if o.lag is not None and not o.deterministic:
-        raise UsageError(f"--lag {o.lag}: has a meaning only with --deterministic")
+        raise UsageError(f"--lag {o.lag}: is only valid with --deterministic")
     if o.lag is not None and o.lag < 2:
         raise UsageError(f"--lag {o.lag}: must be at least 2; with 1 the search would run one trial at a time")
     top_k = o.top_k if o.top_k is not None else (1 if o.quick else 3)
@@ -200,11 +216,13 @@ def _seeds(text: str | None, default: int) -> tuple[int, ...]:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UsageError(rule) from None
+    if not numbers:
+        raise UsageError(rule)
     if "," not in text:
         if not 1 <= numbers[0] <= 100:
             raise UsageError(f"--seeds {text}: the number of seeds must be 1 to 100; one particular seed is written {text},")
         return tuple(range(numbers[0]))
-    if not numbers or len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
+    if len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
         raise UsageError(rule)
     return tuple(numbers)
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from studies import devices
+from studies.contrasts import Declaration
 from studies.halving import rung_epochs
 from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.data.sets import require_present
 from trainer.errors import UsageError
-from trainer.identity import arm_id
-from trainer.records import read
+from trainer.decision_lines import SCHEMA_VERSION, read_decisions
+from trainer.identity import arm_id, arm_settings
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
 
@@ -25,6 +26,7 @@ class Plan:
 
     Attributes:
         arms: known before the search: the controls, or a whole grid.
+        declared: the question and its primary contrasts, which alone get verdict words.
         confirm: names of the teachers whose best searched arms, and the best one's with lambda 0, are compared.
         probe_epochs: further epochs at which the frozen model is probed, beside the rungs and the end.
     """
@@ -37,6 +39,7 @@ class Plan:
     epochs: int
     resources: Resources
     arms: tuple[Arm, ...]
+    declared: Declaration = Declaration()
     num_trials: int = 0
     search_seed: int = 1000
     confirm: tuple[str, ...] = ()
@@ -47,6 +50,7 @@ class Plan:
     probe_epochs: tuple[int, ...] = ()
     gate: str | None = None
     wandb: str = "off"
+    tensorboard: bool = False
     across_commits: bool = False
     runtime: dict[str, Any] = field(default_factory=dict)
 
@@ -57,9 +61,19 @@ class Plan:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was decided in the folder; a first command that never reached Ray leaves only its settings and times."""
-        lines = read(self.folder / "decisions.jsonl")  # lazily: a study's second line is mostly a decision
-        return (self.folder / "study.json").exists() and any(line.get("event") not in ("begin", "capacity", "tick", "session") for line in lines)
+        """Whether anything was decided in the folder; a first command that never reached Ray leaves only its settings and times.
+
+        Raises:
+            UsageError, RecordError: the record is damaged, or its study.json is missing.
+        """
+        path = self.folder / "decisions.jsonl"
+        decided = any(line["event"] not in ("begin", "capacity", "tick", "session") for line in read_decisions(path))
+        if decided and not (self.folder / "study.json").exists():
+            raise UsageError(
+                f"{path} is the record of a study whose study.json is missing: which study it was cannot be told; restore "
+                f"{self.folder / 'study.json'} from a copy, or choose another --study name"
+            )
+        return decided
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -135,6 +149,7 @@ class Plan:
         names = ", ".join(arm.label for arm in self.arms)
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
+            *self._contrast_lines(),
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",
@@ -152,6 +167,10 @@ class Plan:
         if expected is not None:
             text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
         return text
+
+    def _contrast_lines(self) -> list[str]:
+        asked = [one.question for one in self.declared.contrasts]
+        return [f"verdict on {'; '.join(asked)}; everything else is exploratory"] if asked else ["verdict    on nothing: no primary contrast is declared"]
 
     def _search_lines(self) -> list[str]:
         s, stop = self.search, self.stopping
@@ -177,7 +196,8 @@ class Plan:
         content["folder"] = None  # a study may be moved
         content["arms"] = [asdict(arm) for arm in self.arms]
         # a preset's name stays when its content changes
-        return {**content, "seeds": list(self.seeds), "rungs": list(self.rungs), "base_arm": arm_id(self._base)}
+        base = {"base_arm": arm_id(self._base), "base": arm_settings(self._base)}
+        return {"schema_version": SCHEMA_VERSION, **content, "seeds": list(self.seeds), "rungs": list(self.rungs), **base}
 
 
 def _minutes(seconds: float) -> str:

@@ -1,92 +1,118 @@
-"""Live progress for people: a line per event worth reading, and a bar where the console is a terminal."""
+"""Live progress for people: a line per event worth reading, and on a terminal what goes on at this moment."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.live import Live as Screen
 
+from studies import live
+from studies.console import beside_name
 from studies.job import RESULTS
 from studies.jobs import Jobs
 from trainer.records import write_atomically
 
 QUIET_SECONDS = 20
+WORDS = {
+    "complete": "done", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED", "out_of_memory": "NO MEMORY",
+}  # fmt: skip
 
 
 class Shown:
-    """Prints the study as it goes. Use as a context manager."""
+    """Prints the study as it goes. Use as a context manager, from the first moment on."""
 
-    def __init__(self, jobs: Jobs, console: Console, expected_epochs: float):
-        self._jobs, self._console = jobs, console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("study", total=expected_epochs)
-        self._epochs: dict[str, int] = {}
-        self._started = self._spoken = time.monotonic()
+    def __init__(self, console: Console):
+        self._console = console
+        self._live = live.Live()
+        self._screen = Screen(self._live, console=console, refresh_per_second=4, transient=True)
+        self._jobs: Jobs | None = None
+        self._spoken, self._noticed = time.monotonic(), set()
 
     def __enter__(self) -> Shown:
-        self._bar.start()
+        if self._console.is_terminal:
+            self._screen.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._screen.stop()
+
+    def doing(self, text: str) -> None:
+        """Say what takes a while before anything trains, or at the end."""
+        self._live.doing(text)
+        if not self._console.is_terminal:
+            self._say(text)
+
+    def follow(self, jobs: Jobs) -> None:
+        """From now on show these jobs, beginning with what is on record."""
+        self._jobs = jobs
+        self._live.follow(jobs)
+        if self._live.remaining.done:
+            self._say(f"on record: {self._live.epochs()}; {self._live.counts()}")
 
     def __call__(self, what: str, name: str, result: dict[str, Any]) -> None:
         """Take an event of :class:`studies.tune_adapters.JobCallback`."""
-        if what == "epoch":
-            self._epochs[name] = int(result["epoch"])
-            self._bar.update(self._task, completed=sum(self._epochs.values()))
-            if not self._console.is_terminal and time.monotonic() - self._spoken > QUIET_SECONDS:
-                running = ", ".join(f"{n} epoch {self._epochs.get(n, 0)}" for n in self._jobs.running)
-                self._say(f"running: {running}")
-            return
-        if what == "stalled":
+        if what == "start":
+            self._live.doing("training: the first epoch comes after torch is loaded" if not self._live.scores else "")
+            self._breathe()
+        elif what == "epoch":
+            self._epoch(name, result)
+        elif what == "waiting":
+            has = ", ".join(f"{result['free'].get(kind, 0):g} of {result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
+            self._say(f"waiting   no trial has started yet: its process is starting, or others hold what it needs; free: {has}")
+        elif what == "stalled":
             have = ", ".join(f"{result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
             self._say(
-                f"STALLED  nothing could start for {result['minutes']:g} minutes; the cluster has {have}: look whether its nodes are alive "
-                "(ray status) and whether something else holds them; Ctrl-C and --resume lose nothing"
+                f"STALLED   no trial could start for {result['minutes']:g} minutes; the cluster has {have}. Check that its nodes are alive "
+                "(ray status) and what else uses them; Ctrl-C and --resume lose nothing"
             )
-            return
-        if what == "hung":
+        elif what == "hung":
             self._say(
-                f"HUNG     {name} said nothing for {result['minutes']:g} minutes: it is killed and tried again from its last epoch; if its "
-                "epochs really take so long, raise --hang-minutes"
+                f"HUNG      {name}: no report for {result['minutes']:g} minutes; it is killed and tried again from its last epoch. If an epoch "
+                "really takes that long, raise --hang-minutes"
             )
-            return
-        job = self._known(name)
-        if what == "again":
-            self._say(f"again    {name:<14} {result['kind']}: {result['reason'][:110]}")
-            return
-        score = result.get("score")
-        text = f"{score:5.1f} % linear accuracy at epoch {result.get('epoch', 0):>3}" if score is not None else ""
-        words = {"complete": "done", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED", "out_of_memory": "NO MEM"}
-        self._say(f"{words.get(what, 'FAILED'):<8} {name:<14} {text}  {job}")
-        if what not in RESULTS:
-            self._keep_error(name, result.get("error_file"))
+        elif what == "again":
+            self._say(f"retry     {name}  {result['kind']}: {result['reason'][:110]}")
+        else:
+            self._end(what, name, result)
 
-    def _keep_error(self, name: str, file: str | None) -> None:
-        """Tune's own copy goes with Tune's scratch folder."""
-        text = Path(file).read_text(errors="replace").strip() if file and Path(file).exists() else "no traceback was left"
+    def _epoch(self, name: str, result: dict[str, Any]) -> None:
+        self._live.remaining.reached(name, int(result["epoch"]))
+        if result.get("score") is not None and result.get("probe_epoch"):
+            self._live.scores[name] = result["score"], result["probe_epoch"]
+        self._live.trained()
+        notice = result.get("notice")
+        if notice and notice not in self._noticed:
+            self._noticed.add(notice)
+            self._say(f"notice    {notice}")
+        self._breathe()
+
+    def _breathe(self) -> None:
+        """Where the screen does not change by itself, say every now and then that the study goes on."""
+        if not self._console.is_terminal and time.monotonic() - self._spoken > QUIET_SECONDS:
+            self._say("; ".join([self._live.epochs(), self._live.counts()]))
+            for row in self._live.running():
+                self._say(f"running   {row}")
+            for best in self._live.best():
+                self._say(f"best      {live.shown(best)}")
+
+    def _end(self, what: str, name: str, result: dict[str, Any]) -> None:
+        score, epoch = result.get("score"), result.get("epoch", 0)
+        text = f"linacc {score:.1f} at epoch {epoch}" if score is not None else f"epoch {epoch}"
+        self._say(f"{WORDS.get(what, 'FAILED'):<9} {name}  {text}  {self._jobs.labels.get(name, '')}")
+        if what not in RESULTS:
+            self._keep_error(name, result.get("trace"))
+
+    def _keep_error(self, name: str, trace: str | None) -> None:
+        """Ray's own copies go with its folder."""
+        text = (trace or "").strip() or "no traceback was left"
         kept = self._jobs.plan.folder / "errors" / f"{name}.txt"
         write_atomically(kept, text.encode() + b"\n")
-        self._say(f"         {text.splitlines()[-1][:160]} (all of it in {kept})")
-
-    def _known(self, name: str) -> str:
-        return self._jobs.labels.get(name, "")
+        self._say(f"          {text.splitlines()[-1][:160]} (all of it in {kept})")
 
     def _say(self, text: str) -> None:
         self._spoken = time.monotonic()
-        minutes, seconds = divmod(int(self._spoken - self._started), 60)
-        self._console.print(f"[dim]{minutes:>2}:{seconds:02}[/dim]  {escape(text)}", highlight=False, soft_wrap=True)
+        minutes, seconds = divmod(int(self._live.seconds), 60)
+        beside_name(self._console, f"{minutes:>2}:{seconds:02}", text, width=7)

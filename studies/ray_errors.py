@@ -2,51 +2,86 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection
 
 import ray
 from ray import exceptions
 
+from studies.lifeline import ClusterLost, answers
 from trainer.errors import RecordError, UsageError
-from trainer.memory import is_out_of_memory
+from trainer.failure import Failure, describe
 
 # a group of workers that found no place in time, and one of which a worker or its node died while it started (ray 2.60, not exported)
 _NO_PLACE, _DIED_STARTING = "WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"
 # Ray has no type for an actor that went with its node; these words are in the message (ray 2.60)
 _NODE_GONE = ("node has died", "node was terminated", "node is dead", "node failure")
+# Ray's memory monitor kills a worker when the whole node runs low; how much the worker itself held is in the message (ray 2.60)
+_MONITOR = ("node running low on memory", "NODE_OUT_OF_MEMORY")
+ITS_OWN_FAULT = 0.5
+"""Part of the used memory from which on the killed process is held to be the reason."""
 
 
-def kind_of(error: BaseException | None, nodes: Collection[str] = ()) -> tuple[str, str]:
-    """``preempted``, ``out_of_memory`` or ``failed``, and the reason in one line.
+def kind_of(error: BaseException | Failure | None, nodes: Collection[str] = ()) -> tuple[str, str]:
+    """``preempted``, ``memory_pressure``, ``out_of_memory`` or ``failed``, and the reason in one line.
 
     A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame. So does a place
-    that others took before all of a trial's workers had started.
+    that others took before all of a trial's workers had started. Memory pressure: the node ran low, mostly through others.
 
     Args:
+        error: what a trial told, or what Ray says of one that can tell nothing any more.
         nodes: ids of those the trial ran on, as far as it had told.
     """
     if error is None:
         return "failed", "no exception was left"
-    chain = list(_chain(error))
-    reason = " ".join(str(chain[-1]).split())[:300] or type(chain[-1]).__name__
-    for part in chain:
-        if getattr(part, "preempted", False) or isinstance(part, exceptions.NodeDiedError) or type(part).__name__ in ("PreemptionError", _NO_PLACE):
+    parts = (describe(error) if isinstance(error, BaseException) else error)["parts"]
+    reason = " ".join(parts[-1]["text"].split())[:300] or parts[-1]["types"][0]
+    for part in parts:
+        names, text = part["types"], part["text"]
+        if part["preempted"] or "NodeDiedError" in names or names[0] in ("PreemptionError", _NO_PLACE):
             return "preempted", reason
-        if isinstance(part, exceptions.RayActorError) and any(words in str(part) for words in _NODE_GONE):
+        if "RayActorError" in names and any(words in text for words in _NODE_GONE):
             return "preempted", reason
-    if any(isinstance(part, exceptions.OutOfMemoryError) or is_out_of_memory(part) for part in chain):
+    for part in parts:
+        if any(words in part["text"] for words in _MONITOR):
+            return _by_the_monitor(part["text"])
+    if any("OutOfMemoryError" in part["types"] or part["out_of_memory"] for part in parts):
         return "out_of_memory", reason
-    if any(isinstance(part, exceptions.RayActorError) or type(part).__name__ == _DIED_STARTING for part in chain) and _lost(nodes):
+    died = any("RayActorError" in part["types"] or part["types"][0] == _DIED_STARTING for part in parts)
+    if died and _lost(nodes):
         return "preempted", f"its node was lost: {reason}"
     return "failed", reason
 
 
-def refusal(error: BaseException | None) -> UsageError | None:
-    """The UsageError that a trial ended with: its settings or its machine are at fault, and trying again is no use."""
-    for part in _chain(error) if error is not None else ():
-        if isinstance(part, UsageError) and not isinstance(part, exceptions.RayError):
-            return part
+def _by_the_monitor(text: str) -> tuple[str, str]:
+    """Whether the killed process held most of the memory in use itself."""
+    own, used, limit = _own_gb(text), *_node_gb(text)
+    held = f"it held {own:.1f} GB itself" if own is not None else "how much it held itself is not known"
+    whole = f" ({used:.1f} of {limit:.1f} GB in use, {held})" if used is not None else ""
+    told = f"Ray's memory monitor killed it because the node ran low on memory{whole}"
+    if own is not None and used and own >= ITS_OWN_FAULT * used:
+        return "out_of_memory", told
+    return "memory_pressure", f"{told}: not the trial's fault; free memory there or lower --max-concurrent"
+
+
+def _own_gb(text: str) -> float | None:
+    chosen = re.search(r"Selected to kill:(.*?)(?:Not selected|\n\]|$)", text, re.DOTALL)
+    held = re.findall(r"actual memory used=([\d.]+)GB", chosen[1]) if chosen else []
+    return max(map(float, held), default=None)
+
+
+def _node_gb(text: str) -> tuple[float | None, float | None]:
+    found = re.search(r"([\d.]+)GB used / ([\d.]+)GB", text)
+    return (float(found[1]), float(found[2])) if found else (None, None)
+
+
+def refusal(error: BaseException | Failure | None) -> str | None:
+    """What the UsageError said that a trial ended with: its settings or its machine are at fault, and trying again is no use."""
+    if error is None:
+        return None
+    for part in (describe(error) if isinstance(error, BaseException) else error)["parts"]:
+        if "UsageError" in part["types"] and "RayError" not in part["types"]:
+            return part["text"]
     return None
 
 
@@ -57,39 +92,16 @@ def _lost(nodes: Collection[str]) -> bool:
     """
     for node in ray.nodes() if ray.is_initialized() else ():
         if node["NodeID"] in nodes if nodes else node["Alive"]:
-            if not node["Alive"] or not _answers(node["NodeManagerAddress"], node["NodeManagerPort"]):
+            if not node["Alive"] or not answers(node["NodeManagerAddress"], node["NodeManagerPort"]):
                 return True
     return False
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what caused it, outermost first: Ray wraps those of tasks, actors and worker groups."""
-    seen: set[int] = set()
-    todo = [error]
-    while todo:
-        part = todo.pop(0)
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        yield part
-        inner = [getattr(part, "cause", None), getattr(part, "controller_failure", None), part.__cause__]
-        inner += list((getattr(part, "worker_failures", None) or {}).values())
-        todo += [other for other in inner if isinstance(other, BaseException)]
 
 
 def own_error(error: BaseException) -> BaseException | None:
     """What our own code in the driver raised (a full disk, a trial that does not fit), out of the text that Tune made of it."""
     part: BaseException | None = error
     while part is not None:
-        if isinstance(part, (UsageError, RecordError, OSError)) and not isinstance(part, exceptions.RayError):
+        if isinstance(part, (UsageError, RecordError, OSError, ClusterLost)) and not isinstance(part, exceptions.RayError):
             return part
         part = part.__cause__ or part.__context__
     return None

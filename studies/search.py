@@ -6,6 +6,7 @@ Decides only from what is on record; a restarted driver rebuilds it with :meth:`
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from studies.halving import Halving, bracket_name
 from studies.job import NOT_RUN, Job, Seen
 from studies.plan import Plan
 from studies.sampling import Sampling
+from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
 
 
@@ -92,8 +94,8 @@ class Search:
 
     def report(self, job: Job, seen: Seen) -> Stop | None:
         """Judge a trial after an epoch; a stop is on record when this returns."""
-        if job.name in self._stops:
-            return self._stops[job.name]
+        if (known := self._stops.get(job.name)) is not None:
+            return known if seen.epoch >= known.epoch else None  # a run that was lost is trained again to where it was stopped
         who = {"trial": job.trial, "name": job.name, "epoch": seen.epoch, "bracket": job.bracket}
         measured_now = seen.probe_epoch == seen.epoch
         if seen.diverged:
@@ -147,8 +149,11 @@ class Search:
             arms.setdefault(arm_id(self._plan.config(candidate.overrides, self._plan.search_seed)), candidate)
         return list(arms.values())
 
-    def rebuild(self) -> tuple[list[Job], list[tuple[Job, Stop]]]:
+    def rebuild(self, whole: Callable[[Job], bool]) -> tuple[list[Job], list[tuple[Job, Stop]]]:
         """Bring sampler and rungs to where the record says they were.
+
+        Args:
+            whole: whether a trial that ended is still whole on record; otherwise it is run again.
 
         Returns:
             Trials that are to be run on, and those that were stopped but whose end is not on record.
@@ -163,8 +168,7 @@ class Search:
         unfinished, stopped = [], []
         for line in self._decisions.of("suggest"):
             number = line["trial"]
-            point, _, _ = self.sampling.suggest(number, fixed=line["raw"])
-            job = self._trial(number, point)
+            job = self.recreate(line)
             end = ends.get(number)
             if job.name in stops:
                 self._stops[job.name] = Stop.on_record(stops[job.name])
@@ -174,17 +178,31 @@ class Search:
                 inputs = {name: line[name] for name in ("rung", "cutoff", "peers", "rank", "floor") if name in line}
                 self._stop(job, who, Stop.on_record(line), **inputs)
             # a trial that failed was not run: a new driver tries it again
-            if end is not None and end["state"] not in NOT_RUN:
+            if end is not None and end["state"] not in NOT_RUN and whole(job):
                 self._ended.add(number)
                 self._ends[number] = end
                 self.sampling.tell(number, end["state"], end["epoch"], end["objectives"])
-            elif job.name in self._stops:
+            elif job.name in self._stops and (end is None or end["state"] in NOT_RUN):
                 stopped.append((job, self._stops[job.name]))
             else:
                 unfinished.append(job)
         for line in self._decisions.of("rung"):
             self.halving.put(line["bracket"], line["trial"], line["rung"], line["value"])
         return unfinished, stopped
+
+    def recreate(self, line: dict[str, Any]) -> Job:
+        """The trial of a ``suggest`` line. Raises UsageError if its settings are not those of the run it names."""
+        where = f"{self._decisions.path}: the suggest line of trial {line['trial']}"
+        remedy = "restore the file from a copy, or choose another --study name"
+        try:
+            point, _, _ = self.sampling.suggest(line["trial"], fixed=line["raw"])
+            job = self._trial(line["trial"], point)
+            ours = self._run_id(job)
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise UsageError(f"{where} has settings that are none of this search space ({type(error).__name__}: {error}); {remedy}") from None
+        if (job.name, job.bracket, ours, point) != (line["name"], line["bracket"], line["run_id"], line["params"]):
+            raise UsageError(f"{where} names run {line['run_id']} ({line['name']}), but its settings ({job.label}) are run {ours} ({job.name}); {remedy}")
+        return job
 
     def _trial(self, number: int, point: dict[str, Any]) -> Job:
         group = point["teacher"]
@@ -227,6 +245,15 @@ class Search:
 
     def _arm_id(self, job: Job) -> str:
         return arm_id(self._plan.config(job.overrides, job.seed))
+
+
+def verify(plan: Plan, decisions: Decisions, space: Any) -> None:
+    """Refuse a record whose trials are not what it says they are. Raises UsageError; changes nothing."""
+    if space is None or not plan.num_trials:
+        return
+    scratch = Search(plan, decisions, space)
+    for line in decisions.of("suggest"):
+        scratch.recreate(line)
 
 
 def _front(candidates: list[Candidate], objectives: tuple[str, ...]) -> set[int]:

@@ -7,12 +7,12 @@ restores a Tune experiment: it starts a new one whose jobs continue the runs on 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray import cloudpickle, tune
+from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.trial_scheduler import TrialScheduler as Decision
@@ -21,13 +21,17 @@ from ray.tune.search import Searcher
 from studies.interrupt import Interrupt
 from studies.job import Job, Seen
 from studies.jobs import Jobs
+from studies.lifeline import Lifeline
 from studies.packing import Packing
 from studies.ray_errors import kind_of, refusal
 from studies.watchdog import Watchdog
 from studies.worker_groups import WorkerGroups
 from trainer.errors import UsageError
+from trainer.failure import Failure, describe
+from trainer.ray_worker import FAILURE
 
 TICK_SECONDS = 60
+WAITING_SECONDS = 15.0
 
 
 class _NotSaved:
@@ -83,6 +87,8 @@ class JobScheduler(_NotSaved, TrialScheduler):
         pass
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
+        if FAILURE in result:
+            return Decision.CONTINUE  # it ends by itself
         self._packing.take(result)
         stop = self._jobs.report(trial.config["name"], Seen.of(result))
         return Decision.STOP if stop else Decision.CONTINUE
@@ -108,8 +114,12 @@ class JobCallback(_NotSaved, tune.Callback):
 
     Args:
         groups: of trials with workers of their own, None if there are none.
-        show: called with (what, job name, fields), what being ``epoch``, ``again``, ``hung``, ``stalled`` or an end state.
+        show: called with (what, job name, fields), what being ``start``, ``epoch``, ``again``, ``hung``, ``waiting``, ``stalled`` or
+            an end state.
         ended: called after every end on record.
+        lifeline: tells when Ray itself is gone; None if nobody watches.
+        errors: what :func:`errors_kept` gives.
+        hide: takes secrets out of a text.
     """
 
     def __init__(
@@ -120,9 +130,14 @@ class JobCallback(_NotSaved, tune.Callback):
         groups: WorkerGroups | None,
         interrupt: Interrupt,
         ended: Callable[[], None],
+        lifeline: Lifeline | None = None,
+        errors: dict[str, BaseException] | None = None,
+        hide: Callable[[str], str] = lambda text: text,
     ):
         self._jobs, self._show, self._watchdog, self._ended = jobs, show, watchdog, ended
-        self._groups, self._interrupt = groups, interrupt
+        self._groups, self._interrupt, self._lifeline = groups, interrupt, lifeline
+        self._errors, self._hide = {} if errors is None else errors, hide
+        self._told: dict[str, Failure] = {}
         self._killed: set[str] = set()
         self._any_trained = False
         self._ticked = time.monotonic()
@@ -141,7 +156,12 @@ class JobCallback(_NotSaved, tune.Callback):
     def look_around(self) -> None:
         """What must not wait for a trial to say something."""
         self._interrupt.check()
-        if self._watchdog.stalled(len(self._jobs.running) or self._jobs.left):
+        if self._lifeline is not None:
+            self._lifeline.check()
+        waiting = len(self._jobs.running) or self._jobs.left
+        if self._watchdog.waited(waiting, WAITING_SECONDS):
+            self._show("waiting", "", {"have": ray.cluster_resources(), "free": ray.available_resources()})
+        if self._watchdog.stalled(waiting):
             self._show("stalled", "", {"minutes": self._watchdog.silence / 60, "have": ray.cluster_resources()})
         if time.monotonic() - self._ticked > TICK_SECONDS:
             self._ticked = time.monotonic()
@@ -154,9 +174,13 @@ class JobCallback(_NotSaved, tune.Callback):
         self._watchdog.heard(trial.config["name"])
         if self._groups is not None:
             self._groups.started(trial.config["name"])
+        self._show("start", trial.config["name"], {})
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: Any) -> None:
         self._watchdog.heard(trial.config["name"])
+        if FAILURE in result:
+            self._told[trial.config["name"]] = result[FAILURE]
+            return
         self._any_trained = True
         if self._groups is not None:
             self._groups.told(trial.config["name"], result.get("placement_group"))
@@ -174,14 +198,17 @@ class JobCallback(_NotSaved, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         name, result = trial.config["name"], trial.last_result or {}
         self._gone(trial)
-        error = _error_of(trial)
-        refused = refusal(error)
-        kind, reason = kind_of(error, result.get("nodes") or ())
+        failure = self._failure_of(trial)
+        refused = refusal(failure)
+        kind, reason = kind_of(failure, result.get("nodes") or ())
+        if refused is None and name not in self._told and self._lifeline is not None and (gone := self._lifeline.gone_now()):
+            kind, reason = "preempted", f"Ray itself went away: {gone}"
         if name in self._killed:
             self._killed.discard(name)
             kind, reason = "hung", f"silent for {self._watchdog.silence / 60:g} minutes"
+        self._told.pop(name, None)
         again = self._jobs.fail(name, kind, int(result.get("epoch") or 0), reason, final=refused is not None)
-        self._show("again" if again else kind, name, {**result, "kind": kind, "reason": reason, "error_file": trial.error_file})
+        self._show("again" if again else kind, name, {**result, "kind": kind, "reason": reason, "trace": failure["trace"] if failure else reason})
         self._ended()
         if refused is not None and not self._any_trained:
             raise UsageError(f"no trial can run: {refused}")
@@ -191,13 +218,30 @@ class JobCallback(_NotSaved, tune.Callback):
         if self._groups is not None:
             self._groups.gone(trial.config["name"])
 
+    def _failure_of(self, trial: Trial) -> Failure | None:
+        """What the trial told itself, or else what Ray says of it."""
+        error = self._errors.pop(trial.trial_id, None)
+        if trial.config["name"] in self._told:
+            return self._told[trial.config["name"]]
+        return None if error is None else describe(error, self._hide)
 
-def _error_of(trial: Trial) -> BaseException | None:
-    """The exception a trial ended with. Tune's own reader looks where its files are copied to, which is done later."""
-    path = trial.pickled_error_file
-    if not path or not Path(path).exists():
-        return None
+
+@contextmanager
+def errors_kept() -> Iterator[dict[str, BaseException]]:
+    """While this lasts, the exceptions that Ray hands to Tune's trials, by trial id.
+
+    Tune offers them as a pickle in a folder that Ray makes writable for everyone; this is the same object without the file.
+    """
+    kept: dict[str, BaseException] = {}
+    original = Trial.handle_error
+
+    def handle_error(self: Trial, exc: BaseException | None = None) -> None:
+        if exc is not None:
+            kept[self.trial_id] = exc
+        original(self, exc)
+
+    Trial.handle_error = handle_error
     try:
-        return cloudpickle.loads(Path(path).read_bytes())
-    except Exception as error:  # an exception may refuse to be made again in any way it likes
-        return error
+        yield kept
+    finally:
+        Trial.handle_error = original

@@ -12,8 +12,9 @@ from studies.commits import other_code
 from studies.decisions import NAME, Decisions
 from studies.job import NOT_RUN
 from studies.plan import Plan
+from trainer.decision_lines import read_decisions, read_info
 from trainer.errors import UsageError
-from trainer.records import read
+from trainer.lock import NAME as LOCK
 
 NEEDED = ("base_arm", "epochs", "search_seed", "rungs", "ranges")
 
@@ -32,7 +33,7 @@ def check(plan: Plan) -> None:
             raise UsageError(f"--warm-start {folder}: is this study itself; use --resume")
         theirs = _stored(folder)
         if theirs is None:
-            if any(line["event"] == "suggest" for line in read(plan.folder / NAME)):
+            if any(line["event"] == "suggest" for line in read_decisions(plan.folder / NAME)):
                 continue
             raise UsageError(f"--warm-start {folder}: no readable study.json there; give an earlier study's folder, results/<study>")
         for key in NEEDED:
@@ -75,7 +76,7 @@ def absorb(plan: Plan, decisions: Decisions) -> int:
         return len(decisions.of("warm"))
     known = {(line.get("place"), line["from"], line["trial"]) for line in decisions.of("warm")}
     for place, folder in enumerate(map(Path, plan.search.warm_start), start=1):
-        lines = list(read(folder / NAME))
+        lines = read_decisions(folder / NAME, engine=True)
         ends = {line["trial"]: line for line in lines if line["event"] == "finish" and line["trial"] is not None}
         origin = (_stored(folder) or {}).get("study")
         for line in lines:
@@ -107,7 +108,7 @@ def fetch(plan: Plan, run_id: str) -> bool:
         if (source / "records.jsonl").exists():
             half = target.with_name(f".{run_id}.tmp") / run_id  # a level below runs/*/records.jsonl, where readers look
             shutil.rmtree(half.parent, ignore_errors=True)
-            shutil.copytree(source, half)
+            shutil.copytree(source, half, ignore=shutil.ignore_patterns(LOCK))
             half.rename(target)
             half.parent.rmdir()
             return True
@@ -115,9 +116,8 @@ def fetch(plan: Plan, run_id: str) -> bool:
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:
-    """study.json of an earlier study, None if it cannot be read."""
+    """study.json of an earlier study, None if there is none. Raises UsageError if it is damaged."""
     try:
-        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_info(folder / "study.json")
+    except OSError:
         return None
-    return content if isinstance(content, dict) else None

@@ -12,7 +12,7 @@ from small import config, method, views
 from trainer import allocator, compilable, presets
 from trainer.errors import UsageError
 from trainer.loop import forward, train
-from trainer.models import accelerate, fused_norm
+from trainer.models import fused_norm
 from trainer.models.accelerate import switch, whether_it_pays
 from trainer.models.fused_norm import norm_act
 from trainer.models.norm import GlobalBatchNorm

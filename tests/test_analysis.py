@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from analysis.bill import costs
-from analysis.compare import NO_VERDICT, holm, mean_interval, paired, seeds_needed
+from analysis.compare import mean_interval, paired, seeds_needed
+from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE, decide
 from analysis.cost import cost
 from analysis.differences import SAME_ARM, differences
 from analysis.plots import curves_plot, lambda_plot
@@ -70,15 +71,16 @@ class Builder:
         return run_id
 
     def arm(self, arm_id: str, role: str, teacher: str, rate: float, measured: list, reference: str | None = None,
-            search_value: float | None = None, place: int | None = None, **options) -> None:  # fmt: skip
+            search_value: float | None = None, place: int | None = None, label: str | None = None, peer: str | None = None,
+            **options) -> None:  # fmt: skip
         """Compare an arm with one run per value on seeds 1, 2, ...; the value "missing" leaves no record."""
-        runs = [f"{arm_id}-{role}-{seed}" for seed in range(1, len(measured) + 1)]
+        runs = [f"{arm_id.replace('/', '_')}-{role}-{seed}" for seed in range(1, len(measured) + 1)]
         for run_id, value in zip(runs, measured, strict=True):
             if value != "missing":
                 self.run(run_id, value, epochs=0 if role == "untrained" else EPOCHS, **options)
-        label = f"{teacher} λ={rate} {role} cosine warm-up 2 half-life 0.05 (τ=0.9864)"
+        label = label or f"{teacher} λ={rate} {role} cosine warm-up 2 half-life 0.05 (τ=0.9864)"
         who = {"arm_id": arm_id, "role": role, "label": label, "teacher": teacher, "lambda_rate": rate}
-        self.decide({"event": "compare", **who, "reference": reference, "runs": runs,
+        self.decide({"event": "compare", **who, "reference": reference, "peer": peer, "runs": runs,
                      "seeds": list(range(1, len(runs) + 1)), "search_value": search_value, "place": place})  # fmt: skip
 
     def trial(self, number: int, teacher: str, rate: float, value: float | None, epoch=EPOCHS, state="complete",
@@ -116,27 +118,28 @@ def test_intervals_by_hand():
     found = paired({1: 11.0, 2: 22.0, 3: 36.0, 4: None, 5: 1.0}, {1: 10.0, 2: 20.0, 3: 30.0, 4: 1.0, 6: 1.0})
     half = 4.302653 * math.sqrt(7) / math.sqrt(3)
     assert (found.mean, found.n, found.dropped) == (3.0, 3, 3)
-    assert found.low == pytest.approx(3 - half, rel=1e-6) and found.high == pytest.approx(3 + half, rel=1e-6)
-    assert found.verdict() == "not resolved"
+    assert found.interval() == pytest.approx((3 - half, 3 + half), rel=1e-6)
     t = 3 / math.sqrt(7 / 3)
     assert found.p == pytest.approx(1 - t / math.sqrt(t * t + 2))  # P(|T| > t) with 2 degrees of freedom
     # half-width at n = 5: 2.776 * 2.6458 / 2.236 = 3.285; at n = 6: 2.571 * 2.6458 / 2.449 = 2.777 < 3
-    assert found.seeds_needed == 6
+    assert seeds_needed(found.mean, found.sd) == 6
     assert seeds_needed(0.0, 1.0) is None and seeds_needed(0.01, 10.0) is None
     mean = mean_interval([1.0, 2.0, float("nan"), 6.0, None])
     assert (mean.mean, mean.n, mean.missing) == (3.0, 3, 2) and mean.half == pytest.approx(half, rel=1e-6)
     assert math.isnan(mean_interval([1.0]).half) and math.isnan(mean_interval([]).mean)
-    assert holm([0.01, float("nan"), 0.04, 0.03])[::2] == pytest.approx([0.03, 0.06])
+
+
+def words(*family) -> list[str]:
+    return [one.verdict for one in decide(family)]
 
 
 def test_few_seeds_give_no_verdict():
     two = paired({1: 10.0, 2: 10.1}, {1: 0.0, 2: 0.1})
-    assert two.verdict() == NO_VERDICT and not two.resolved and math.isnan(two.p)
-    assert paired({1: 10.0}, {1: 0.0}).verdict() == NO_VERDICT
-    assert paired({1: 1.0}, {2: 0.0}).verdict() == NO_VERDICT
-    assert paired({1: 1.0, 2: 2.1, 3: 3.0}, {1: 0.0, 2: 1.0, 3: 2.0}).verdict() == "better"
+    assert words(two) == [NO_VERDICT] and math.isnan(two.p) and math.isnan(two.interval()[0])
+    assert words(paired({1: 10.0}, {1: 0.0}), paired({1: 1.0}, {2: 0.0})) == [NO_VERDICT] * 2
+    assert words(paired({1: 1.0, 2: 2.1, 3: 3.0}, {1: 0.0, 2: 1.0, 3: 2.0})) == [BETTER]
     same = paired({1: 1.0, 2: 2.0, 3: 3.0}, {1: 1.0, 2: 2.0, 3: 3.0})
-    assert same.verdict() == "not resolved" and same.seeds_needed is None
+    assert words(same) == [NOT_RESOLVED] and decide([same])[0].seeds_needed is None
 
 
 def test_full_study(tmp_path):
@@ -159,7 +162,7 @@ def test_full_study(tmp_path):
     # differences 12, 13, 14: half-width 4.302653 / sqrt(3)
     assert best["difference_low"] == pytest.approx(13 - 2.484138, rel=1e-6)
     assert best["search_value"] == 65.0 and best["gate_passed"] == 3 and parquet.iloc[2]["collapsed"] == 3
-    assert parquet["verdict"].tolist()[2:] == ["reference", "reference", "worse", "not compared"]
+    assert parquet["verdict"].tolist()[2:] == ["reference", "reference", EXPLORATORY, "not compared"]
     said = (folder / "report/verdict.txt").read_text(encoding="utf-8")
     assert "12 trials on seed 0, 6 stopped early, 1 diverged" in said and "weights.rate log-uniform 0.001..1 and 0" in said
     assert "So the rate repairs collapse here" in said and "Not resolved (which does not show that the two are equal)" in said
@@ -189,7 +192,7 @@ def test_missing_values_stay_missing(tmp_path):
     assert row["linacc_z_1_n"] == 3
     said = " ".join(sentences(found, table))
     assert "Incomplete runs, 2 of 9" in said and "mix 2 code versions: aaaaaaaaaa, bbbbbbbbbb" in said
-    assert "uncommitted changes in the code: 1" in said and NO_VERDICT in said
+    assert "uncommitted changes in the code: 1" in said and "No verdict: n<3 pairs of seeds for coding rate, stopgrad" in said
 
 
 def test_repeated_decisions_and_a_torn_line(tmp_path):
@@ -215,7 +218,7 @@ def test_one_arm_in_two_roles(tmp_path):
     table = comparison_table(found)
     assert table["verdict"].tolist() == [SAME_ARM, "reference", "not compared"]
     assert table["epoch"].tolist() == [6, 6, 0] and table["linacc_z_agg_mean"].tolist() == [51.0, 51.0, 50.0]
-    assert differences(found)["p_holm"].isna().all()
+    assert differences(found)["p_holm"].isna().all() and not {BETTER, WORSE} & set(differences(found)["verdict"])
     assert any("chose lambda = 0 itself" in sentence for sentence in sentences(found, table))
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from trainer.config import RunConfig
 
 ROOT = Path(__file__).parent.parent
-LINES = (ROOT / "trainer" / "COMPATIBILITY.md").read_text(encoding="utf-8").splitlines()
+DEFECTS, _, SWITCHES = (ROOT / "trainer" / "COMPATIBILITY.md").read_text(encoding="utf-8").partition("\n## Switches")
+LINES = DEFECTS.splitlines()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in LINES if line.startswith("|")][2:]
 WANTED = [*(f"U{n}" for n in range(1, 17)), "KU", *(f"K{n}" for n in range(1, 32))]
 
@@ -41,6 +42,47 @@ def _check(setting):
         annotation = node.model_fields[part].annotation
         choices = [annotation, *getattr(annotation, "__args__", ())]
         node = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def test_every_switch_that_a_reproducing_preset_sets_is_in_the_table():
+    """What the presets of the paper, its code and the log change against ours is named, or one of the plain sizes below."""
+    from trainer import presets
+
+    plain = {
+        "data", "seed", "epochs", "eval.probe_epochs", "optim.lr", "optim.batch_size", "optim.weight_decay", "optim.name", "objective.weights",
+        "objective.teacher", "model.layers", "model.heads", "model.action_dim", "model.predictor_hidden", "model.encoder", "schedule", "precision", "gates",
+        "objective.rate.form", "objective.rate.on", "objective.sharpen.form",
+    }  # fmt: skip
+    named = set(re.findall(r"`([a-z_]+\.[a-z_.0-9]+)(?:=[^`]*)?`", DEFECTS + SWITCHES))
+    defaults, changed = _flat(RunConfig().model_dump(mode="json")), set()
+    for preset in presets.names():
+        if preset.endswith(("_as_logged", "_upstream_code", "_paper")):
+            settings = _flat(presets.load(preset).model_dump(mode="json"))
+            changed |= {key for key, value in settings.items() if defaults.get(key) != value}
+    wanted = {"optim.decay_on", "objective.ema.per_epoch", "model.dropout", "data.select_on", "data.pretrain_on"}
+    assert wanted <= changed and wanted <= named
+    sizes = {key for key in changed if any(key == part or key.startswith(f"{part}.") for part in plain - {"data", "schedule"})}
+    switches = {key for key in changed - sizes if key.startswith(("optim.", "model.", "objective.ema.", "eval.probe_bn"))}
+    assert switches - named <= {"objective.ema.decay"}, switches - named
+
+
+def _flat(tree, prefix=""):
+    found = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+@pytest.mark.parametrize("setting", re.findall(r"`([a-z_]+\.[a-z_.0-9]+)=", SWITCHES))
+def test_the_further_switches_exist(setting):
+    _check(setting)
+
+
+def test_the_presets_named_exist():
+    from trainer import presets
+
+    for pattern in re.findall(r"^\| `([a-z0-9_*]+)`(?:, `[^|]*)? \| (?:the paper|the research log's own)", SWITCHES, re.M):
+        assert any(re.fullmatch(pattern.replace("*", ".*"), name) for name in presets.names()), pattern
 
 
 def test_switches_take_the_values_named():

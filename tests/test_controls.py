@@ -1,13 +1,10 @@
 """SIGReg and VICReg, the controls of the coding rate, against formulas of their own in double precision."""
 
-import os
-import socket
-
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from process_group import join, together
 from scipy import integrate, stats
 
 from trainer.config import SigRegConfig, VicRegConfig
@@ -164,9 +161,8 @@ def test_vicreg_is_largest_at_collapse_and_safe_there():
 # --- two workers
 
 
-def one_share(rank, port, rows, queue):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def one_share(rank, world, place, rows, queue):
+    join(place, rank, world)
     results = {}
     for name, loss, more in (("sigreg", sigreg(slices=8), (STEP,)), ("vicreg", VicReg(VicRegConfig()), ())):
         share = rows[rank::2].clone().requires_grad_()
@@ -180,18 +176,7 @@ def one_share(rank, port, rows, queue):
 
 def test_two_workers_equal_one():
     rows = torch.tensor(1.5 * samples(24, 6))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("spawn")
-    queue = context.SimpleQueue()
-    processes = [context.Process(target=one_share, args=(rank, port, rows, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    found = dict(queue.get() for _ in processes)
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    found = dict(together(2, one_share, rows, answers=2))
     for name, loss, more in (("sigreg", sigreg(slices=8), (STEP,)), ("vicreg", VicReg(VicRegConfig()), ())):
         whole = rows.clone().requires_grad_()
         expected = loss(whole, *more)

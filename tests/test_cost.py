@@ -125,7 +125,7 @@ def test_without_a_price_no_money(tmp_path):
     assert math.isnan(spent.usd) and spent.runs["usd"].isna().all() and spent.runs["held_seconds"].tolist() == [60]
     assert spent.idle == pytest.approx(1 - 60 / 160)
     said = " ".join(costs(found, comparison_table(found, spent), spent))
-    assert "USD" not in said and "62 % was start-up and idle" in said
+    assert "USD" not in said and "62 % of the places had no run (start-up, idle)." in said
 
 
 def test_mixed_devices_do_not_add_up(tmp_path):

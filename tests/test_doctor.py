@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from effort import effort
+from faults import processes
 
-from studies import options, processors
+from studies import connection, options, processors
 from studies.__main__ import main
 from studies.doctor import accelerators, cluster, cluster_probe, command, inputs, local_ray, machine, software, storage
 from studies.doctor.finding import GB, ok, summary, warn
@@ -187,8 +189,11 @@ def test_temporary_folder(tmp_path, monkeypatch):
     told(storage.temp_path(Path("/tmp")), "ok")
     told(storage.temp_path(Path("/" + "x" * 60)), "FAIL", "RAY_TMPDIR")
     told(storage.temp_path(Path("/no/such")), "FAIL", "RAY_TMPDIR")
-    monkeypatch.setenv("TMPDIR", "/a")
-    assert storage.temp_folder() == Path("/a")
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 90)))
+    assert storage.temp_folder() == Path("/tmp")  # as a study does
+    monkeypatch.setenv("TMPDIR", "/var")
+    assert storage.temp_folder() == Path("/var")
     monkeypatch.setenv("RAY_TMPDIR", "/b")
     assert storage.temp_folder() == Path("/b")
 
@@ -278,20 +283,21 @@ def test_token(tmp_path):
         return finding
 
     file = tmp_path / ".ray" / "auth_token"
-    told(check(False), "ok", "none yet")
+    told(check(False), "ok", "of its own")
+    told(check(False, RAY_AUTH_MODE="disabled"), "ok", "of its own")  # of no consequence for a study's own Ray
     told(check(True), "ok", "without tokens")
     told(check(True, RAY_AUTH_MODE="token"), "FAIL", "connecting needs one")
-    told(check(False, RAY_AUTH_MODE="disabled"), "warn", "run code as you")
+    told(check(True, RAY_AUTH_MODE="disabled"), "warn", "run code as you")
     told(check(True, RAY_AUTH_TOKEN=SECRET), "ok", "RAY_AUTH_TOKEN")
     file.parent.mkdir()
     file.write_text(SECRET)
     file.chmod(0o600)
     told(check(True), "ok", "readable by you alone", "every node")
     file.chmod(0o644)
-    told(check(False), "warn", "644", "chmod 600")
+    told(check(True), "warn", "644", "chmod 600")
     file.write_text(" \n")
-    told(check(False), "FAIL", "is empty")
-    told(check(False, RAY_AUTH_TOKEN_PATH=str(tmp_path)), "FAIL", "cannot be read")
+    told(check(True), "FAIL", "is empty")
+    told(check(True, RAY_AUTH_TOKEN_PATH=str(tmp_path)), "FAIL", "cannot be read")
 
 
 # GPUs
@@ -490,10 +496,14 @@ def test_reaching_an_address():
     told(cluster.reach("127.0.0.1:99999"), "FAIL", "99999")
 
 
-def test_what_auto_means(tmp_path):
+def test_what_auto_means(tmp_path, monkeypatch):
+    found = [("h:7", "/tmp/sj-abcdefgh/r/session_1")]
+    monkeypatch.setattr(connection, "_nodes", lambda proc: found)
+    assert cluster.resolve("auto", {}, tmp_path, True) == ""  # only a study's own Ray runs here
+    found.append(("h:8", "/tmp/ray/session_2"))
     assert cluster.resolve("h:1", {"RAY_ADDRESS": "h:2"}, tmp_path, True) == "h:1"
     assert cluster.resolve("auto", {"RAY_ADDRESS": "h:2"}, tmp_path, True) == "h:2"
-    assert cluster.resolve("auto", {}, tmp_path, True) is None
+    assert cluster.resolve("auto", {}, tmp_path, True) == "h:8"
     assert cluster.resolve("auto", {}, tmp_path, False) == ""
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("h:3\n")  # of a cluster that may be dead: it is knocked at
@@ -556,9 +566,9 @@ def quiet(tmp_path, monkeypatch):
 def test_a_report_and_its_exit_codes(quiet, capsys, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     monkeypatch.setenv("RAY_AUTH_TOKEN", SECRET)
-    started = time.perf_counter()
+    started = time.process_time()
     assert main(["doctor"]) == 0
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10  # its own work; how long others let it wait is not its doing
     out = capsys.readouterr().out
     for what in ("preset", "python", "packages", "cpus", "memory", "/dev/shm", "open files", "gpus", "results", "temp", "ray here", "ports", "ray token", "data", "wandb"):
         assert any(line.split(maxsplit=1)[1].startswith(what) for line in out.splitlines() if line.startswith(("ok ", "warn "))), what
@@ -619,13 +629,8 @@ def test_results_that_cannot_be_written_on_a_cluster(quiet, capsys):
 def test_help_is_quick_and_light(tmp_path):
     probe = "import sys\ntry:\n    from studies.__main__ import main\n    main(['doctor', '--help'])\nexcept SystemExit as e:\n    assert not e.code\n"
     probe += "bad = {'torch', 'ray', 'numpy', 'pandas'} & set(sys.modules)\nassert not bad, bad"
-    best = 99.0
-    for _ in range(3):  # the quickest of three: the machine may be busy
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
-        best = min(best, time.perf_counter() - started)
-        assert done.returncode == 0, done.stderr
-    assert "--gpus-per-trial" in done.stdout and best < 1.0
+    seconds, printed, _ = effort([sys.executable, "-c", probe], cwd=ROOT)
+    assert "--gpus-per-trial" in printed and seconds < 1.0
 
 
 def test_summary():
@@ -658,7 +663,7 @@ def running(quiet, tmp_path_factory, monkeypatch):
             command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", *words]
             process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
             try:
-                until = time.monotonic() + 60
+                until = time.monotonic() + 180
                 while "Ray runtime started" not in (Path(place) / "log").read_text():
                     assert process.poll() is None and time.monotonic() < until, (Path(place) / "log").read_text()
                     time.sleep(0.2)
@@ -668,6 +673,18 @@ def running(quiet, tmp_path_factory, monkeypatch):
             finally:
                 os.killpg(process.pid, signal.SIGKILL)  # SIGTERM would drain for 30 s
                 process.wait(20)
+
+
+def test_a_cluster_that_answers_late_is_not_one_that_is_absent(running, capsys):
+    """Ray gives a head 5 seconds to answer and then ends the process with a line of C++; a busy machine takes longer."""
+    gcs = next(pid for pid in processes.below(os.getpid()) if "gcs_server" in processes.title(pid).split(" ")[0])
+    assert processes.freeze(gcs)
+    thaw = threading.Timer(12, processes.thaw, (gcs,))
+    thaw.start()
+    try:
+        assert main(["doctor", "--address", running]) == 0, capsys.readouterr().out
+    finally:
+        thaw.join()
 
 
 def test_a_real_cluster(running, capsys, quiet):

@@ -15,6 +15,7 @@ from studies.watchdog import Watchdog
 from studies.worker_groups import SETTLING_SECONDS, WorkerGroups
 from trainer import presets
 from trainer.errors import UsageError
+from trainer.failure import describe
 
 
 def node(cpus, gpus=0, alive=True):
@@ -249,7 +250,7 @@ def failing(tmp_path, error, monkeypatch):
     from studies import tune_adapters
 
     jobs = make(plan(tmp_path, retries=2))
-    monkeypatch.setattr(tune_adapters, "_error_of", lambda trial: error)
+    monkeypatch.setattr(tune_adapters.JobCallback, "_failure_of", lambda self, trial: describe(error))
     return jobs, callback_of(jobs)
 
 
@@ -300,3 +301,31 @@ def test_workers_that_died_while_starting_are_preempted_only_with_their_node(mon
     assert ray_errors.kind_of(ControllerError(memory))[0] == "out_of_memory"
 
 
+# --- Ray's memory monitor
+
+MONITOR = """1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2, ID: 9332) was 22.4GB used / 23.54GB limit (0.95)
+Considered workers: [
+Selected to kill: (Actor(f4c7): job ID=01000000, task name=A.__init__, required resources={{}}, pid=12621, actual memory used={own}GB, worker ID=4862)
+Not selected to kill: (Actor(aa): pid=3, actual memory used=19.00GB, worker ID=1)
+]
+Top 10 memory users: PID	MEM(GB)	COMMAND
+11793	19.55	somebody else"""
+
+
+@pytest.mark.parametrize(("own", "kind", "counted"), [("0.51", "memory_pressure", False), ("15.20", "out_of_memory", True)])
+def test_a_neighbours_memory_pressure_is_named_and_not_the_trials_fault(tmp_path, monkeypatch, own, kind, counted):
+    from ray.exceptions import OutOfMemoryError
+
+    jobs, callback = failing(tmp_path, OutOfMemoryError(MONITOR.format(own=own)), monkeypatch)
+    job = jobs.next()
+    callback.on_trial_error(0, [], trial_of(job))
+    (line,) = jobs.decisions.of("fail")
+    assert (line["kind"], line["counted"], line["again"]) == (kind, counted, True)
+    assert "22.4 of 23.5 GB in use" in line["reason"] and f"it held {float(own):.1f} GB itself" in line["reason"]
+
+
+def test_a_trial_killed_again_and_again_by_others_is_given_up_in_the_end():
+    from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+
+    failures = Failures(retries=0)
+    assert all(failures.note("a", "memory_pressure") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)) and not failures.note("a", "memory_pressure")

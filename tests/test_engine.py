@@ -1,15 +1,12 @@
 """What the engine advertises: named stops, brackets, samplers, Pareto, warm start, the dashboard's mirror, limits."""
 
 import contextlib
-import errno
 import json
 import math
-import os
 import shutil
 import sqlite3
 from collections import Counter
 from dataclasses import replace
-from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -301,7 +298,7 @@ def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
 def test_a_copy_that_a_kill_left_half_made_is_not_read_and_removed_by_the_next_driver(tmp_path, monkeypatch):
     old, run = tmp_path / "old", "0123456789-s0"
     finished_study(old)
-    line = {"run_id": run, "arm_id": "0123456789", "seed": 0, "event": "epoch", "epoch": 1}
+    line = {"schema_version": 1, "run_id": run, "arm_id": "0123456789", "seed": 0, "event": "epoch", "epoch": 1, "metrics": {}}
     (old / "runs" / run).mkdir(parents=True)
     (old / "runs" / run / "records.jsonl").write_text(json.dumps(line) + "\n")
     p = plan(tmp_path / "new", warm_start=(str(old),))
@@ -416,31 +413,7 @@ def test_two_earlier_studies_of_one_name_are_told_apart_after_a_kill(tmp_path):
     assert warm_start.absorb(p, Decisions(p.folder)) == 12
 
 
-# --- the dashboard's storage
-
-
-def test_ended_trials_are_mirrored_once_and_a_dashboard_reads_them(tmp_path):
-    jobs = make(plan(tmp_path, num_trials=12))
-    play(jobs, until=150)
-    for _ in range(2):  # a second driver finds the file
-        mirror = Mirror(jobs.plan, jobs.search.sampling)
-        mirror.follow(jobs.decisions)
-        mirror.follow(jobs.decisions)
-        mirror.close()
-    ended = [line for line in jobs.decisions.of("finish") if line["trial"] is not None]
-    seen = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'optuna.db'}").get_trials()
-    assert [trial.user_attrs["trial"] for trial in seen] == [line["trial"] for line in ended] and len(ended) >= 3
-    for trial, line in zip(seen, ended, strict=True):
-        assert trial.state == {"complete": STATE.COMPLETE, "pruned": STATE.PRUNED}[line["state"]]
-        assert trial.intermediate_values == {line["epoch"]: line["value"]}
-    from optuna_dashboard import wsgi
-
-    answer = {}
-    app = wsgi(f"sqlite:///{tmp_path / 'optuna.db'}")
-    environ = {"PATH_INFO": "/api/studies"}
-    setup_testing_defaults(environ)
-    body = b"".join(app(environ, lambda status, headers, failed=None: answer.update(status=status)))
-    assert answer["status"].startswith("200") and '"s"' in body.decode()
+# --- the dashboard's storage: what it does when the file is at fault; test_mirror.py has what it shows
 
 
 def test_a_mirror_that_cannot_be_written_is_given_up_and_the_study_goes_on(tmp_path, capsys):
@@ -579,17 +552,55 @@ def test_time_and_money_spent_by_a_killed_session_count(tmp_path):
 def test_the_watchdog_knows_who_is_silent_and_when_nothing_can_start():
     now = [0.0]
     dog = Watchdog(60, clock=lambda: now[0])
+
+    def until(seconds):
+        while now[0] < seconds:  # it is asked several times a second
+            now[0] = min(now[0] + 5, seconds)
+            dog.hung()
+
     dog.heard("a")
-    now[0] = 50
+    until(50)
     dog.heard("b")
-    now[0] = 61
+    until(61)
     assert dog.hung() == ["a"] and not dog.stalled(waiting=1)
     dog.gone("a")
     dog.gone("b")
     assert not dog.stalled(waiting=1)
+    for now[0] in range(65, 121, 5):
+        assert not dog.stalled(waiting=1)
     now[0] = 122
     assert dog.stalled(waiting=1) and not dog.stalled(waiting=1)  # said once
     assert not dog.stalled(waiting=0)
+
+
+def test_a_driver_that_was_stopped_takes_no_trial_for_hung():
+    """Ctrl-Z for an hour: the trials waited for the driver, and their reports are read only now."""
+    now = [0.0]
+    dog = Watchdog(60, clock=lambda: now[0])
+    dog.heard("a")
+    now[0] = 3600.0
+    assert dog.hung() == [] and not dog.waited(waiting=1, seconds=15)
+    for _ in range(12):  # awake, a minute of silence is one
+        now[0] += 5
+        found = dog.hung()
+    assert found == ["a"]
+
+
+def test_waiting_is_said_early_once_and_again_after_something_ran():
+    now = [0.0]
+    dog = Watchdog(60, clock=lambda: now[0])
+    assert not dog.waited(1, 15)
+    said = []
+    for now[0] in range(5, 100, 5):
+        said.append((dog.waited(1, 15), dog.stalled(1)))
+    assert sum(early for early, _ in said) == 1 and sum(late for _, late in said) == 1
+    dog.heard("a")
+    assert not dog.waited(1, 15)
+    dog.gone("a")
+    found = []
+    for now[0] in range(100, 130, 5):
+        found.append(dog.waited(1, 15))
+    assert found.count(True) == 1
 
 
 def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():
@@ -610,8 +621,8 @@ def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():
 
 def test_a_full_disk_is_an_error_before_anything_acts_on_the_decision(tmp_path):
     decisions = Decisions(tmp_path)
-    decisions._file = open("/dev/full", "ab", buffering=0)
-    with pytest.raises(OSError, match="No space left"):
+    decisions._lines._file = open("/dev/full", "ab", buffering=0)
+    with pytest.raises(OSError, match="No space left.*decisions.jsonl"):
         decisions.append("begin")
     assert decisions.events == [] and decisions.of("begin") == []
 

@@ -2,14 +2,13 @@
 
 import json
 import math
-import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from effort import effort
 from scipy.spatial.transform import Rotation
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as ReferenceRidge
@@ -152,7 +151,11 @@ def test_subspace_diagnostics_of_a_checkpoint_are_drawn_from_their_file(trained,
     arrays = tmp_path / "evaluation-test-subspace.npz"
     assert f"python -m analysis.subspace_plots {arrays}" in capsys.readouterr().out
     assert load_arrays(arrays)["values/rotation"].shape == (12,)
-    assert len(draw(arrays, tmp_path / "figures")) == 6
+    assert len(draw(arrays, tmp_path / "figures")) == 7
+    said = dict(load_arrays(arrays)["about"].tolist())
+    assert said["run"] == line["run_id"] and said["split"] == "test" and said["score"] == f"{line['metrics']['linacc/z_agg@3']:.1f}"
+    assert load_arrays(arrays)["units"].tolist() == ["degrees"]
+    assert load_arrays(arrays)["codes"].tolist() == ["", "z_agg@1", "z_agg@2", "z_agg@3", "pixels", "untrained"]
 
 
 @pytest.mark.parametrize(
@@ -204,10 +207,9 @@ def test_missing_and_contradicting_files_are_one_line(trained, tmp_path, capsys)
 
 
 def test_help_needs_no_torch_and_no_second():
-    started = time.perf_counter()
-    shown = subprocess.run([sys.executable, "-X", "importtime", "-m", "trainer.evaluate", "--help"], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 1.5 and "--split" in shown.stdout
-    assert not {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()} & {"torch", "ray", "scipy", "numpy"}
+    seconds, shown, imports = effort([sys.executable, "-X", "importtime", "-m", "trainer.evaluate", "--help"])
+    assert seconds < 1.0 and "--split" in shown
+    assert not {line.rpartition("|")[2].strip() for line in imports.splitlines()} & {"torch", "ray", "scipy", "numpy"}
 
 
 # --- what selection must not see

@@ -38,6 +38,32 @@ def test_each_rule_can_fail_alone(name, bad):
     assert sum(reason.startswith("FAIL") for reason in verdict.reasons) == 1
 
 
+@pytest.mark.parametrize(
+    "rule, metric, untrained, trained, passes",
+    [
+        # a gain is over the run's own untrained encoder: 52 % is a lot above 3 and little above 50
+        ("linacc_gain_min: 3", "linacc/z_agg@3", 50.0, 52.0, False),
+        ("linacc_gain_min: 3", "linacc/z_agg@3", 50.0, 53.0, True),
+        ("linacc_gain_min: 3", "linacc/z_agg@3", 10.0, 13.5, True),
+        ("linacc_gain_min: 0", "linacc/z_agg@3", 50.0, 49.9, False),
+        ("linacc_gain_min: -2", "linacc/z_agg@3", 50.0, 48.5, True),
+        # an absolute bound does not care where the run began
+        ("linacc_min: 51", "linacc/z_agg@3", 10.0, 50.9, False),
+        ("linacc_min: 51", "linacc/z_agg@3", 90.0, 51.0, True),
+        # a ratio is neither a difference nor a bound of its own
+        ("rank_agg_ratio_min: 3", "rank_pr/z_agg@3", 3.0, 8.9, False),
+        ("rank_agg_ratio_min: 3", "rank_pr/z_agg@3", 3.0, 9.0, True),
+        ("rank_agg_ratio_min: 0.5", "rank_pr/z_agg@3", 8.0, 3.9, False),
+        ("rank_agg_min: 4", "rank_pr/z_agg@3", 1.0, 3.9, False),
+        ("rank_agg_min: 4", "rank_pr/z_agg@3", 8.0, 4.0, True),
+    ],
+)
+def test_what_is_relative_to_the_untrained_encoder_and_what_is_not(rule, metric, untrained, trained, passes):
+    more = "" if rule.startswith("rank") else ", rank_agg_min: 1"
+    start, end = ({"rank_pr/z_agg@3": 2.0, metric: value} for value in (untrained, trained))
+    assert judge(config(f"gates.g={{epoch: 2, {rule}{more}}}"), "g", [line(0, start), line(1, {}), line(2, end)]).passed == passes
+
+
 def test_a_missing_epoch_or_baseline_fails():
     assert not judge(config(RULE), "g", [line(0, START), line(1, GOOD)]).passed
     assert not judge(config(RULE), "g", [line(2, GOOD)]).passed

@@ -172,4 +172,4 @@ def test_an_overrun_is_this_process_own_error_on_cuda():
             torch.empty(int(0.06 * total), dtype=torch.uint8, device=device)
         assert memory.is_out_of_memory(failed.value)
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(1.0, torch.cuda.current_device())

@@ -8,11 +8,12 @@ from engine import make, plan, play, seen_of
 from rich.console import Console
 
 from search_spaces import step2_rate as space
-from studies import cli, commits, driver, options, step2_rate, warm_start
+from studies import cli, driver, exit_codes, options, step2_rate, warm_start
 from studies.controls import CONTROLS
 from studies.decisions import Decisions
 from studies.folder import agree
 from studies.job import Seen
+from trainer import identity
 from trainer.errors import RecordError, UsageError
 
 
@@ -35,15 +36,18 @@ def begun(results, *words):
 # --- which study it is
 
 
+LINE = {"schema_version": 1, "event": "resume", "arm_id": "a", "seed": 0, "metrics": {}}
+
+
 def recorded_by(folder, commit, name="r"):
     """A run that this commit recorded."""
     (folder / "runs" / name).mkdir(parents=True)
-    (folder / "runs" / name / "records.jsonl").write_text(json.dumps({"event": "begin", "provenance": {"commit": commit}}) + "\n")
+    (folder / "runs" / name / "records.jsonl").write_text(json.dumps(LINE | {"run_id": name, "provenance": {"commit": commit}}) + "\n")
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_runs_of_another_commit_are_refused_unless_allowed(tmp_path, monkeypatch, known):
-    monkeypatch.setattr(commits, "provenance", lambda: {"commit": "b" * 40 if known else None})
+    monkeypatch.setattr(identity, "provenance", lambda: {"commit": "b" * 40 if known else None, "code": "c" * 16})
     p = begun(tmp_path, "--study", "one")
     recorded_by(p.folder, "b" * 40)
     recorded_by(p.folder, None, "without")  # from a folder that git does not know
@@ -66,7 +70,7 @@ def test_runs_of_another_commit_are_refused_unless_allowed(tmp_path, monkeypatch
 def test_runtime_settings_may_change_and_others_may_not(tmp_path):
     begun(tmp_path, "runtime.threads=1", "optim.lr=0.001")
     agree(planned(tmp_path, "--resume", "runtime.threads=2", "optim.lr=0.001"))
-    with pytest.raises(UsageError, match="this study has base_arm"):
+    with pytest.raises(UsageError, match="this study has optim.lr = 0.001, not 0.002; continue"):
         agree(planned(tmp_path, "--resume", "optim.lr=0.002"))
 
 
@@ -96,17 +100,29 @@ def test_a_first_command_that_never_reached_ray_begins_nothing(tmp_path):
     assert json.loads((first.folder / "study.json").read_text())["num_trials"] == 6
 
 
-@pytest.mark.parametrize("event", ["warm", "suggest", "start", "finish", "compare", "select"])
-def test_whatever_was_decided_begins_a_study(tmp_path, event):
+DECIDED = [
+    {"event": "warm"},
+    {"event": "suggest", "trial": 0},
+    {"event": "start", "name": "r", "trial": None},
+    {"event": "finish", "trial": None, "state": "failed"},
+    {"event": "compare", "arm_id": "a", "role": "grid"},
+    {"event": "select", "teacher": "ema"},
+]
+
+
+@pytest.mark.parametrize("line", DECIDED, ids=[line["event"] for line in DECIDED])
+def test_whatever_was_decided_begins_a_study_and_a_study_without_its_settings_is_nobodys(tmp_path, line):
     (tmp_path / "study.json").write_text("{}")
     decisions = Decisions(tmp_path)
     for passing in ("begin", "capacity", "tick", "session"):
         decisions.append(passing)
     assert not plan(tmp_path).begun
-    decisions.append(event)
+    decisions.append(**line)
     assert plan(tmp_path).begun
     (tmp_path / "study.json").unlink()
-    assert not plan(tmp_path).begun
+    with pytest.raises(UsageError, match="whose study.json is missing.*restore .*study.json from a copy, or choose another --study"):
+        agree(plan(tmp_path))
+    assert not (tmp_path / "study.json").exists()
 
 
 # --- what is left
@@ -154,16 +170,16 @@ def fail_one(jobs, chosen):
 @pytest.mark.parametrize(
     ("budget", "left", "running", "code", "words"),
     [
-        ("--budget-hours 1 is spent (1.00 h)", 0, 2, cli.EXIT_BUDGET, "is spent (1.00 h): 0 runs were not started and 2 were interrupted. Raise it"),
-        ("--budget-hours 1 is spent (1.00 h)", 3, 0, cli.EXIT_BUDGET, "is spent (1.00 h): 3 runs were not started. Raise it"),
-        (None, 3, 2, cli.EXIT_INTERRUPTED, "interrupted; everything so far is on record"),
+        ("--budget-hours 1 is spent (1.00 h)", 0, 2, exit_codes.BUDGET, "is spent (1.00 h): 0 runs were not started and 2 were interrupted. Raise it"),
+        ("--budget-hours 1 is spent (1.00 h)", 3, 0, exit_codes.BUDGET, "is spent (1.00 h): 3 runs were not started. Raise it"),
+        (None, 3, 2, exit_codes.INTERRUPTED, "interrupted; everything so far is on record"),
     ],
 )
 def test_what_was_interrupted_under_a_spent_budget_is_counted(tmp_path, monkeypatch, capsys, budget, left, running, code, words):
     jobs = SimpleNamespace(left=left, failed=0, running=dict.fromkeys(range(running)), budget_reached=budget)
     monkeypatch.setattr("studies.driver.run_study", lambda *_, **__: (False, jobs))
-    monkeypatch.setattr("analysis.report.report", lambda *_: None)
-    assert cli._run(planned(tmp_path), space, SimpleNamespace(address=None, dashboard=False, resume=True)) == code
+    monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
+    assert cli._run(planned(tmp_path), space, SimpleNamespace(address=None, dashboard=False, resume=True, full=False)) == code
     assert words in capsys.readouterr().out
 
 

@@ -5,12 +5,11 @@ import math
 import optuna
 import pytest
 
-from engine import make, plan, play, score_of, seen_of
+from engine import make, plan, play
 from search_spaces import step2_rate as space
 from studies import step2_grid
 from studies.decisions import Decisions
 from studies.halving import Halving, rung_epochs
-from studies.job import Seen
 from studies.jobs import Jobs
 from studies.sampling import Sampling
 from trainer import presets

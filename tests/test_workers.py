@@ -1,13 +1,11 @@
 """Two workers on the same global batch compute what one computes: double precision, 20 steps, 1e-9."""
 
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from process_group import join, together
 from small import config, method, views
 from torch.nn.parallel import DistributedDataParallel
 
@@ -16,11 +14,10 @@ from trainer.loop import total_loss
 STEPS = 20
 
 
-def run_steps(rank, world, port, digits, overrides, queue):
+def run_steps(rank, world, place, digits, overrides, queue):
     torch.set_num_threads(1)
     if world > 1:
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        dist.init_process_group("gloo", rank=rank, world_size=world)
+        join(place, rank, world)
     results = steps_of(rank, world, digits, overrides)
     if rank == 0:
         queue.put([t.numpy() for t in results])
@@ -58,19 +55,7 @@ def steps_of(rank, world, digits, overrides):
 
 
 def start(world, digits, overrides):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("spawn")
-    queue = context.SimpleQueue()
-    processes = [context.Process(target=run_steps, args=(r, world, port, digits, overrides, queue)) for r in range(world)]
-    for process in processes:
-        process.start()
-    result = [torch.from_numpy(part) for part in queue.get()]
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
-    return result
+    return [torch.from_numpy(part) for part in together(world, run_steps, digits, overrides)[0]]
 
 
 @pytest.mark.parametrize(

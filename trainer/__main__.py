@@ -7,46 +7,67 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from trainer import presets
-from trainer.cli import Parser, add_data_options, data_settings, split_overrides
-from trainer.config import RunConfig
-from trainer.errors import EXIT_USAGE, RecordError, UsageError
+from trainer.cli import Parser, add_data_options, data_settings, guarded, split_overrides
+from trainer.errors import UsageError
+from trainer.results import check_name, folder, writable
+from trainer.wandb_mirror import MODES, resolve_mode
+
+
+EXAMPLES = (
+    "python -m trainer --list-presets",
+    "python -m trainer --preset digits",
+    "python -m trainer --preset digits objective.teacher=ema objective.ema.half_life=0.02 --seed 1",
+    "python -m trainer --preset cifar100_aug_gate --data-root ~/data --download --device cuda",
+    "python -m trainer --preset digits --wandb offline --tensorboard",
+)
+EXITS = {
+    0: "trained, and the gate passed (or there is none)",
+    1: "the gate failed, or the run diverged",
+    2: "wrong command or configuration",
+    130: "interrupted; the same command continues from the last checkpoint",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 trained and gate passed (or no gate), 1 gate failed or diverged, 2 wrong command or configuration."""
-    parser = Parser(prog="python -m trainer", description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="digits", help=f"one of {', '.join(presets.names())}, or a YAML file")
+    words = sys.argv[1:] if argv is None else argv
+    return guarded(lambda: _run(_options(words)), "interrupted; the same command continues from the last checkpoint")
+
+
+def _options(argv: list[str]) -> Namespace:
+    parser = Parser(prog="python -m trainer", description=__doc__.splitlines()[0], examples=EXAMPLES, exits=EXITS)
+    parser.add_argument("--preset", default="digits", help="a name from --list-presets, or a YAML file (default: digits)")
+    parser.add_argument("--list-presets", action="store_true", help="print every preset with its data set and length, and exit")
     parser.add_argument("--seed", type=int, help="default: the preset's, 0")
     parser.add_argument("--epochs", type=int, help="where to stop; the schedule keeps its horizon")
     parser.add_argument("--gate", help="judge this gate, and stop at its epoch unless --epochs is given (default: the latest one reached; none to skip)")
-    parser.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
+    parser.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
     parser.add_argument("--study", default="single", help="name of the folder in the results directory")
     add_data_options(parser)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
+    parser.add_argument("--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)")
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events, to the run's tensorboard folder")
     parser.add_argument("--across-commits", action="store_true", help="continue a run that another commit has recorded")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=0.01 objective.teacher=ema")
-    try:
-        arguments = parser.parse_args(split_overrides(sys.argv[1:] if argv is None else argv))
-        return _run(arguments)
-    except (UsageError, RecordError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+    return parser.parse_args(split_overrides(argv))
 
 
-def _run(arguments) -> int:
+def _run(arguments: Namespace) -> int:
+    if arguments.list_presets:
+        from trainer.presets import listing
+
+        print("\n".join(listing.lines()))
+        return 0
     import yaml
 
     from trainer.data.sets import require_present
     from trainer.gates import judge, latest
     from trainer.identity import run_id
-    from trainer.results import check_name, writable
 
     settings = {"seed": arguments.seed, "epochs": arguments.epochs, "runtime.device": arguments.device}
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -61,70 +82,90 @@ def _run(arguments) -> int:
             raise UsageError(f"--gate {gate!r}: must be one of {', '.join([*config.gates, 'none'])}")
         if arguments.epochs is None and arguments.gate:
             config = presets.load(arguments.preset, arguments.overrides, settings | {"epochs": config.gates[gate].epoch})
-    folder = arguments.results_dir.absolute() / check_name(arguments.study)
-    writable(folder)
+    place = arguments.results_dir.absolute() / check_name(arguments.study)
+    writable(place)
+    wandb = resolve_mode(arguments.wandb)
     if arguments.dry_run:
         try:
             require_present(config)
         except UsageError as error:
             print(f"# data absent, this run would not start: {error}")
-        print(f"# run {run_id(config)} in {folder / 'runs' / run_id(config)}")
+        print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
 
     require_present(config)
+    if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
+        print(f"run {run_id(config)} in {folder / 'runs' / run_id(config)}: loading torch and {config.data.name}\n{LEGEND}", flush=True)
 
     import torch
     import torch.distributed as dist
 
     from trainer import world
+    from trainer.identity import unknown_commit
     from trainer.loop import train
-    from trainer.records import read
+    from trainer.mirrors import Mirrors
+    from trainer.record_lines import read_run
     from trainer.runtime import pick_device
 
+    if note := unknown_commit():
+        print(f"note: {note}", file=sys.stderr)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by torchrun
         cuda = pick_device(config).type == "cuda"
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if cuda else "gloo")
     first = world.rank() == 0
+    judged = None if gate == "none" else gate
+    run = place / "runs" / run_id(config)
+    mirrors = Mirrors(config, arguments.study, run_id(config), run, wandb if first else "off", arguments.tensorboard and first)
+
+    def report(metrics: dict) -> None:
+        mirrors.follow()
+        _print_epoch(metrics)
+
     try:
-        judged = None if gate == "none" else gate
-        result = train(config, folder / "runs", arguments.study, report=_print_epoch, gate=judged, baselines=True)
+        result = train(config, place / "runs", arguments.study, report=report, gate=judged, baselines=True)
         if dist.is_initialized():
             dist.barrier()  # a worker that leaves early can abort one that is still writing
         if not first:
             return 0
-        records = folder / "runs" / run_id(config) / "records.jsonl"
+        records = place / "runs" / run_id(config) / "records.jsonl"
         print(f"run {run_id(config)}: {result['stopped']}; records in {records}")
         if result["stopped"] != "completed":
             return 1
         if judged is None:
             return 0
-        verdict = judge(config, gate, read(records))
+        verdict = judge(config, gate, read_run(records, run_id(config)))
         print(f"gate {gate}: {'PASSED' if verdict.passed else 'FAILED'}")
         for reason in verdict.reasons:
             print(f"  {reason}")
         return 0 if verdict.passed else 1
     finally:
+        mirrors.close()
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
+LEGEND = """loss: of prediction; linacc: linear accuracy (%) of z_agg, in training; rank:
+effective rank of z and of z_agg; frozen: linacc of the frozen model, if probed"""
+
+
 def _print_epoch(report: dict) -> None:
+    """One line, of 80 characters for usual numbers."""
     if not report:  # a worker other than the first
         return
     values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
     live = "  ".join(
         f"{label} {values.get(name, float('nan')):{form}}"
         for label, name, form in (
-            ("predict", "predict_live/z_hat", ".4f"),
-            ("linacc", "linacc_live/z_agg", "5.1f"),
-            ("rank z", "rank_pr_live/z", "5.1f"),
-            ("z_agg", "rank_pr_live/z_agg", "5.1f"),
+            ("loss", "predict_live/z_hat", "6.4f"),
+            ("linacc", "linacc_live/z_agg", "4.1f"),
+            ("rank z", "rank_pr_live/z", "4.1f"),
+            ("rank z_agg", "rank_pr_live/z_agg", "4.1f"),
         )
     )
-    probed = f"   probed: linacc {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] and report['score'] is not None else ""
+    probed = f"  frozen {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] and report["score"] is not None else ""
     print(f"epoch {report['epoch']:>4}  {live}{probed}", flush=True)
 
 

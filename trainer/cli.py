@@ -1,33 +1,79 @@
-"""Command-line manners shared by every entry point: one-line errors and dotted overrides."""
+"""Command-line manners shared by every entry point: one-line errors, examples, exit codes and dotted overrides."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from trainer.data.sets.places import VARIABLE
-from trainer.errors import UsageError
+from trainer.errors import EXIT_USAGE, RecordError, UsageError
+
+EXIT_INTERRUPTED, EXIT_NO_READER = 130, 141
+"""Ctrl-C, and a reader of the output that went away (``| head``), as a shell reports SIGINT and SIGPIPE."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line (raised as UsageError) and which guesses no abbreviations."""
+    """argparse whose errors are one line (raised as UsageError) and which guesses no abbreviations.
 
-    def __init__(self, **settings: object):
-        super().__init__(allow_abbrev=False, **settings)
+    Every parser has ``--version``; an option or override that is given twice with different values is an error.
+
+    Args:
+        examples: commands for the end of --help.
+        exits: meaning by exit code, for the same place.
+    """
+
+    def __init__(self, *, examples: Iterable[str] = (), exits: Mapping[int, str] | None = None, **settings: Any):
+        parts = ["\n  ".join(["examples:", *examples])] if examples else []
+        parts += ["\n  ".join(["exit codes:", *(f"{code:<4} {meaning}" for code, meaning in exits.items())])] if exits else []
+        super().__init__(allow_abbrev=False, formatter_class=_Help, epilog="\n\n".join(parts) or None, **settings)
+        for name in (None, "store"):
+            self.register("action", name, _Once)
+        self.add_argument("--version", action=_Version, help="print the version, the commit and the libraries, and exit")
 
     def parse_args(self, args: list[str]) -> argparse.Namespace:  # type: ignore[override]
+        for action in self._actions:
+            if isinstance(action, _Once):
+                action.given = None
         known, unknown = self.parse_known_intermixed_args(args)
         for word in unknown:
             options = [option for action in self._actions for option in action.option_strings]
             close = difflib.get_close_matches(word.partition("=")[0], options, n=1)
             raise UsageError(f"unknown option {word!r}{f' (did you mean {close[0]}?)' if close else ''}; see {self.prog} --help")
+        _different(getattr(known, "overrides", ()))
         return known
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def guarded(run: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """The exit code of ``run``, whatever a user's mistake, Ctrl-C or ``| head`` makes of it."""
+    try:
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()  # also after --help; at the interpreter's end it would be too late to answer
+    except BrokenPipeError:
+        stop_writing()
+        return EXIT_NO_READER
+    except (UsageError, RecordError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print(f"\n{interrupted}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def stop_writing() -> None:
+    """Send what is still printed nowhere: the interpreter would complain when it flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -72,3 +118,41 @@ def split_overrides(argv: list[str]) -> list[str]:
         if sign and not key.startswith("-") and values.setdefault(key, value) != value:
             raise UsageError(f"override {key}: given twice, as {values[key]} and as {value}; keep one")
     return words
+
+
+def _different(overrides: Iterable[str]) -> None:
+    given: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if given.setdefault(key, value) != value:
+            raise UsageError(f"{key} is given twice, as {given[key]} and as {value}; give it once")
+
+
+class _Once(argparse._StoreAction):
+    """Stores a value, but not two different ones: the last would win without a word."""
+
+    given: Any = None
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        if option_string and self.given is not None and self.given != values:
+            raise UsageError(f"{option_string} is given twice, as {self.given} and as {values}; give it once")
+        self.given = values if option_string else None
+        super().__call__(parser, namespace, values, option_string)
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: list[str], dest: str, help: str):
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from trainer.version import line
+
+        print(line())
+        parser.exit()
+
+
+class _Help(argparse.HelpFormatter):
+    """Wraps paragraphs, but leaves text that has lines of its own as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)

@@ -13,22 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from trainer import presets
-from trainer.cli import Parser, add_data_options, data_settings
+from trainer.cli import Parser, add_data_options, data_settings, guarded
 from trainer.config import SETS, RunConfig
 from trainer.data.sets import require_present
-from trainer.errors import EXIT_USAGE, RecordError, UsageError
+from trainer.errors import RecordError, UsageError
 
 VIEWS, MOST_VIEWS = [1, 2, 3, 4, 5, 6, 7, 8], 8
 SETTABLE = (
     "runtime.threads", "runtime.resident_mib", "runtime.saliency_file", "eval.probe_bn", "eval.pair_target",
-    "eval.subspace.anchors", "eval.subspace.steps",
+    "eval.subspace.anchors", "eval.subspace.steps", "eval.subspace.views",
 )  # fmt: skip
 """What --set may change; what was learnt is given by the checkpoint, and the rest has no meaning here."""
+
+RUN = "results/single/runs/1a2b3c4d5e-s0"
+EXAMPLES = (
+    f"python -m trainer.evaluate --checkpoint {RUN}",
+    f"python -m trainer.evaluate --checkpoint {RUN} --protocol ridge --views 1 3 5 --subspace",
+    f"python -m trainer.evaluate --checkpoint {RUN} --split test      # once, for the final report",
+)
+EXITS = {0: "evaluated", 2: "wrong command, checkpoint or record", 130: "interrupted; nothing was recorded"}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 evaluated, 2 wrong command, checkpoint or record."""
-    parser = Parser(prog="python -m trainer.evaluate", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m trainer.evaluate", description=__doc__.splitlines()[0], examples=EXAMPLES, exits=EXITS)
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="RESULTS/STUDY/runs/RUN/checkpoint.pt, or its folder")
     splits, probes = ["validation", "test"], ["paper", "ridge", "both"]
@@ -42,21 +50,20 @@ def main(argv: list[str] | None = None) -> int:
     add_data_options(parser)
     extend = {"nargs": "+", "action": "extend", "default": []}
     add("--set", dest="overrides", metavar="key=value", help=f"one of {', '.join(SETTABLE)}", **extend)
-    try:
-        return _run(parser.parse_args(sys.argv[1:] if argv is None else argv))
-    except (UsageError, RecordError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing was recorded", file=sys.stderr)
-        return 130
+    return guarded(lambda: _run(parser.parse_args(sys.argv[1:] if argv is None else argv)), "interrupted; nothing was recorded")
 
 
 def _run(options: Namespace) -> int:
     from trainer.checkpoint import NAME
-    from trainer.evaluation_record import append_line, recorded_config
+    from trainer.evaluation_record import append_line, check_out, recorded_config
 
-    folder = options.checkpoint.parent if options.checkpoint.name == NAME else options.checkpoint
+    given = options.checkpoint
+    if given.name != NAME and given.is_file():
+        raise UsageError(
+            f"--checkpoint {given}: a run's checkpoint is named {NAME} and lies beside its records.jsonl, which says how it was trained; "
+            f"give RESULTS/STUDY/runs/RUN/{NAME} or its folder"
+        )
+    folder = given.parent if given.name == NAME else given
     path = folder / NAME
     if not path.is_file():
         raise UsageError(f"--checkpoint {options.checkpoint}: there is no file {path}; give a run's {NAME} or its folder")
@@ -66,16 +73,16 @@ def _run(options: Namespace) -> int:
     out = options.out or folder / "evaluation.jsonl"
     if out.name == "records.jsonl":
         raise UsageError(f"--out {out}: evaluations never enter a run's own record, which studies select by; rename it")
+    check_out(out)
     clock = time.perf_counter()
     line = measure(config, folder, first, options, out)
     line["seconds"] = {"evaluation": time.perf_counter() - clock}
     append_line(out, line)
 
-    from rich.console import Console
-
     from trainer.evaluation_tables import tables
+    from trainer.terminal import Terminal
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Terminal(width=None if sys.stdout.isatty() else 120)
     for table in tables(line["metrics"], config.data.observed_views):
         console.print(table)
     who = f"run {line['run_id']}, epoch {line['epoch']}, split={line['split']}"
@@ -107,7 +114,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     trust_system(config.runtime.system_certs)
     device, dtype = pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
-    state = checkpoint.load(folder, device, first["arm_id"])
+    state = checkpoint.load(folder, device, first["arm_id"], ("method", "online"))
     if arm_id(config) != first["arm_id"]:
         raise RecordError(
             f"{folder}: its configuration is arm {arm_id(config)} in this version of the code, but was recorded as "
@@ -115,7 +122,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
         )
     images = load_images(config).to(device, config.runtime.resident_mib)
     views = Views(config, images, dtype)
-    views.load_state_dict(state["views"])
+    checkpoint.restore(folder, {"views": views}, state)
 
     # the untrained model is the run's own at step 0: the same random numbers as in training
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
@@ -124,14 +131,13 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     untrained = Health(config, images, views).untrained(method)
     pair = (2 * method.encoder.features, views.transform.parameters) if config.eval.action_probe else None
     online = OnlineProbe(method.aggregator.norm.normalized_shape[0], images.classes, device, pair)
-    method.load_state_dict(state["method"])
-    online.load_state_dict(state["online"])
+    checkpoint.restore(folder, {"method": method, "online": online}, state)
 
     probes = {"paper": options.protocol != "ridge", "ridge": options.protocol != "paper"}
     suite = Suite(config, images, views, options.split, tuple(options.views), **probes, epochs=options.epochs, say=_say)
     metrics = suite.measure(method, untrained, online)
     if options.subspace:
-        metrics |= _subspace(config, images, views, method, untrained, options.split, out)
+        metrics |= _subspace(config, images, views, method, untrained, options.split, out, metrics)
     step = views.step
     epoch = step // config.steps_per_epoch
     return {
@@ -147,8 +153,9 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
 
 
 def _subspace(
-    config: RunConfig, images: Any, views: Any, method: Any, untrained: Any, split: str, out: Path
+    config: RunConfig, images: Any, views: Any, method: Any, untrained: Any, split: str, out: Path, metrics: dict[str, float]
 ) -> dict[str, float]:
+    from trainer.subspace.about import about
     from trainer.subspace.diagnostics import Diagnostics
     from trainer.subspace.summary import save_arrays
 
@@ -156,7 +163,7 @@ def _subspace(
     _say(f"subspace diagnostics on sweeps of {', '.join(diagnostics.pictures)}")
     found = diagnostics.measure(method)
     arrays = out.with_name(f"evaluation-{split}-subspace.npz")
-    save_arrays(arrays, found.arrays)
+    save_arrays(arrays, found.arrays | about(config, views.step // config.steps_per_epoch, split, metrics))
     _say(f"draw them: python -m analysis.subspace_plots {arrays} {arrays.with_suffix('')}")
     return found.metrics
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from trainer import presets
 from trainer.errors import UsageError
-from trainer.records import cut_torn_line, read
+from trainer.jsonl import Appender
+from trainer.lock import Lock
+from trainer.record_lines import REMEDY, read_run
 from trainer.run_record import NAME
 
 
@@ -29,10 +31,35 @@ def recorded_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     path = folder / NAME
     if not path.is_file():
         raise UsageError(f"there is no {path}, which says how the checkpoint was trained; keep both files of a run together")
-    line = next((line for line in read(path) if line["event"] == "eval" and line.get("config")), None)
+    line = next((line for line in read_run(path) if line["event"] == "eval" and line.get("config")), None)
     if line is None:
-        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off?")
+        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off? {REMEDY[0].upper()}{REMEDY[1:]}")
+    try:
+        presets.build(copy.deepcopy(line["config"]))
+    except UsageError as error:
+        raise UsageError(f"{path}, the configuration on record: {error}; restore the file from a copy") from None
     return copy.deepcopy(line["config"]), line
+
+
+def check_out(path: Path) -> None:
+    """Refuse a file that could not be appended to, before hours of work are put into its next line. Changes nothing.
+
+    Raises:
+        UsageError: it is a folder, or neither it nor its folder can be written.
+        RecordError: what is in it are no records.
+    """
+    remedy = "give another file with --out"
+    if path.is_dir():
+        raise UsageError(f"--out {path}: is a folder; give a file in it, as {path / 'evaluation.jsonl'}")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UsageError(f"--out {path}: {folder} is a file, not a folder; {remedy}")
+    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UsageError(f"--out {path}: {path if path.exists() else folder} is not writable; {remedy}")
+    for _ in read_run(path):
+        pass
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
@@ -40,16 +67,14 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
 
     NaN and infinity become null; ``attempt`` is set to one more than the largest on file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    repaired = cut_torn_line(path)
-    if repaired is not None:
-        print(f"repaired: a torn last line of {path} was cut off", file=sys.stderr)
-    line["attempt"] = 1 + max((earlier["attempt"] for earlier in read(path)), default=0)
-    line["metrics"] = {name: float(value) if math.isfinite(value) else None for name, value in line["metrics"].items()}
-    with path.open("ab") as file:
-        file.write(json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with Lock(path.with_name(f".{path.name}.lock"), f"{path}: {{who}} writes to it", wait=True):
+        line["attempt"] = 1 + max((earlier.get("attempt", 1) for earlier in read_run(path)), default=0)
+        line["metrics"] = {name: float(value) if math.isfinite(value) else None for name, value in line["metrics"].items()}
+        file = Appender(path)
+        if file.repaired is not None:
+            print(f"repaired: a torn last line of {path} was cut off", file=sys.stderr)
+        file.append(line)
+        file.close()
 
 
 def sha256(path: Path) -> str:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +25,7 @@ from pydantic import BaseModel
 from trainer.config import RunConfig, split_sizes
 
 SCIENTIFIC = ("data", "model", "objective", "optim", "schedule", "precision")
+ROOT = Path(__file__).resolve().parent.parent
 _ABSENT = object()
 
 
@@ -57,22 +60,67 @@ def _without_legacy(value: Any) -> Any:
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Commit, whether the tree differs from it, and versions; columns of the record, not identity."""
-    root = Path(__file__).resolve().parent.parent
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    """Commit, whether the tree differs from it, hash of the code, and versions; columns of the record, not identity."""
+    commit, _ = _git("rev-parse", "HEAD")
+    status, _ = _git("status", "--porcelain")
     versions = {name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
     return {
         "commit": commit,
         "dirty": None if status is None else bool(status),
+        "code": code_hash(),
         "python": platform.python_version(),
         "host": platform.node(),
         "versions": versions,
     }
+
+
+@cache
+def code_hash() -> str:
+    """Hash of the sources that numbers come from; it tells code apart where git cannot be asked."""
+    digest = hashlib.sha256()
+    for package in ("search_spaces", "studies", "trainer"):
+        for path in sorted((ROOT / package).rglob("*")):
+            if path.suffix in (".py", ".yaml"):
+                content = path.read_bytes()
+                digest.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def unknown_commit() -> str | None:
+    """Why git names no commit of this code, in a sentence; None if it does."""
+    commit, why = _git("rev-parse", "HEAD")
+    if commit is not None:
+        return None
+    return f"commit unknown ({why}): runs of other code are told apart by a hash of the sources, {code_hash()}"
+
+
+def other_code(lines: Iterable[dict[str, Any]]) -> str | None:
+    """By which other code lines of a record were written, in words: by commit, and by the hash of the code where git knew none."""
+    now = provenance()
+    for line in lines:
+        before = line.get("provenance") or {}
+        commit, code = before.get("commit"), before.get("code")
+        if commit and now["commit"]:
+            if commit != now["commit"]:
+                return f"recorded by commit {commit[:10]}, this code is {now['commit'][:10]}"
+        elif code and code != now["code"]:
+            return f"recorded by code {code}, this code is {now['code']} (hashes of the sources; the commit is unknown)"
+    return None
+
+
+@cache
+def _git(*words: str) -> tuple[str | None, str]:
+    """What git says of this code's folder, or None and why not."""
+    # a hook or an editor that runs git sets these to another repository
+    clean = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, env=clean)
+    except FileNotFoundError:
+        return None, "git is not installed"
+    except subprocess.TimeoutExpired:
+        return None, "git did not answer within 10 s"
+    except OSError as error:
+        return None, f"git cannot be run: {error.strerror}"
+    if done.returncode:
+        return None, (done.stderr.strip().splitlines() or ["git gave no reason"])[0].removeprefix("fatal: ")
+    return done.stdout.strip(), ""

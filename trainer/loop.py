@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer import checkpoint, compilable, world
+from trainer.captured import CapturedStep, Learnt, Step
 from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
 from trainer.data.views import Batch, Views
 from trainer.gates import judge
 from trainer.identity import arm_id, provenance, run_id
+from trainer.meter import Meter
 from trainer.models import accelerate
 from trainer.models.seq_jepa import Output, SeqJEPA
 from trainer.models.target import ema_decay
@@ -33,7 +36,7 @@ from trainer.probes.features import Harvest
 from trainer.probes.health import Health
 from trainer.probes.online import OnlineProbe
 from trainer.run_record import RunRecord
-from trainer.runtime import pick_device, pick_dtype
+from trainer.runtime import pick_device, pick_dtype, set_arithmetic
 from trainer.schedule import learning_rate
 
 Report = Callable[[dict[str, Any]], None]
@@ -48,6 +51,7 @@ def train(
     gate: str | None = None,
     baselines: bool = False,
     images: ImageSet | None = None,
+    wait: bool = False,
 ) -> dict[str, Any]:
     """Train one run to ``config.epochs``, continuing from its checkpoint if there is one.
 
@@ -60,6 +64,7 @@ def train(
         gate: name of the gate to judge at the end.
         baselines: also fit all probes on the untrained encoder and on raw pixels, at epoch 0.
         images: an already loaded image set.
+        wait: while another process trains the run, instead of refusing.
 
     Returns:
         The last report, with ``stopped`` (the reason) added.
@@ -67,7 +72,7 @@ def train(
     Raises:
         RecordError: the folder holds a run of other settings.
     """
-    record = RunRecord(config, runs / run_id(config), study) if world.rank() == 0 else None
+    record = RunRecord(config, runs / run_id(config), study, wait) if world.rank() == 0 else None
     try:
         return _train(config, runs / run_id(config), record, report, gate, baselines, images)
     except Exception as error:
@@ -91,6 +96,7 @@ def _train(
     # --- what everything stands on
     device, dtype = pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
+    set_arithmetic(config, device)
     rank, workers, arm = world.rank(), world.size(), arm_id(config)
     compilable.check(config, device.type, workers)
     images = (images or load_images(config)).to(device, config.runtime.resident_mib)
@@ -110,10 +116,11 @@ def _train(
         subspace = Diagnostics(config, images, views, health.untrained(method), health.split)
 
     # --- where it left off
-    state = checkpoint.load(folder, device, arm)
+    state = checkpoint.load(folder, device, arm, parts)
+    if state is not None and world.share_from_first(record.behind(state["views"]["step"]) if rank == 0 else None):
+        state = None  # a checkpoint newer than its record: what is missing is trained again
     if state is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        checkpoint.restore(folder, parts, state)
     spe, end = config.steps_per_epoch, config.epochs * config.steps_per_epoch
     probe_epoch = state["probe_epoch"] if state else 0
     last: dict[str, Any] = {}
@@ -135,15 +142,26 @@ def _train(
         report({**last, "repeated": True} if last else last)
 
     # --- train
-    if config.runtime.compile and views.step < end:
-        example = views.next()
-        views.step -= 1
+    weights = config.objective.weights.model_dump()
+    meter, harvest = Meter(weights), Harvest()
+    captures = config.runtime.compile and device.type == "cuda" and workers == 1
+    evaluate = partial(forward, config, model, weights=weights)
+    if captures:
+        evaluate = accelerate.on_cuda(evaluate, views, optimiser, online.optimiser)
+    elif config.runtime.compile and views.step < end:
+        example = views.render(views.plan(views.step))
         model, line = accelerate.whether_it_pays(config, method, model, device, example, lambda m, b: forward(config, m, b)[1])
         print(line, file=sys.stderr)
-    meter: dict[str, Tensor] = {}
-    harvest = Harvest()
+        evaluate = partial(forward, config, model, weights=weights)
+
+    def learn(batch: Batch, rate: float | Tensor, decay: float | Tensor | None) -> Learnt:
+        output, loss = update(config, evaluate, method, optimiser, batch, rate, decay)
+        online.observe(output.features, batch["labels"], batch["factors"])
+        return output.features, batch["labels"], meter.values(output, loss)
+
+    advance = CapturedStep(views, learn, partial(rates, config), device) if captures else Step(views, learn, partial(rates, config))
     clock, core = time.perf_counter(), time.process_time()
-    stopped, weights = "completed", config.objective.weights.model_dump()
+    stopped = "completed"
     probe_at = {*config.eval.probe_epochs, config.epochs, *([config.gates[gate].epoch] if gate else [])}
     checks_every_step = device.type == "cpu" and workers == 1
     model.train()
@@ -152,21 +170,19 @@ def _train(
         if step % spe == 0:
             # dropout is the only user of torch's own generator: reseed it by epoch so resuming needs no state
             torch.manual_seed(derived_seed(config.seed, Purpose.TORCH, step // spe) + rank)
-        batch = views.next()
-        output, loss = optimise(config, step, model, method, optimiser, batch)
-        online.observe(output.features, batch["labels"], batch["factors"])
-        harvest.add(output.features, batch["labels"])
-        _accumulate(meter, output, weights, loss)
+        features, labels, values = advance(step)
+        harvest.add(features, labels)
+        meter.add(values)
         done = step + 1
         # a sum stays NaN once a loss was: one check per epoch where a check would stall the device or must agree
         # between workers (means below), every step where it costs nothing
-        finite = not checks_every_step or math.isfinite(float(meter["loss/total"]))
+        finite = not checks_every_step or math.isfinite(float(meter.total))
         if done % spe and finite:
             continue
 
         # --- an epoch is complete (or the run has diverged): measure, put on record, make it durable, report
         epoch = done // spe
-        means = {name: float(world.mean_over_workers(value / spe)) for name, value in meter.items()}
+        means = meter.means(spe)
         if not math.isfinite(means["loss/total"]):
             stopped = f"diverged by step {step}: the loss is not finite"
             if rank == 0:
@@ -175,17 +191,17 @@ def _train(
             if report is not None:
                 report(last)
             break
-        meter = {}
         seconds = {"train": time.perf_counter() - clock}
         cores = {"train": time.process_time() - core}
         if rank == 0:
             clock, core = time.perf_counter(), time.process_time()
-            metrics = health.live(method, harvest, online)
+            metrics = health.live(method, harvest, online) if epoch % config.eval.live_every == 0 or epoch in probe_at else {}
+            harvest = Harvest()
             if epoch in probe_at:
                 metrics |= health.probe(method)
                 probe_epoch = epoch
             if epoch in config.eval.subspace.epochs:
-                metrics |= subspace.at_epoch(method, folder, epoch)
+                metrics |= subspace.at_epoch(method, folder, epoch, metrics)
             seconds["probes"], cores["probes"] = time.perf_counter() - clock, time.process_time() - core
             decay = ema_decay(config.objective.ema, step, config.horizon_steps, spe) if config.objective.ema else None
             rate = learning_rate(config, step)
@@ -217,25 +233,51 @@ def optimise(
     Returns:
         The method's output and the loss.
     """
-    rate = learning_rate(config, step)
+    return update(config, partial(forward, config, model), method, optimiser, batch, *rates(config, step))
+
+
+def rates(config: RunConfig, step: int) -> tuple[float, float | None]:
+    """Learning rate and the teacher's decay (None without a moving-average teacher) of a step."""
+    ema = config.objective.ema
+    decay = ema_decay(ema, step, config.horizon_steps, config.steps_per_epoch) if ema else None
+    return learning_rate(config, step), decay
+
+
+def update(
+    config: RunConfig,
+    evaluate: Callable[[Batch], tuple[Output, Tensor]],
+    method: SeqJEPA,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    rate: float | Tensor,
+    decay: float | Tensor | None,
+) -> tuple[Output, Tensor]:
+    """:func:`optimise` at given rates, which a captured step (:mod:`trainer.captured`) reads from the device.
+
+    Args:
+        evaluate: the method's output and loss of a batch.
+    """
     for group in optimiser.param_groups:
         group["lr"] = rate
-    output, loss = forward(config, model, batch)
+    output, loss = evaluate(batch)
     optimiser.zero_grad()
     loss.backward()
     if config.optim.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(method.parameters(), config.optim.clip_norm)
     optimiser.step()
-    method.after_step(step, config.horizon_steps)
+    if decay is not None:
+        method.target_branch.follow(method.encoder, decay)
     return output, loss
 
 
-def forward(config: RunConfig, model: torch.nn.Module, batch: Batch) -> tuple[Output, Tensor]:
-    """The method's output and the weighted loss, in the configured precision."""
+def forward(
+    config: RunConfig, model: torch.nn.Module, batch: Batch, weights: dict[str, float] | None = None
+) -> tuple[Output, Tensor]:
+    """The method's output and the weighted loss, in the configured precision; ``weights`` default to the configured ones."""
     device = batch["actions"].device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
         output = model(batch)
-    return output, total_loss(output.terms, config.objective.weights.model_dump())
+    return output, total_loss(output.terms, weights or config.objective.weights.model_dump())
 
 
 def make_optimiser(config: RunConfig, method: SeqJEPA) -> torch.optim.Optimizer:
@@ -260,21 +302,14 @@ def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     Raises:
         ValueError: a term has no weight, or a weight no term.
     """
-    wanted = {name for name, weight in weights.items() if weight}
-    if not wanted <= terms.keys() <= weights.keys():
+    wanted = [name for name, weight in weights.items() if weight]
+    if not (all(name in terms for name in wanted) and all(name in weights for name in terms)):
         raise ValueError(
             f"loss terms {sorted(terms)} and weights {weights} must have the same names: "
             "a term without a weight would be lost, a weight without a term would do nothing"
         )
     # a weight of zero leaves its term out: 0 x NaN is NaN, and its gradient need not be computed
     return sum(weight * terms[name] for name, weight in weights.items() if weight)
-
-
-def _accumulate(meter: dict[str, Tensor], output: Output, weights: dict[str, float], loss: Tensor) -> None:
-    values = {f"term/{name}": term for name, term in output.terms.items()}
-    values |= {f"weighted/{name}": weights[name] * term for name, term in output.terms.items()}
-    for name, value in {**values, **output.health, "loss/total": loss}.items():
-        meter[name] = meter.get(name, 0.0) + value.detach()
 
 
 def _state(parts: dict[str, Any], arm: str, probe_epoch: int) -> dict[str, Any]:

@@ -9,41 +9,58 @@ Resuming needs nothing from Ray in either: the run continues from its own folder
 from __future__ import annotations
 
 import ctypes
-import fcntl
+import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer import presets, wandb_mirror
+from trainer import presets
+from trainer.failure import Told, describe
+from trainer.redaction import redact
 
 # torch and the loop are imported where they run: the driver hands out this module's functions without them
 
 DRIVER_CPUS = 0.01
 # Tune's results stay small; everything is in the run's record
-REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated")
+FAILURE = "failure"
+REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated", "notice")
 
 
 def trial(task: dict[str, Any]) -> None:
     """Run one task inside a Tune trial.
 
     Args:
-        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``label``,
-            ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited) and
-            ``name``.
+        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``tensorboard``, ``label``,
+            ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited),
+            ``name``, ``secrets`` (marks of what must not be repeated) and ``mirror_environment`` (a file, or None).
+
+    Raises:
+        Told: after the driver was told what went wrong, as data: nobody has to unpickle an exception.
     """
     import ray
     from ray import tune
 
     _die_with_ray()
-    if task["backend"] == "local":
-        nodes = [ray.get_runtime_context().get_node_id()]
-        _run(task, lambda report: tune.report({**_small(report), "nodes": nodes}))
-    else:
-        _launch(task)
+    last: dict[str, Any] = {"score": None}
+    nodes = [ray.get_runtime_context().get_node_id()]
+
+    def report(metrics: dict[str, Any]) -> None:
+        last.update(_small(metrics))
+        tune.report({**_small(metrics), "nodes": nodes})
+
+    try:
+        if task["backend"] == "local":
+            _run(task, report)
+        else:
+            _launch(task)
+    except Exception as error:
+        failure = describe(error, lambda text: redact(text, task["secrets"]))
+        tune.report({**last, FAILURE: failure})
+        raise Told(failure) from None
 
 
 def _run(task: dict[str, Any], report: Any) -> None:
@@ -51,6 +68,7 @@ def _run(task: dict[str, Any], report: Any) -> None:
     from trainer.data.shared import shared_images
     from trainer.identity import run_id
     from trainer.loop import train
+    from trainer.mirrors import Mirrors
     from trainer.runtime import pick_device
 
     config = presets.build(task["config"])
@@ -58,19 +76,21 @@ def _run(task: dict[str, Any], report: Any) -> None:
     memory.start_measuring(device)  # this process may have served another trial
     if task["share"]:
         memory.limit_share(device, task["share"])
-    mirror = wandb_mirror.open_mirror(task["wandb"], config, task["study"], task["label"], Path(task["runs"]))
+    run = Path(task["runs"]) / run_id(config)
+    with _mirror_environment(task["mirror_environment"]):
+        mirrors = Mirrors(config, task["study"], task["label"], run, task["wandb"], task["tensorboard"])
 
     def tell(metrics: dict[str, Any]) -> None:
-        mirror.log(metrics)
+        mirrors.follow()
         # of an epoch trained by another process there is no peak to measure
-        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device)})
+        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device), "notice": mirrors.trouble})
 
     try:
         images = shared_images(config)
-        with _alone(Path(task["runs"]) / run_id(config)):
-            train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images)
+        # the process of a killed driver may still be ending when the next one begins: wait for it
+        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images, wait=True)
     finally:
-        mirror.close()
+        mirrors.close()
 
 
 def worker_resources(cpus: int, gpus: float) -> dict[str, float]:
@@ -115,10 +135,13 @@ def _worker(task: dict[str, Any]) -> None:
     def report(metrics: dict[str, Any]) -> None:
         ray.train.report({**_small(metrics), "placement_group": group.id.hex(), "nodes": nodes})
 
-    if ray.train.get_context().get_world_rank() == 0:
-        _run(task, report)
-    else:
-        _follow(task)
+    try:
+        if ray.train.get_context().get_world_rank() == 0:
+            _run(task, report)
+        else:
+            _follow(task)
+    except Exception as error:  # Ray logs what a worker raises
+        raise Told(describe(error, lambda text: redact(text, task["secrets"]))) from None
 
 
 def _follow(task: dict[str, Any]) -> None:
@@ -141,19 +164,23 @@ def _follow(task: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Wait until no other process trains the run: that of a killed driver may still be ending when the next one begins.
+def _mirror_environment(path: str | None) -> Iterator[None]:
+    """The key of W&B and a proxy's password, for as long as the mirror is opened: its own process inherits them, no other does.
 
-    The system drops the lock of a process that dies. A file system without locks has none to wait for.
+    Args:
+        path: a file that only this user can read; None if the machine itself has what is needed.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    folder = os.open(run, os.O_RDONLY)
+    given = json.loads(Path(path).read_text()) if path else {}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
     try:
-        with suppress(OSError):
-            fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(folder)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _die_with_ray() -> None:

@@ -24,15 +24,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import RecordError
+from trainer.jsonl import Appender, read, sync_folder
+from trainer.record_lines import EVENTS, SCHEMA_VERSION, read_run
 
-SCHEMA_VERSION = 1
-EVENTS = ("epoch", "eval", "stop", "error", "resume")
 VOLATILE = ("attempt", "seconds", "core_seconds", "provenance", "workers", "device")
+__all__ = ["RecordFile", "comparable", "read", "read_run", "write_atomically", "write_json"]
 
 
 class RecordFile:
@@ -45,12 +44,12 @@ class RecordFile:
 
     def __init__(self, path: Path, common: dict[str, Any]):
         self.path, self._common = path, common
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.repaired = cut_torn_line(path)
-        self._seen = {_key(line): line for line in read(path)}
-        self.attempt = 1 + max((line["attempt"] for line in self._seen.values()), default=0)
-        self._file = path.open("ab")
-        _sync_folder(path.parent)
+        self._seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for line in read_run(path, common["run_id"]):  # before anything is changed
+            self._seen.setdefault(_key(line), line)
+        self._lines = Appender(path)
+        self.repaired = self._lines.repaired
+        self.attempt = 1 + max((line.get("attempt", 1) for line in self._seen.values()), default=0)
 
     def append(self, event: str, metrics: dict[str, float] | None = None, **fields: Any) -> dict[str, Any]:
         """Write one event and return the line on record.
@@ -65,28 +64,15 @@ class RecordFile:
         line["metrics"] = {name: _finite(value) for name, value in (metrics or {}).items()}
         earlier = self._seen.get(_key(line)) if event in ("epoch", "eval", "stop") else None
         if earlier is not None:
-            return {**earlier, "differs": earlier["metrics"] != line["metrics"]}
-        self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+            # only what was measured both times: an epoch is probed or not by where the run was to end
+            both = earlier["metrics"].keys() & line["metrics"].keys()
+            return {**earlier, "differs": any(earlier["metrics"][name] != line["metrics"][name] for name in both)}
+        self._lines.append(line)
         self._seen[_key(line)] = line
         return line
 
     def close(self) -> None:
-        self._file.close()
-
-
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the complete lines of a record file; a torn last line is passed over, others raise."""
-    if not path.exists():
-        return
-    raw = path.read_bytes()
-    lines = raw.split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RecordError(f"{path}, line {number}: not valid JSON ({error.msg}); restore the file from a copy") from None
+        self._lines.close()
 
 
 def comparable(line: dict[str, Any]) -> dict[str, Any]:
@@ -103,12 +89,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Readers see the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+    try:
+        with temporary.open("wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the system names no file when a disk is full
+    sync_folder(path.parent)
 
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:
@@ -119,24 +110,3 @@ def _key(line: dict[str, Any]) -> tuple[Any, ...]:
 def _finite(value: float) -> float | None:
     value = float(value)
     return value if math.isfinite(value) else None
-
-
-def cut_torn_line(path: Path) -> str | None:
-    if not path.exists():
-        return None
-    raw = path.read_bytes()
-    end = raw.rfind(b"\n") + 1
-    if end == len(raw):
-        return None
-    with path.open("r+b") as file:
-        file.truncate(end)
-        os.fsync(file.fileno())
-    return raw[end:].decode(errors="replace")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,13 @@ from pathlib import Path
 from trainer.errors import UsageError
 
 
+def folder(text: str) -> Path:
+    """A folder given on a command line."""
+    if not text.strip():
+        raise UsageError(f"--results-dir {text!r}: give a folder; '.' is this one")
+    return Path(text)
+
+
 def check_name(name: str) -> str:
     """A study's name is a folder's name. Raises UsageError for anything that could leave the results folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):

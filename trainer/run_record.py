@@ -8,24 +8,37 @@ from typing import Any
 
 from trainer.config import RunConfig
 from trainer.errors import RecordError
-from trainer.identity import arm_id, provenance, run_id
-from trainer.records import RecordFile, read
+from trainer.identity import arm_id, other_code, provenance, run_id
+from trainer.lock import NAME as LOCK
+from trainer.lock import Lock
+from trainer.records import RecordFile, read_run
 
 NAME = "records.jsonl"
 
 
 class RunRecord:
-    """The record of one run, opened by its rank 0.
+    """The record of one run, opened by its rank 0, which holds the folder's lock until it is closed.
+
+    Args:
+        wait: until no other process trains the run (that of a killed driver may still be ending), instead of refusing.
 
     Raises:
-        RecordError: another commit recorded the run and ``runtime.across_commits`` is off.
+        UsageError: another process trains the run.
+        RecordError: another commit recorded the run and ``runtime.across_commits`` is off, or the record is damaged.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, study: str):
+    def __init__(self, config: RunConfig, folder: Path, study: str, wait: bool = False):
         self._config, self.path = config, folder / NAME
-        _same_commit(self.path, config)
-        common = {"study": study, "run_id": run_id(config), "arm_id": arm_id(config), "seed": config.seed}
-        self._file = RecordFile(self.path, common)
+        self._name = run_id(config)
+        busy = f"{folder}: another process is training this run ({{who}}); wait for it, or choose another --study name"
+        self._lock = Lock(folder / LOCK, busy, wait)
+        try:
+            _same_commit(self.path, config)
+            common = {"study": study, "run_id": self._name, "arm_id": arm_id(config), "seed": config.seed}
+            self._file = RecordFile(self.path, common)
+        except BaseException:
+            self._lock.close()
+            raise
         for half in folder.glob(".*.tmp"):  # a checkpoint that a kill left half written, as large as a whole one
             half.unlink()
         self._last = next(iter(reversed(self.lines())), None)
@@ -62,11 +75,26 @@ class RunRecord:
 
     def error(self, error: Exception) -> None:
         """Note that this attempt ended with an exception; its class only, since a message may quote anything."""
-        step = self._last["step"] if self._last else 0
+        step = self._last.get("step", 0) if self._last else 0
         self.write("error", {}, step, None, reason=type(error).__name__)
 
     def lines(self) -> list[dict[str, Any]]:
-        return list(read(self.path))
+        return list(read_run(self.path, self._name))
+
+    def behind(self, step: int) -> bool:
+        """Whether the record lacks epochs that a checkpoint of ``step`` steps has passed; said if so.
+
+        A checkpoint is written after its epoch is on record, so lines were lost. It cannot give them back: the run is
+        trained again from the start, and epochs that are still on record are not written twice.
+        """
+        missing = gaps(self.lines(), step // self._config.steps_per_epoch, self._config)
+        if missing:
+            print(
+                f"warning: {self.path} lacks epoch {', '.join(map(str, missing))} of the {step // self._config.steps_per_epoch} "
+                "that the checkpoint beside it has: the run is trained again from the start, and what is missing is put on record",
+                file=sys.stderr,
+            )
+        return bool(missing)
 
     def summary(self, epoch: int) -> dict[str, Any]:
         """The report of an epoch on record: validation metrics, ``epoch``, ``probe_epoch`` and ``score``.
@@ -78,19 +106,28 @@ class RunRecord:
         return summarise(self._evaluations, epoch, self._config)
 
     def _is_validation(self, line: dict[str, Any]) -> bool:
-        return line["event"] == "eval" and line["split"] == self._config.data.select_on
+        return line["event"] == "eval" and line.get("split") == self._config.data.select_on and line.get("epoch") is not None
 
     def close(self) -> None:
         self._file.close()
+        self._lock.close()
+
+
+def gaps(lines: list[dict[str, Any]], last: int, config: RunConfig) -> list[int]:
+    """Epochs from 0 to ``last`` that a record lacks, trained and evaluated; epoch 0 carries the configuration."""
+    trained = {line.get("epoch") for line in lines if line["event"] == "epoch"} | {0}
+    evals = [line for line in lines if line["event"] == "eval" and line.get("split") == config.data.select_on]
+    evaluated = {line.get("epoch") for line in evals if line.get("epoch") or line.get("config")}
+    return [epoch for epoch in range(last + 1) if epoch not in trained & evaluated]
 
 
 def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) -> dict[str, Any]:
-    """See :meth:`RunRecord.summary`; ``evaluations`` are a record's lines on the selection split, in order."""
+    """See :meth:`RunRecord.summary`; ``evaluations`` are a record's lines on the selection split."""
     metrics: dict[str, Any] = {}
     probed = None
-    for line in evaluations:
-        if line["epoch"] <= epoch:
-            metrics, probed = metrics | line["metrics"], line["probe_epoch"]
+    # by epoch: one that was lost and trained again stands behind later ones
+    for line in sorted((line for line in evaluations if line["epoch"] <= epoch), key=lambda line: line["epoch"]):
+        metrics, probed = metrics | line["metrics"], line.get("probe_epoch")
     m, scale = config.data.observed_views, config.data.action_scale
     named = {"score": f"linacc/z_agg@{m}", "rank": f"rank_pr/z_agg@{m}", "r2_action": f"r2_action.{scale}/z_pair@2"}
     return {**metrics, "epoch": epoch, "probe_epoch": probed} | {name: metrics.get(metric) for name, metric in named.items()}
@@ -99,12 +136,15 @@ def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) 
 def reports_on_record(path: Path, config: RunConfig) -> tuple[list[dict[str, Any]], bool]:
     """The reports of a run's epochs on record, oldest first, and whether it ran to its end.
 
-    What a run in training would have reported after each epoch. A run that diverged ends with a report that says so.
+    What a run in training would have reported after each epoch. A run that diverged ends with a report that says so. A record
+    without its beginning, which holds the configuration, is no record.
     """
-    lines = list(read(path))
-    evaluations = [line for line in lines if line["event"] == "eval" and line["split"] == config.data.select_on]
-    trained = {line["epoch"] for line in lines if line["event"] == "epoch"}
-    reports = [summarise(evaluations, epoch, config) for epoch in sorted({e["epoch"] for e in evaluations} & trained)]
+    lines = list(read_run(path, run_id(config)))
+    if gaps(lines, 0, config):
+        return [], False
+    evaluations = [line for line in lines if line["event"] == "eval" and line.get("split") == config.data.select_on]
+    trained = {line.get("epoch") for line in lines if line["event"] == "epoch"} - {None}
+    reports = [summarise(evaluations, epoch, config) for epoch in sorted({e.get("epoch") for e in evaluations} & trained)]
     ends = [line["reason"] for line in lines if line["event"] == "stop"]
     if any(reason.startswith("diverged") for reason in ends):
         epoch = (reports[-1]["epoch"] if reports else 0) + 1
@@ -113,12 +153,9 @@ def reports_on_record(path: Path, config: RunConfig) -> tuple[list[dict[str, Any
 
 
 def _same_commit(path: Path, config: RunConfig) -> None:
-    recorded = {line["provenance"]["commit"] for line in read(path) if "provenance" in line}
-    now = provenance()["commit"]
-    others = recorded - {now, None}
-    if others and now is not None and not config.runtime.across_commits:
+    found = None if config.runtime.across_commits else other_code(read_run(path))
+    if found:
         raise RecordError(
-            f"{path} was recorded by commit {', '.join(sorted(c[:10] for c in others))}, this code is {now[:10]}: "
-            "numbers of different code are not one arm; use another results folder, or --across-commits if you know "
-            "that nothing relevant changed"
+            f"{path} was {found}: numbers of different code are not one arm; use another results folder, or --across-commits "
+            "if you know that nothing relevant changed"
         )

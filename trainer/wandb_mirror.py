@@ -1,83 +1,133 @@
-"""Weights & Biases as a mirror of the record: losing it loses nothing."""
+"""Weights & Biases as a mirror of the record: losing it loses nothing, and a server that does not answer costs seconds."""
 
 from __future__ import annotations
 
 import os
-import sys
+import threading
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
-from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
 
 MODES = ("online", "offline", "off")
+PROJECT, SERVER = "seq-jepa-studies", "https://api.wandb.ai"
+ANSWER_SECONDS, INIT_SECONDS, FINISH_SECONDS = 3, 10, 10
+ASK_AGAIN_SECONDS = 600
+_FROM_ENVIRONMENT = {"disabled": "off", "dryrun": "offline", "run": "online", "shared": "online", "online": "online", "offline": "offline"}
+_silent: dict[str, float] = {}
+"""When each server last failed to answer: the next run of this process need not wait for it as well."""
 
 
-class Mirror(Protocol):
-    def log(self, metrics: dict[str, Any]) -> None: ...
+class WandbMirror:
+    """One W&B run per run_id; resumed runs continue it. W&B's own environment variables are obeyed, except those
+    that name the one run (WANDB_RUN_ID, WANDB_RESUME): a study has many.
 
-    def close(self) -> None: ...
+    Args:
+        run: the run's folder.
+        shown: what is shown, if it is not the run itself.
 
+    Attributes:
+        since: the first epoch it has not got yet.
+        trouble: one line if it is not what was asked for, else None.
+    """
 
-class Off:
-    """Mirrors nothing."""
-
-    def log(self, metrics: dict[str, Any]) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class _Run:
-    """One W&B run per run_id; resumed runs continue it."""
-
-    def __init__(self, mode: str, config: RunConfig, study: str, label: str, runs: Path):
+    def __init__(self, mode: str, config: RunConfig, study: str, label: str, run: Path, shown: str | None = None):
+        # the client reports on itself to the same server, also offline, and would wait 10 s for it at the process's end
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         from trainer.certificates import trust_system
 
         trust_system(config.runtime.system_certs)
-        folder = runs.parent / "wandb"
+        folder = Path(os.environ.get("WANDB_DIR") or (run.parent if shown else run.parent.parent) / "wandb")
         folder.mkdir(parents=True, exist_ok=True)
+        name = f"{study}-{shown or run_id(config)}"
+        self.trouble: str | None = None
+        if mode == "online":
+            server = wandb.setup().settings.base_url
+            if (why := unanswered(server)) is not None:
+                mode, self.trouble = "offline", f"W&B at {server} {why}: runs are kept offline, send them later with: wandb sync {folder}/wandb/offline-*"
+        earlier = mode == "offline" and any((folder / "wandb").glob(f"offline-run-*-{name}"))
+        given = {} if os.environ.get("WANDB_NAME") else {"name": label}
+        given |= {} if os.environ.get("WANDB_RUN_GROUP") or shown else {"group": arm_id(config)}
+        given |= {} if os.environ.get("WANDB_PROJECT") else {"project": PROJECT}
         self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "seq-jepa-studies"),
-            id=f"{study}-{run_id(config)}",
-            name=label,
-            group=arm_id(config),
-            config=config.model_dump(mode="json"),
+            **given,
+            id=name,
+            config={**config.model_dump(mode="json"), "study": study, "log_names_split": config.data.select_on},
             dir=str(folder),
             mode=mode,
             resume="allow",
             reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off"),
+            settings=wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS),
         )
+        self.since = _epochs_on_record(run) if earlier else self._run.step
 
-    def log(self, metrics: dict[str, Any]) -> None:
-        self._run.log({name: value for name, value in metrics.items() if value is not None}, step=metrics["epoch"])
+    def log(self, epoch: int, values: dict[str, float]) -> None:
+        self._run.log(values, step=epoch)
+
+    def verdict(self, epoch: int, passed: bool, gate: str, reasons: list[str]) -> None:
+        self._run.summary.update({"gate/name": gate, "gate/passed": passed, "gate/reasons": reasons})
+
+    def figure(self, name: str, path: Path) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Image(str(path))})
 
     def close(self) -> None:
         self._run.finish()
 
 
-def open_mirror(mode: str, config: RunConfig, study: str, label: str, runs: Path) -> Mirror:
-    """The mirror of one run; ``mode`` is one of MODES."""
-    if mode == "off":
-        return Off()
+def unanswered(server: str) -> str | None:
+    """Why a W&B server counts as silent, None if it answers; asked in a thread, since a name look-up has no time limit."""
+    if time.monotonic() - _silent.get(server, float("-inf")) < ASK_AGAIN_SECONDS:
+        return "did not answer a moment ago"
+    found: list[str | None] = []
+    asking = threading.Thread(target=lambda: found.append(_ask(server)), daemon=True)
+    asking.start()
+    asking.join(ANSWER_SECONDS + 1)
+    why = found[0] if found else f"did not answer within {ANSWER_SECONDS} s"
+    if why is not None:
+        _silent[server] = time.monotonic()
+    return why
+
+
+def _ask(server: str) -> str | None:
+    question = urllib.request.Request(
+        f"{server.rstrip('/')}/graphql", data=b'{"query": "query { __typename }"}', headers={"Content-Type": "application/json"}
+    )
     try:
-        return _Run(mode, config, study, label, runs)
-    except Exception as error:  # whatever the service or its client raises, a mirror must not cost a run
-        print(f"warning: no W&B mirror for {run_id(config)}: {type(error).__name__}", file=sys.stderr)
-        return Off()
+        urllib.request.urlopen(question, timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return None  # an answer: it wants a key, or another question
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, TimeoutError):
+            return f"did not answer within {ANSWER_SECONDS} s"
+        if type(reason).__name__.startswith("SSL"):
+            return None  # W&B's client has certificates of its own
+        return f"cannot be reached ({getattr(reason, 'strerror', None) or type(reason).__name__})"
+    return None
 
 
 def resolve_mode(asked: str | None) -> str:
-    """``online`` if asked or, when nothing is asked, if there is a key; otherwise ``off``.
+    """What ``--wandb`` says, or else WANDB_MODE; without either ``online`` if there is a key, otherwise ``off``.
 
     Raises:
-        UsageError: online without a key.
+        UsageError: online without a key, or a WANDB_MODE that W&B does not know.
     """
+    said = os.environ.get("WANDB_MODE", "").strip().lower()
+    if asked is None and os.environ.get("WANDB_DISABLED", "").strip().lower() in ("1", "true", "yes"):
+        return "off"
+    if asked is None and said:
+        if said not in _FROM_ENVIRONMENT:
+            raise UsageError(f"WANDB_MODE={said}: must be one of {', '.join(_FROM_ENVIRONMENT)}; or give --wandb {'|'.join(MODES)}")
+        asked = _FROM_ENVIRONMENT[said]
     key = bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
     if asked == "online" and not key:
         raise UsageError("--wandb online needs a key: set WANDB_API_KEY or run `wandb login`; or use --wandb offline")
@@ -87,7 +137,15 @@ def resolve_mode(asked: str | None) -> str:
 def _in_netrc() -> bool:
     import netrc
 
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or SERVER).hostname or ""
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return netrc.netrc().authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _epochs_on_record(run: Path) -> int:
+    """Epochs an earlier attempt has recorded; its own offline files hold them."""
+    from trainer.records import read
+
+    return 1 + max((line["epoch"] or 0 for line in read(run / "records.jsonl") if line["event"] in ("epoch", "eval")), default=-1)

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from studies.capacity import trials_at_once
+from studies.connection import PATIENCE, cluster_here
 from studies.doctor.cluster_probe import MARK
 from studies.doctor.finding import Finding, fail, ok, warn
 from studies.doctor.storage import nearest
+from trainer.errors import UsageError
 
-REACH_SECONDS, PROBE_SECONDS = 10, 90
+REACH_SECONDS, PROBE_SECONDS = 10, 180
 START = "start it with `ray start --head`, or correct --address"
 SAME = "install the same versions everywhere, restart Ray"
 
@@ -30,14 +32,18 @@ def resolve(address: str, environment: Mapping[str, str], temporary: Path, runni
 
     Args:
         temporary: Ray's temporary folder, where the last cluster's address is kept, also of one that died.
-        running: whether a Ray runs on this machine; ``auto`` then means that one.
+        running: whether a Ray runs on this machine; ``auto`` then means that one, unless it is a study's own.
     """
     if address != "auto":
         return address
     if environment.get("RAY_ADDRESS"):
         return environment["RAY_ADDRESS"]
     if running:
-        return None
+        try:
+            place = cluster_here(environment, temporary=temporary)
+        except UsageError:
+            return ""
+        return None if place == "auto" else place
     try:
         return (temporary / "ray" / "ray_current_cluster").read_text().strip()
     except OSError:
@@ -76,8 +82,11 @@ def ask(address: str, results: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(spec: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "studies.doctor.cluster_probe", json.dumps(spec)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # -P and the path: a user's studies.py in the current folder must not stand for ours
+    command = [sys.executable, "-P", "-m", "studies.doctor.cluster_probe", json.dumps(spec)]
+    root = str(Path(__file__).resolve().parent.parent.parent)
+    environment = {**os.environ, **PATIENCE, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         out, err = process.communicate(timeout=PROBE_SECONDS)
         line = next((line for line in out.splitlines() if line.startswith(MARK)), None)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "cluster-facts "
-NODE_SECONDS = 40
+NODE_SECONDS = 90
 CODE = ("trainer", "studies", "search_spaces")
 
 

@@ -21,11 +21,16 @@ ABOUT = (
     "What would go wrong with a study on this machine or cluster, told beforehand: one line per check, ok, warn or FAIL, with why "
     "it matters and what to do. Exit code 0 if nothing FAILs, 1 otherwise, 2 for a wrong command."
 )
+EXAMPLES = (
+    "python -m studies doctor",
+    "python -m studies doctor --preset cifar100_aug_30 --data-root ~/data --gpus-per-trial 1",
+    "python -m studies doctor --address auto --results-dir /shared/results",
+)
 
 
 def parser() -> Parser:
-    p = Parser(prog="python -m studies doctor", description=ABOUT)
-    p.add_argument("--preset", default="digits", help=f"one of {', '.join(presets.names())}, or a YAML file (default: digits)")
+    p = Parser(prog="python -m studies doctor", description=ABOUT, examples=EXAMPLES)
+    p.add_argument("--preset", default="digits", help="a name from python -m trainer --list-presets, or a YAML file (default: digits)")
     p.add_argument("--address", help="of a running Ray cluster (default: a study on this machine)")
     p.add_argument("--cpus-per-trial", type=int, default=1, help="per worker (default: 1)")
     p.add_argument("--gpus-per-trial", type=float, default=0.0, help="per worker; a fraction shares a GPU (default: 0)")
@@ -119,7 +124,7 @@ def _cluster(o: Namespace, config: RunConfig, results: Path, online: bool) -> It
         yield reached
         return
     try:
-        found = cluster.ask(o.address, results, config.model_dump(mode="json"))
+        found = cluster.ask(place or o.address, results, config.model_dump(mode="json"))
     except OSError as error:
         yield fail("cluster", "nodes were not asked", f"the results folder cannot be written ({error.strerror})", "mend that first")
         return

@@ -61,7 +61,9 @@ def dashboard_port(taken: bool, port: int = DASHBOARD_PORT) -> Finding:
 
 
 def token(environment: Mapping[str, str], home: Path, cluster: bool) -> Finding:
-    """Ray's token, which a cluster may ask for. Says where it is from, never what it is."""
+    """Ray's token, which a cluster may ask for; a study on this machine has its own. Says where it is from, never what it is."""
+    if not cluster:
+        return ok("ray token", "a study makes one of its own, which goes with it: nobody else is let into its Ray")
     mode = environment.get("RAY_AUTH_MODE", "").lower()
     if mode == "disabled":
         why = "whoever reaches Ray's ports can run code as you"
@@ -75,17 +77,15 @@ def token(environment: Mapping[str, str], home: Path, cluster: bool) -> Finding:
     except OSError as error:
         if not isinstance(error, FileNotFoundError):
             return fail("ray token", f"{path} cannot be read ({error.strerror})", "Ray would not start", "chown it, chmod 600")
-        if cluster and mode == "token":
+        if mode == "token":
             return fail("ray token", f"none at {path}", "RAY_AUTH_MODE=token, so connecting needs one", "copy the head node's file there, chmod 600")
-        if cluster:
-            return ok("ray token", f"none at {path}; only a cluster without tokens lets this machine in")
-        return ok("ray token", f"none yet; Ray writes one to {path} when it first starts here")
+        return ok("ray token", f"none at {path}; only a cluster without tokens lets this machine in")
     if empty:
         return fail("ray token", f"{path} is empty", "Ray would be refused by any cluster", "remove it, or copy the head node's file there")
     if permissions & (stat.S_IRWXG | stat.S_IRWXO):
         why = "other users of this machine could run code as you"
         return warn("ray token", f"{path} has mode {stat.S_IMODE(permissions):o}", why, f"chmod 600 {path}")
-    return ok("ray token", f"{path}, readable by you alone{', must be the same on every node' if cluster else ''}")
+    return ok("ray token", f"{path}, readable by you alone, must be the same on every node")
 
 
 def user_home() -> Path:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from studies import private_folder
 from studies.doctor.finding import GB, Finding, fail, ok, warn
 from trainer.records import write_json
 
@@ -19,9 +20,6 @@ VANISHING = {
     "ramfs": "it is memory: the results are gone after a restart",
     "overlay": "it is the container's own layer: the results go with the container",
 }
-# Ray's sockets lie in a folder of this form below the temporary one; a path of more than 107 bytes is refused
-SOCKET = "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
-LONGEST_SOCKET = 107
 
 
 def nearest(folder: Path) -> Path:
@@ -49,18 +47,15 @@ def space(what: str, folder: Path, usage: Callable[[Path], tuple[int, int, int]]
 
 
 def temp_folder() -> Path:
-    """Where Ray puts its sessions: RAY_TMPDIR, TMPDIR on Linux, or /tmp."""
-    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    """Where a study puts Ray's sessions: RAY_TMPDIR, TMPDIR if its path is short enough, or /tmp."""
+    return private_folder.base(os.environ)
 
 
 def temp_path(folder: Path) -> Finding:
-    """Whether Ray's sockets fit below the temporary folder."""
-    length = len(os.fsencode(str(folder))) + len(SOCKET)
-    if length > LONGEST_SOCKET:
-        why = f"Ray's sockets would have {length}-byte paths, {LONGEST_SOCKET} are allowed"
+    """Whether Ray's files and sockets can lie below the temporary folder."""
+    why = private_folder.fault(folder)
+    if why is not None:
         return fail("temp", str(folder), why, "set RAY_TMPDIR=/tmp")
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return fail("temp", str(folder), "not a folder that Ray could write to", "set RAY_TMPDIR=/tmp")
     return ok("temp", f"{folder} can be written, and its path is short enough for Ray's sockets")
 
 

@@ -14,6 +14,7 @@ from trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from studies.replay.curves import Recorded
+    from studies.replay.schedulers import Strategy
     from studies.replay.trials import Pool
 
 KINDS = ("full", "top-k", "gate", "asha")
@@ -23,10 +24,14 @@ ABOUT = (
     "and how much worse than the best on record is what it picks? All full length, one epoch and then the best K, a fixed "
     "gate, and asynchronous successive halving (ASHA) meet the same random arrival orders."
 )
+EXAMPLES = (
+    "python -m studies replay studies/replay/recorded/rotation.jsonl.gz",
+    "python -m studies replay studies/replay/recorded/colour.jsonl.gz --trials 24 --grace 4,10 --bracket-by objective.teacher",
+)
 
 
 def parser() -> Parser:
-    p = Parser(prog="python -m studies replay", description=ABOUT)
+    p = Parser(prog="python -m studies replay", description=ABOUT, examples=EXAMPLES)
     p.add_argument(
         "records",
         nargs="+",
@@ -36,8 +41,7 @@ def parser() -> Parser:
     )
     p.add_argument(
         "--scheduler",
-        default=",".join(KINDS),
-        help=f"which to compare, of {', '.join(KINDS)} (default: all; full is always there)",
+        help=f"which to compare, of {', '.join(KINDS)} (default: all that the records allow; full is always there)",
     )
     p.add_argument("--eta", default=str(Stopping.eta), help=f"ASHA and gates keep about one in eta; a list compares several (default: {Stopping.eta})")
     p.add_argument("--grace", default=str(Stopping.grace), help=f"ASHA's first rung, an epoch; a list compares several (default: {Stopping.grace})")
@@ -101,13 +105,12 @@ def main(argv: list[str]) -> int:
     """
     o = parser().parse_args(argv)
     _check(o)
-    kinds = tuple(word.strip() for word in o.scheduler.split(","))
+    kinds = KINDS if o.scheduler is None else tuple(word.strip() for word in o.scheduler.split(","))
     unknown = next((word for word in kinds if word not in KINDS), None)
     if unknown is not None:
         raise UsageError(f"--scheduler {unknown!r}: must be one or several of {', '.join(KINDS)}, joined by commas")
 
     # scipy takes most of a second to import; --help and mistakes must not wait for it
-    from rich.console import Console
     from rich.progress import track
 
     from studies.replay import report
@@ -117,12 +120,14 @@ def main(argv: list[str]) -> int:
     from studies.replay.schedulers import strategies
     from studies.replay.simulate import Machine
     from studies.replay.trials import NOISE, Pool
+    from trainer.terminal import Terminal
 
     seeds = _numbers("--run-seeds", o.run_seeds) if o.run_seeds else None
     recorded = read_curves(o.records, o.metric, o.epochs, seeds, o.bracket_by)
     graces = _numbers("--grace", o.grace)
-    gates = _numbers("--gate", o.gate) if o.gate else graces
-    compared = strategies(recorded.epochs, kinds, _numbers("--eta", o.eta), graces, gates, _numbers("--top-k", o.top_k))
+    gates, by = (_numbers("--gate", o.gate), "--gate") if o.gate else (graces, "--grace")
+    compared = strategies(recorded.epochs, kinds, _numbers("--eta", o.eta), graces, gates, _numbers("--top-k", o.top_k), by)
+    compared, unmeasured = (compared, []) if o.scheduler or o.missing != MISSING[0] else _that_can_decide(compared, recorded)
     decided = sorted({epoch for strategy in compared for epoch in strategy.epochs})
     recorded = complete(recorded, decided, o.missing)
     pool = Pool(recorded, o.seconds_per_epoch)
@@ -139,10 +144,10 @@ def main(argv: list[str]) -> int:
     )
 
     terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else 140)
-    for line in [*_head(o, recorded, pool, noise), *recorded.why_left_out(), *recorded.notes]:
+    console = Terminal(width=None if terminal else 140)
+    for line in [*_head(o, recorded, pool, noise), *unmeasured, *recorded.why_left_out(), *recorded.notes]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     rows = replay(
         pool,
         compared,
@@ -166,6 +171,26 @@ def main(argv: list[str]) -> int:
         for path in report.write_csv(rows, rungs, o.out, noise is not None):
             console.print(f"written: {path}", highlight=False, soft_wrap=True, markup=False)
     return 0
+
+
+def _that_can_decide(compared: list[Strategy], recorded: Recorded) -> tuple[list[Strategy], list[str]]:
+    """Of the strategies nobody asked for by name, those whose epochs were measured, and a line on each of the others.
+
+    Raises:
+        UsageError: none is left to be compared with full length.
+    """
+    from studies.replay.curves import measured
+
+    kept = [strategy for strategy in compared if measured(recorded, strategy.epochs)]
+    left_out = [strategy for strategy in compared if strategy not in kept]
+    lines = [
+        f"not compared: {strategy.name}: {recorded.metric} was not measured at epoch {', '.join(map(str, strategy.epochs))} in any "
+        f"full-length run; a study run with --probe-epochs {','.join(map(str, strategy.epochs))} has it"
+        for strategy in left_out
+    ]
+    if all(strategy.kind == "full" for strategy in kept):
+        raise UsageError(f"no strategy can decide on these runs; {'; '.join(lines)}")
+    return kept, lines
 
 
 def _head(o: Namespace, recorded: Recorded, pool: Pool, noise: float | None) -> list[str]:

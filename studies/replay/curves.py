@@ -157,9 +157,14 @@ def complete(recorded: Recorded, needed: Iterable[int], missing: str = "leave-ou
             f"no run has {recorded.metric} at every epoch where a strategy decides "
             f"({', '.join(map(str, sorted(set(needed))))}); all have it at {', '.join(everywhere) or 'none'}: "
             "choose --grace, --gate and --scheduler to fit, another --metric, or --missing last; "
-            "runs trained with eval.probe_epochs=[...] have it where you need it"
+            "a study run with --probe-epochs 1,4 has it at those epochs too"
         )
     return replace(recorded, curves=curves, left_out=left_out, notes=notes)
+
+
+def measured(recorded: Recorded, epochs: Iterable[int]) -> bool:
+    """Whether a run that did not diverge has the metric at all of these epochs."""
+    return any(not curve.diverged and set(epochs) <= curve.values.keys() for curve in recorded.curves)
 
 
 def _unusable(run: RunLines) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import RecordError, UsageError
-from trainer.records import read
+from trainer.record_lines import check_line, read_run
 
 PACKED = ".jsonl.gz"
 """Ending of files that hold the lines of several runs, compressed."""
@@ -29,6 +29,7 @@ class RunLines:
         seconds: of each epoch, training and probes.
         stop: reason of the end after which no epoch was trained, None while there is none.
         test_rows: rows of the test split passed over.
+        trained, stopped: steps of the last epoch trained and of the end.
     """
 
     name: str
@@ -40,6 +41,8 @@ class RunLines:
     seconds: dict[int, float] = field(default_factory=dict)
     stop: str | None = None
     test_rows: int = 0
+    trained: int = -1
+    stopped: int = -1
     commits: set[str] = field(default_factory=set)
 
     def take(self, epoch: int, line: dict[str, Any], metric: str) -> None:
@@ -91,16 +94,20 @@ def _record_files(folder: Path) -> list[Path]:
 def _read_file(file: Path, metric: str, names: set[str]) -> list[RunLines]:
     runs: dict[str, RunLines] = {}
     try:
-        for line in _packed(file) if file.name.endswith(PACKED) else read(file):
+        lines = _packed(file) if file.name.endswith(PACKED) else _configured(list(read_run(file)))
+        for line in lines:
             run = runs.setdefault(line["run_id"], RunLines(line["run_id"], line["arm_id"], line["seed"]))
             run.config = line.get("config") or run.config
             if line.get("provenance"):
                 run.commits.add(str(line["provenance"].get("commit") or "unknown"))
             event, epoch, split = line["event"], line.get("epoch"), line.get("split")
             if event in ("stop", "error"):
-                run.stop = str(line.get("reason"))
+                if line.get("step", 0) >= run.trained:
+                    run.stop, run.stopped = str(line.get("reason")), line.get("step", -1)
             elif event == "epoch":
-                run.stop = None  # the run was resumed and went on
+                run.trained = max(run.trained, line.get("step", 0))
+                if line.get("step", math.inf) > run.stopped:
+                    run.stop = None  # the run was resumed and went on; an epoch before the end was lost, and put on record again
             elif event == "eval" and split == "test":
                 run.test_rows += 1
             elif event == "eval" and split == "validation" and epoch is not None:
@@ -113,10 +120,21 @@ def _read_file(file: Path, metric: str, names: set[str]) -> list[RunLines]:
     return list(runs.values())
 
 
+def _configured(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines with the configurations first: a lost first line was put on record again behind the others."""
+    return sorted(lines, key=lambda line: not line.get("config"))
+
+
 def _packed(file: Path) -> Iterator[dict[str, Any]]:
     """The lines of a compressed file, which was written whole: a torn one is damaged, not repaired."""
     try:
         with gzip.open(file, "rt", encoding="utf-8") as text:
-            yield from map(json.loads, text)
+            for number, line in enumerate(map(json.loads, text), start=1):
+                if not isinstance(line, dict):
+                    raise ValueError(f"line {number} must be one JSON object, not {type(line).__name__}")
+                check_line(file, number, line)
+                yield line
+    except RecordError:
+        raise
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise RecordError(f"{file}: cannot be read ({type(error).__name__}: {error}); restore it from a copy") from None

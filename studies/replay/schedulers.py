@@ -141,6 +141,7 @@ def strategies(
     graces: tuple[int, ...],
     gates: tuple[int, ...],
     top: tuple[int, ...],
+    gate_option: str = "--gate",
 ) -> list[Strategy]:
     """All combinations asked for; all-full-length always comes first, as the measure of the others.
 
@@ -150,11 +151,12 @@ def strategies(
         etas, graces: of ASHA; a gate keeps the best 1/eta.
         gates: epochs of the fixed gates.
         top: how many go on after one epoch.
+        gate_option: what the gates were given by, for messages.
 
     Raises:
         UsageError: a value that leaves nothing to decide.
     """
-    for option, values, least in (("--eta", etas, 2), ("--grace", graces, 1), ("--gate", gates, 1), ("--top-k", top, 1)):
+    for option, values, least in (("--eta", etas, 2), ("--grace", graces, 1), (gate_option, gates, 1), ("--top-k", top, 1)):
         for value in values:
             if value < least:
                 raise UsageError(f"{option} {value}: must be at least {least}")
@@ -165,7 +167,7 @@ def strategies(
         found += [Strategy("top-k", f"one-epoch top-{k}", (1,), lambda t, k=k: Gate(t, 1, lambda n: k)) for k in top]
     for gate in gates if "gate" in kinds else ():
         if gate >= epochs:
-            raise UsageError(f"--gate {gate}: must be below {epochs}, the full length of these runs")
+            raise UsageError(f"{gate_option} {gate}: must be below {epochs}, the full length of these runs")
         for eta in etas:
             name = f"gate at {gate}, best 1/{eta}"
             found.append(Strategy("gate", name, (gate,), lambda t, g=gate, e=eta: Gate(t, g, lambda n: max(1, n // e))))

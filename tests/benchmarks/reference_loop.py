@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.transforms import InterpolationMode, transforms
 from torchvision.transforms import functional as TF
 
@@ -84,21 +85,27 @@ class Sequences(Dataset):
 
 
 class Model(nn.Module):
-    """Encoder, moving-average teacher, action projector, aggregator and predictor (paper section 3, appendix A.1)."""
+    """Encoder, moving-average teacher, action projector, aggregator and predictor (paper section 3, appendix A.1).
 
-    def __init__(self) -> None:
+    The sizes are the paper's; tests compare a narrow one with the product, number by number.
+    """
+
+    def __init__(self, width: int = 64, embedded: int = EMBEDDED, hidden: int = 1024, dropout: float = 0.1) -> None:
         super().__init__()
         self.encoder = resnet18(zero_init_residual=True)
-        self.encoder.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        self.encoder.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.encoder.maxpool, self.encoder.fc = nn.Identity(), nn.Identity()
+        if width != 64:
+            _narrow(self.encoder, width)
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False)
-        self.action = nn.Sequential(nn.Linear(ACTION, EMBEDDED, bias=False), nn.BatchNorm1d(EMBEDDED, affine=False))
-        tokens = FEATURES + EMBEDDED
+        self.action = nn.Sequential(nn.Linear(ACTION, embedded, bias=False), nn.BatchNorm1d(embedded, affine=False))
+        features = 8 * width
+        tokens = features + embedded
         self.token = nn.Parameter(torch.zeros(1, 1, tokens))
-        layer = nn.TransformerEncoderLayer(tokens, 4, 4 * tokens, batch_first=True)
+        layer = nn.TransformerEncoderLayer(tokens, 4, 4 * tokens, dropout, batch_first=True)
         self.aggregator = nn.TransformerEncoder(layer, 3, nn.LayerNorm(tokens))
         self.predictor = nn.Sequential(
-            nn.Linear(tokens + EMBEDDED, 1024, bias=False), nn.BatchNorm1d(1024), nn.ReLU(), nn.Linear(1024, FEATURES)
+            nn.Linear(tokens + embedded, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, features)
         )
         self.similarity = nn.CosineSimilarity(dim=1)
 
@@ -114,6 +121,14 @@ class Model(nn.Module):
         with torch.no_grad():
             target = self.teacher(views[:, -1])
         return (1 - self.similarity(prediction, target)).mean(), z_agg, z
+
+
+def _narrow(encoder: ResNet, width: int) -> None:
+    """torchvision's ResNet-18 with ``width`` channels after the stem instead of 64."""
+    encoder.inplanes, encoder.bn1 = width, nn.BatchNorm2d(width)
+    for stage in range(4):
+        layer = encoder._make_layer(BasicBlock, width * 2**stage, 2, stride=1 if stage == 0 else 2)
+        setattr(encoder, f"layer{stage + 1}", layer)
 
 
 class Training:

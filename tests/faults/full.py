@@ -16,7 +16,7 @@ append = Decisions.append
 
 def append_until_full(self: Decisions, event: str, **fields: Any) -> dict[str, Any]:
     if event == "finish":
-        self._file = open("/dev/full", "ab", buffering=0)
+        self._lines._file = open("/dev/full", "ab", buffering=0)
     return append(self, event, **fields)
 
 

@@ -21,13 +21,17 @@ class SubspaceConfig(Node):
     """Validation images that are swept."""
     steps: Annotated[int, Field(ge=8, le=360)] = 36
     """Values per factor, over the factor's range (an angle's end point is its start, and left out)."""
+    views: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(strict=False)] | None = None
+    """Numbers of views whose aggregate is measured; default: 1, 2 and data.observed_views."""
 
 
 class EvalConfig(Node):
-    """When the dearer probes run, and in which variant. What they measure is fixed in ``trainer.probes``."""
+    """When the more expensive probes run, and in which variant. What they measure is fixed in ``trainer.probes``."""
 
     probe_epochs: Epochs = (3, 9, 27)
     """Epochs after which the action and leakage probes are fitted; the last epoch is always one."""
+    live_every: Epoch = 1
+    """Epochs between the cheap metrics named ``_live``; probe epochs always have them. On a GPU they cost an eighth of a CIFAR-100 epoch."""
     action_probe: bool = False
     """Also train an action probe beside the model, as the research log and the paper's code do: an MLP on [z_1; z_2]."""
     probe_bn: Literal["eval", "train"] = "eval"

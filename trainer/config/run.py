@@ -23,8 +23,8 @@ class RunConfig(Node):
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    """scientific: bf16 means autocast with fp32 weights, norms and rate."""
+    precision: Literal["fp32", "bf16", "fp64", "tf32"] = "fp32"
+    """scientific: bf16 means autocast with fp32 weights, norms and rate; tf32, on CUDA only, rounds the inputs of products."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 30
     """Where to stop; 0 measures the untrained encoder."""

@@ -77,7 +77,8 @@ class Augment:
         columns = [torch.where(jitter_on, column, middle) for column, (_, middle) in zip(drawn, ranges, strict=True)]
         jitter = torch.stack(columns, dim=-1)
         chance = u.new_full((views,), a.blur), u.new_full((views,), a.solarize)
-        chance[0][-1], chance[1][-1] = a.target_blur, a.target_solarize
+        # fill: assigning a number to a single element would copy it from the host
+        chance[0][-1:].fill_(a.target_blur), chance[1][-1:].fill_(a.target_solarize)
         low, high = a.blur_sigma
         sigma = torch.where(u[..., 8] < chance[0], low + (high - low) * u[..., 9], 0.0)
         return Augmentation(

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from trainer.data.row_chunks import row_chunks
 from trainer.errors import UsageError
 
 Batch = dict[str, Any]
+Plan = dict[str, Any]
 
 
 def make_transform(config: DataConfig, images: ImageSet) -> Any:
@@ -73,7 +73,7 @@ class Views:
         stored = images.images
         self._elsewhere = isinstance(stored, MappedImages) or stored.device != self._device
         self._reader = ThreadPoolExecutor(1) if self._elsewhere else None
-        self._ahead: dict[int, tuple[Tensor, Any, Callable[[], Tensor]]] = {}
+        self._ahead: dict[int, tuple[tuple[Tensor, Any], Callable[[], Tensor]]] = {}
         self._symmetric = config.objective.symmetric
         # probes beside the model learn from train labels only, also where pre-training sees other images
         train = images.splits["train"]
@@ -93,16 +93,37 @@ class Views:
 
     def next(self) -> Batch:
         """This worker's share of the next training batch."""
-        step = self.step
-        index, parameters, stored = self._ahead.pop(step, None) or self._training(step)
-        # read the next step's images while this one is computed; if another step is asked for next, nothing is lost
-        self._ahead = {step + 1: self._training(step + 1)} if self._elsewhere else {}
+        plan = self.plan(self.step)
         self.step += 1
-        batch = self._batch(index, parameters, stored())
+        return self.render(plan)
+
+    def plan(self, step: int) -> Plan:
+        """What decides a training batch: ``draw`` (B,) int64, the numbers ``epoch`` and ``step``, and where the images
+        are not on the device ``stored``, their rows, which are read while the step before is computed, and ``parameters``,
+        which choosing the rows took.
+        """
+        plan: Plan = {"draw": self._drawn(step), "epoch": step // self._config.steps_per_epoch, "step": step}
+        if self._elsewhere:
+            plan["parameters"], stored = self._ahead.pop(step, None) or self._fetch(step)
+            # if another step is asked for next, nothing is lost
+            self._ahead = {step + 1: self._fetch(step + 1)}
+            plan["stored"] = stored()
+        return plan
+
+    def render(self, plan: Plan) -> Batch:
+        """The training batch of a plan, whose numbers may also be int64 scalars on the device; nothing here waits for it."""
+        draw, step = plan["draw"], plan["step"]
+        index, parameters = plan.get("parameters") or self._parameters(draw, plan["epoch"])
+        stored = plan["stored"] if self._elsewhere else self._images.images[self.transform.rows(index, parameters)]
+        batch = self._batch(index, parameters, stored)
         batch["labels"] = self._train_labels[index]
         # a tensor, so that a compiled step is not compiled anew for every number
-        batch["step"] = torch.full((), step, dtype=torch.int64, device=self._device)
+        batch["step"] = step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=self._device)
         return batch
+
+    def compile(self) -> None:
+        """Render pixels with fused kernels from now on: they differ from the plain ones in the last bits, at most 1e-6."""
+        self._pixels = torch.compile(self._pixels, dynamic=False)  # type: ignore[method-assign]
 
     def fixed(self, split: str, draws: int = 1, views: int | None = None) -> FixedViews:
         """The same views of a whole split for every run, seed and epoch.
@@ -118,30 +139,37 @@ class Views:
         first = index if self.transform.per_image else index * SETS[self._config.data.name].views
         return self._normal(self._floating(self._images.images[first]))
 
+    def model_actions(self, parameters: Any) -> Tensor:
+        """(B, V-1, A) the actions between V views with these parameters, as the model is conditioned on them."""
+        return self._told(self._scaled(parameters))
+
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.step = state["step"]
 
-    def _plan(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images and draws of this worker's share of a step; a draw keeps its random numbers wherever the order puts it."""
-        config, train = self._config, self._images.splits["pretrain"]
+    def _drawn(self, step: int) -> Tensor:
+        """The draws of this worker's share of a step; a draw keeps its random numbers wherever the order puts it."""
+        config = self._config
         epoch, position = divmod(step, config.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            draws = len(train) * config.data.draws_per_epoch
+            draws = len(self._images.splits["pretrain"]) * config.data.draws_per_epoch
             self._order = (epoch, permutation(config.seed, epoch, draws, self._device))
         size = config.optim.batch_size
-        draw = self._order[1][position * size : (position + 1) * size][self._rank :: self._world]
-        return train[draw % len(train)], draw
+        return self._order[1][position * size : (position + 1) * size][self._rank :: self._world]
 
-    def _training(self, step: int) -> tuple[Tensor, Any, Callable[[], Tensor]]:
-        """Images and drawn parameters of this worker's share of a step, and what fetches its stored rows."""
-        index, draw = self._plan(step)
-        epoch, views = step // self._config.steps_per_epoch, self._config.data.observed_views + 1
-        parameters = self._draw(index, draw, self._config.seed, Purpose.TRAIN_VIEWS, epoch, views)
-        rows = self.transform.rows(index, parameters)
-        return index, parameters, self._reader.submit(self._read, rows).result if self._elsewhere else partial(self._read, rows)
+    def _parameters(self, draw: Tensor, epoch: int | Tensor) -> tuple[Tensor, Any]:
+        """Images and drawn parameters of training draws (B,)."""
+        pool = self._images.splits["pretrain"]
+        index = pool[draw % len(pool)]
+        views = self._config.data.observed_views + 1
+        return index, self._draw(index, draw, self._config.seed, Purpose.TRAIN_VIEWS, epoch, views)
+
+    def _fetch(self, step: int) -> tuple[tuple[Tensor, Any], Callable[[], Tensor]]:
+        """Images and parameters of a step, and what waits for their stored rows, which are not on the device."""
+        index, parameters = self._parameters(self._drawn(step), step // self._config.steps_per_epoch)
+        return (index, parameters), self._reader.submit(self._read, self.transform.rows(index, parameters)).result
 
     def _fixed(self, parts: list[tuple[Tensor, int]], observed: int) -> Iterator[Batch]:
         """A batch per (images, draw)."""
@@ -153,8 +181,7 @@ class Views:
             yield self._batch(index, parameters, pixels)
 
     def _batch(self, index: Tensor, parameters: Any, stored: Tensor) -> Batch:
-        pixels = self._floating(stored)
-        *observed, target = (self._normal(view) for view in self.transform.render(pixels, parameters))
+        *observed, target = self._pixels(stored, parameters)
         batch = {"observed": observed, "target": [target], "labels": self._images.labels[index], "index": index}
         factors = self._scaled(parameters)
         batch["factors"], batch["actions"] = factors, self._told(factors)
@@ -163,13 +190,15 @@ class Views:
             batch["reversed_actions"] = self._told(self._scaled(self.transform.reverse(parameters)))
         return batch
 
-    def _draw(self, index: Tensor, draw: Tensor, seed: int, purpose: Purpose, epoch: int, views: int) -> Any:
+    def _pixels(self, stored: Tensor, parameters: Any) -> list[Tensor]:
+        """The rendered, normalised views (V tensors) of stored images (B, C, H, W) uint8."""
+        return [self._normal(view) for view in self.transform.render(self._floating(stored), parameters)]
+
+    def _draw(self, index: Tensor, draw: Tensor, seed: int, purpose: Purpose, epoch: int | Tensor, views: int) -> Any:
         numbers = uniforms(seed, purpose, epoch, draw, self.transform.numbers(views))
         return self.transform.draw(numbers, index, views)
 
     def _read(self, rows: Tensor) -> Tensor:
-        if not self._elsewhere:
-            return self._images.images[rows]
         # in the reader's thread: only that thread waits for the rows to come from the device
         stored = self._images.images[rows.cpu()]
         return stored.pin_memory() if self._device.type == "cuda" else stored
@@ -213,7 +242,8 @@ class FixedViews:
         labels: (n,) class of every sequence.
     """
 
-    KEEP_BYTES = 2**27
+    KEEP_BYTES = {"cuda": 2**30}
+    """Kept up to this size; on other devices up to an eighth of it, where rendering costs no launches and memory is shared."""
 
     def __init__(self, source: Views, index: Tensor, draws: int, observed: int):
         self._source, self._index, self._draws, self._observed = source, index, draws, observed
@@ -226,6 +256,7 @@ class FixedViews:
     def batches(self, size: int) -> Iterator[Batch]:
         """Batches of ``size`` sequences, the last of a draw as :func:`row_chunks` has it; draw after draw, in the split's order."""
         if self._kept is None or self._size != size:
+            limit = self.KEEP_BYTES.get(self.labels.device.type, 2**27)
             made: list[Batch] | None = []
             kept_bytes = 0
             parts = [(rows, draw) for draw in range(self._draws) for rows in row_chunks(self._index, size)]
@@ -234,7 +265,7 @@ class FixedViews:
                 kept_bytes += sum(view.numel() * view.element_size() for view in views)
                 if made is not None:
                     made.append(batch)
-                    if kept_bytes > self.KEEP_BYTES:
+                    if kept_bytes > limit:
                         made = None
                 yield batch
             self._kept, self._size = made, size

@@ -1,8 +1,9 @@
 """Compiled training steps, and whether compiling pays: measured before training, on the run's own batches.
 
 On the CPU (bf16, ResNet-18): batch-norm joined with residual and ReLU, packed convolutions of small maps, and freed memory kept. Compiling
-the whole method there changed little, since convolutions dominate and inductor leaves them to the same library. On CUDA:
-torch.compile of the method, loss included.
+the whole method there changed little, since convolutions dominate and inductor leaves them to the same library. On CUDA: the
+method and its loss, and the rendering of pixels, are compiled; with one worker the whole step becomes one CUDA graph
+(:mod:`trainer.captured`).
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from trainer.allocator import huge_pages, keep_freed_memory
 from trainer.config import RunConfig
-from trainer.data.views import Batch
+from trainer.data.views import Batch, Views
 from trainer.models.norm import GlobalBatchNorm
 from trainer.models.packed_conv import PackedConv
+from trainer.models.seq_jepa import Output
 
 
 def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device) -> nn.Module:
@@ -34,6 +37,26 @@ def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: t
     keep_freed_memory()
     switch(method, True)
     return model
+
+
+def on_cuda(
+    evaluate: Callable[[Batch], tuple[Output, Tensor]], views: Views, *optimisers: torch.optim.Optimizer
+) -> Callable[[Batch], tuple[Output, Tensor]]:
+    """Make a step ready to be captured: fused kernels for rendering and for ``evaluate``, optimisers that read their rates on the device.
+
+    Returns:
+        ``evaluate`` compiled. Its terms are detached, since a compiled function computes the gradient of every output that has one:
+        of an unweighted coding rate, say.
+    """
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        group["capturable"] = True
+    views.compile()
+
+    def detached(batch: Batch) -> tuple[Output, Tensor]:
+        output, loss = evaluate(batch)
+        return replace(output, terms={name: term.detach() for name, term in output.terms.items()}), loss
+
+    return torch.compile(detached, dynamic=False)
 
 
 def switch(method: nn.Module, on: bool) -> None:

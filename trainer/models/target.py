@@ -44,13 +44,21 @@ class TargetBranch(nn.Module):
                 return network(images)
 
     @torch.no_grad()
-    def follow(self, encoder: nn.Module, tau: float) -> None:
+    def follow(self, encoder: nn.Module, tau: float | Tensor) -> None:
         """Move the teacher to tau x itself + (1 - tau) x encoder; buffers only if they are used."""
         if self.average is None:
             return
-        torch._foreach_lerp_(list(self.average.parameters()), list(encoder.parameters()), 1 - tau)
+        _move(list(self.average.parameters()), list(encoder.parameters()), tau)
         if self.objective.target_bn == "ema_buffers_eval":
-            torch._foreach_lerp_(list(self.average.buffers()), list(encoder.buffers()), 1 - tau)
+            _move(list(self.average.buffers()), list(encoder.buffers()), tau)
+
+
+def _move(average: list[Tensor], towards: list[Tensor], tau: float | Tensor) -> None:
+    if isinstance(tau, Tensor):  # a scalar on the device; the one-kernel form takes numbers only
+        torch._foreach_mul_(average, tau)
+        torch._foreach_add_(average, torch._foreach_mul(towards, 1 - tau))
+    else:
+        torch._foreach_lerp_(average, towards, 1 - tau)
 
 
 @contextmanager

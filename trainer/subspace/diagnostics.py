@@ -17,15 +17,20 @@ from trainer.data.views import Views
 from trainer.errors import UsageError
 from trainer.models.seq_jepa import SeqJEPA
 from trainer.probes.features import aggregate, evaluation
+from trainer.subspace.about import about
 from trainer.subspace.summary import Summary, Sweeps, load_arrays, save_arrays, summary
-from trainer.subspace.sweeps import factor_sweeps
+from trainer.subspace.sweeps import Pictures, factor_sweeps
 
 MOST_PIXELS = 784
 """Components of the pixel baseline; larger pictures are averaged down to at most as many."""
 
 
 class Diagnostics:
-    """Measures the codes z (unnamed in metric names) and ``z_agg@1`` (the aggregate of that one view) on factor sweeps.
+    """Measures the codes z (unnamed in metric names) and aggregates ``z_agg@k`` on factor sweeps.
+
+    ``z_agg@1`` is the aggregate of the swept view alone. For k > 1 the sequence moves through the sweep as a whole, its
+    further views at fixed offsets from the first (``trainer.subspace.sweeps.Pictures.sequence``) with the actions between
+    them: what is left in z_agg@k is what the aggregate keeps of the pose that its views have in common.
 
     Baselines on the same pictures: ``pixels``, and ``untrained``: z of the untrained encoder.
 
@@ -42,7 +47,9 @@ class Diagnostics:
         index = images.splits[split][: settings.anchors]
         if len(index) < 4:
             raise UsageError(f"subspace diagnostics need 4 images, the {split} split has {len(index)}; raise data.sizes")
-        self._config, self._untrained = config, untrained
+        self._config, self._untrained, self._views, self._split = config, untrained, views, split
+        observed = config.data.observed_views
+        self._counts = sorted(set(settings.views or (1, min(2, observed), observed)))
         self.pictures = factor_sweeps(config, images, views, index, settings.steps)
         if not self.pictures:
             raise UsageError(f"no factor of data.transform={config.data.transform} varies; there is nothing to sweep")
@@ -54,14 +61,17 @@ class Diagnostics:
         Args:
             previous: arrays of the last evaluation, for stability.
         """
-        found: dict[str, dict[str, tuple[Tensor, Tensor]]] = {"z": {}, "z_agg@1": {}, "pixels": {}, "untrained": {}}
+        names = ["z", *(f"z_agg@{k}" for k in self._counts), "pixels", "untrained"]
+        found: dict[str, dict[str, tuple[Tensor, Tensor]]] = {name: {} for name in names}
         with evaluation(method):
             for factor, sweep in self.pictures.items():
                 parts: dict[str, list[Tensor]] = {name: [] for name in found}
-                for batch in sweep.batches():
+                for part in sweep.parts():
+                    batch = sweep.render(part)
                     z = self._codes(method, batch)
                     parts["z"].append(z)
-                    parts["z_agg@1"].append(self._alone(method, z))
+                    for k, z_agg in self._aggregates(method, z, sweep, part).items():
+                        parts[f"z_agg@{k}"].append(z_agg)
                     parts["pixels"].append(small(batch).flatten(1))
                     parts["untrained"].append(self._codes(self._untrained, batch))
                 for name, rows in parts.items():
@@ -69,23 +79,36 @@ class Diagnostics:
                     found[name][factor] = sweep.values, codes.view(sweep.anchors, len(sweep.values), -1)
         z: Sweeps = found.pop("z")
         angles = [factor for factor, sweep in self.pictures.items() if sweep.angle]
-        return summary(z, angles=angles, baselines=found, previous=previous)
+        made = summary(z, angles=angles, baselines=found, previous=previous)
+        units = np.array([sweep.unit for sweep in self.pictures.values()])
+        return Summary(made.metrics, made.arrays | {"units": units})
 
-    def at_epoch(self, method: SeqJEPA, folder: Path, epoch: int) -> dict[str, float]:
+    def at_epoch(self, method: SeqJEPA, folder: Path, epoch: int, measured: Mapping[str, float]) -> dict[str, float]:
         """The metrics of a run in training; its arrays go to ``folder/subspace-epoch<k>.npz``, whole or not at all.
 
         Stability is measured against the arrays of the configured epoch before this one, also after a resume.
+
+        Args:
+            measured: the epoch's other metrics, among which the figures find the run's score.
         """
         earlier = [k for k in sorted(self._config.eval.subspace.epochs) if k < epoch and _arrays_of(folder, k).is_file()]
         found = self.measure(method, load_arrays(_arrays_of(folder, earlier[-1])) if earlier else None)
-        save_arrays(_arrays_of(folder, epoch), found.arrays)
+        save_arrays(_arrays_of(folder, epoch), found.arrays | about(self._config, epoch, self._split, measured))
         return found.metrics
 
     def _codes(self, method: SeqJEPA, pictures: Tensor) -> Tensor:
         return self._run(lambda: method.encode([pictures])[:, 0], pictures)
 
-    def _alone(self, method: SeqJEPA, z: Tensor) -> Tensor:
-        return self._run(lambda: aggregate(method, z[:, None], z.new_zeros(len(z), 0, self._config.model.action_dim)), z)
+    def _aggregates(self, method: SeqJEPA, z: Tensor, sweep: Pictures, part: Tensor) -> dict[int, Tensor]:
+        """The aggregate of the first k views of every sequence, for each k; the first views' codes z are at hand."""
+        codes, actions = z[:, None], z.new_zeros(len(z), 0, self._config.model.action_dim)
+        if self._counts[-1] > 1:
+            further, parameters = sweep.sequence(part, self._counts[-1])
+            codes = torch.stack([z, *(self._codes(method, view) for view in further)], dim=1)
+            conditions = self._views.model_actions(parameters)
+            actions = self._run(lambda: method.action(conditions), z)
+        prefixes = {k: (codes[:, :k], actions[:, : k - 1]) for k in self._counts}
+        return {k: self._run(lambda rows=rows: aggregate(method, *rows), z) for k, rows in prefixes.items()}
 
     def _run(self, compute: Callable[[], Tensor], like: Tensor) -> Tensor:
         with torch.autocast(like.device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):

@@ -14,6 +14,7 @@ from trainer.errors import UsageError
 from trainer.records import write_atomically
 from trainer.subspace import circle, operators, overlap, spectra, trajectories, variance
 from trainer.subspace.harmonics import harmonic_power, harmonic_shares
+from trainer.subspace.matched import MatchedNull, variances_of
 from trainer.subspace.names import metric_name
 from trainer.subspace.sweep import Sweep, split_anchors
 
@@ -61,9 +62,11 @@ def summary(
     Returns:
         Metrics named as in ``trainer.subspace.names``; arrays ``values/f`` (T,), ``eigenspectrum/f`` (3, K: estimate,
         low, high), ``path/f`` (held, T, 2), ``parallelism/f`` (T,), ``operator_deltas/f`` (J,),
-        ``operator_eigenvalues/f`` (J, r), ``operator_r2/f`` (3, J: against mean, identity, the better), ``basis/f`` (D, k),
+        ``operator_eigenvalues/f`` (J, r), ``operator_r2/f`` (3, J: against mean, identity, the better),
+        ``operator_composition/f`` (2,: mean error, plain and weighted), ``basis/f`` (D, k),
         ``projector/f`` (D, D); for angles ``circle/f`` (held, T, 2) and ``harmonic_power/f`` (A, T // 2 + 1);
-        ``overlap/f+g...`` and ``overlap_chance/f+g...`` (F, F); ``factors``, ``angles`` and ``codes`` list the names.
+        ``overlap/f+g...`` and ``overlap_chance/f+g...`` (F, F) and ``overlap_matched/f+g...`` (3, F, F: mean, low and high
+        of ``trainer.subspace.matched``); ``factors``, ``angles`` and ``codes`` list the names.
 
     Raises:
         UsageError: no sweep, an unknown name in ``angles``, baselines with other factors or values, a broken sweep.
@@ -90,7 +93,8 @@ def summary(
             metrics |= {metric_name(key, factor, code=name): float(value) for key, value in found.metrics.items()}
             arrays |= {metric_name(key, factor, code=name): value for key, value in found.arrays.items()}
             bases[factor] = found.arrays["basis"]
-        compared = _overlaps(bases, dims, name)
+        null = MatchedNull(variances_of(sweep.codes for sweep in checked.values()), seed)
+        compared = _overlaps(bases, dims, name, null)
         metrics |= compared.metrics
         arrays |= compared.arrays
     kept = _stability({f: arrays[metric_name("basis", f, code=code)] for f in sweeps}, dims, code, previous or {}, decay)
@@ -138,14 +142,15 @@ def _factor(sweep: Sweep, ks: tuple[int, ...], dims: int, seed: int) -> Summary:
     values = fitted.eigenvalues()
     metrics |= {f"operator_r2.{baseline}": r2 for baseline, r2 in fitted.pooled.items()}
     metrics |= {"operator_dims": len(fitted.variances), "operator_retained": fitted.retained}
-    for kind, errors in (("frobenius", plain), ("weighted", weighted)):
-        metrics[f"composition_error.{kind}"] = errors.mean() if len(errors) else float("nan")
+    composed = [errors.mean() if len(errors) else float("nan") for errors in (plain, weighted)]
+    metrics |= dict(zip(("composition_error.frobenius", "composition_error.weighted"), composed, strict=True))
     metrics["operator_modulus_error"] = np.abs(np.abs(values) - 1).mean()
     arrays = {
         "values": sweep.values, "eigenspectrum": np.stack([spectrum.cumulative, spectrum.low, spectrum.high]),
         "basis": basis, "path": trajectories.plane_paths(sweep, train, held), "parallelism": parallel,
         "operator_deltas": fitted.deltas, "operator_eigenvalues": values,
         "operator_r2": np.stack([fitted.r2_mean, fitted.r2_identity, fitted.r2_best]),
+        "operator_composition": np.array(composed),
     }  # fmt: skip
     if sweep.periodic:
         turned, power = circle.rotation_circle(sweep, train, held, HARMONICS), harmonic_power(sweep)
@@ -159,16 +164,21 @@ def _factor(sweep: Sweep, ks: tuple[int, ...], dims: int, seed: int) -> Summary:
     return Summary(metrics, arrays)
 
 
-def _overlaps(bases: dict[str, np.ndarray], dims: int, code: str) -> Summary:
+def _overlaps(bases: dict[str, np.ndarray], dims: int, code: str, null: MatchedNull) -> Summary:
     tables = {"overlap": overlap.overlap, "overlap_chance": overlap.overlap_chance}
     arrays = {
         metric_name(key, *bases, code=code): np.array([[formula(u, v) for v in bases.values()] for u in bases.values()])
         for key, formula in tables.items()
     }
+    widths = [basis.shape[1] for basis in bases.values()]
+    by_chance = np.array([[null.overlap(u, v) for v in widths] for u in widths])
+    arrays[metric_name("overlap_matched", *bases, code=code)] = np.moveaxis(by_chance, 2, 0)
     metrics: dict[str, float] = {}
     for first, second in combinations(bases, 2):
         u, v = bases[first], bases[second]
         found = {key: formula(u, v) for key, formula in (tables | {"overlap_log": overlap.overlap_log}).items()}
+        matched = null.overlap(u.shape[1], v.shape[1])
+        found |= {f"overlap_matched.{part}": value for part, value in matched._asdict().items()}
         turned = overlap.principal_angles(u, v)
         extremes = (turned[0], turned[-1]) if len(turned) else (np.nan, np.nan)
         found["principal_angle.min"], found["principal_angle.max"] = extremes

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from trainer.config import SETS, DataConfig, RunConfig
 from trainer.config.data import PLANAR
 from trainer.data import poses
 from trainer.data.images import ImageSet
+from trainer.data.object_views import Recorded
+from trainer.data.philox import Purpose, uniforms
 from trainer.data.poses import Poses
 from trainer.data.row_chunks import row_chunks
 from trainer.data.sets import mini3d
@@ -28,6 +32,9 @@ from trainer.runtime import pick_dtype
 from trainer.subspace.sweep import FULL_CIRCLE
 
 ANCHORS_AT_ONCE = 8
+_UNITS = {"rotation": "degrees", "shift_x": "half canvases", "shift_y": "half canvases", "scale": "natural log"}
+_OFFSETS = 2**30
+"""The draw of the fixed views' stream that the further views of a sequence take their offsets from."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +46,27 @@ class Pictures:
         angle: the values go once round the circle.
         render: positions of a anchors to pictures (a * T, C, H, W) as the encoder sees them, anchor after anchor.
         anchors: A.
+        unit: of the values, for people.
+        sequence: positions of a anchors and a number of views V to the pictures of the views after the first
+            (V - 1 of (a * T, C, H, W)) and the parameters of all V, as ``views.transform`` describes them. The first view is
+            the one of ``render``; the others differ from it in the factors that are not swept, and in a swept full turn also
+            in that one, by an offset which is drawn once per anchor and the same at all values: the sequence moves as a whole.
     """
 
     values: Tensor
     angle: bool
     render: Callable[[Tensor], Tensor]
     anchors: int
+    unit: str
+    sequence: Callable[[Tensor, int], tuple[list[Tensor], Any]]
+
+    def parts(self) -> Iterator[Tensor]:
+        """Positions of ANCHORS_AT_ONCE anchors after the other."""
+        yield from row_chunks(torch.arange(self.anchors), ANCHORS_AT_ONCE)
 
     def batches(self) -> Iterator[Tensor]:
-        """Pictures of ANCHORS_AT_ONCE anchors after the other."""
-        for part in row_chunks(torch.arange(self.anchors), ANCHORS_AT_ONCE):
-            yield self.render(part)
+        """The pictures of every part."""
+        yield from map(self.render, self.parts())
 
 
 def factor_sweeps(config: RunConfig, images: ImageSet, views: Views, index: Tensor, steps: int) -> dict[str, Pictures]:
@@ -73,6 +90,15 @@ def factor_sweeps(config: RunConfig, images: ImageSet, views: Views, index: Tens
 
 
 def _planar(config: RunConfig, images: ImageSet, views: Views, index: Tensor, steps: int) -> dict[str, Pictures]:
+    def pictures_of(part: Tensor, at: Poses) -> Tensor:
+        return planar_pictures(config, images, index[part.to(index.device)], at)
+
+    def sequence_of(part: Tensor, count: int, at: Poses, factor: str, angle: bool) -> tuple[list[Tensor], Poses]:
+        rows = index[part.to(index.device)]
+        moved = _moved(_offsets(views, rows, count, factor, angle), at)
+        pixels = _floating(images.images[rows], config, index.device).repeat_interleave(len(at.angle), dim=0)
+        return [_rendered(pixels, moved[:, view], config) for view in range(1, count)], moved
+
     found = {}
     for factor in views.transform.sweep_factors:
         angle = factor == "rotation" and config.data.max_angle in (None, 180)
@@ -82,20 +108,47 @@ def _planar(config: RunConfig, images: ImageSet, views: Views, index: Tensor, st
         if len(values) < 3:
             continue
 
-        def render(part: Tensor, at: Poses = _poses(factor, values)) -> Tensor:
-            return planar_pictures(config, images, index[part.to(index.device)], at)
-
-        found[factor] = Pictures(values, angle, render, len(index))
+        at = _poses(factor, values)
+        render, sequence = partial(pictures_of, at=at), partial(sequence_of, at=at, factor=factor, angle=angle)
+        found[factor] = Pictures(values, angle, render, len(index), _UNITS[factor], sequence)
     return found
+
+
+def _offsets(views: Views, index: Tensor, count: int, factor: str, angle: bool) -> Poses:
+    """Poses (a, V) drawn as in training; none for the first view, nor in a swept factor whose range would be left."""
+    numbers = uniforms(0, Purpose.FIXED_VIEWS, _OFFSETS, index, views.transform.numbers(count))
+    drawn = views.transform.draw(numbers, index, count)
+    kept = {name: torch.ones(count, device=index.device) for name in ("rotation", "shift_x", "shift_y", "scale")}
+    for weight in kept.values():
+        weight[0] = 0
+    if not angle:
+        kept[factor].zero_()
+    shift = drawn.shift * torch.stack([kept["shift_x"], kept["shift_y"]], dim=-1)
+    return Poses(drawn.angle * kept["rotation"], shift, drawn.log_scale * kept["scale"])
+
+
+def _moved(offsets: Poses, at: Poses) -> Poses:
+    """Every sequence of offsets (a, V) at every value of the sweep (T,): poses (a * T, V), anchor after anchor."""
+
+    def both(offset: Tensor, value: Tensor) -> Tensor:
+        return (offset[:, None] + value.to(offset)[None, :, None]).flatten(0, 1)
+
+    angle, log_scale = both(offsets.angle, at.angle), both(offsets.log_scale, at.log_scale)
+    return Poses(angle, both(offsets.shift, at.shift), log_scale)
 
 
 def planar_pictures(config: RunConfig, images: ImageSet, index: Tensor, at: Poses) -> Tensor:
     """Every image of ``index`` (a,) in every one of the poses (T,), as the encoder sees it: (a * T, C, canvas, canvas)."""
     count = len(at.angle)
     pixels = _floating(images.images[index], config, index.device).repeat_interleave(count, dim=0)
-    columns = (at.angle.repeat(len(index)), at.shift.repeat(len(index), 1), at.log_scale.repeat(len(index)))
-    repeated = Poses(*(column.to(pixels.device, pixels.dtype) for column in columns))
-    return _normal(poses.render(pixels, repeated, config.data), config.data)
+    images_in = len(index)
+    repeated = Poses(at.angle.repeat(images_in), at.shift.repeat(images_in, 1), at.log_scale.repeat(images_in))
+    return _rendered(pixels, repeated, config)
+
+
+def _rendered(pixels: Tensor, at: Poses, config: RunConfig) -> Tensor:
+    pose = Poses(*(column.to(pixels.device, pixels.dtype) for column in (at.angle, at.shift, at.log_scale)))
+    return _normal(poses.render(pixels, pose, config.data), config.data)
 
 
 def unmoved() -> Poses:
@@ -128,23 +181,35 @@ def _turned_solids(config: RunConfig, images: ImageSet, index: Tensor, steps: in
     chosen = index.cpu().numpy()
     # an object is a function of its number and class: those after the last anchor are not needed
     planes = mini3d.solid_planes(images.labels[: chosen.max() + 1].cpu().numpy(), seed=0)[chosen]
-    start = Rotation.from_quat(images.extras["quaternion"][index, 0].cpu().double().numpy())
-    hue = images.extras["hue"][index, 0].cpu().numpy()
+    recorded = images.extras["quaternion"][index].cpu().double().numpy()
+    hue = images.extras["hue"][index].cpu()
     values = torch.arange(steps, dtype=torch.float64) * (FULL_CIRCLE / steps)
+
+    def pictures_of(part: Tensor, turn: Rotation, view: int) -> Tensor:
+        """The anchors' recorded view, turned."""
+        pictures = []
+        for anchor in part.tolist():
+            solid, floor = np.repeat(planes[[anchor]], steps, 0), np.full(steps, hue[anchor, view].item(), np.float32)
+            quaternion = (Rotation.from_quat(recorded[anchor, view]) * turn).as_quat()
+            pictures.append(mini3d.render(solid, quaternion, floor, config.data.canvas))
+        stored = torch.from_numpy(np.concatenate(pictures))
+        return _normal(_floating(stored, config, index.device), config.data)
+
+    def sequence_of(part: Tensor, count: int, turn: Rotation) -> tuple[list[Tensor], Recorded]:
+        turned = [[(Rotation.from_quat(view) * turn).as_quat() for view in recorded[i, :count]] for i in part.tolist()]
+        # (a, V, T, 4) to (a * T, V, 4)
+        quaternion = torch.from_numpy(np.array(turned)).transpose(1, 2).flatten(0, 1).float().to(index.device)
+        colours = hue[part.cpu(), :count, None].repeat_interleave(steps, dim=0).to(index.device)
+        number = torch.arange(count, device=index.device).expand(len(quaternion), count)
+        return [pictures_of(part, turn, view) for view in range(1, count)], Recorded(number, quaternion, colours)
+
     found = {}
     for number, axis in enumerate("xyz"):
         vectors = np.zeros((steps, 3))
         vectors[:, number] = np.deg2rad(values.numpy())
-
-        def render(part: Tensor, turn: Rotation = Rotation.from_rotvec(vectors)) -> Tensor:
-            pictures = []
-            for anchor in part.tolist():
-                solid, floor = np.repeat(planes[[anchor]], steps, 0), np.repeat(hue[[anchor]], steps)
-                pictures.append(mini3d.render(solid, (start[anchor] * turn).as_quat(), floor, config.data.canvas))
-            stored = torch.from_numpy(np.concatenate(pictures))
-            return _normal(_floating(stored, config, index.device), config.data)
-
-        found[f"rotation_{axis}"] = Pictures(values, True, render, len(index))
+        turn = Rotation.from_rotvec(vectors)
+        render, sequence = partial(pictures_of, turn=turn, view=0), partial(sequence_of, turn=turn)
+        found[f"rotation_{axis}"] = Pictures(values, True, render, len(index), "degrees", sequence)
     return found
 
 

@@ -1,0 +1,64 @@
+"""How many epochs a study has on record and how many are still expected. No torch, no ray."""
+
+from __future__ import annotations
+
+from studies.job import Job
+from studies.jobs import Jobs
+from studies.plan import Plan
+from trainer.records import read
+from trainer.run_record import NAME
+
+
+class Remaining:
+    """Counts epochs of a study, those of earlier sessions included.
+
+    The number left is an expectation as long as trials may be stopped early; done / (done + left) never passes 1.
+    """
+
+    def __init__(self, jobs: Jobs):
+        self._jobs = jobs
+        self.at: dict[str, int] = {job.name: _on_record(jobs, job) for job in jobs.unfinished}
+        """Epoch of every run that has not ended."""
+        self._begun = self.done
+
+    def reached(self, name: str, epoch: int) -> None:
+        """A run reports an epoch."""
+        self.at[name] = max(epoch, self.at.get(name, 0))
+
+    @property
+    def done(self) -> int:
+        states = self._jobs.states
+        ended = {line["name"]: line["epoch"] for line in self._jobs.decisions.of("finish") if line["name"] in states}
+        return sum(ended.values()) + sum(epoch for name, epoch in self.at.items() if name not in ended)
+
+    @property
+    def trained(self) -> int:
+        """Epochs since this driver started."""
+        return self.done - self._begun
+
+    @property
+    def left(self) -> float:
+        plan, jobs = self._jobs.plan, self._jobs
+        epochs = 0.0
+        for job in jobs.unfinished:
+            at = self.at.get(job.name, 0)
+            epochs += plan.epochs - at if job.trial is None else expected_from(plan, at)
+        trials = plan.num_trials - len(jobs.search.trials) if jobs.search is not None else 0
+        unknown = jobs.comparison.left - len(jobs.comparison.queue)
+        return epochs + trials * expected_from(plan, 0) + unknown * plan.epochs
+
+
+def expected_from(plan: Plan, epoch: int) -> float:
+    """Epochs a search trial has still to train if halving keeps one in eta at each rung after ``epoch``."""
+    total, alive, before = 0.0, 1.0, epoch
+    for rung in (*plan.rungs, plan.epochs):
+        if rung > epoch:
+            total += alive * (rung - before)
+            alive, before = alive / plan.stopping.eta, rung
+    return total
+
+
+def _on_record(jobs: Jobs, job: Job) -> int:
+    run = job.name if job.trial is None else jobs.run_id(job)
+    path = jobs.plan.folder / "runs" / run / NAME
+    return max((line["epoch"] for line in read(path) if line["event"] == "epoch"), default=0)
