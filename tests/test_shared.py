@@ -51,7 +51,7 @@ def decoded(monkeypatch):
 def cifar(tmp_path_factory):
     root = tmp_path_factory.mktemp("cifar")
     write_cifar100(root)
-    return ["data.sizes=[100,100,100]", f"runtime.data_root={root}"]
+    return ["data.sizes=[100,100,100]", f"runtime.data_root={root}", "runtime.own_files=true"]
 
 
 def digits(*overrides):
@@ -255,7 +255,7 @@ def test_other_data_get_another_file(cifar, folder, decoded):
 
 def test_changed_files_get_another_file(tmp_path, folder, decoded):
     write_cifar100(tmp_path / "data")
-    config = presets.load("cifar100_aug_gate", ["optim.batch_size=16", "data.sizes=[100,100,100]", f"runtime.data_root={tmp_path}/data"])
+    config = presets.load("cifar100_aug_gate", ["optim.batch_size=16", "data.sizes=[100,100,100]", f"runtime.data_root={tmp_path}/data", "runtime.own_files=true"])
     shared.shared_images(config)
     path = tmp_path / "data" / "cifar-100-python" / "train"
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))

@@ -42,7 +42,8 @@ def _name(config: RunConfig, content: dict[str, Any]) -> str:
 def _settings(config: RunConfig) -> dict[str, Any]:
     data = config.data.model_dump(mode="json", exclude={**dict.fromkeys(VIEWS_ONLY, True), "glimpse": GLIMPSE_ONLY})
     roots = [path for path in (_root(config), config.runtime.saliency_file) if path]
-    return {"data": data, "where": [os.path.abspath(path) for path in roots]}
+    # what was not compared with the published set must not pass for it
+    return {"data": data, "where": [os.path.abspath(path) for path in roots], "own": config.runtime.own_files}
 
 
 def _root(config: RunConfig) -> str | None:
