@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -75,7 +74,8 @@ class Trials:
         """The first objective by probed epoch; a search for several has no such curve in Optuna."""
         if len(self._plan.search.objectives) > 1:
             return {}
-        reports, _ = reports_on_record(Path(self._plan.folder / "runs" / self._suggest[number]["run_id"] / NAME), self._config)
+        run = self._suggest[number]["run_id"]
+        reports, _ = reports_on_record(self._plan.folder / "runs" / run / NAME, self._config, run)
         measured = {report["probe_epoch"]: report["score"] for report in reports if report.get("probe_epoch")}
         return {epoch: score for epoch, score in measured.items() if score is not None}
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager  # no public way: see errors_kept
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.trial_scheduler import TrialScheduler as Decision
@@ -231,17 +233,26 @@ def errors_kept() -> Iterator[dict[str, BaseException]]:
     """While this lasts, the exceptions that Ray hands to Tune's trials, by trial id.
 
     Tune offers them as a pickle in a folder that Ray makes writable for everyone; this is the same object without the file.
+    Tune 2.60 also knows only two kinds of them, and ends the whole study at a third: the one Ray's memory monitor leaves, when
+    a neighbour's memory kills a trial. It reaches Tune as what it means here, an actor that died.
     """
     kept: dict[str, BaseException] = {}
-    original = Trial.handle_error
+    original, task_failed = Trial.handle_error, RayActorManager._actor_task_failed
 
     def handle_error(self: Trial, exc: BaseException | None = None) -> None:
         if exc is not None:
             kept[self.trial_id] = exc
         original(self, exc)
 
-    Trial.handle_error = handle_error
+    def known(self: RayActorManager, task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, (RayActorError, RayTaskError)):
+            died = RayActorError()
+            died.__cause__ = exception
+            exception = died
+        task_failed(self, task, exception)
+
+    Trial.handle_error, RayActorManager._actor_task_failed = handle_error, known
     try:
         yield kept
     finally:
-        Trial.handle_error = original
+        Trial.handle_error, RayActorManager._actor_task_failed = original, task_failed

@@ -329,3 +329,36 @@ def test_a_trial_killed_again_and_again_by_others_is_given_up_in_the_end():
 
     failures = Failures(retries=0)
     assert all(failures.note("a", "memory_pressure") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)) and not failures.note("a", "memory_pressure")
+
+
+def test_a_trial_that_the_memory_monitor_kills_ends_the_trial_and_not_the_study():
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    from studies.ray_errors import kind_of
+    from studies.tune_adapters import errors_kept
+
+    said = "1 worker(s) were killed due to the node running low on memory: 22.42GB used / 23.54GB limit"
+    taken = []
+
+    class Actor:
+        actor_id = 1
+
+        def _on_error(self, actor, exception):
+            taken.append(exception)
+
+    class Task(Actor):
+        _tracked_actor = Actor()
+
+    class Manager:
+        _failed_actor_ids: set = set()
+
+        def _cleanup_actor(self, tracked_actor):
+            pass
+
+    before = RayActorManager._actor_task_failed
+    with errors_kept():
+        RayActorManager._actor_task_failed(Manager(), Task(), OutOfMemoryError(said))
+    assert RayActorManager._actor_task_failed is before
+    assert len(taken) == 2 and all(isinstance(error, RayActorError) for error in taken)
+    assert kind_of(taken[0])[0] == "memory_pressure"

@@ -1,7 +1,7 @@
 """How long ``python -m analysis`` takes for large studies, and how it grows with the number of arms.
 
-    python tests/benchmarks/tabulate.py                     # 42, 84 and 167 arms x 20 seeds x 30 epochs (100,200 epoch records)
-    python tests/benchmarks/tabulate.py --arms 50
+    python tests/benchmarks/tabulation.py                     # 42, 84 and 167 arms x 20 seeds x 30 epochs (100,200 epoch records)
+    python tests/benchmarks/tabulation.py --arms 50
 
 Writes records with the fields and metrics of a digits run, then measures, in a process of its own: reading the records, the numbers
 (tables, differences, sentences), all of ``report`` with files and figures, and peak memory. Seconds are processor time of one core,

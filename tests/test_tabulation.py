@@ -20,7 +20,7 @@ from analysis.verdict import sentences
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
-from tabulate import write_study  # noqa: E402
+from tabulation import write_study  # noqa: E402
 
 
 def everything(folder: Path) -> None:
