@@ -96,7 +96,7 @@ def _run(arguments: Namespace) -> int:
 
     require_present(config)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
-        print(f"run {run_id(config)} in {folder / 'runs' / run_id(config)}: loading torch and {config.data.name}\n{LEGEND}", flush=True)
+        print(f"run {run_id(config)} in {place / 'runs' / run_id(config)}: loading torch and {config.data.name}\n{LEGEND}", flush=True)
 
     import torch
     import torch.distributed as dist
