@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.runs import read_lines
 from analysis.subspace_style import Arrays
+from trainer.decision_lines import read_decisions
 
 
 def with_study_label(arrays: Arrays, source: Path) -> dict[str, np.ndarray]:
@@ -19,7 +19,7 @@ def with_study_label(arrays: Arrays, source: Path) -> dict[str, np.ndarray]:
     said = dict(arrays["about"].tolist()) if "about" in arrays else {"source": f"{source.parent.name}/{source.name}"}
     decisions = source.resolve().parent.parent.parent / "decisions.jsonl"
     if "run" in said and decisions.is_file():
-        for line in read_lines(decisions):
+        for line in read_decisions(decisions):
             if line.get("label") and (line.get("run_id") == said["run"] or said["run"] in (line.get("runs") or ())):
                 said["arm"] = line["label"]
     return dict(arrays) | {"about": np.array(list(said.items()))}
