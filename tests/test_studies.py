@@ -96,7 +96,7 @@ def test_a_complete_study_only_prints_its_table_again(finished):
     results, _ = finished
     before, started = runs(results), decisions(results, "start")
     out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", "--resume", *SETTINGS)
-    assert runs(results) == before and decisions(results, "start") == started and "linear accuracy" in out
+    assert runs(results) == before and decisions(results, "start") == started and "Linear accuracy" in out
 
 
 def test_other_settings_and_a_second_driver_are_refused(finished):
