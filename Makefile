@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: study full test faults presets
+.PHONY: study full test faults presets gpu
 
 study: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --quick --resume
@@ -23,6 +23,10 @@ faults: $(VENV)/.installed
 # every preset at its published sizes, a minute or two of one core each; a part of them: make presets PRESETS='cifar10_rot --jobs 2'
 presets: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m real_sizes $(PRESETS)
+
+# what only an NVIDIA GPU can say, in at most 8 minutes; writes gpu-report.md and gpu-report.json
+gpu: $(VENV)/.installed
+	$(BIN)/python tests/gpu/verify.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12 study")'

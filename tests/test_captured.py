@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from small import config
+from small import config, views
 
 from trainer import loop
 from trainer.captured import CapturedStep
+from trainer.data.images import load_images
 from trainer.loop import train
+from trainer.models import accelerate
+from trainer.models.seq_jepa import Output
 from trainer.records import read
 
 FP64 = ["precision=fp64", "eval.probe_epochs=[2]", "epochs=2"]
@@ -49,9 +52,6 @@ def test_it_resumes_where_the_plain_step_stopped(tmp_path, monkeypatch):
 
 
 def test_what_it_returns_stays_as_it_was():
-    from small import views
-    from trainer.data.images import load_images
-
     run = config()
     source = views(run, load_images(run))
     seen = []
@@ -67,6 +67,29 @@ def test_what_it_returns_stays_as_it_was():
         assert number == batch["step"] and rate == 0.5 ** int(number)
         assert torch.equal(actions, batch["actions"]) and torch.equal(features["z"], batch["actions"])
         assert torch.equal(labels, batch["labels"]) and values == float(batch["step"])
+
+
+def test_the_twelfth_trial_of_a_process_is_compiled_too(monkeypatch):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **settings: original(function, backend=backend, **settings))
+
+    class Views:
+        def compile(self):
+            pass
+
+    for trial in range(12):
+        layer = torch.nn.Linear(3, 1 + trial)
+        optimiser = torch.optim.Adam(layer.parameters())
+        evaluate = accelerate.on_cuda(lambda batch, layer=layer: (Output({"predict": layer(batch).mean()}, {}), layer(batch).sum()), Views(), optimiser)
+        output, loss = evaluate(torch.ones(2, 3))
+        assert len(compiled) == trial + 1 and loss.requires_grad and not output.terms["predict"].requires_grad
+        assert optimiser.param_groups[0]["capturable"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: python tests/gpu/verify.py")

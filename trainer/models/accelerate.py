@@ -48,6 +48,8 @@ def on_cuda(
         ``evaluate`` compiled. Its terms are detached, since a compiled function computes the gradient of every output that has one:
         of an unweighted coding rate, say.
     """
+    # a process serves many trials: dynamo keeps what it compiled by source line, and after eight models of one line gives up without a word
+    torch._dynamo.reset()
     for group in (group for optimiser in optimisers for group in optimiser.param_groups):
         group["capturable"] = True
     views.compile()
