@@ -244,12 +244,12 @@ def errors_kept() -> Iterator[dict[str, BaseException]]:
             kept[self.trial_id] = exc
         original(self, exc)
 
-    def known(self: RayActorManager, task: Any, exception: Exception) -> None:
+    def known(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(exception, (RayActorError, RayTaskError)):
             died = RayActorError()
             died.__cause__ = exception
             exception = died
-        task_failed(self, task, exception)
+        task_failed(self, tracked_actor_task, exception)
 
     Trial.handle_error, RayActorManager._actor_task_failed = handle_error, known
     try:

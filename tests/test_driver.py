@@ -358,7 +358,7 @@ def test_a_trial_that_the_memory_monitor_kills_ends_the_trial_and_not_the_study(
 
     before = RayActorManager._actor_task_failed
     with errors_kept():
-        RayActorManager._actor_task_failed(Manager(), Task(), OutOfMemoryError(said))
+        RayActorManager._actor_task_failed(Manager(), tracked_actor_task=Task(), exception=OutOfMemoryError(said))
     assert RayActorManager._actor_task_failed is before
     assert len(taken) == 2 and all(isinstance(error, RayActorError) for error in taken)
     assert kind_of(taken[0])[0] == "memory_pressure"
