@@ -134,9 +134,9 @@ def test_every_exit_code_has_a_meaning_which_the_readme_gives_too():
     ("main", "words", "shown"),
     [
         (trainer_main, ["--seed", "1", "--seed", "2", "--dry-run"], "--seed is given twice, as 1 and as 2"),
-        (trainer_main, ["optim.lr=0.1", "--dry-run", "--optim.lr", "0.2"], "optim.lr is given twice, as 0.1 and as 0.2"),
+        (trainer_main, ["optim.lr=0.1", "--dry-run", "--optim.lr", "0.2"], "override optim.lr: given twice, as 0.1 and as 0.2"),
         (step2_rate.main, ["--epochs", "3", "--dry-run", "--epochs=4"], "--epochs is given twice, as 3 and as 4"),
-        (step2_rate.main, ["optim.lr=0.1", "optim.lr=0.2", "--dry-run"], "optim.lr is given twice"),
+        (step2_rate.main, ["optim.lr=0.1", "optim.lr=0.2", "--dry-run"], "override optim.lr: given twice"),
         (studies_main, ["doctor", "--preset", "digits", "--preset", "cifar10_rot"], "--preset is given twice"),
     ],
 )

@@ -123,17 +123,17 @@ def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_pat
     study.gone()
 
 
-def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch, tmp_path):
     import ray
 
-    from studies.driver import _connect
+    from studies import connection
 
     def init(**_):
         raise Exception("The current node timed out during startup. This could happen because ...")
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(UsageError, match="Ray did not start here .The current node timed out during startup.*--resume tries again"):
-        _connect(None, False)
+    with pytest.raises(UsageError, match="Ray did not start here in 3 attempts .The current node timed out during startup.*--resume tries again"):
+        connection.start(tmp_path, False)
 
 
 # --- stopped and lost
@@ -176,7 +176,7 @@ def test_a_record_that_is_full_is_said_and_loses_nothing(reference, tmp_path):
     """The system's own error at the driver's first end of a run, on a machine that allows no disk of one's own too."""
     study = Study(tmp_path, *SHORT, script=FULL)
     said = study.finish(code=2)
-    assert said.rstrip().splitlines()[-1].startswith(f"error: {study.folder}: No space left on device; what is on record stands")
+    assert said.rstrip().splitlines()[-1].startswith(f"error: {study.folder}/decisions.jsonl: No space left on device; what is on record stands")
     assert "--resume" in said and "Traceback" not in said and not study.decisions("finish")
     study.gone()
     again = Study(tmp_path, *SHORT)

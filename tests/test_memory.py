@@ -163,7 +163,7 @@ def test_errors_that_cause_each_other_end():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the allocator's own limit: needs CUDA, not verified live (README); the rule and the calls are tested above")
 def test_an_overrun_is_this_process_own_error_on_cuda():
-    device = torch.device("cuda")
+    device = torch.device("cuda", 0)
     total = torch.cuda.get_device_properties(device).total_memory
     share = 0.05 + memory.CONTEXT_BYTES / total
     try:
@@ -172,4 +172,4 @@ def test_an_overrun_is_this_process_own_error_on_cuda():
             torch.empty(int(0.06 * total), dtype=torch.uint8, device=device)
         assert memory.is_out_of_memory(failed.value)
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, torch.cuda.current_device())
+        torch.cuda.set_per_process_memory_fraction(1.0, device)

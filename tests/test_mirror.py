@@ -24,10 +24,16 @@ def record(jobs, job, epoch):
     """What a run's trainer leaves of an epoch."""
     run = jobs.plan.folder / "runs" / jobs.run_id(job)
     run.mkdir(parents=True, exist_ok=True)
-    line = {"event": "epoch", "epoch": epoch, "split": "train", "metrics": {}}
-    probe = {"event": "eval", "epoch": epoch, "probe_epoch": epoch, "split": "validation", "metrics": {"linacc/z_agg@3": score_of(job, epoch)}}
+    arm, _, seed = run.name.rpartition("-s")
+    common = {"schema_version": 1, "run_id": run.name, "arm_id": arm, "seed": int(seed)}
+    lines = [
+        {"event": "epoch", "epoch": epoch, "split": "train", "metrics": {}},
+        {"event": "eval", "epoch": epoch, "probe_epoch": epoch, "split": "validation", "metrics": {"linacc/z_agg@3": score_of(job, epoch)}},
+    ]
+    if not (run / "records.jsonl").exists():
+        lines.insert(0, {"event": "eval", "epoch": 0, "probe_epoch": 0, "split": "validation", "metrics": {}, "config": {"epochs": 30}})
     with (run / "records.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n" + json.dumps(probe) + "\n")
+        file.writelines(json.dumps(common | line) + "\n" for line in lines)
 
 
 class Session:

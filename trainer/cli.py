@@ -44,7 +44,6 @@ class Parser(argparse.ArgumentParser):
             options = [option for action in self._actions for option in action.option_strings]
             close = difflib.get_close_matches(word.partition("=")[0], options, n=1)
             raise UsageError(f"unknown option {word!r}{f' (did you mean {close[0]}?)' if close else ''}; see {self.prog} --help")
-        _different(getattr(known, "overrides", ()))
         return known
 
     def error(self, message: str) -> NoReturn:
@@ -118,14 +117,6 @@ def split_overrides(argv: list[str]) -> list[str]:
         if sign and not key.startswith("-") and values.setdefault(key, value) != value:
             raise UsageError(f"override {key}: given twice, as {values[key]} and as {value}; keep one")
     return words
-
-
-def _different(overrides: Iterable[str]) -> None:
-    given: dict[str, str] = {}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if given.setdefault(key, value) != value:
-            raise UsageError(f"{key} is given twice, as {given[key]} and as {value}; give it once")
 
 
 class _Once(argparse._StoreAction):

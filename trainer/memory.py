@@ -71,9 +71,7 @@ def limit_share(device: torch.device, share: float) -> None:
             f"--gpus-per-trial {share:g} of {total / GIB:.1f} GiB is less than the {CONTEXT_BYTES / GIB:.2f} GiB a process needs "
             f"before it computes anything: set at least {_floor(2 * CONTEXT_BYTES / total) + 0.0001:g}"
         )
-    # torch 2.11 takes a number or an indexed device only
-    index = torch.cuda.current_device() if device.index is None else device.index
-    torch.cuda.set_per_process_memory_fraction(fraction, index)
+    torch.cuda.set_per_process_memory_fraction(fraction, device)
 
 
 def fits(peak_bytes: int, total_bytes: int, share: float, margin: float = 0.1) -> str | None:

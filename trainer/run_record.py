@@ -136,11 +136,11 @@ def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) 
 def reports_on_record(path: Path, config: RunConfig, name: str | None = None) -> tuple[list[dict[str, Any]], bool]:
     """The reports of a run's epochs on record, oldest first, and whether it ran to its end.
 
-    Args:
-        name: id of the run, where ``config`` is another of the same data and evaluation.
-
     What a run in training would have reported after each epoch. A run that diverged ends with a report that says so. A record
     without its beginning, which holds the configuration, is no record.
+
+    Args:
+        name: id of the run, where ``config`` is another of the same data and evaluation.
     """
     lines = list(read_run(path, name or run_id(config)))
     if gaps(lines, 0, config):

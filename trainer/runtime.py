@@ -25,7 +25,8 @@ def pick_device(config: RunConfig) -> torch.device:
         raise UsageError("precision = 'fp64' is not available with runtime.device=mps; use cpu")
     if wanted != "cuda" and config.precision == "tf32":
         raise UsageError(f"precision = 'tf32' rounds the products of CUDA's matrix units; runtime.device is {wanted}: use fp32 there")
-    return torch.device(wanted)
+    # with its number: torch 2.11 limits the memory of no other
+    return torch.device(wanted, torch.cuda.current_device()) if wanted == "cuda" else torch.device(wanted)
 
 
 def pick_dtype(config: RunConfig) -> torch.dtype:
