@@ -43,7 +43,7 @@ class Study:
         self.driver: subprocess.Popen | None = None
         self.kills = 0
         results.mkdir(parents=True, exist_ok=True)
-        common = ["--results-dir", str(results), "--study", "s", "--across-commits", "--wandb", "off", "--resume"]
+        common = ["--results-dir", str(results), "--study", "s", "--across-commits", "--resume"]
         self._command = [*prefix, sys.executable, str(script), *common, *arguments]
         self._results, self._log = results, results / "driver-0.log"
         self._seen: dict[int, str | None] = {}
@@ -56,8 +56,9 @@ class Study:
         self._log = self._results / f"driver-{len(list(self._results.glob('driver-*.log'))) + 1}.log"
         self._seen = {}
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+        silent = [] if "--wandb" in more else ["--wandb", "off"]
         with self._log.open("w") as log:  # not a pipe, which a process left behind would hold open
-            self.driver = subprocess.Popen([*self._command, *more], env=environment, stdout=log, stderr=log, start_new_session=True)
+            self.driver = subprocess.Popen([*self._command, *more, *silent], env=environment, stdout=log, stderr=log, start_new_session=True)
         return self
 
     def wait(self, code: int = 0, seconds: float = SECONDS) -> str:
