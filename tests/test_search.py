@@ -168,7 +168,7 @@ def test_the_grid_study_pairs_every_arm_with_lambda_zero_under_the_same_schedule
 
 
 def test_a_torn_decision_is_repaired(tmp_path):
-    Decisions(tmp_path).append("suggest", trial=0)
+    Decisions(tmp_path).append("tick")
     with (tmp_path / "decisions.jsonl").open("ab") as file:
         file.write(b'{"event":"fin')
     again = Decisions(tmp_path)

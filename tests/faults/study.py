@@ -56,7 +56,7 @@ class Study:
         self._log = self._results / f"driver-{len(list(self._results.glob('driver-*.log'))) + 1}.log"
         self._seen = {}
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-        silent = [] if "--wandb" in more else ["--wandb", "off"]
+        silent = [] if "--wandb" in [*self._command, *more] else ["--wandb", "off"]
         with self._log.open("w") as log:  # not a pipe, which a process left behind would hold open
             self.driver = subprocess.Popen([*self._command, *more, *silent], env=environment, stdout=log, stderr=log, start_new_session=True)
         return self
