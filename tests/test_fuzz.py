@@ -63,7 +63,7 @@ def written(monkeypatch):
 @pytest.fixture
 def quick(written, monkeypatch):
     """The report is only read for, which takes a tenth of the time."""
-    monkeypatch.setattr(report, "report", lambda folder, *_: load(folder))
+    monkeypatch.setattr(report, "report", lambda folder, *_, **__: load(folder))
 
 
 def rows(study: Path) -> dict[tuple, tuple]:
