@@ -142,8 +142,8 @@ def test_every_figure_names_run_arm_seed_epoch_and_score(arrays):
 def test_an_arm_of_a_study_is_named_as_the_study_names_it(arrays, tmp_path):
     folder = tmp_path / "study" / "runs" / "abc-s3"
     folder.mkdir(parents=True)
-    lines = [{"event": "suggest", "trial": 0, "run_id": "other-s3", "label": "another"},
-             {"event": "compare", "arm_id": "abc", "role": "best", "runs": ["abc-s3", "abc-s4"], "label": "ema λ=0.03 cosine"}]  # fmt: skip
+    lines = [{"event": "suggest", "trial": 0, "name": "t000", "run_id": "other-s3", "label": "another"},
+             {"event": "compare", "arm_id": "abc", "role": "best", "seeds": [3, 4], "runs": ["abc-s3", "abc-s4"], "label": "ema λ=0.03 cosine"}]  # fmt: skip
     (tmp_path / "study" / "decisions.jsonl").write_text("".join(json.dumps({"schema_version": 1, **line}) + "\n" for line in lines))
     known = arrays | {"about": np.array(list(WHO.items()))}
     named = dict(with_study_label(known, folder / "subspace-epoch20.npz")["about"].tolist())
