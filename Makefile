@@ -14,7 +14,8 @@ full: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --resume
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/test_real_sizes.py
+	$(BIN)/python -m pytest tests/test_real_sizes.py  # in a process of its own: it holds gigabytes, and a test process keeps its peak
 
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed
