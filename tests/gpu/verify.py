@@ -265,7 +265,9 @@ def main() -> int:
         try:
             report["parts"][part.__name__] = part()
         except Exception as error:  # one part's failure is its report, not the end of the others
-            report["parts"][part.__name__] = {"failed": f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}"}
+            report["parts"][part.__name__] = {
+                "failed": f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}".replace(f"{ROOT}/", "")
+            }
         print(f"{part.__name__}: {time.perf_counter() - clock:.0f} s", file=sys.stderr, flush=True)
         report["seconds"] = time.perf_counter() - begun
         if not int(os.environ.get("RANK", 0)):
