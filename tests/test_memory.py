@@ -161,7 +161,7 @@ def test_errors_that_cause_each_other_end():
     assert not memory.is_out_of_memory(one)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the allocator's own limit: needs CUDA, not verified live (README); the rule and the calls are tested above")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the allocator's own limit: needs CUDA, run by make gpu; the rule and the calls are tested above")
 def test_an_overrun_is_this_process_own_error_on_cuda():
     device = torch.device("cuda", 0)
     total = torch.cuda.get_device_properties(device).total_memory

@@ -352,7 +352,7 @@ def test_the_chain_is_one_compiled_graph():
     assert_same(compiled(images, *parameters), chain(images, *parameters), 1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the device's own arithmetic: needs CUDA, not verified live (README); the path it takes runs above on meta tensors")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the device's own arithmetic: needs CUDA, run by make gpu; the path it takes runs above on meta tensors")
 def test_cuda_gives_the_same_images_without_waiting():
     images, parameters = random(COUNT, 3, 32, 32), chain_parameters(32)
     there = [parameter.cuda() for parameter in (images, *parameters)]

@@ -285,7 +285,7 @@ def test_batches_for_cuda_pass_through_pinned_memory_and_are_not_waited_for(fold
 
 
 @pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="pinned copies to a device: needs CUDA, not verified live (README); the calls are tested above"
+    not torch.cuda.is_available(), reason="pinned copies to a device: needs CUDA, run by make gpu; the calls are tested above"
 )
 def test_batches_arrive_on_cuda_with_the_same_bits(folder, pixels):
     device = torch.device("cuda")
