@@ -17,6 +17,7 @@ _LOST = {
     "hung": "hung",
     "preempted": "preempted",
     "memory_pressure": "killed when others used up the memory",
+    "disk_full": "ended by a full disk",
     CUT: "cut when a session ended",
 }
 

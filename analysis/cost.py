@@ -144,7 +144,7 @@ class Cost:
     @property
     def lost(self) -> Counter[str]:
         """Attempts without a result, by kind (``CUT`` included)."""
-        kinds = ("failed", "out_of_memory", "hung", "preempted", "memory_pressure", CUT)
+        kinds = ("failed", "out_of_memory", "hung", "preempted", "memory_pressure", "disk_full", CUT)
         return Counter(a.end for session in self.sessions for a in session.attempts if a.end in kinds)
 
 

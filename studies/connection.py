@@ -75,11 +75,15 @@ def connect(address: str) -> Any:
     """
     import ray
 
+    from studies.cluster_token import knock
+
     place = cluster_here(os.environ) if address == "auto" else address
     try:
         host, _, port = place.removeprefix("ray://").rpartition(":")
         if port.isdigit():  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
+            if not place.startswith("ray://"):
+                knock(place)
         with _packages_by_location():
             return ray.init(address=place, **QUIET)
     except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

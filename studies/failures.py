@@ -2,14 +2,14 @@
 
 A failure says something about the machine or the code, never about the arm, so it gives no score. A preemption
 does not count against the retries: the owner of the machine took it back. Nor does a kill because others used up the
-machine's memory.
+machine's memory, nor a full disk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-NOT_ITS_FAULT = ("preempted", "memory_pressure")
+NOT_ITS_FAULT = ("preempted", "memory_pressure", "disk_full")
 PREEMPTIONS_WITHOUT_PROGRESS = 20
 """Taken back this often between two finished epochs, a run makes no progress where it is."""
 

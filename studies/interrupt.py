@@ -13,8 +13,9 @@ from types import TracebackType
 class Interrupt:
     """While entered, SIGINT and SIGTERM raise KeyboardInterrupt, and :meth:`check` raises it again.
 
-    A signal may arrive inside a destructor or a callback of C code, where Python prints the exception and goes on. In a
-    thread other than the main one Python lets nobody handle signals, so there nothing changes.
+    A signal may arrive inside a destructor or a callback of C code, where Python would print the exception and go on: it is
+    not printed, and :meth:`check` raises it. In a thread other than the main one Python lets nobody handle signals, so there
+    nothing changes.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,9 @@ class Interrupt:
         self.check()
 
     def __enter__(self) -> Interrupt:
+        self._unraisable = sys.unraisablehook
         if threading.current_thread() is threading.main_thread():
+            sys.unraisablehook = self._swallowed
             for number in (signal.SIGINT, signal.SIGTERM):
                 # ignored on purpose, as SIGINT is for what a shell script starts in the background; None: not Python's to change
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -51,8 +54,13 @@ class Interrupt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        sys.unraisablehook = self._unraisable
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _swallowed(self, what: sys.UnraisableHookArgs) -> None:
+        if not issubclass(what.exc_type, KeyboardInterrupt):
+            self._unraisable(what)
 
     def _ask(self, *_: object) -> None:
         first, self._asked = not self._asked, True

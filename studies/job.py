@@ -7,7 +7,7 @@ from typing import Any
 
 RESULTS = ("complete", "pruned", "collapsed", "diverged")
 """Ends with a result."""
-FAILURES = ("failed", "out_of_memory", "hung", "preempted", "memory_pressure")
+FAILURES = ("failed", "out_of_memory", "hung", "preempted", "memory_pressure", "disk_full")
 """Ends of an attempt that was not run: tried again, and never a bad score."""
 NOT_RUN = ("failed", "out_of_memory")
 """Ends of a job whose attempts all failed; the next driver tries it again."""

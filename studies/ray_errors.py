@@ -23,7 +23,7 @@ ITS_OWN_FAULT = 0.5
 
 
 def kind_of(error: BaseException | Failure | None, nodes: Collection[str] = ()) -> tuple[str, str]:
-    """``preempted``, ``memory_pressure``, ``out_of_memory`` or ``failed``, and the reason in one line.
+    """``preempted``, ``memory_pressure``, ``disk_full``, ``out_of_memory`` or ``failed``, and the reason in one line.
 
     A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame. So does a place
     that others took before all of a trial's workers had started. Memory pressure: the node ran low, mostly through others.
@@ -45,6 +45,9 @@ def kind_of(error: BaseException | Failure | None, nodes: Collection[str] = ()) 
     for part in parts:
         if any(words in part["text"] for words in _MONITOR):
             return _by_the_monitor(part["text"])
+    for part in parts:
+        if part["disk_full"]:
+            return "disk_full", re.sub(r"^\[Errno \d+\] ", "", part["text"])
     if any("OutOfMemoryError" in part["types"] or part["out_of_memory"] for part in parts):
         return "out_of_memory", reason
     died = any("RayActorError" in part["types"] or part["types"][0] == _DIED_STARTING for part in parts)

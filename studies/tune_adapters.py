@@ -212,6 +212,8 @@ class JobCallback(_NotSaved, tune.Callback):
         again = self._jobs.fail(name, kind, int(result.get("epoch") or 0), reason, final=refused is not None)
         self._show("again" if again else kind, name, {**result, "kind": kind, "reason": reason, "trace": failure["trace"] if failure else reason})
         self._ended()
+        if kind == "disk_full":  # every trial would end so, one after the other: the study waits for whoever can make room
+            raise UsageError(f"{reason}; what is on record stands: make room, and the same command with --resume continues")
         if refused is not None and not self._any_trained:
             raise UsageError(f"no trial can run: {refused}")
 

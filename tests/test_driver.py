@@ -1,5 +1,6 @@
 """Between the study's logic and Ray: what fits, whose groups are freed, Ctrl-C, and settings no trial can run with."""
 
+import errno
 import signal
 from types import SimpleNamespace
 
@@ -322,6 +323,19 @@ def test_a_neighbours_memory_pressure_is_named_and_not_the_trials_fault(tmp_path
     (line,) = jobs.decisions.of("fail")
     assert (line["kind"], line["counted"], line["again"]) == (kind, counted, True)
     assert "22.4 of 23.5 GB in use" in line["reason"] and f"it held {float(own):.1f} GB itself" in line["reason"]
+
+
+def test_a_disk_that_is_full_ends_the_study_and_no_trial(tmp_path, monkeypatch):
+    """A trial's own exception, through Ray; it would befall every next trial, and a failed one would change what is suggested."""
+    from ray.exceptions import RayTaskError
+
+    full = OSError(errno.ENOSPC, "No space left on device", "/results/checkpoint.pt")
+    jobs, callback = failing(tmp_path, RayTaskError("trial", "trace", full).as_instanceof_cause(), monkeypatch)
+    job = jobs.next()
+    with pytest.raises(UsageError, match="^No space left on device: '/results/checkpoint.pt'; what is on record stands.*--resume"):
+        callback.on_trial_error(0, [], trial_of(job))
+    (line,) = jobs.decisions.of("fail")
+    assert (line["kind"], line["counted"], line["again"]) == ("disk_full", False, True) and not jobs.decisions.of("finish")
 
 
 def test_a_trial_killed_again_and_again_by_others_is_given_up_in_the_end():

@@ -73,6 +73,26 @@ def test_a_signal_that_comes_too_early_is_held_back_once(capsys):
         interrupt.check()
 
 
+def test_a_signal_that_python_cannot_raise_where_it_came_is_not_printed_and_not_lost(capsys, monkeypatch):
+    class Dropped:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    class Broken:
+        def __del__(self):
+            raise ValueError("odd")
+
+    others = []
+    monkeypatch.setattr(sys, "unraisablehook", others.append)
+    with Interrupt() as interrupt:
+        Dropped()
+        assert capsys.readouterr().err == ""
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+        Broken()
+    assert [what.exc_type for what in others] == [ValueError] and sys.unraisablehook == others.append
+
+
 def test_signals_are_left_alone_in_a_thread():
     failed = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,8 @@ from trainer.memory import is_out_of_memory
 
 Failure = dict[str, Any]
 """``parts``: the exception and what caused it, outermost first, each with ``types`` (names of its classes), ``text``,
-``preempted`` and ``out_of_memory``; ``trace``: the traceback."""
+``preempted``, ``out_of_memory`` and ``disk_full``; ``trace``: the traceback."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_PART, LONGEST_TRACE = 4_000, 30_000
 
 
@@ -45,6 +47,7 @@ def _part(error: BaseException, hide: Callable[[str], str]) -> dict[str, Any]:
         "text": hide(str(error))[:LONGEST_PART],
         "preempted": bool(getattr(error, "preempted", False)),
         "out_of_memory": is_out_of_memory(error),
+        "disk_full": isinstance(error, OSError) and error.errno in DISK_FULL,
     }
 
 

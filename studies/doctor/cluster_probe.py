@@ -109,7 +109,10 @@ def facts(spec: dict[str, Any]) -> dict[str, Any]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from studies.cluster_token import knock
+
     try:
+        knock(spec["address"])
         ray.init(address=spec["address"], log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:  # told to the user as it is, whatever Ray raises
         return {"error": f"{type(error).__name__}: {error}"}
