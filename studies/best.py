@@ -40,8 +40,9 @@ class BestSoFar:
         job = self._jobs.search.trials.get(line["trial"])
         if job is None or line["value"] is None or line["state"] not in ("complete", "pruned"):
             return
-        if not job.overrides.get("objective.weights.rate", 1):
-            return  # a control; its group's best has a rate
+        question = self._jobs.search.question
+        if not question.eligible(question.params(job.overrides)):
+            return
         leader = self._best.get(job.group)
         if leader is None or (line["epoch"], line["value"]) > (leader.epoch, leader.value):
             self._best[job.group] = Best(job.name, job.group, job.label, line["epoch"], line["value"])

@@ -13,7 +13,7 @@ import signal
 from pathlib import Path
 
 from engine import plan, score_of
-from search_spaces import step2_rate as space
+from studies.step2_rate import STUDY
 
 from studies.decisions import Decisions
 from studies.driver import _history
@@ -133,7 +133,7 @@ def run(folder: Path, lag: int, kill_at: int | None = None, torn: bool = False, 
         write_json(folder / "study.json", p.stored())
         decisions = Decisions(folder)
         decisions.append("begin", cores=2, concurrent=2, workers=1, gpus=0, cpus=1, usd_per_hour=0.0, commit=None)
-        jobs = Jobs(p, decisions, space, _history(p))
+        jobs = Jobs(p, decisions, STUDY, _history(p))
         workers: list[Training | None] = [None] * WORKERS
         turn = 0
         while True:

@@ -10,7 +10,7 @@ from engine import make, plan
 from studies import devices, ray_errors, step2_rate
 from studies.capacity import Capacity, trials_at_once
 from studies.interrupt import Interrupt
-from studies.settings import Resources
+from studies.engine.settings import Resources
 from studies.tune_adapters import JobCallback, JobSearcher
 from studies.watchdog import Watchdog
 from studies.worker_groups import SETTLING_SECONDS, WorkerGroups

@@ -20,11 +20,11 @@ from analysis.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide, det
 from analysis.study import load
 from analysis.tables import comparison_table
 from analysis.verdict import sentences
-from studies import contrasts, step2_grid, step2_rate
-from studies.controls import CONTROLS
+from studies.engine import contrasts
+from studies import step2_grid, step2_rate
 from trainer.errors import UsageError
 
-STUDIES = {"step2_rate": step2_rate.declared(CONTROLS), "step2_grid": step2_grid.declared(step2_grid.grid(quick=False))}
+STUDIES = {one.STUDY.name: one.STUDY.declaration(one.STUDY.fixed_arms(False)) for one in (step2_rate, step2_grid)}
 WORDS = re.compile(r"\b(better|worse|higher|lower|beats?|repairs collapse here|does not repair|improves?|did not hold)\b", re.IGNORECASE)
 NULLS = 2000
 
@@ -122,7 +122,7 @@ def on_disk(folder, study: str, seeds: int, random: np.random.Generator):
             made.arm(f"{teacher}c", "candidate", teacher, 0.3, drawn(), f"{teacher}b", 60.0, place=2)
         made.arm("sh", "shared", "shared", 0.0, drawn(), reference="stopgrad0", rank=1.0)
     else:
-        arms = step2_grid.grid(quick=False)
+        arms = step2_grid.STUDY.fixed_arms(False)
         stored = [{"key": arm.key, "role": arm.role, "label": arm.label} for arm in arms]
         made = Builder(folder, declared=noted, arms=stored)
         for arm in arms[:-2]:
@@ -179,7 +179,7 @@ def test_old_records_get_the_rule_of_their_study():
     rate = legacy({arm.key: arm.role for arm in CONTROLS}, {"best", "lambda0"}, ("stopgrad", "ema"))
     assert rate == Declared(STUDIES["step2_rate"].question, tuple(Contrast(**vars(one)) for one in STUDIES["step2_rate"].contrasts))
     for quick in (True, False):
-        arms = step2_grid.grid(quick)
+        arms = step2_grid.STUDY.fixed_arms(quick)
         now = step2_grid.declared(arms)
         old = declared({"arms": [vars(arm) for arm in arms]}, {"grid", "lambda0"}, "study.json")
         assert old == Declared(now.question, tuple(Contrast(**vars(one)) for one in now.contrasts))
@@ -198,7 +198,7 @@ def test_few_contrasts_are_declared_and_checked():
     keys = [arm.key for arm in CONTROLS]
     STUDIES["step2_rate"].check(keys, ("stopgrad", "ema"))
     for quick in (True, False):
-        arms = step2_grid.grid(quick)
+        arms = step2_grid.STUDY.fixed_arms(quick)
         step2_grid.declared(arms).check([arm.key for arm in arms], ())
     with pytest.raises(UsageError, match="no arm 'best/ema'"):
         STUDIES["step2_rate"].check(keys, ("stopgrad",))

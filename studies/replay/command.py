@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.replay.curves import METRIC, MISSING
-from studies.settings import Stopping
+from studies.engine.settings import Stopping
 from trainer.cli import Parser
 from trainer.errors import UsageError
 
