@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from studies import exit_codes, warm_start
-from studies.engine.question import Question
 from studies.decisions import NAME, Decisions
+from studies.engine.question import Question
 from studies.folder import stored
 from studies.lifeline import ClusterLost
 from studies.options import make_plan, parser

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from studies.decisions import Decisions, comparable
+from studies.engine.contrasts import as_recorded
+from studies.engine.settings import Arm
 from studies.job import Job
 from studies.plan import Plan
 from studies.search import Candidate, Search
-from studies.engine.contrasts import as_recorded
-from studies.engine.settings import Arm
 from trainer.identity import run_id
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from studies import budget
 from studies.comparison import Comparison
 from studies.decisions import Decisions
-from studies.failures import NOT_ITS_FAULT, Failures
 from studies.engine.question import Question
+from studies.failures import NOT_ITS_FAULT, Failures
 from studies.job import NOT_RUN, Job, Seen
 from studies.plan import Plan
 from studies.search import Search

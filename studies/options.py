@@ -9,12 +9,12 @@ from pathlib import Path
 
 from studies import exit_codes
 from studies.capacity import trials_at_once
+from studies.engine.question import Question
+from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 from studies.folder import stored
 from studies.halving import rung_epochs
 from studies.plan import Plan
 from studies.processors import check_sizes, processors_here
-from studies.engine.question import Question
-from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError

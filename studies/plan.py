@@ -8,13 +8,13 @@ from typing import Any
 
 from studies import devices
 from studies.engine.contrasts import Declaration
-from studies.halving import rung_epochs
 from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
+from studies.halving import rung_epochs
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.data.sets import require_present
-from trainer.errors import UsageError
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
+from trainer.errors import UsageError
 from trainer.identity import arm_id, arm_settings
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from studies.decisions import Decisions
+from studies.engine.question import Question
 from studies.halving import Halving, bracket_name
 from studies.job import NOT_RUN, Job, Seen
-from studies.engine.question import Question
 from studies.plan import Plan
 from studies.sampling import Sampling
 from trainer.errors import UsageError

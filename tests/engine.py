@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 from studies.decisions import Decisions
+from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 from studies.job import Job, Seen
 from studies.jobs import Jobs
 from studies.plan import Plan
 from studies.step2_rate import STUDY
-from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 
 
 def plan(folder: Path, **changes) -> Plan:

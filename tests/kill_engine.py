@@ -13,13 +13,13 @@ import signal
 from pathlib import Path
 
 from engine import plan, score_of
-from studies.step2_rate import STUDY
 
 from studies.decisions import Decisions
 from studies.driver import _history
 from studies.job import Job, Seen
 from studies.jobs import Jobs
 from studies.plan import Plan
+from studies.step2_rate import STUDY
 from trainer.identity import arm_id, run_id
 from trainer.records import RecordFile, write_atomically, write_json
 

@@ -13,10 +13,10 @@ import pytest
 from engine import make, plan, play, score_of, seen_of
 
 from search_spaces import step2_rate as space
-from studies.step2_rate import STUDY
 from studies import warm_start
 from studies.budget import exhausted
 from studies.decisions import Decisions, comparable
+from studies.engine.settings import Limits
 from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
 from studies.folder import agree
 from studies.halving import Halving, bracket_name
@@ -26,7 +26,7 @@ from studies.packing import Packing
 from studies.replay.runs import read_runs
 from studies.samplers import Sobol, _points
 from studies.sampling import Sampling
-from studies.engine.settings import Limits
+from studies.step2_rate import STUDY
 from studies.watchdog import Watchdog
 from trainer import results
 from trainer.errors import UsageError

@@ -19,9 +19,10 @@ from benchmarks.record_curves import PROBED, config, draws, pack
 from effort import effort
 from scipy import stats
 
-from studies import step2_rate
 from studies import __main__ as studies_main
 from studies import options as study_options
+from studies import step2_rate
+from studies.engine.settings import Stopping
 from studies.halving import Halving
 from studies.replay import command as replay_command
 from studies.replay import report, schedulers, simulate
@@ -31,7 +32,6 @@ from studies.replay.rungs import correlations, rung, verdict
 from studies.replay.schedulers import Asha, FullLength, Gate, strategies
 from studies.replay.simulate import Machine
 from studies.replay.trials import Pool, Trials
-from studies.engine.settings import Stopping
 from trainer import presets
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id

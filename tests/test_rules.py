@@ -7,11 +7,11 @@ from engine import make, plan, play, seen_of
 from small import config
 
 from search_spaces import step2_rate as space
-from studies.step2_rate import STUDY
 from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
 from studies.halving import Halving
 from studies.job import Seen
 from studies.sampling import Sampling
+from studies.step2_rate import STUDY
 from trainer.gates import judge, latest
 
 LOW = {"linacc": 50.0}

@@ -4,8 +4,8 @@ import math
 
 import optuna
 import pytest
-
 from engine import make, plan, play
+
 from search_spaces import step2_rate as space
 from studies import step2_grid
 from studies.decisions import Decisions

@@ -20,8 +20,8 @@ from analysis.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide, det
 from analysis.study import load
 from analysis.tables import comparison_table
 from analysis.verdict import sentences
-from studies.engine import contrasts
 from studies import step2_grid, step2_rate
+from studies.engine import contrasts
 from trainer.errors import UsageError
 
 STUDIES = {one.STUDY.name: one.STUDY.declaration(one.STUDY.fixed_arms(False)) for one in (step2_rate, step2_grid)}

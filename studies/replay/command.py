@@ -7,8 +7,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.replay.curves import METRIC, MISSING
 from studies.engine.settings import Stopping
+from studies.replay.curves import METRIC, MISSING
 from trainer.cli import Parser
 from trainer.errors import UsageError
 
