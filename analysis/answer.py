@@ -54,8 +54,8 @@ def table(study: Study, numbers: pd.DataFrame, found: pd.DataFrame, width: int, 
     asked = found[found["primary"]]
     wanted = {*zip(asked["arm_id"], asked["role"], strict=True), *zip(asked["reference_arm_id"], asked["reference_role"], strict=True)}
     keys = list(zip(numbers["arm_id"], numbers["role"], strict=True))
-    rank = {"shared": 1, "untrained": 1, "best": 2, "lambda0": 2}
-    order = sorted(range(len(keys)), key=lambda place: 0 if keys[place] in wanted else rank.get(keys[place][1], 3))
+    rank = {"control": 1, "untrained": 1, "best": 2, "reference": 2}
+    order = sorted(range(len(keys)), key=lambda place: 0 if keys[place] in wanted else rank.get(study.declared.kind(keys[place][1]), 3))
     kept = sorted(order[: max(1, rows_left)])
     left_out = len(keys) - len(kept)
     rest = f"{left_out} more arm{'s' if left_out > 1 else ''} in the report" if left_out else ""
@@ -72,11 +72,19 @@ def _reading(study: Study, primary: pd.DataFrame) -> str:
     few = primary["verdict"] == NO_VERDICT
     if few.all():
         n = int(primary["n"].max())
-        return f"{NO_VERDICT.capitalize()} ({n} seed{'' if n == 1 else 's'}). Observed differences in z_agg, in points:"
+        return f"{NO_VERDICT.capitalize()} ({n} seed{'' if n == 1 else 's'}). Observed differences in {_measured(study)}:"
     n = sorted({int(value) for value in primary.loc[~few, "n"]})
     seeds = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[0]}"
     asked = len(study.declared.contrasts)
-    return f"Points of z_agg, adjusted for {asked} (Holm), {seeds} seeds; needs: smallest that resolves:"
+    return f"{_measured(study)[0].upper()}{_measured(study)[1:]}, adjusted for {asked} (Holm), {seeds} seeds; needs: smallest that resolves:"
+
+
+def _measured(study: Study) -> str:
+    """What the differences are in."""
+    metrics = {one.metric: one for one in study.declared.contrasts}
+    one = next(iter(metrics.values()))
+    words = one.measures.removeprefix("linear accuracy of ") if one.unit else one.measures
+    return "each contrast's metric" if len(metrics) > 1 else f"points of {words}" if one.unit else words
 
 
 def _row(line: pd.Series) -> list[str]:

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from itertools import product  # noqa: E402
 
-from studies import Arm, Contrast, Show, Study  # noqa: E402
+from studies import Arm, Contrast, Show, Strata, Study  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
 
 LAMBDAS, SCHEDULES, TEACHERS = (0.0, 0.01, 0.03, 0.1), ("cosine", "constant"), ("stopgrad", "ema")
@@ -55,6 +55,7 @@ STUDY = Study(
     name="step2_grid",
     question="Does the coding rate help, and is the EMA teacher needed, with everything else equal?",
     arms=grid,
+    strata=Strata("teacher", TEACHERS),
     controls=CONTROLS,
     contrasts=contrasts,
     settings={"teacher": "objective.teacher", "lambda_rate": "objective.weights.rate"},

@@ -108,7 +108,7 @@ class JobScheduler(_NotSaved, TrialScheduler):
         return None
 
     def debug_string(self) -> str:
-        return "successive halving per teacher, from the study's record"
+        return "successive halving, from the study's record"
 
 
 class JobCallback(_NotSaved, tune.Callback):

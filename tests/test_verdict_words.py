@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from analysis.bill import costs
 from analysis.compare import paired
 from analysis.confirmation import confirmation
 from analysis.cost import cost
-from analysis.declared import Contrast, Declared, declared, legacy
+from analysis.declared import declared
 from analysis.differences import differences
 from analysis.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide, detectable
 from analysis.study import load
@@ -22,6 +24,7 @@ from analysis.tables import comparison_table
 from analysis.verdict import sentences
 from studies import step2_grid, step2_rate
 from studies.engine import contrasts
+from studies.controls import CONTROLS
 from trainer.errors import UsageError
 
 STUDIES = {one.STUDY.name: one.STUDY.declaration(one.STUDY.fixed_arms(False)) for one in (step2_rate, step2_grid)}
@@ -176,30 +179,35 @@ def test_exploratory_contrasts_stay_silent_however_clear(tmp_path):
 
 def test_old_records_get_the_rule_of_their_study():
     """Without a declaration in study.json the words follow what the study declares today."""
-    rate = legacy({arm.key: arm.role for arm in CONTROLS}, {"best", "lambda0"}, ("stopgrad", "ema"))
-    assert rate == Declared(STUDIES["step2_rate"].question, tuple(Contrast(**vars(one)) for one in STUDIES["step2_rate"].contrasts))
+
+    def now(study, quick=False):
+        asked = json.loads(json.dumps(asdict(study.STUDY.declaration(study.STUDY.fixed_arms(quick)))))
+        return declared({"declared": asked}, (), "study.json")
+
+    assert declared({"confirm": ["stopgrad", "ema"]}, (), "study.json") == declared({}, {"best", "lambda0"}, "study.json") == now(step2_rate)
+    alone = declared({"confirm": ["ema"]}, (), "study.json")
+    assert [one.question for one in alone.contrasts] == ["coding rate, ema"]
     for quick in (True, False):
         arms = step2_grid.STUDY.fixed_arms(quick)
-        now = step2_grid.declared(arms)
-        old = declared({"arms": [vars(arm) for arm in arms]}, {"grid", "lambda0"}, "study.json")
-        assert old == Declared(now.question, tuple(Contrast(**vars(one)) for one in now.contrasts))
-    assert declared({}, {"grid"}, "study.json") == Declared()
+        assert declared({"arms": [vars(arm) for arm in arms]}, {"grid", "lambda0"}, "study.json") == now(step2_grid, quick)
+    of_none = declared({}, {"grid"}, "study.json")
+    assert (of_none.question, of_none.contrasts) == ("", ())
 
 
 @pytest.mark.parametrize("noted", [3, [], {}, {"question": "Q"}, {"question": "Q", "contrasts": [{}]}, {"question": "Q", "contrasts": 1}])
 def test_a_damaged_declaration_names_the_file(tmp_path, noted):
-    study = load(Builder(tmp_path / "demo", declared=noted).folder)
+    folder = Builder(tmp_path / "demo", declared=noted).folder
     with pytest.raises(UsageError, match="study.json"):
-        differences(study)
+        load(folder)
 
 
 def test_few_contrasts_are_declared_and_checked():
     assert len(STUDIES["step2_rate"].contrasts) <= 3 and len(STUDIES["step2_grid"].contrasts) <= 6
-    keys = [arm.key for arm in CONTROLS]
+    keys = [control.key for control in CONTROLS]
     STUDIES["step2_rate"].check(keys, ("stopgrad", "ema"))
     for quick in (True, False):
         arms = step2_grid.STUDY.fixed_arms(quick)
-        step2_grid.declared(arms).check([arm.key for arm in arms], ())
+        step2_grid.STUDY.declaration(arms).check([arm.key for arm in arms], ())
     with pytest.raises(UsageError, match="no arm 'best/ema'"):
         STUDIES["step2_rate"].check(keys, ("stopgrad",))
     one = contrasts.Contrast("shared", "shared", "untrained")

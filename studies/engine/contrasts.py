@@ -7,7 +7,7 @@ gives them intervals and no verdict.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from studies.engine.metrics import LINACC, Metric, metric
@@ -28,6 +28,7 @@ class Contrast:
         metric: name on record, ``@M`` standing for the run's number of views; None for the study's.
         asks: the question in full, as the head of its sentence.
         words: sentences of the study's own by verdict, said after ``asks``: ``better``, ``worse``, ``not resolved``.
+        measures, unit, higher: of the metric, see :class:`studies.engine.metrics.Metric`; filled in by the declaration.
     """
 
     question: str
@@ -36,6 +37,14 @@ class Contrast:
     metric: str | None = None
     asks: str = ""
     words: dict[str, str] = field(default_factory=dict)
+    measures: str = ""
+    unit: str = ""
+    higher: bool = True
+
+    def measured(self, default: str) -> Contrast:
+        """The same with its metric, ``default`` where it names none. Raises UsageError for one that no study records."""
+        found = metric(self.metric or default)
+        return replace(self, metric=found.name, measures=found.words, unit=found.unit, higher=found.higher)
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,6 @@ class Declaration:
                     raise UsageError(f"contrast {one.question!r}: no arm {key!r}; the study has {', '.join(sorted(known)) or 'none'}")
             if one.arm == one.reference:
                 raise UsageError(f"contrast {one.question!r}: compares {one.arm!r} with itself; name two arms")
-            metric(one.metric)
 
 
 def as_recorded(value: Any) -> Any:

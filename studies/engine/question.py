@@ -26,10 +26,10 @@ MUST = ("collapse", "start")
 
 @dataclass(frozen=True)
 class Strata:
-    """Levels that get equal search effort, each with a best arm of its own.
+    """Levels that get equal search effort, each with a best arm of its own. Without a search they only order tables and figures.
 
     Attributes:
-        name: of the parameter that the space suggests with ``suggest_categorical``.
+        name: of the parameter that the space suggests with ``suggest_categorical``, or of a setting of the fixed arms.
         levels: its choices, in the order in which trials take turns and tables show them.
     """
 
@@ -216,13 +216,13 @@ class Question:
             values = [point[name] for point in points if name in point]
             number = bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
             columns.append(Column(name, self.columns[name], show.symbol or name, number, show.title))
-        contrasts = tuple(one if one.metric else replace(one, metric=self.metric) for one in self.contrasts(arms))
+        contrasts = tuple(one.measured(self.metric) for one in self.contrasts(arms))
         return Declaration(
             question=self.question,
             contrasts=contrasts,
             metric=metric(self.metric),
             stratum=self.strata.name if self.strata else None,
-            levels=self.levels,
+            levels=self.strata.levels if self.strata else self.levels,
             columns=tuple(columns),
             reference=self._reference_role(arms),
             controls={control.key: control.must for control in self.controls},
@@ -278,22 +278,23 @@ class Question:
         if self.strata is None:
             return
         name, levels = self.strata.name, self.strata.levels
-        if self.space is None:
-            raise UsageError(f"strata {name!r}: a study without a search has none; remove them")
         if not levels:
-            raise UsageError(f"strata {name!r}: has no levels; name those that the space chooses from")
-        offered = spaces.choices(self.space).get(name)
+            raise UsageError(f"strata {name!r}: has no levels; name them")
+        if name not in self.columns:
+            raise UsageError(f"strata {name!r}: is no setting on record; name its configuration key in settings={{{name!r}: ...}}")
+        if self.space is None:
+            offered: Any = dict.fromkeys(self.params(arm.overrides).get(name) for arm in self.arms(False))
+        else:
+            offered = spaces.choices(self.space).get(name)
         if offered is None:
             raise UsageError(f"strata {name!r}: the space does not choose it; use trial.suggest_categorical({name!r}, ...)")
         for level in levels:
             if level not in offered:
-                raise UsageError(f"strata {name!r}: level {level!r} is empty, the space chooses from {', '.join(map(str, offered))}; remove it")
+                raise UsageError(f"strata {name!r}: level {level!r} is empty, there is only {', '.join(map(str, offered))}; remove it")
             if not isinstance(level, str) or not level or "/" in level:
                 raise UsageError(f"strata {name!r}: level {level!r} must be a word without a slash")
         if left := next((one for one in offered if one not in levels), None):
-            raise UsageError(f"strata {name!r}: the space also chooses {left!r}, which is no level; add it, or take it out of the space")
-        if name not in self.columns:
-            raise UsageError(f"strata {name!r}: is no setting on record; name its configuration key in settings={{{name!r}: ...}}")
+            raise UsageError(f"strata {name!r}: there is also {left!r}, which is no level; add it, or take it out")
 
 
 def lookup(keys: dict[str, Any], dotted: str) -> Any:
