@@ -13,6 +13,8 @@ from analysis.cost import Cost
 from analysis.differences import SAME_ARM
 from analysis.family import NO_VERDICT, NOT_RESOLVED
 from analysis.layout import Sheet, command_lines, narrowed
+from analysis.predicted import short
+from analysis.registered import registered
 from analysis.render import accuracy_title, interval, short_accuracy
 from analysis.searched import missing
 from analysis.study import Study
@@ -30,7 +32,9 @@ def question(study: Study, width: int) -> list[str]:
 def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[str]:
     """At most a line that says how to read them and ``ANSWERS`` lines: what is missing, then one line per primary contrast."""
     primary = found[found["primary"]]
-    open_ = [line for sentence in missing(study, spent) for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)]
+    open_ = [line for sentence in [*missing(study, spent), *_altered(study)] for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)]
+    if primary.empty and (asked := short(study)):
+        return [*open_, *(line for text in asked for line in textwrap.wrap(text, width))][: ANSWERS + 1]
     if primary.empty:
         return [*(open_ or ["None of the declared contrasts has been run yet." if study.declared.contrasts else "No contrast was declared: no verdict."])]
     room = ANSWERS - len(open_)
@@ -77,6 +81,11 @@ def _reading(study: Study, primary: pd.DataFrame) -> str:
     seeds = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[0]}"
     asked = len(study.declared.contrasts)
     return f"{_measured(study)[0].upper()}{_measured(study)[1:]}, adjusted for {asked} (Holm), {seeds} seeds; needs: smallest that resolves:"
+
+
+def _altered(study: Study) -> list[str]:
+    """A registration that no longer holds belongs beside the answer."""
+    return [sentence for sentence in registered(study) if sentence.startswith("CHANGED")]
 
 
 def _measured(study: Study) -> str:

@@ -23,10 +23,14 @@ Key = tuple[str, str]
 
 
 class Arms:
-    """The arms in ``finals``, see ``Study``."""
+    """The arms in ``finals``, see ``Study``.
 
-    def __init__(self, finals: pd.DataFrame, asked: Declared):
-        self._finals, self._asked = finals, asked
+    Args:
+        aliases: every key that a ``compare`` line gave an arm.
+    """
+
+    def __init__(self, finals: pd.DataFrame, asked: Declared, aliases: dict[str, Key]):
+        self._finals, self._asked, self._aliases = finals, asked, aliases
 
     @cached_property
     def positions(self) -> dict[Key, np.ndarray]:
@@ -92,6 +96,8 @@ class Arms:
             name = self._asked.named(row) if kinds[key] != "untrained" else ""
             if not name or (kinds[key] == "control" and key[1] not in name.split()):
                 name = key[1]
+            if kinds[key] == "reference" and not self._asked.stratum:
+                name += f" ({key[1]})"
             name += {"best": " (best)", "candidate": f" ({_ordinal(row['place'])})"}.get(key[1], "")
             taken[name] = taken.get(name, 0) + 1
             found[key] = f"{name} #{taken[name]}" if taken[name] > 1 else name
@@ -99,12 +105,12 @@ class Arms:
 
     @cached_property
     def keys(self) -> dict[str, Key]:
-        """By the key under which the study declares an arm; of several with one key the first in order."""
+        """By the key under which the study declares an arm; of several with one key the first in order. One arm may have several keys."""
         found: dict[str, Key] = {}
         for key in self.ordered:
             if self.first[key]["key"]:
                 found.setdefault(self.first[key]["key"], key)
-        return found
+        return {**{name: key for name, key in self._aliases.items() if key in self.first}, **found}
 
     def reference(self, key: Key, field: str) -> Key | None:
         candidates = [other for other in self.by_id.get(self.first[key][field], []) if other != key]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.declared import Declared
+from trainer.errors import UsageError
 
 CHOSEN = ("best", "candidate")
 
@@ -15,11 +16,21 @@ Key = tuple[str, str]
 """(arm_id, role)."""
 
 
-def selections(decisions: list[dict[str, Any]], asked: Declared) -> dict[str | None, list[dict[str, Any]]]:
-    """Per level the last choice, best first: trial (negative: of an earlier study), arm_id, value, epoch."""
+def selections(decisions: list[dict[str, Any]], asked: Declared, where: str) -> dict[str | None, list[dict[str, Any]]]:
+    """Per level the last choice, best first: trial (negative: of an earlier study), arm_id, value, epoch.
+
+    Args:
+        where: the file, for messages.
+
+    Raises:
+        UsageError: a choice that does not say whose it is.
+    """
     arm_ids = {line["trial"]: line.get("arm_id") for line in decisions if line.get("event") == "suggest"}
     warm = [line for line in decisions if line.get("event") == "warm"]
     arm_ids |= {-number: line.get("arm_id") for number, line in enumerate(warm, start=1)}
+    nameless = asked.stratum and any(line.get("event") == "select" and asked.stratum not in line for line in decisions)
+    if nameless:
+        raise UsageError(f"{where}: a select line has no {asked.stratum}, so that it cannot be told whose choice it is; restore the file from a copy")
     last = {asked.level(line): line for line in decisions if line.get("event") == "select" and "trials" in line}
     found = {}
     for level, line in last.items():

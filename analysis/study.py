@@ -71,7 +71,8 @@ class Study:
 
     @cached_property
     def arms(self) -> Arms:
-        return Arms(self.finals, self.declared)
+        aliases = {str(line["key"]): (line["arm_id"], line["role"]) for line in self.decisions if line["event"] == "compare" and line.get("key")}
+        return Arms(self.finals, self.declared, aliases)
 
     def measured(self, metric: str, key: Key) -> np.ndarray:
         """A metric of an arm's runs, in the order of ``arms.rows``; NaN where it is missing."""
@@ -122,7 +123,7 @@ def load(folder: str | Path) -> Study:
         raise UsageError(str(error)) from None
     compared = {(line["arm_id"], line["role"]): line for line in decisions if line["event"] == "compare"}
     asked = declared(info, {role for _, role in compared}, str(folder / "study.json"))
-    chosen = selections(decisions, asked)
+    chosen = selections(decisions, asked, str(folder / "decisions.jsonl"))
     dropped = superseded(compared, chosen, asked)
     for key in dropped:
         del compared[key]

@@ -26,6 +26,8 @@ from analysis.differences import (
 )
 from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE
 from analysis.pareto import front_found
+from analysis.predicted import predicted
+from analysis.registered import registered
 from analysis.render import interval, number
 from analysis.runs import COLLAPSED_BELOW
 from analysis.searched import missing, searched
@@ -51,10 +53,11 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     for contrast in study.declared.contrasts:
         said += _contrast(study, table, found, contrast)
     said += _others(study, found)
+    said += predicted(study)
     said += order_held(study, confirmation(study))
     said += _controls(study, table)
     said += _levels(study)
-    return [*said, *_method(study, found), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
+    return [*said, *_method(study, found), *registered(study), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
 
 
 def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: Contrast) -> list[str]:
@@ -79,7 +82,7 @@ def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: 
 
 def _collapse(found: pd.DataFrame, contrast: Contrast, one: pd.Series, other: pd.Series, decided: pd.Series) -> str:
     """Runs collapsed and effective ranks of a best arm and its reference."""
-    head = f"Collapse, {contrast.question}: {_collapsed(one)}; of the reference {_collapsed(other)}."
+    head = f"Collapse, {contrast.question}: {_collapsed(one)} with {decided['arm']}, {_collapsed(other)} with {decided['reference']}."
     against = found[(found["arm_id"] == one["arm_id"]) & (found["role"] == "best") & (found["reference_arm_id"] == other["arm_id"])]
     ranks = [
         f"of {name} {number(one[f'rank_pr_{name}_mean'])} against {number(other[f'rank_pr_{name}_mean'])}, {claim(line)}"

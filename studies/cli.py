@@ -55,7 +55,7 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
         ClusterLost: Ray or its cluster went away.
     """
     early_interrupt.over()
-    options = parser(study).parse_args(split_overrides(words))
+    options = parser(study, quick="--quick" in words).parse_args(split_overrides(words))
     plan = make_plan(options, study)
     plan.declared.check((arm.key for arm in plan.arms), plan.confirm)
     plan.check(study.corners, here=options.address is None)

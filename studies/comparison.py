@@ -72,7 +72,7 @@ class Comparison:
                 "search_value": arm.search_value,
                 "place": arm.place,
             }
-            noted = self._decisions.last("compare", arm_id=ids[arm.key], role=arm.role)
+            noted = self._decisions.last("compare", key=arm.key, arm_id=ids[arm.key], role=arm.role)
             if noted is None or {**comparable(noted), "event": "compare"} != {"event": "compare", **entry}:
                 self._decisions.append("compare", **entry)
 

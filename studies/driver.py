@@ -46,6 +46,7 @@ from trainer.errors import UsageError
 from trainer.identity import provenance, run_id, unknown_commit
 from trainer.record_lines import read_run
 from trainer.redaction import marks, redact
+from trainer.registration import registration
 from trainer.run_record import NAME, reports_on_record
 
 MOST_TRIALS = 4096
@@ -92,7 +93,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
         r = plan.resources
         machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
-        decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
+        decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"], registration=registration(plan.stored()))
         if plan.search.warm_start:
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))

@@ -29,8 +29,8 @@ LAG = 4
 MOST_TRIALS = 10_000
 
 
-def parser(study: Question) -> Parser:
-    """The common options, and those of a search for a study that has one."""
+def parser(study: Question, quick: bool = False) -> Parser:
+    """The common options, and those of a search for a study that has one; ``quick``: with its defaults of ``--quick``."""
     name, file = study.name, _command(study)
     examples = [
         f"{file} --quick",
@@ -72,7 +72,18 @@ def parser(study: Question) -> Parser:
     limits.add_argument("--budget-usd", type=float, help="the same in money; needs --usd-per-hour")
     limits.add_argument("--usd-per-hour", type=float, default=0.0, help="price of everything the study runs on; gives the cost of trials and arms")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001")
+    _set_defaults(p, {**study.defaults, **(study.quick if quick else {})})
     return p
+
+
+def _set_defaults(p: Parser, defaults: dict[str, object]) -> None:
+    """A study's own defaults, and what --help says of them. Raises UsageError for an option that there is not."""
+    known = {action.dest: action for action in p._actions}
+    for name, value in defaults.items():
+        if name not in known:
+            raise UsageError(f"defaults {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}")
+        known[name].help = f"{(known[name].help or '').partition(' (default')[0]} (default: {value})"
+    p.set_defaults(**defaults)
 
 
 def _command(study: Question) -> str:
@@ -100,7 +111,7 @@ def _search_options(p: Parser, study: Question) -> None:
 def make_plan(o: Namespace, study: Question) -> Plan:
     """The plan of a study's command line. Raises UsageError for a wrong option or a wrong declaration."""
     arms = study.fixed_arms(o.quick)
-    declared, keys, search = study.declaration(arms), study.taken, study.space is not None
+    keys, search = study.taken, study.space is not None
     for override in o.overrides:
         if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
             raise UsageError(f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and the end")
@@ -109,11 +120,13 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         if taken:
             raise UsageError(f"{key}: this study sets {taken} itself for its arms; remove the override")
     seeds = _seeds(o.seeds, 2 if o.quick else 3)
-    base = presets.load(o.preset, o.overrides, {"epochs": o.epochs} if o.epochs is not None else None)
+    overrides = [*study.overrides, *o.overrides]
+    base = presets.load(o.preset, overrides, {"epochs": o.epochs} if o.epochs is not None else None)
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
     if base.optim.batch_size % max(1, o.workers_per_trial):
         raise UsageError(f"--workers-per-trial {o.workers_per_trial}: must divide optim.batch_size = {base.optim.batch_size}")
+    declared = study.declaration(arms, base.epochs)
     number = 0
     if search:
         number = o.num_trials if o.num_trials is not None else (6 if o.quick else study.trials)
@@ -131,7 +144,7 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         study=name,
         folder=place,
         preset=o.preset,
-        overrides=list(o.overrides),
+        overrides=overrides,
         runtime=data_settings(o, base.runtime.data_root, base.runtime.cache_dir),
         seeds=seeds,
         epochs=base.epochs,
@@ -145,7 +158,7 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         search=_search(o) if search else SearchPlan(),
         stopping=_stopping(o, base.epochs) if search else Stopping(rule="none"),
         limits=_limits(o),
-        probe_epochs=_epochs(o.probe_epochs, base.epochs),
+        probe_epochs=tuple(sorted({*_epochs(o.probe_epochs, base.epochs), *declared.predicts})),
         gate=latest(base),
         wandb=resolve_mode(o.wandb),
         tensorboard=o.tensorboard,

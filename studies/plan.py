@@ -16,6 +16,7 @@ from trainer.data.sets import require_present
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
 from trainer.errors import UsageError
 from trainer.identity import arm_id, arm_settings
+from trainer.registration import registration
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
 
@@ -155,6 +156,7 @@ class Plan:
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
             *self._contrast_lines(),
+            f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, seeds, epochs and stopping rule",
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",

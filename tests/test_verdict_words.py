@@ -163,7 +163,7 @@ def test_whole_reports_of_null_studies_hold_no_verdict_word(tmp_path, study):
 
 def test_exploratory_contrasts_stay_silent_however_clear(tmp_path):
     """Only what was declared is answered, here the rate for one teacher; ranks, controls, candidates and the other teacher are not."""
-    noted = {"question": "Q?", "contrasts": [vars(contrasts.Contrast("rate", "best/ema", "best/ema/lambda0"))]}
+    noted = {"question": "Q?", "contrasts": [vars(contrasts.Contrast("rate", "best/ema", "best/ema/lambda0").measured("linacc/z_agg@M"))]}
     made = Builder(tmp_path / "demo", declared=noted)
     for teacher, up in (("stopgrad", 20.0), ("ema", 0.5)):
         made.arm(f"{teacher}0", "lambda0", teacher, 0.0, [50.0, 51.0, 52.0, 51.5], rank=1.0)

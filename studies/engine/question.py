@@ -100,8 +100,9 @@ class Question:
         first_points: raw points that tpe tries first.
         grid: values of the numbers for ``--sampler grid``.
         metric: what contrasts are about where they do not say it.
-        predicts: epochs whose order of the trials is compared with the order at the end, without early stopping.
-        defaults: other defaults of the command line, by option name.
+        predicts: shares of a run, as 1/3, at which the order of the trials is compared with their order at its end.
+        overrides: settings common to all arms, beside those of the command line.
+        defaults, quick: other defaults of the command line, by option name; the latter with ``--quick`` only.
     """
 
     name: str
@@ -121,8 +122,10 @@ class Question:
     first_points: Callable[[], list[dict[str, Any]]] = list
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     metric: str = LINACC
-    predicts: tuple[int, ...] = ()
+    predicts: tuple[float, ...] = ()
+    overrides: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any] = field(default_factory=dict)
 
     # --- what the space holds
 
@@ -202,8 +205,11 @@ class Question:
         """Configuration keys that the study sets itself, for whatever arm."""
         return frozenset(key for keys in self._points(False) for key, value in keys.items() if value is not None)
 
-    def declaration(self, arms: tuple[Arm, ...]) -> Declaration:
+    def declaration(self, arms: tuple[Arm, ...], epochs: int = 0) -> Declaration:
         """The plain values of this declaration.
+
+        Args:
+            epochs: of a run.
 
         Raises:
             UsageError: it contradicts itself.
@@ -226,7 +232,7 @@ class Question:
             columns=tuple(columns),
             reference=self._reference_role(arms),
             controls={control.key: control.must for control in self.controls},
-            predicts=self.predicts,
+            predicts=tuple(sorted({max(1, round(share * epochs)) for share in self.predicts} - {epochs})),
         )
 
     def _reference_role(self, arms: tuple[Arm, ...]) -> str | None:
