@@ -18,7 +18,7 @@ WHOLE = "all"
 RESERVED = frozenset(
     "event schema_version t at session name trial run_id arm_id bracket params raw source label state epoch value objectives reason rung cutoff peers stop "
     "rank floor kind counted again trials values epochs role reference peer runs seeds search_value place from rungs key seed study arm n views complete "
-    "problem gate_passed collapsed probe_epoch commit dirty verdict own front stop_reason usd".split()
+    "problem gate_passed collapsed probe_epoch commit dirty verdict own front stop_reason usd level setting".split()
 )
 """Fields of the record and columns of the tables, which no setting may be called."""
 MUST = ("collapse", "start")
