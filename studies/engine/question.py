@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -96,7 +96,7 @@ class Question:
         label: a point's label, from its settings and the run's steps.
         arms: fixed arms, given whether the study is quick.
         controls: see :class:`Control`.
-        contrasts: the primary contrasts, given the fixed arms.
+        contrasts: the primary contrasts, given the fixed arms; any iterable.
         first_points: raw points that tpe tries first.
         grid: values of the numbers for ``--sampler grid``.
         metric: what contrasts are about where they do not say it.
@@ -118,7 +118,7 @@ class Question:
     label: Callable[[dict[str, Any], int], str] | None = None
     arms: Callable[[bool], tuple[Arm, ...]] = lambda _: ()
     controls: tuple[Control, ...] = ()
-    contrasts: Callable[[tuple[Arm, ...]], tuple[Contrast, ...]] = lambda _: ()
+    contrasts: Callable[[tuple[Arm, ...]], Iterable[Contrast]] = lambda _: ()
     first_points: Callable[[], list[dict[str, Any]]] = list
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     metric: str = LINACC
