@@ -37,7 +37,8 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
         return [*open_, *(line for text in asked for line in textwrap.wrap(text, width))][: ANSWERS + 1]
     if primary.empty:
         return [*(open_ or ["None of the declared contrasts has been run yet." if study.declared.contrasts else "No contrast was declared: no verdict."])]
-    room = ANSWERS - len(open_)
+    absent = [one.question for one in study.declared.contrasts if one.question not in set(primary["question"])]
+    room = ANSWERS - len(open_) - bool(absent)
     shown = primary if len(primary) <= room else primary.iloc[: max(0, room - 1)]
     rows = [_row(line) for _, line in shown.iterrows()]
     sheet = narrowed(Sheet("", ["", "", ""], rows, text=2, optional=(2,)), width)
@@ -45,6 +46,8 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in sheet.rows]
     if len(shown) < len(primary):
         lines.append(f"... and {len(primary) - len(shown)} more")
+    if absent:
+        lines.append(_cut(f"not compared: {'; '.join(absent)}", width))
     return [*textwrap.wrap(_reading(study, primary), width), *open_, *lines]
 
 
