@@ -11,13 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from studies import exit_codes, warm_start
-from studies.decisions import NAME, Decisions
+from studies import exit_codes
+from studies.engine import warm_start
+from studies.engine.decisions import NAME, Decisions
+from studies.engine.folder import stored
+from studies.engine.plan import Plan
 from studies.engine.question import Question
-from studies.folder import stored
 from studies.lifeline import ClusterLost
 from studies.options import make_plan, parser
-from studies.plan import Plan
 from studies.resume_command import resume_command
 from trainer import early_interrupt
 from trainer.cli import guarded, split_overrides
@@ -30,7 +31,7 @@ NAMES = 11
 
 if TYPE_CHECKING:
     from studies.console import StudyConsole
-    from studies.jobs import Jobs
+    from studies.engine.jobs import Jobs
 
 
 def run(argv: list[str] | None, study: Question) -> int:

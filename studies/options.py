@@ -11,9 +11,9 @@ from studies import exit_codes
 from studies.capacity import trials_at_once
 from studies.engine.question import Question
 from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
-from studies.folder import stored
-from studies.halving import rung_epochs
-from studies.plan import Plan
+from studies.engine.folder import stored
+from studies.engine.halving import rung_epochs
+from studies.engine.plan import Plan
 from studies.processors import check_sizes, processors_here
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from studies.decisions import NAME
-from studies.job import NOT_RUN
+from studies.engine.decisions import NAME
+from studies.engine.job import NOT_RUN
 from trainer.cli import Parser
 from trainer.errors import UsageError
 from trainer.records import read

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
 from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
-from studies.job import Job, Seen
-from studies.jobs import Jobs
-from studies.plan import Plan
+from studies.engine.job import Job, Seen
+from studies.engine.jobs import Jobs
+from studies.engine.plan import Plan
 from studies.step2_rate import STUDY
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from engine import plan, score_of
 
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
 from studies.driver import _history
-from studies.job import Job, Seen
-from studies.jobs import Jobs
-from studies.plan import Plan
+from studies.engine.job import Job, Seen
+from studies.engine.jobs import Jobs
+from studies.engine.plan import Plan
 from studies.step2_rate import STUDY
 from trainer.identity import arm_id, run_id
 from trainer.records import RecordFile, write_atomically, write_json

@@ -85,7 +85,7 @@ def test_lists_are_printed_by_their_commands(capsys, tmp_path):
 def test_studies_in_a_folder_are_listed_with_their_state(tmp_path, capsys):
     from engine import make, plan, play
 
-    from studies.folder import agree
+    from studies.engine.folder import agree
 
     for name, until in (("ended", None), ("cut", 20)):
         (tmp_path / name).mkdir()

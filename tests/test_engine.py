@@ -13,19 +13,19 @@ import pytest
 from engine import make, plan, play, score_of, seen_of
 
 from search_spaces import step2_rate as space
-from studies import warm_start
-from studies.budget import exhausted
-from studies.decisions import Decisions, comparable
+from studies.engine import warm_start
+from studies.engine.budget import exhausted
+from studies.engine.decisions import Decisions, comparable
 from studies.engine.settings import Limits
-from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
-from studies.folder import agree
-from studies.halving import Halving, bracket_name
-from studies.job import Seen
+from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+from studies.engine.folder import agree
+from studies.engine.halving import Halving, bracket_name
+from studies.engine.job import Seen
 from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.replay.runs import read_runs
-from studies.samplers import Sobol, _points
-from studies.sampling import Sampling
+from studies.engine.samplers import Sobol, _points
+from studies.engine.sampling import Sampling
 from studies.step2_rate import STUDY
 from studies.watchdog import Watchdog
 from trainer import results

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.study import load
 from analysis.tables import comparison_table
-from studies.decisions import comparable
+from studies.engine.decisions import comparable
 from trainer.records import comparable as comparable_line
 from trainer.records import read
 

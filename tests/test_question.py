@@ -19,13 +19,13 @@ from analysis.registered import registered
 from analysis.study import load
 from studies import Arm, Contrast, Control, Reference, Show, Strata, Study, gate_validity, step2_grid, step2_rate, step2_schedule, step2_target
 from studies.controls import CONTROLS
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
 from studies.engine import spaces
 from studies.engine.settings import Resources, SearchPlan, Stopping
-from studies.job import Seen
-from studies.jobs import Jobs
+from studies.engine.job import Seen
+from studies.engine.jobs import Jobs
 from studies.options import make_plan, parser
-from studies.plan import Plan
+from studies.engine.plan import Plan
 from studies.study import _words
 from trainer.errors import UsageError
 from trainer.registration import registration
@@ -255,7 +255,7 @@ def test_the_verdict_carries_the_hash_and_says_what_changed(tmp_path):
 
 
 def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
-    from studies.folder import agree
+    from studies.engine.folder import agree
 
     def plan(study):
         made = planned(tmp_path / "s", study)

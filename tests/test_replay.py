@@ -23,7 +23,7 @@ from studies import __main__ as studies_main
 from studies import options as study_options
 from studies import step2_rate
 from studies.engine.settings import Stopping
-from studies.halving import Halving
+from studies.engine.halving import Halving
 from studies.replay import command as replay_command
 from studies.replay import report, schedulers, simulate
 from studies.replay.compare import After, Interval, regret, replay

@@ -7,10 +7,11 @@ import pytest
 from engine import make, plan, play, seen_of
 from rich.console import Console
 
-from studies import cli, driver, exit_codes, options, step2_rate, warm_start
-from studies.decisions import Decisions
-from studies.folder import agree
-from studies.job import Seen
+from studies import cli, driver, exit_codes, options, step2_rate
+from studies.engine import warm_start
+from studies.engine.decisions import Decisions
+from studies.engine.folder import agree
+from studies.engine.job import Seen
 from trainer import identity
 from trainer.errors import RecordError, UsageError
 

@@ -7,10 +7,10 @@ from engine import make, plan, play, seen_of
 from small import config
 
 from search_spaces import step2_rate as space
-from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
-from studies.halving import Halving
-from studies.job import Seen
-from studies.sampling import Sampling
+from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+from studies.engine.halving import Halving
+from studies.engine.job import Seen
+from studies.engine.sampling import Sampling
 from studies.step2_rate import STUDY
 from trainer.gates import judge, latest
 

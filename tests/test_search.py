@@ -8,10 +8,10 @@ from engine import make, plan, play
 
 from search_spaces import step2_rate as space
 from studies import step2_grid
-from studies.decisions import Decisions
-from studies.halving import Halving, rung_epochs
-from studies.jobs import Jobs
-from studies.sampling import Sampling
+from studies.engine.decisions import Decisions
+from studies.engine.halving import Halving, rung_epochs
+from studies.engine.jobs import Jobs
+from studies.engine.sampling import Sampling
 from studies.step2_rate import STUDY
 from trainer import presets
 

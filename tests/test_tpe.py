@@ -9,9 +9,9 @@ import pytest
 from engine import make, plan, play, seen_of
 
 from search_spaces import step2_rate as space
-from studies import samplers
-from studies.job import Seen
-from studies.sampling import Sampling
+from studies.engine import samplers
+from studies.engine.job import Seen
+from studies.engine.sampling import Sampling
 from studies.step2_rate import STUDY
 
 SEEDS = range(16)

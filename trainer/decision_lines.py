@@ -1,6 +1,6 @@
 """The form of a study's two files, decisions.jsonl and study.json, as the engine and the analysis both read them.
 
-:mod:`studies.decisions` says what the events mean. Fields that only later versions write may be absent.
+:mod:`studies.engine.decisions` says what the events mean. Fields that only later versions write may be absent.
 """
 
 from __future__ import annotations

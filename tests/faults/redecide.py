@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from faults.study import Study
-from studies.decisions import Decisions, comparable
-from studies.job import Seen
-from studies.jobs import Jobs
+from studies.engine.decisions import Decisions, comparable
+from studies.engine.job import Seen
+from studies.engine.jobs import Jobs
 from studies.options import make_plan, parser
 from studies.step2_rate import STUDY
 from trainer.cli import split_overrides

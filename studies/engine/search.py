@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
+from studies.engine.halving import Halving, bracket_name
+from studies.engine.job import NOT_RUN, Job, Seen
+from studies.engine.plan import Plan
 from studies.engine.question import Question
-from studies.halving import Halving, bracket_name
-from studies.job import NOT_RUN, Job, Seen
-from studies.plan import Plan
-from studies.sampling import Sampling
+from studies.engine.sampling import Sampling
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies import warm_start
-from studies.commits import other_code
-from studies.plan import Plan
+from studies.engine import warm_start
+from studies.engine.commits import other_code
+from studies.engine.plan import Plan
 from trainer.decision_lines import read_info
 from trainer.errors import RecordError, UsageError
 from trainer.lock import NAME as LOCK

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studies import devices
+from studies.engine import devices
 from studies.engine.contrasts import Declaration
+from studies.engine.halving import rung_epochs
 from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
-from studies.halving import rung_epochs
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.data.sets import require_present

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from studies import budget
-from studies.comparison import Comparison
-from studies.decisions import Decisions
+from studies.engine import budget
+from studies.engine.comparison import Comparison
+from studies.engine.decisions import Decisions
+from studies.engine.failures import NOT_ITS_FAULT, Failures
+from studies.engine.job import NOT_RUN, Job, Seen
+from studies.engine.plan import Plan
 from studies.engine.question import Question
-from studies.failures import NOT_ITS_FAULT, Failures
-from studies.job import NOT_RUN, Job, Seen
-from studies.plan import Plan
-from studies.search import Search
+from studies.engine.search import Search
 from trainer.identity import arm_id, run_id
 
 

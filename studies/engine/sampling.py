@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from studies import samplers
+from studies.engine import samplers
 from studies.engine.question import Question
 
 PRUNED = ("pruned", "collapsed", "diverged")
@@ -65,7 +65,7 @@ class Sampling:
         return point, source, dict(trial.params)
 
     def tell(self, number: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
-        """End trial ``number``; states as in :mod:`studies.job`."""
+        """End trial ``number``; states as in :mod:`studies.engine.job`."""
         if self._lag:
             self._waiting[number] = (state, epoch, objectives)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from studies.jobs import Jobs
+from studies.engine.jobs import Jobs
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Best:
 
 
 class BestSoFar:
-    """Furthest epoch first, then the score, as :meth:`studies.search.Search.ranking` has it; looks at each end once."""
+    """Furthest epoch first, then the score, as :meth:`studies.engine.search.Search.ranking` has it; looks at each end once."""
 
     def __init__(self, jobs: Jobs):
         self._jobs, self._looked = jobs, 0

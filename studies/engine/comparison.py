@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from studies.decisions import Decisions, comparable
 from studies.engine.contrasts import as_recorded
+from studies.engine.decisions import Decisions, comparable
+from studies.engine.job import Job
+from studies.engine.plan import Plan
+from studies.engine.search import Candidate, Search
 from studies.engine.settings import Arm
-from studies.job import Job
-from studies.plan import Plan
-from studies.search import Candidate, Search
 from trainer.identity import run_id
 
 
