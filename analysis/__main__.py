@@ -35,7 +35,9 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY_FOLDER", help=holds)
     parser.add_argument("--full", action="store_true", help="print every table and sentence, not only question, answers and table")
     options = parser.parse_args(arguments)
-    from analysis.report import report  # plotting libraries take seconds to import; --help must not
+    from analysis.report import (
+        report,  # plotting libraries take seconds to import; --help must not
+    )
 
     code = 0
     for folder in options.folders:

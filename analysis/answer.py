@@ -13,6 +13,8 @@ from analysis.cost import Cost
 from analysis.differences import SAME_ARM
 from analysis.family import NO_VERDICT, NOT_RESOLVED
 from analysis.layout import Sheet, command_lines, narrowed
+from analysis.predicted import short
+from analysis.registered import registered
 from analysis.render import accuracy_title, interval, short_accuracy
 from analysis.searched import missing
 from analysis.study import Study
@@ -30,10 +32,13 @@ def question(study: Study, width: int) -> list[str]:
 def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[str]:
     """At most a line that says how to read them and ``ANSWERS`` lines: what is missing, then one line per primary contrast."""
     primary = found[found["primary"]]
-    open_ = [line for sentence in missing(study, spent) for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)]
+    open_ = [line for sentence in [*missing(study, spent), *_altered(study)] for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)]
+    if primary.empty and (asked := short(study)):
+        return [*open_, *(line for text in asked for line in textwrap.wrap(text, width))][: ANSWERS + 1]
     if primary.empty:
         return [*(open_ or ["None of the declared contrasts has been run yet." if study.declared.contrasts else "No contrast was declared: no verdict."])]
-    room = ANSWERS - len(open_)
+    absent = [one.question for one in study.declared.contrasts if one.question not in set(primary["question"])]
+    room = ANSWERS - len(open_) - bool(absent)
     shown = primary if len(primary) <= room else primary.iloc[: max(0, room - 1)]
     rows = [_row(line) for _, line in shown.iterrows()]
     sheet = narrowed(Sheet("", ["", "", ""], rows, text=2, optional=(2,)), width)
@@ -41,6 +46,8 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in sheet.rows]
     if len(shown) < len(primary):
         lines.append(f"... and {len(primary) - len(shown)} more")
+    if absent:
+        lines.append(_cut(f"not compared: {'; '.join(absent)}", width))
     return [*textwrap.wrap(_reading(study, primary), width), *open_, *lines]
 
 
@@ -54,8 +61,8 @@ def table(study: Study, numbers: pd.DataFrame, found: pd.DataFrame, width: int, 
     asked = found[found["primary"]]
     wanted = {*zip(asked["arm_id"], asked["role"], strict=True), *zip(asked["reference_arm_id"], asked["reference_role"], strict=True)}
     keys = list(zip(numbers["arm_id"], numbers["role"], strict=True))
-    rank = {"shared": 1, "untrained": 1, "best": 2, "lambda0": 2}
-    order = sorted(range(len(keys)), key=lambda place: 0 if keys[place] in wanted else rank.get(keys[place][1], 3))
+    rank = {"control": 1, "untrained": 1, "best": 2, "reference": 2}
+    order = sorted(range(len(keys)), key=lambda place: 0 if keys[place] in wanted else rank.get(study.declared.kind(keys[place][1]), 3))
     kept = sorted(order[: max(1, rows_left)])
     left_out = len(keys) - len(kept)
     rest = f"{left_out} more arm{'s' if left_out > 1 else ''} in the report" if left_out else ""
@@ -72,11 +79,24 @@ def _reading(study: Study, primary: pd.DataFrame) -> str:
     few = primary["verdict"] == NO_VERDICT
     if few.all():
         n = int(primary["n"].max())
-        return f"{NO_VERDICT.capitalize()} ({n} seed{'' if n == 1 else 's'}). Observed differences in z_agg, in points:"
+        return f"{NO_VERDICT.capitalize()} ({n} seed{'' if n == 1 else 's'}). Observed differences in {_measured(study)}:"
     n = sorted({int(value) for value in primary.loc[~few, "n"]})
     seeds = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[0]}"
     asked = len(study.declared.contrasts)
-    return f"Points of z_agg, adjusted for {asked} (Holm), {seeds} seeds; needs: smallest that resolves:"
+    return f"{_measured(study)[0].upper()}{_measured(study)[1:]}, adjusted for {asked} (Holm), {seeds} seeds; needs: smallest that resolves:"
+
+
+def _altered(study: Study) -> list[str]:
+    """A registration that no longer holds belongs beside the answer."""
+    return [sentence for sentence in registered(study) if sentence.startswith("CHANGED")]
+
+
+def _measured(study: Study) -> str:
+    """What the differences are in."""
+    metrics = {one.metric: one for one in study.declared.contrasts}
+    one = next(iter(metrics.values()))
+    words = one.measures.removeprefix("linear accuracy of ") if one.unit else one.measures
+    return "each contrast's metric" if len(metrics) > 1 else f"points of {words}" if one.unit else words
 
 
 def _row(line: pd.Series) -> list[str]:

@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.declared import KINDS, Declared
+
 if TYPE_CHECKING:
     from analysis.study import Study
 
-ROLES = ("best", "lambda0", "shared", "untrained", "candidate", "grid")
-TEACHERS = ("stopgrad", "ema", "shared")
-_REFERRED = ("lambda0", "best", "shared", "grid", "untrained")
+_REFERRED = ("reference", "best", "control", "grid", "untrained")
 
 Key = tuple[str, str]
 """(arm_id, role). The role belongs to it because an untrained encoder has the id of its trained arm."""
 
 
 class Arms:
-    """The arms in ``finals``, see ``Study``."""
+    """The arms in ``finals``, see ``Study``.
 
-    def __init__(self, finals: pd.DataFrame):
-        self._finals = finals
+    Args:
+        aliases: every key that a ``compare`` line gave an arm.
+    """
+
+    def __init__(self, finals: pd.DataFrame, asked: Declared, aliases: dict[str, Key]):
+        self._finals, self._asked, self._aliases = finals, asked, aliases
 
     @cached_property
     def positions(self) -> dict[Key, np.ndarray]:
@@ -50,19 +54,20 @@ class Arms:
     def first(self) -> dict[Key, dict[str, Any]]:
         """What all runs of an arm share, taken from its first."""
         frame = self._finals.drop_duplicates(["arm_id", "role"])
-        shared = frame[["arm_id", "role", "label", "key", "teacher", "lambda_rate", "reference", "peer", "search_value", "place"]]
+        shared = frame[["arm_id", "role", "label", "key", *_names(self._asked), "reference", "peer", "search_value", "place"]]
         return {(row["arm_id"], row["role"]): row for row in shared.to_dict("records")}
 
     @cached_property
     def ordered(self) -> list[Key]:
-        """By role, teacher, place in the search, lambda."""
+        """By kind, level, place in the search, the settings that are numbers."""
+        asked, rows = self._asked, self.first.values()
         rank = pd.DataFrame(
             {
-                "role": [_place(role, ROLES) for _, role in self.first],
-                "teacher": [_place(row["teacher"], TEACHERS) for row in self.first.values()],
-                "place": [row["place"] for row in self.first.values()],
+                "kind": [KINDS.index(asked.kind(role)) for _, role in self.first],
+                "level": [_place(asked.level(row), asked.levels) for row in rows],
+                "place": [row["place"] for row in rows],
                 "search": [-row["search_value"] if key[1] == "best" else None for key, row in self.first.items()],
-                "lambda": [row["lambda_rate"] for row in self.first.values()],
+                **{f"setting {column.name}": [row[column.name] for row in rows] for column in asked.columns if column.number},
             },
             index=range(len(self.first)),
         ).astype({"place": "Float64", "search": float})
@@ -78,16 +83,21 @@ class Arms:
 
     @cached_property
     def names(self) -> dict[Key, str]:
-        """A short unique name per arm: teacher, lambda and what it is; its full label can be a line long."""
+        """A short unique name per arm: its settings and what it is; its full label can be a line long."""
         found: dict[Key, str] = {}
         taken: dict[str, int] = {}
-        in_grid = any(role == "grid" for _, role in self.ordered)
+        kinds = {key: self._asked.kind(key[1]) for key in self.ordered}
+        in_grid = "grid" in kinds.values()
         for key in self.ordered:
             row = self.first[key]
-            if in_grid and key[1] in ("grid", "lambda0"):
-                found[key] = row["label"]  # short, and names the schedule too
+            if in_grid and kinds[key] in ("grid", "reference"):
+                found[key] = row["label"]  # short, and names what no column shows
                 continue
-            name = "untrained" if key[1] == "untrained" else f"{row['teacher'] or key[1]} λ={row['lambda_rate']:.3g}"
+            name = self._asked.named(row) if kinds[key] != "untrained" else ""
+            if not name or (kinds[key] == "control" and key[1] not in name.split()):
+                name = key[1]
+            if kinds[key] == "reference" and not self._asked.stratum:
+                name += f" ({key[1]})"
             name += {"best": " (best)", "candidate": f" ({_ordinal(row['place'])})"}.get(key[1], "")
             taken[name] = taken.get(name, 0) + 1
             found[key] = f"{name} #{taken[name]}" if taken[name] > 1 else name
@@ -95,20 +105,20 @@ class Arms:
 
     @cached_property
     def keys(self) -> dict[str, Key]:
-        """By the key under which the study declares an arm; of several with one key the first in order."""
+        """By the key under which the study declares an arm; of several with one key the first in order. One arm may have several keys."""
         found: dict[str, Key] = {}
         for key in self.ordered:
             if self.first[key]["key"]:
                 found.setdefault(self.first[key]["key"], key)
-        return found
+        return {**{name: key for name, key in self._aliases.items() if key in self.first}, **found}
 
     def reference(self, key: Key, field: str) -> Key | None:
         candidates = [other for other in self.by_id.get(self.first[key][field], []) if other != key]
-        return next((other for role in _REFERRED for other in candidates if other[1] == role), None)
+        return next((other for kind in _REFERRED for other in candidates if self._asked.kind(other[1]) == kind), None)
 
 
 def arms(study: Study) -> list[Key]:
-    """The compared arms in the order of the tables: by role, teacher, place in the search, lambda."""
+    """The compared arms in the order of the tables: by kind, level, place in the search, settings."""
     return study.arms.ordered
 
 
@@ -117,10 +127,14 @@ def rows_of(study: Study, key: Key) -> pd.DataFrame:
     return study.arms.rows[key]
 
 
-def find(study: Study, role: str, teacher: str | None = None) -> Key | None:
-    """The first arm with a role (and teacher) in the order of ``arms``; of several best ones, the best searched."""
-    fits = (key for key in arms(study) if key[1] == role and (teacher is None or study.arms.first[key]["teacher"] == teacher))
-    return next(fits, None)
+def find(study: Study, kind: str, level: str | None = None) -> Key | None:
+    """The first arm of a kind (and level) in the order of ``arms``; of several best ones, the best searched."""
+    return next((key for key in arms(study) if study.declared.kind(key[1]) == kind and level in (None, level_of(study, key))), None)
+
+
+def level_of(study: Study, key: Key) -> str | None:
+    """The stratum of an arm; in a study without strata the one level it has."""
+    return study.declared.level(study.arms.first[key])
 
 
 def names(study: Study) -> dict[Key, str]:
@@ -143,6 +157,10 @@ def _ordinal(place: Any) -> str:
         return "candidate"
     ending = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
     return f"{place}{ending}"
+
+
+def _names(asked: Declared) -> list[str]:
+    return [column.name for column in asked.columns]
 
 
 def _place(word: str | None, order: tuple[str, ...]) -> int:

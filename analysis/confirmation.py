@@ -11,47 +11,59 @@ import math
 import pandas as pd
 
 from analysis.compare import mean_interval
-from analysis.differences import LINACC, Key, arms, compare_arms, names, reference_of, rows_of
+from analysis.differences import (
+    LINACC,
+    Key,
+    arms,
+    compare_arms,
+    level_of,
+    names,
+    reference_of,
+    rows_of,
+)
 from analysis.render import interval, number
 from analysis.study import Study
 
 _COLUMNS = [
-    "arm", "role", "arm_id", "teacher", "place", "search_value", "search_epoch", "confirmed", "half", "n", "shrinkage",
+    "arm", "role", "arm_id", "level", "place", "search_value", "search_epoch", "confirmed", "half", "n", "shrinkage",
     "difference", "low", "high",
 ]  # fmt: skip
 
 
 def confirmation(study: Study) -> pd.DataFrame:
-    """One row per searched arm of the teachers of which more than the best was confirmed, in the search's order.
+    """One row per searched arm of the levels of which more than the best was confirmed, in the search's order.
 
     ``shrinkage`` is the search score minus the confirmed mean, NaN where the search score is from an earlier epoch;
-    ``difference`` is a candidate's paired difference to the best of its teacher.
+    ``difference`` is a candidate's paired difference to the best of its level.
     """
     labels = names(study)
-    rows = [_row(study, key, labels[key]) for teacher in _teachers(study) for key in _ranked(study, teacher)]
+    rows = [_row(study, key, labels[key]) for level in _levels(study) for key in _ranked(study, level)]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def order_held(table: pd.DataFrame) -> list[str]:
-    """Per teacher, the search's scores beside those on fresh seeds, and the other arms minus the best.
+def order_held(study: Study, table: pd.DataFrame) -> list[str]:
+    """Per level, the search's scores beside those on fresh seeds, and the other arms minus the best.
 
     Args:
         table: the study's ``confirmation``.
     """
     said = []
-    for teacher, rows in table.groupby("teacher", sort=False):
+    stratum = study.declared.stratum
+    for level, rows in table.groupby("level", sort=False):
+        within = f", {stratum} {level}" if stratum else ""
         short = [_short(row) for _, row in rows.iterrows()]
         scores = ", ".join(f"{name} {number(score)}" for name, score in zip(short, rows["search_value"], strict=True))
         means = ", ".join(f"{name} {number(mean)}" for name, mean in zip(short, rows["confirmed"], strict=True))
-        text = f"Search and confirmation, teacher {teacher}: in the search {scores}; confirmed {means} percent."
+        text = f"Search and confirmation{within}: in the search {scores}; confirmed {means} percent."
         said.append(f"{text} {_shrinkage(rows)}".rstrip())
         against = [
             f"{name} {interval(row['difference'], row['low'], row['high'])}"
             for name, (_, row) in zip(short, rows.iterrows(), strict=True)
             if pd.notna(row["difference"])
         ]
+        of_level = f" of {level}" if stratum else ""
         if against:
-            said.append(f"On fresh seeds, each minus the best of {teacher} (exploratory: unadjusted 95 % intervals, no verdict): {', '.join(against)}.")
+            said.append(f"On fresh seeds, each minus the best{of_level} (exploratory: unadjusted 95 % intervals, no verdict): {', '.join(against)}.")
     return said
 
 
@@ -66,27 +78,26 @@ def _shrinkage(rows: pd.DataFrame) -> str:
 
 
 def _short(row: pd.Series) -> str:
-    """``best``, ``2nd``: what a sentence about one teacher needs of a name like ``ema λ=0.1 (2nd)``."""
+    """``best``, ``2nd``: what a sentence about one level needs of a name that ends in ``(2nd)``."""
     return "best" if row["role"] == "best" else row["arm"].rpartition("(")[2].partition(")")[0]
 
 
-def _teachers(study: Study) -> list[str]:
-    found = dict.fromkeys(rows_of(study, key)["teacher"].iloc[0] for key in arms(study) if key[1] == "candidate")
-    return [teacher for teacher in found if teacher is not None]
+def _levels(study: Study) -> list[str]:
+    found = dict.fromkeys(level_of(study, key) for key in arms(study) if key[1] == "candidate")
+    return [level for level in found if level is not None]
 
 
-def _ranked(study: Study, teacher: str) -> list[Key]:
-    mine = [key for key in arms(study) if key[1] in ("best", "candidate")]
-    return [key for key in mine if rows_of(study, key)["teacher"].iloc[0] == teacher]
+def _ranked(study: Study, level: str) -> list[Key]:
+    return [key for key in arms(study) if key[1] in ("best", "candidate") and level_of(study, key) == level]
 
 
 def _row(study: Study, key: Key, name: str) -> dict[str, object]:
     rows = rows_of(study, key)
     first, mean = rows.iloc[0], mean_interval(study.measured(LINACC, key))
-    choice = next((one for one in study.chosen.get(first["teacher"], []) if one["arm_id"] == key[0]), {})
+    choice = next((one for one in study.chosen.get(level_of(study, key), []) if one["arm_id"] == key[0]), {})
     score, epoch = first["search_value"], choice.get("epoch")
     whole = epoch is None or epoch == study.info.get("epochs")
-    row = {"arm": name, "role": key[1], "arm_id": key[0], "teacher": first["teacher"], "place": first["place"]}
+    row = {"arm": name, "role": key[1], "arm_id": key[0], "level": level_of(study, key), "place": first["place"]}
     row |= {"search_value": score, "search_epoch": epoch, "confirmed": mean.mean, "half": mean.half, "n": mean.n}
     row["shrinkage"] = score - mean.mean if whole else math.nan
     reference = reference_of(study, key) if key[1] == "candidate" else None

@@ -6,21 +6,20 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
-from analysis.arms import ROLES, TEACHERS, Key, arms, find, names, reference_of, rows_of
+from analysis.arms import Key, arms, find, level_of, names, reference_of, rows_of
 from analysis.compare import Difference, paired, seeds_needed
-from analysis.declared import Contrast
-from analysis.family import EXPLORATORY, decide
+from analysis.declared import LINACC, Contrast
+from analysis.family import BETTER, EXPLORATORY, WORSE, decide
 from analysis.study import Study
 
 __all__ = [
-    "LINACC", "NOT_COMPARED", "RANKS", "REFERENCE", "ROLES", "SAME_ARM", "TEACHERS", "Key", "arms", "compare_arms", "differences", "find",
-    "names", "reference_of", "rows_of",
+    "LINACC", "NOT_COMPARED", "RANKS", "REFERENCE", "SAME_ARM", "Key", "arms", "compare_arms", "differences", "find", "level_of", "names",
+    "reference_of", "rows_of",
 ]  # fmt: skip
 
 SAME_ARM = "same arm"
 REFERENCE = "reference"
 NOT_COMPARED = "not compared"
-LINACC = "linacc/z_agg@M"
 RANKS = ("rank_pr/z@M", "rank_pr/z_agg@M")
 
 Comparison = tuple[str, Key, Key]
@@ -42,9 +41,8 @@ def differences(study: Study) -> pd.DataFrame:
 
     ``low`` and ``high`` are the 95 % interval of the one comparison. A primary contrast also has what its family decides:
     ``p_holm``, the interval at its adjusted ``level`` and the verdict (see ``family.Decision``). All others are exploratory: every
-    arm meets its reference in linear accuracy, which for a candidate is the best arm of its teacher; a best arm also meets
-    lambda 0 in the effective ranks, and in a grid every EMA arm meets its peer, the stop-gradient arm that is the same in
-    everything else. The frame is made once per study; do not change it.
+    arm meets its reference (and its peer, if it has one) in the study's metric, which for a candidate is the best arm of its level; a best
+    arm also meets its reference in the effective ranks, and the best arm of every level that of the first. The frame is made once per study; do not change it.
     """
     if study not in _MADE:
         _MADE[study] = _differences(study)
@@ -70,18 +68,23 @@ def _differences(study: Study) -> pd.DataFrame:
         decision = decisions.get((metric, key, reference))
         row |= {"primary": decision is not None, "question": primary[metric, key, reference].question if decision else None}
         if _same_arm(study, metric, key, reference):
-            # one arm in two roles (lambda 0 won the search): a difference of exactly 0 says nothing
+            # one arm in two roles (the reference won the search): a difference of exactly 0 says nothing
             row |= {"verdict": SAME_ARM, "p": _NAN}
         elif decision is None:
             row |= {"verdict": EXPLORATORY, "seeds_needed": seeds_needed(one.mean, one.spread)}
         else:
-            row |= {"verdict": decision.verdict, "p_holm": decision.p_holm, "level": decision.level}
+            row |= {"verdict": _word(decision.verdict, primary[metric, key, reference].higher), "p_holm": decision.p_holm, "level": decision.level}
             row |= {"adjusted_low": decision.low, "adjusted_high": decision.high, "seeds_needed": decision.seeds_needed}
             row |= {"resolvable": decision.resolvable, "resolvable_with_power": decision.with_power}
         rows.append(row)
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     numbers = ("p_holm", "level", "adjusted_low", "adjusted_high", "resolvable", "resolvable_with_power")
     return frame.astype({"seeds_needed": "Int64", "primary": bool} | dict.fromkeys(numbers, "float64"))
+
+
+def _word(verdict: str, higher: bool) -> str:
+    """The verdict of a metric of which less may be better."""
+    return verdict if higher else {BETTER: WORSE, WORSE: BETTER}.get(verdict, verdict)
 
 
 def compare_arms(study: Study, metric: str, key: Key, reference: Key) -> Difference:
@@ -95,23 +98,23 @@ def _resolve(study: Study, contrast: Contrast) -> Comparison | None:
     reference = study.arms.keys.get(contrast.reference)
     if key is None or reference is None:
         return None
-    if contrast.reference == f"{contrast.arm}/lambda0":  # its own twin, where an earlier choice left another
+    if contrast.reference == f"{contrast.arm}/{study.declared.reference}":  # its own, where an earlier choice left another
         reference = reference_of(study, key) or reference
     return contrast.metric, key, reference
 
 
 def _exploratory(study: Study) -> list[Comparison]:
     found: list[Comparison] = []
+    metric = study.declared.metric.name
     for key in arms(study):
         reference, peer = reference_of(study, key), reference_of(study, key, "peer")
-        found += [(LINACC, key, other) for other in (reference, peer) if other is not None]
+        found += [(metric, key, other) for other in (reference, peer) if other is not None]
         if key[1] == "best":
-            teacher = study.arms.first[key]["teacher"]
-            base = reference if reference and reference[1] == "lambda0" else find(study, "lambda0", teacher)
+            base = reference if reference and study.declared.kind(reference[1]) == "reference" else find(study, "reference", level_of(study, key))
             if base is not None:
-                found += [(metric, key, base) for metric in (LINACC, *RANKS)]
-    ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
-    return [*found, (LINACC, ema, stopgrad)] if ema is not None and stopgrad is not None else found
+                found += [(name, key, base) for name in (metric, *RANKS)]
+    best = [key for level in study.declared.levels if (key := find(study, "best", level)) is not None]
+    return [*found, *((metric, key, best[0]) for key in best[1:])]
 
 
 def _same_arm(study: Study, metric: str, key: Key, reference: Key) -> bool:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 WIDTH = 120
 """Columns where the output is no terminal."""
-_PLAIN = str.maketrans({"±": "+-", "λ": "lambda", "τ": "tau", "–": "-", "—": "-", "…": "...", "≥": ">=", "≤": "<=", "²": "2", "×": "x", "→": "->"})
+_PLAIN = str.maketrans({"±": "+-", "\N{GREEK SMALL LETTER LAMDA}": "lambda", "τ": "tau", "–": "-", "—": "-", "…": "...", "≥": ">=", "≤": "<=", "²": "2", "×": "x", "→": "->"})
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def front_found(study: Study) -> list[str]:
     if front.empty:
         return ["Pareto front of linear accuracy and R2 of the actions: no trial has reached the end."]
     parts = [
-        f"{trial['teacher']} λ={trial['lambda_rate']:.3g} ({number(trial[ACCURACY])} percent, R2 {number(trial[ACTION], 2)})"
+        f"{study.declared.named(trial.to_dict())} ({number(trial[ACCURACY])} percent, R2 {number(trial[ACTION], 2)})"
         for _, trial in front.iterrows()
     ]
     return [f"Pareto front of linear accuracy and R2 of the actions, on the search's one seed: {', '.join(parts)}."]

@@ -1,4 +1,4 @@
-"""Two figures: accuracy against lambda (search and confirmation), and accuracy against epoch."""
+"""Two figures: accuracy against a setting (search and confirmation), and accuracy against epoch."""
 
 from __future__ import annotations
 
@@ -13,71 +13,75 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from analysis.compare import mean_interval
-from analysis.differences import LINACC, TEACHERS, arms, names, rows_of
+from analysis.declared import Declared
+from analysis.differences import LINACC, arms, level_of, names, rows_of
 from analysis.labels import place_beside, right_labels
 from analysis.study import Study, values
 from analysis.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
 from analysis.trials import all_trials
 
 _MARKERS = ("o", "s", "^", "v", "D", "x")
-"""Tell several arms of one teacher and role apart."""
-_STYLES = {"best": "-", "lambda0": "--", "shared": ":", "candidate": "-.", "grid": "-."}
+"""Tell several arms of one level and kind apart."""
+_STYLES = {"best": "-", "reference": "--", "control": ":", "candidate": "-.", "grid": "-."}
 _NARROW, _WIDE = 1.6, 5
 _LEVELS = {"untrained": (0, (5, 3)), "pixels, M views": (0, (1, 2)), "pixels, 1 view": (0, (7, 2, 1, 2))}
 """Line styles of the levels that need no training."""
 
 
-def lambda_plot(study: Study, path: Path) -> None:
-    """Write ``lambda_figure`` as a PNG."""
-    saved(lambda_figure, study, path)
+def setting_plot(study: Study, path: Path) -> None:
+    """Write ``setting_figure`` as a PNG."""
+    saved(setting_figure, study, path)
 
 
-def lambda_figure(study: Study) -> Figure:
-    """Accuracy (percent) against lambda (log axis, 0 at a broken left place), a panel per teacher.
+def setting_figure(study: Study) -> Figure:
+    """Accuracy (percent) against the study's first number (log axis, 0 at a broken left place), a panel per level.
 
     Small points are search trials, hollow with the epoch they reached where they were stopped early;
     large points are confirmed arms with a 95 % t interval over seeds (smaller ones: the 2nd, 3rd, ... of the search),
     faint ones trials taken over from earlier studies.
     """
-    search = all_trials(study.search, study.warm).dropna(subset=["value", "lambda_rate"])
-    trained = study.finals[study.finals["role"] != "untrained"]
-    found = set(search["teacher"]) | set(trained["teacher"].dropna())
-    teachers = [name for name in TEACHERS if name in found] + sorted(found - set(TEACHERS))
-    rates = pd.concat([search, trained])[["teacher", "lambda_rate"]].dropna()
-    axis = _LambdaAxis(rates["lambda_rate"])
-    # a teacher that was only run at 0 needs no axis of decades
-    with_rate = set(rates.loc[rates["lambda_rate"] > 0, "teacher"])
-    no_rate = [name not in with_rate and axis.has_zero for name in teachers]
-    widths = [_NARROW if alone and not all(no_rate) else _WIDE for alone in no_rate] or [_WIDE]
+    asked = study.declared
+    search = _placed(all_trials(study.search, study.warm).dropna(subset=["value"]), asked)
+    trained = _placed(study.finals[study.finals["role"] != "untrained"], asked)
+    found = set(search["level"]) | set(trained["level"].dropna())
+    levels = [name for name in asked.levels if name in found] + sorted(found - set(asked.levels))
+    both = pd.concat([search, trained])[["level", "setting"]].dropna()
+    axis = _Axis(both["setting"])
+    # a level that was only run at 0 needs no axis of decades
+    above_zero = set(both.loc[both["setting"] > 0, "level"])
+    only_zero = [name not in above_zero and axis.has_zero for name in levels]
+    widths = [_NARROW if alone and not all(only_zero) else _WIDE for alone in only_zero] or [_WIDE]
     figure, panels = plt.subplots(
         1, len(widths), figsize=SIZE, dpi=DPI, sharey=True, squeeze=False, width_ratios=widths
     )
     axes, marks = list(panels[0]), set()
-    if not teachers:
+    if not levels:
         nothing(axes[0], "no trial and no arm on record yet")
-    for panel, teacher in zip(axes, teachers, strict=False):
-        marks |= _trials(panel, axis, search[search["teacher"] == teacher], colour_of(teacher))
-        marks |= _confirmed(panel, axis, study, teacher)
-        panel.set_title(teacher, color=colour_of(teacher), fontweight="bold")
+    for panel, level in zip(axes, levels, strict=False):
+        colour = colour_of(level, asked.levels)
+        marks |= _trials(panel, axis, search[search["level"] == level], colour)
+        marks |= _confirmed(panel, axis, study, level)
+        panel.set_title(level if asked.stratum else "", color=colour, fontweight="bold")
         if not panel.has_data():
             nothing(panel, "no score on record")
     for panel, width in zip(axes, widths, strict=True):
         axis.apply(panel, only_zero=width == _NARROW or not axis.has_positive)
         panel.tick_params(left=panel is axes[0])
     axes[0].set_ylabel(YLABEL)
-    levels = _levels(study)
+    untrained = _untrained(study)
     for panel in axes:
-        for name, value in levels.items():
+        for name, value in untrained.items():
             panel.axhline(value, color=GREY, linewidth=0.9, linestyle=_LEVELS[name], zorder=1)
     _room(axes[0])
-    figure.suptitle(_lambda_title(study), fontsize=10.5, x=0.01, ha="left")
-    figure.supxlabel("λ, weight of the coding rate (log scale; 0 apart)", fontsize=9, y=0.095)
-    handles = _lambda_legend(marks)
+    figure.suptitle(_title(study), fontsize=10.5, x=0.01, ha="left")
+    of = "" if asked.axis is None else asked.axis.title or asked.axis.name
+    figure.supxlabel(f"{of} (log scale{'; 0 apart' if axis.has_zero else ''})".lstrip(), fontsize=9, y=0.095)
+    handles = _setting_legend(marks)
     if handles:
         place = {"loc": "lower left", "bbox_to_anchor": (0.0, -0.01)}
         figure.legend(handles=handles, **place, ncols=3, frameon=False, fontsize=8.5)
     figure.subplots_adjust(left=0.07, right=0.85, top=0.85, bottom=0.22, wspace=0.06)
-    right_labels(axes[-1], levels, GREY)
+    right_labels(axes[-1], untrained, GREY)
     for panel in axes:
         place_beside(panel)
     return figure
@@ -101,7 +105,7 @@ def curves_figure(study: Study) -> Figure:
         rows = rows_of(study, key)
         if key[1] == "untrained":
             continue
-        colour, style = colour_of(rows["teacher"].iloc[0]), _STYLES.get(key[1], "-")
+        colour, style = colour_of(level_of(study, key), study.declared.levels), _STYLES.get(study.declared.kind(key[1]), "-")
         alike = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
         look = {"color": colour, "linestyle": style, "marker": _MARKERS[alike % len(_MARKERS)], "markersize": 4}
         of_arm = curves[curves["run_id"].isin(rows["run_id"])]
@@ -124,7 +128,7 @@ def curves_figure(study: Study) -> Figure:
             handles.append(Line2D([], [], linestyle="", label=f"{names(study)[key]}{count}, no score"))
         else:
             handles.append(Line2D([], [], linewidth=width, label=f"{names(study)[key]}{count}", **look))
-    levels = {name: value for name, value in _levels(study).items() if name == "untrained"}
+    levels = {name: value for name, value in _untrained(study).items() if name == "untrained"}
     for name, value in levels.items():
         panel.axhline(value, color=GREY, linewidth=0.9, linestyle=_LEVELS[name], zorder=1)
         handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=_LEVELS[name], label=f"{name} {value:.1f}"))
@@ -141,8 +145,15 @@ def curves_figure(study: Study) -> Figure:
     return figure
 
 
-class _LambdaAxis:
-    """Places on a log10 axis, with one for lambda 0 left of a break."""
+def _placed(rows: pd.DataFrame, asked: Declared) -> pd.DataFrame:
+    """Rows with their ``level`` and ``setting``, the place on the axis; without a number to set them against, all stand at 1."""
+    level = rows[asked.stratum] if asked.stratum else pd.Series(next(iter(asked.levels), "all"), rows.index, dtype=object)
+    setting = rows[asked.axis.name].astype(float) if asked.axis is not None else pd.Series(1.0, rows.index)
+    return rows.assign(level=level, setting=setting).dropna(subset=["setting"])
+
+
+class _Axis:
+    """Places on a log10 axis, with one for 0 left of a break."""
 
     def __init__(self, given: pd.Series):
         logs = [math.log10(value) for value in given if value > 0]
@@ -177,12 +188,12 @@ class _LambdaAxis:
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 
-def _trials(panel: Axes, axis: _LambdaAxis, trials: pd.DataFrame, colour: str) -> set[str]:
-    """Draw the trials of one teacher; returns which kinds of marks that took."""
+def _trials(panel: Axes, axis: _Axis, trials: pd.DataFrame, colour: str) -> set[str]:
+    """Draw the trials of one level; returns which kinds of marks that took."""
     marks = set()
-    for value, group in trials.groupby("lambda_rate"):
+    for value, group in trials.groupby("setting"):
         for place, (_, trial) in enumerate(group.sort_values("value").iterrows()):
-            # several trials at one lambda (a grid, or 0) are drawn side by side
+            # several trials at one value (a grid, or 0) are drawn side by side
             x = axis.at(value) + axis.step * (place - (len(group) - 1) / 2)
             whole = trial["state"] == "complete"
             marks.add(("whole" if whole else "stopped") + ("" if trial["own"] else ", taken over"))
@@ -195,12 +206,12 @@ def _trials(panel: Axes, axis: _LambdaAxis, trials: pd.DataFrame, colour: str) -
     return marks
 
 
-def _confirmed(panel: Axes, axis: _LambdaAxis, study: Study, teacher: str) -> set[str]:
-    """Draw the means of a teacher's compared arms; returns which kinds of marks that took."""
+def _confirmed(panel: Axes, axis: _Axis, study: Study, level: str) -> set[str]:
+    """Draw the means of a level's compared arms; returns which kinds of marks that took."""
     marks = set()
     for key in arms(study):
-        rows = rows_of(study, key)
-        if key[1] == "untrained" or rows["teacher"].iloc[0] != teacher or rows["lambda_rate"].isna().iloc[0]:
+        rows = _placed(rows_of(study, key), study.declared)
+        if key[1] == "untrained" or rows.empty or rows["level"].iloc[0] != level:
             continue
         mean = mean_interval(values(rows, LINACC))
         if mean.n:
@@ -208,19 +219,19 @@ def _confirmed(panel: Axes, axis: _LambdaAxis, study: Study, teacher: str) -> se
             further = key[1] == "candidate"
             marks |= {"further" if further else "confirmed", *(() if error is None else ("interval",))}
             size, order = (5.5, 4.9) if further else (7.5, 5)
-            panel.errorbar(axis.at(rows["lambda_rate"].iloc[0]), mean.mean, yerr=error, fmt="D", markersize=size, capsize=4,
-                           color=colour_of(teacher), markeredgecolor="black", ecolor="black", elinewidth=1.3, zorder=order)  # fmt: skip
+            panel.errorbar(axis.at(rows["setting"].iloc[0]), mean.mean, yerr=error, fmt="D", markersize=size, capsize=4,
+                           color=colour_of(level, study.declared.levels), markeredgecolor="black", ecolor="black", elinewidth=1.3, zorder=order)  # fmt: skip
     return marks
 
 
-def _levels(study: Study) -> dict[str, float]:
+def _untrained(study: Study) -> dict[str, float]:
     rows = study.finals[study.finals["role"] == "untrained"]
     pixels = {"pixels, M views": "linacc/pixels_mean@M", "pixels, 1 view": "linacc/pixels@1"}
     found = {name: values(rows, metric).mean() for name, metric in {"untrained": LINACC, **pixels}.items()}
     return {name: float(value) for name, value in found.items() if pd.notna(value)}
 
 
-def _lambda_title(study: Study) -> str:
+def _title(study: Study) -> str:
     confirmed = study.finals[study.finals["role"] != "untrained"].groupby(["arm_id", "role"])["complete"].sum()
     seeds = f"{confirmed.min()} to {confirmed.max()}" if len(confirmed) and confirmed.min() != confirmed.max() else None
     n = f"n = {seeds or confirmed.max()} seeds" if len(confirmed) else "none yet"
@@ -230,7 +241,7 @@ def _lambda_title(study: Study) -> str:
     return f"{study.name}: {count} search trial{'' if count == 1 else 's'}{gone}{taken}; confirmed arms: {n}"
 
 
-def _lambda_legend(marks: set[str]) -> list[Line2D]:
+def _setting_legend(marks: set[str]) -> list[Line2D]:
     """An entry for every kind of mark that was drawn, and for no other."""
 
     def entry(label: str, **look: object) -> Line2D:

@@ -88,7 +88,7 @@ def short_accuracy(table: pd.DataFrame) -> Sheet:
 def _accuracy(table: pd.DataFrame) -> Sheet:
     title = f"{accuracy_title(table)} (untrained: 0), on validation; n of all runs"
     if (table["role"] == "candidate").any():
-        title += "; the reference of a 2nd, 3rd, ... is the best of its teacher"
+        title += "; the reference of a 2nd, 3rd, ... is the best of its level"
     columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %,\nunadjusted]", "verdict"]
     rows = [
         [
@@ -123,7 +123,7 @@ def _health(table: pd.DataFrame) -> Sheet:
     for name in scalings:
         epochs = _several(_trained(table)[f"{name}_epoch"])
         columns.append(f"R2 action\n{name.removeprefix('r2_action.')}\nepoch {epochs}")
-    # with several arms per teacher a table of their own says this
+    # with several arms per level a table of their own says this
     one_each = not (table["role"] == "candidate").any()
     columns += ["predict", "collapsed", "gate", *(["search /\nconfirmed"] if one_each else [])]
     rows = []

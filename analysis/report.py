@@ -29,7 +29,7 @@ from trainer.terminal import Terminal
 def report(folder: str | Path, console: Console | None = None, full: bool = False) -> Path:
     """Write ``report/`` inside a study folder, print its answer on one screen, and return its path.
 
-    Every file (table.md, table.csv, table.parquet, cost.csv, lambda.png, curves.png, verdict.txt, and pareto.png for
+    Every file (table.md, table.csv, table.parquet, cost.csv, setting.png, curves.png, verdict.txt, and pareto.png for
     a search with two objectives) is replaced atomically, so a report can be made again while the study runs.
 
     Args:
@@ -54,7 +54,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         "table.parquet": parquet_bytes(table),
         "verdict.txt": "\n".join(said).encode() + b"\n",
         "cost.csv": cost_bytes(spent),
-        "lambda.png": _png(plots.lambda_plot, study),
+        "setting.png": _png(plots.setting_plot, study),
         "curves.png": _png(plots.curves_plot, study),
     }
     if two_objectives(study):

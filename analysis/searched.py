@@ -34,19 +34,24 @@ def missing(study: Study, spent: Cost) -> list[str]:
     """What a study that is not at its end has not run yet; [] for a complete one."""
     planned = study.info.get("num_trials") or 0
     trials_left = max(0, planned - int((study.search["state"] != "unfinished").sum()))
-    selected = {line.get("teacher") for line in study.decisions if line["event"] == "select"}
+    stratum = study.declared.stratum
+    selected = {study.declared.level(line) for line in study.decisions if line["event"] == "select"}
     compared = set(study.finals["arm_id"])
-    not_chosen = [teacher for teacher in study.info.get("confirm") or [] if teacher not in selected]
+    not_chosen = [level for level in study.info.get("confirm") or [] if level not in selected]
     not_compared = [name for name, choice in study.chosen.items() if set(_arm_ids(choice)) - compared]
     runs_left, runs = _runs_left(study, spent)
     parts = [f"{trials_left} of {planned} trials have not ended"] if trials_left else []
-    parts += [f"the best arms of {' and '.join(not_chosen)} are not chosen yet"] if not_chosen else []
-    parts += [f"the chosen arms of {' and '.join(not_compared)} are not compared yet"] if not_compared else []
+    parts += [f"the best arms{_of(not_chosen, stratum)} are not chosen yet"] if not_chosen else []
+    parts += [f"the chosen arms{_of(not_compared, stratum)} are not compared yet"] if not_compared else []
     parts += [f"{runs_left} of {runs} runs of the comparison have not ended"] if runs_left else []
     if not parts:
         return []
     why = f" because its budget is spent ({budget})" if (budget := _budget(study, spent)) else ""
     return [f"This study is INCOMPLETE{why}: {', '.join(parts)}. What follows may change."]
+
+
+def _of(levels: list[str | None], stratum: str | None) -> str:
+    return f" of {' and '.join(map(str, levels))}" if stratum else ""
 
 
 def _arm_ids(choice: list[dict[str, Any]]) -> list[str]:

@@ -25,7 +25,7 @@ from trainer.errors import RecordError, UsageError
 
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
-    "arm_id", "role", "key", "label", "teacher", "lambda_rate", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch", "complete",
+    "arm_id", "role", "key", "label", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch", "complete",
     "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty",
 ]  # fmt: skip
 
@@ -37,17 +37,18 @@ class Study:
     Attributes:
         folder: where it was read from.
         info: study.json.
+        declared: the question, its primary contrasts and what the arms are.
         decisions: the lines of decisions.jsonl.
         search: one row per trial, in order: trial, name, run_id, arm_id, source, label, state (``unfinished`` while
             it has not ended), epoch (reached), value (percent; NaN unless complete or pruned), stop_reason, one column
-            per searched setting (teacher, lambda_rate, ...) and ``objective.<name>``.
+            per searched setting and ``objective.<name>``.
         warm: the same for the trials taken over from earlier studies, ``from`` being the study's name.
-        chosen: per teacher what the search chose last, best first; see ``chosen.selections``.
+        chosen: per level what the search chose last, best first; see ``chosen.selections``.
         dropped: (arm_id, role) of arms compared because of an earlier choice; they are not in ``finals``.
         curves: one row per (run_id, epoch) on validation: seed, probe_epoch, views, one column per
             metric under its name on record, ``seconds.<kind>`` and ``core_seconds.<kind>``.
         finals: one row per run of every compared arm, at the study's last epoch (``untrained``: at
-            epoch 0): who it is, place (in the search's ranking of its teacher), epoch (reached), complete, problem
+            epoch 0): who it is, its shown settings, place (in the search's ranking of its level), epoch (reached), complete, problem
             (text, "" if complete), gate_passed and collapsed (True, False or NA), views, commit, dirty, and one column
             per metric. Metrics are NaN where complete is False. ``collapsed`` means: effective rank of z below
             half of what it was in the same run before training; ``commit`` is None without a record.
@@ -55,10 +56,11 @@ class Study:
 
     folder: Path
     info: dict[str, Any]
+    declared: Declared
     decisions: list[dict[str, Any]]
     search: pd.DataFrame
     warm: pd.DataFrame
-    chosen: dict[str, list[dict[str, Any]]]
+    chosen: dict[str | None, list[dict[str, Any]]]
     dropped: list[tuple[str, str]]
     curves: pd.DataFrame
     finals: pd.DataFrame
@@ -69,12 +71,8 @@ class Study:
 
     @cached_property
     def arms(self) -> Arms:
-        return Arms(self.finals)
-
-    @cached_property
-    def declared(self) -> Declared:
-        """The question and its primary contrasts."""
-        return declared(self.info, self.finals["role"], str(self.folder / "study.json"))
+        aliases = {str(line["key"]): (line["arm_id"], line["role"]) for line in self.decisions if line["event"] == "compare" and line.get("key")}
+        return Arms(self.finals, self.declared, aliases)
 
     def measured(self, metric: str, key: Key) -> np.ndarray:
         """A metric of an arm's runs, in the order of ``arms.rows``; NaN where it is missing."""
@@ -124,12 +122,14 @@ def load(folder: str | Path) -> Study:
     except RecordError as error:
         raise UsageError(str(error)) from None
     compared = {(line["arm_id"], line["role"]): line for line in decisions if line["event"] == "compare"}
-    chosen = selections(decisions)
-    dropped = superseded(compared, chosen)
+    asked = declared(info, {role for _, role in compared}, str(folder / "study.json"))
+    chosen = selections(decisions, asked, str(folder / "decisions.jsonl"))
+    dropped = superseded(compared, chosen, asked)
     for key in dropped:
         del compared[key]
-    finals = _finals(compared, runs, info, not_run(decisions))
-    return Study(folder, info, decisions, own_trials(decisions), warm_trials(decisions), chosen, dropped, _curves(runs), finals)
+    finals = _finals(compared, runs, info, asked, not_run(decisions))
+    own, warm = own_trials(decisions, asked), warm_trials(decisions, asked)
+    return Study(folder, info, asked, decisions, own, warm, chosen, dropped, _curves(runs), finals)
 
 
 def values(rows: pd.DataFrame, metric: str) -> pd.Series:
@@ -162,23 +162,26 @@ def _curves(runs: dict[str, Run]) -> pd.DataFrame:
 
 
 def _finals(
-    compared: dict[Any, dict[str, Any]], runs: dict[str, Run], info: dict[str, Any], given_up: dict[str, str]
+    compared: dict[Any, dict[str, Any]], runs: dict[str, Run], info: dict[str, Any], asked: Declared, given_up: dict[str, str]
 ) -> pd.DataFrame:
     rows = []
-    twins = {line["reference"]: line["teacher"] for (_, role), line in compared.items() if role == "best" and line.get("reference")}
+    names = [column.name for column in asked.columns]
+    twins = {line["reference"]: asked.level(line) for (_, role), line in compared.items() if role == "best" and line.get("reference")}
     for (arm_id, role), line in compared.items():
         run_ids, seeds = line.get("runs") or [], line.get("seeds") or []
         if len(run_ids) != len(seeds):
             raise UsageError(f"arm {arm_id} ({role}) lists {len(run_ids)} runs for {len(seeds)} seeds in decisions.jsonl")
-        arm = {"arm_id": arm_id, "role": role, "key": arm_key(line, info, twins), "label": line.get("label") or f"{role} {line.get('teacher') or ''}".strip()}
-        arm |= {name: line.get(name) for name in ("teacher", "lambda_rate", "reference", "peer", "search_value", "place")}
+        label = line.get("label") or f"{role} {asked.level(line) or ''}".strip()
+        arm = {"arm_id": arm_id, "role": role, "key": arm_key(line, info, asked, twins), "label": label}
+        arm |= {name: line.get(name) for name in (*names, "reference", "peer", "search_value", "place")}
         for seed, run_id in zip(seeds, run_ids, strict=True):
             end = _end(runs.get(run_id), role, info)
             if end["problem"] and run_id in given_up:
                 end["problem"] = given_up[run_id]
             rows.append(arm | {"seed": seed, "run_id": run_id} | end)
     whole = ("place", "seed", "epoch", "views", "probe_epoch")
-    frame = typed(rows, _FINAL_COLUMNS, number=("lambda_rate", "search_value"), whole=whole)
+    numbers = [column.name for column in asked.columns if column.number]
+    frame = typed(rows, [*_FINAL_COLUMNS, *names], number=(*numbers, "search_value"), whole=whole)
     return frame.astype({"complete": bool, "gate_passed": "boolean", "collapsed": "boolean", "dirty": "boolean"})
 
 

@@ -14,9 +14,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = {"stopgrad": "#0072B2", "ema": "#D55E00", "shared": "#8C5E9E"}
-"""Distinguishable with the common colour-vision deficiencies (after Okabe and Ito)."""
-OTHER, GREY = "#009E73", "#444444"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Of the levels in their order; distinguishable with the common colour-vision deficiencies (Okabe and Ito)."""
+CONTROL, GREY = "#8C5E9E", "#444444"
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.grid": True,
          "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.ymargin": 0.08}  # fmt: skip
 SIZE, DPI = (9.0, 4.6), 150  # 100 px per inch at the 900 px that a README shows
@@ -38,6 +38,6 @@ def nothing(panel: Axes, text: str) -> None:
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY)
 
 
-def colour_of(teacher: str | None) -> str:
-    """The colour of a teacher in every figure."""
-    return COLOURS.get(teacher or "", OTHER)
+def colour_of(level: str | None, levels: tuple[str, ...]) -> str:
+    """The colour of a level in every figure; what is none of the study's levels is a control."""
+    return COLOURS[levels.index(level) % len(COLOURS)] if level in levels else CONTROL

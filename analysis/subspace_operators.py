@@ -6,7 +6,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.subspace_style import BLUE, ORANGE, Arrays, key, label, look, names, square, titled, with_unit, wrapped
+from analysis.subspace_style import (
+    BLUE,
+    ORANGE,
+    Arrays,
+    key,
+    label,
+    look,
+    names,
+    square,
+    titled,
+    with_unit,
+    wrapped,
+)
 
 _SHOWN_DEGREES = 40.0
 """Angle of the operator whose eigenvalues are drawn: low frequencies are then well apart."""

@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.subspace_style import BLUE, GREY, ORANGE, Arrays, key, label, names, titled
+from analysis.subspace_style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    Arrays,
+    key,
+    label,
+    names,
+    titled,
+)
 
 _BAND = "#b5b5b5"
 

@@ -23,7 +23,20 @@ from analysis.subspace_about import with_study_label
 from analysis.subspace_operators import operator_r2_figure, operators_figure
 from analysis.subspace_overlap import overlap_figure
 from analysis.subspace_style import (
-    DPI, GREY, STYLE, Arrays, grid, key, label, look, names, square, titled, unit_of, with_unit, wrapped,
+    DPI,
+    GREY,
+    STYLE,
+    Arrays,
+    grid,
+    key,
+    label,
+    look,
+    names,
+    square,
+    titled,
+    unit_of,
+    with_unit,
+    wrapped,
 )  # fmt: skip
 from trainer.errors import EXIT_USAGE, UsageError
 

@@ -11,7 +11,17 @@ import pandas as pd
 
 from analysis.compare import mean_interval
 from analysis.cost import Cost, cost, per_arm
-from analysis.differences import LINACC, NOT_COMPARED, REFERENCE, Key, arms, differences, names, reference_of
+from analysis.declared import Declared
+from analysis.differences import (
+    LINACC,
+    NOT_COMPARED,
+    REFERENCE,
+    Key,
+    arms,
+    differences,
+    names,
+    reference_of,
+)
 from analysis.study import Study
 
 METRICS = {
@@ -27,16 +37,16 @@ _ACTION = re.compile(r"r2_action\.(.+)/z_pair@2")
 
 
 def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
-    """One row per compared arm: best arms first, then lambda 0, shared, untrained, candidates, grid.
+    """One row per compared arm: best arms first, then references, controls, untrained, candidates, fixed arms.
 
-    Columns: who (study, arm: a short name, label, role, teacher, lambda_rate, arm_id, seeds, run_ids, commits, dirty,
+    Columns: who (study, arm: a short name, label, role, the shown settings, arm_id, seeds, run_ids, commits, dirty,
     views M, epoch); how many (planned runs, n complete ones with a linear accuracy); per metric
     ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
     ``r2_action.<scaling>`` with the ``_epoch`` of the probe, one group of columns per action scaling;
-    ``difference_...`` to the reference in linacc of z_agg, unadjusted and, for a primary contrast, as its family decides
+    ``difference_...`` to the reference in the study's metric, unadjusted and, for a primary contrast, as its family decides
     (see ``differences``); ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
     (NaN where unknown); and the ``search_value`` by which the arm was chosen, which is too high by selection
-    wherever it is not confirmed, with its ``place`` among the teacher's.
+    wherever it is not confirmed, with its ``place`` among its level's.
 
     Args:
         study: the study.
@@ -46,7 +56,7 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     keys = arms(study)
     paid = per_arm(study, spent or cost(study))
     referred = {reference_of(study, key) for key in keys}
-    in_accuracy = found[found["metric"] == LINACC.removesuffix("@M")].to_dict("records")
+    in_accuracy = found[found["metric"] == study.declared.metric.name.removesuffix("@M")].to_dict("records")
     lines = {(line["arm_id"], line["role"], line["reference_arm_id"], line["reference_role"]): line for line in in_accuracy}
     scalings = _scalings(study)
     rows = []
@@ -61,7 +71,7 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
             row |= {name: line[name] for name in ("reference", "reference_arm_id", "verdict")}
             row |= {f"difference_{name}": line[name] for name in _DIFFERENCE}
         rows.append(row)
-    return _typed(pd.DataFrame(rows, columns=_columns(scalings)))
+    return _typed(pd.DataFrame(rows, columns=_columns(study.declared, scalings)), study.declared)
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
@@ -80,32 +90,39 @@ _DIFFERENCE = (
     "mean", "low", "high", "n", "dropped", "p", "p_holm", "level", "adjusted_low", "adjusted_high", "resolvable", "resolvable_with_power",
     "seeds_needed",
 )  # fmt: skip
-_WHO = ["study", "arm", "role", "teacher", "lambda_rate", "runs", "n", "epoch", "views"]
+_WHO, _HOW_MANY = ["study", "arm", "role"], ["runs", "n", "epoch", "views"]
 _TEXT = ["label", "arm_id", "seeds", "run_ids", "commits"]
 _COUNTS = ["gate_passed", "gate_judged", "collapsed", "collapsed_judged"]
 _COST = ["device_seconds", "usd"]
 
 
-def _columns(scalings: list[str]) -> list[str]:
-    groups = [*METRICS, "agg_minus_mean", *(f"r2_action.{scaling}" for scaling in scalings)]
+def metrics_of(asked: Declared) -> dict[str, str]:
+    """Columns of a study's table and the metric behind them: those of every study, and the study's own."""
+    own = asked.metric.name
+    named = re.sub(r"\W", "_", own.removesuffix("@M"))
+    return METRICS if own in METRICS.values() or _ACTION.fullmatch(own) else METRICS | {named: own}
+
+
+def _columns(asked: Declared, scalings: list[str]) -> list[str]:
+    groups = [*metrics_of(asked), "agg_minus_mean", *(f"r2_action.{scaling}" for scaling in scalings)]
     numbers = [f"{group}_{part}" for group in groups for part in ("mean", "half", "n")]
     epochs = [f"r2_action.{scaling}_epoch" for scaling in scalings]
     against = ["reference", *(f"difference_{name}" for name in _DIFFERENCE), "verdict"]
-    return [*_WHO, *numbers, *epochs, *against, *_COUNTS, *_COST, "search_value", "place", *_TEXT, "dirty", "reference_arm_id"]
+    return [*_WHO, *(column.name for column in asked.columns), *_HOW_MANY, *numbers, *epochs, *against, *_COUNTS, *_COST, "search_value", "place", *_TEXT, "dirty", "reference_arm_id"]
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
+def _typed(table: pd.DataFrame, asked: Declared) -> pd.DataFrame:
     """Stable types, also where a column is empty, so that files of different studies can be joined."""
     whole = ["runs", "n", *_COUNTS, *(name for name in table if name.endswith("_n") or name.endswith("_epoch"))]
     whole += ["place", "epoch", "views", "difference_dropped", "difference_seeds_needed"]
     types = {name: "Int64" for name in whole}
-    names = ("lambda_rate", "search_value", *_COST)
+    names = (*(column.name for column in asked.columns if column.number), "search_value", *_COST)
     types |= {
         name: "float64"
         for name in table
         if name not in types and (name in names or name.endswith(("_mean", "_half")) or name.startswith("difference_"))
     }
-    text = ["study", "arm", "role", "teacher", "reference", "verdict", "reference_arm_id", *_TEXT]
+    text = [*_WHO, *(column.name for column in asked.columns if not column.number), "reference", "verdict", "reference_arm_id", *_TEXT]
     return table.astype(types | {name: "string" for name in text} | {"dirty": "boolean"})
 
 
@@ -119,8 +136,8 @@ def _who(study: Study, key: Key) -> dict[str, Any]:
     commits = {commit for commit in _of_arm(study, "commit", key) if pd.notna(commit)}
     dirty, gates, collapsed = (_known(_of_arm(study, name, key)) for name in ("dirty", "gate_passed", "collapsed"))
     return {
-        "study": study.name, "arm": names(study)[key], "label": first["label"], "role": key[1], "teacher": first["teacher"],
-        "lambda_rate": first["lambda_rate"], "arm_id": key[0], "runs": len(runs), "epoch": _common(study.measured("epoch", key)[done]),
+        "study": study.name, "arm": names(study)[key], "label": first["label"], "role": key[1],
+        **{column.name: first[column.name] for column in study.declared.columns}, "arm_id": key[0], "runs": len(runs), "epoch": _common(study.measured("epoch", key)[done]),
         "views": _common(study.measured("views", key)[done]), "seeds": " ".join(map(str, runs)), "run_ids": " ".join(runs.values()),
         "commits": " ".join(sorted(commits)), "dirty": any(dirty) if dirty else None,
         "search_value": first["search_value"], "place": first["place"],
@@ -138,7 +155,7 @@ def _known(given: list[Any]) -> list[bool]:
 
 def _numbers(study: Study, key: Key, scalings: list[str]) -> dict[str, Any]:
     """Metrics over the complete runs of one arm, ``_n`` being the runs that have the metric."""
-    columns = {name: study.measured(metric, key) for name, metric in METRICS.items()}
+    columns = {name: study.measured(metric, key) for name, metric in metrics_of(study.declared).items()}
     columns["agg_minus_mean"] = columns["linacc_z_agg"] - columns["linacc_z_mean"]
     found: dict[str, Any] = {}
     for scaling in scalings:

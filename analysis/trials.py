@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.declared import Declared
 from analysis.frames import typed
 
 SCORED = ("complete", "pruned")
@@ -14,12 +15,12 @@ NOT_RUN = {"failed": "not run (failed)", "out_of_memory": "not run (out of memor
 """Ends of a job whose attempts all failed, in words."""
 
 _COLUMNS = [
-    "trial", "name", "run_id", "arm_id", "source", "label", "state", "epoch", "value", "stop_reason", "teacher", "lambda_rate",
+    "trial", "name", "run_id", "arm_id", "source", "label", "state", "epoch", "value", "stop_reason",
     "objective.linacc", "objective.r2_action",
 ]  # fmt: skip
 
 
-def own_trials(decisions: list[dict[str, Any]]) -> pd.DataFrame:
+def own_trials(decisions: list[dict[str, Any]], asked: Declared) -> pd.DataFrame:
     """One row per suggested trial; see ``Study.search``."""
     ends = _by_trial(decisions, "finish")
     stops = _by_trial(decisions, "stop")
@@ -30,13 +31,13 @@ def own_trials(decisions: list[dict[str, Any]]) -> pd.DataFrame:
         if number in again and end.get("state") in NOT_RUN:
             end = {"state": "unfinished"}
         rows.append(_row(line, end) | {"stop_reason": stops.get(number, {}).get("reason", "")})
-    return _frame(rows)
+    return _frame(rows, asked)
 
 
-def warm_trials(decisions: list[dict[str, Any]]) -> pd.DataFrame:
+def warm_trials(decisions: list[dict[str, Any]], asked: Declared) -> pd.DataFrame:
     """One row per trial of an earlier study, ``from`` being its name, in the order of the record."""
     rows = [_row(line, line) | {"from": line.get("from"), "source": "warm"} for line in decisions if line.get("event") == "warm"]
-    return _frame(rows, "from")
+    return _frame(rows, asked, "from")
 
 
 def all_trials(own: pd.DataFrame, warm: pd.DataFrame) -> pd.DataFrame:
@@ -78,5 +79,7 @@ def _started_again(decisions: list[dict[str, Any]]) -> set[int]:
     return found
 
 
-def _frame(rows: list[dict[str, Any]], *more: str) -> pd.DataFrame:
-    return typed(rows, [*_COLUMNS, *more], number=("value", "lambda_rate"), whole=("trial", "epoch"))
+def _frame(rows: list[dict[str, Any]], asked: Declared, *more: str) -> pd.DataFrame:
+    names = [column.name for column in asked.columns]
+    numbers = [column.name for column in asked.columns if column.number]
+    return typed(rows, [*_COLUMNS, *names, *more], number=("value", *numbers), whole=("trial", "epoch"))

@@ -9,22 +9,31 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.claims import claim
-from analysis.compare import MIN_SEEDS
+from analysis.compare import MIN_SEEDS, mean_interval
 from analysis.confirmation import confirmation, order_held
 from analysis.cost import Cost, cost
-from analysis.differences import LINACC, RANKS, SAME_ARM, Key, arms, differences, find, names, reference_of, rows_of
+from analysis.declared import Contrast
+from analysis.differences import (
+    LINACC,
+    RANKS,
+    SAME_ARM,
+    Key,
+    arms,
+    differences,
+    find,
+    names,
+    rows_of,
+)
 from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE
 from analysis.pareto import front_found
+from analysis.predicted import predicted
+from analysis.registered import registered
 from analysis.render import interval, number
 from analysis.runs import COLLAPSED_BELOW
 from analysis.searched import missing, searched
 from analysis.study import Study, values
 
-_EMA_WORDS = {
-    BETTER: "Yes, for linear accuracy in this setting",
-    WORSE: "No, for linear accuracy in this setting (stopgrad is better)",
-    NOT_RESOLVED: "Not resolved (which does not show that the two are equal)",
-}
+_UNRESOLVED = "Not resolved (which does not show that the two are equal)"
 
 
 def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> list[str]:
@@ -39,135 +48,112 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     if table.empty:
         return [*said, "No arm has been compared yet, so there is no answer."]
     found = differences(study)
-    best = [key for key in arms(study) if key[1] == "best"]
-    for key in best:
-        said += _repair(study, table, found, key)
-    grid = [key for key in arms(study) if key[1] == "grid"]
-    if grid:
-        said += _grid(study, found, grid)
-    elif not best:
-        said.append("No best arm has been run on the study's seeds, so the question of the coding rate has no answer yet.")
-    said += _ema(study, found)
-    said += order_held(confirmation(study))
+    if not any(study.declared.kind(role) in ("best", "grid") for _, role in arms(study)):
+        said.append("No best arm has been run on the study's seeds, so the study's question has no answer yet.")
+    for contrast in study.declared.contrasts:
+        said += _contrast(study, table, found, contrast)
+    said += _others(study, found)
+    said += predicted(study)
+    said += order_held(study, confirmation(study))
     said += _controls(study, table)
     said += _levels(study)
-    return [*said, *_method(study, found), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
+    return [*said, *_method(study, found), *registered(study), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
 
 
-def _repair(study: Study, table: pd.DataFrame, found: pd.DataFrame, key: Key) -> list[str]:
-    """Whether the coding rate repairs collapse for the teacher of one best arm."""
-    best = _row(table, key)
-    head = f"Coding rate, teacher {best['teacher']}"
-    chosen = f"lambda = {best['lambda_rate']:.3g}{_edge(study, best)}"
-    against = found[(found["arm_id"] == key[0]) & (found["role"] == "best") & (found["reference_role"] == "lambda0")]
-    if against.empty:
-        return [f"{head}: the search chose {chosen}, but lambda 0 was not run on the same seeds."]
-    by = {line["metric"]: line for _, line in against.iterrows()}
-    accuracy, rank, rank_agg = (by[metric.removesuffix("@M")] for metric in (LINACC, *RANKS))
-    if accuracy["verdict"] == SAME_ARM:
-        return [f"{head}: the search chose lambda = 0 itself, so it offers no coding rate to compare with."]
-    base = _row(table, (accuracy["reference_arm_id"], "lambda0"))
-    if not base["n"]:
-        return [f"{head}, {chosen}: none of its runs with lambda 0 is complete."]
-    collapse = (
-        f"{head}, {chosen}: {_collapsed(best)}; with lambda 0 {_collapsed(base)}. Effective rank of z "
-        f"{number(best['rank_pr_z_mean'])} against {number(base['rank_pr_z_mean'])}, {claim(rank)}; of z_agg "
-        f"{number(best['rank_pr_z_agg_mean'])} against {number(base['rank_pr_z_agg_mean'])}, {claim(rank_agg)}. "
-        f"{_repaired(base, best, accuracy)}"
-    ).rstrip()
-    gain = (
-        f"{head}, {chosen}: linear accuracy of z_agg {number(best['linacc_z_agg_mean'])} against "
-        f"{number(base['linacc_z_agg_mean'])} percent with lambda 0, {claim(accuracy)}."
-    )
-    return [collapse, gain]
+def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: Contrast) -> list[str]:
+    """A declared comparison: what it asks, its decision, and what collapsed on either side."""
+    head = contrast.asks or f"{contrast.question[0].upper()}{contrast.question[1:]}:"
+    lines = found[found["primary"] & (found["question"] == contrast.question)]
+    if lines.empty:
+        return [f"{head} not answered, as {' and '.join(_absent(study, contrast))} was not compared."]
+    line = lines.iloc[0]
+    if line["verdict"] == SAME_ARM:
+        return [f"{head} no answer, as the search chose the reference itself ({line['arm']}), which leaves nothing to compare."]
+    one, other = _row(table, (line["arm_id"], line["role"])), _row(table, (line["reference_arm_id"], line["reference_role"]))
+    words = contrast.words.get(line["verdict"]) or (_UNRESOLVED if contrast.asks and line["verdict"] == NOT_RESOLVED else "")
+    own, against = _of(study, contrast, line["arm_id"], line["role"]), _of(study, contrast, line["reference_arm_id"], line["reference_role"])
+    unit = f" {contrast.unit}" if contrast.unit else ""
+    values = f"{contrast.measures} of {line['arm']}{_edge(study, one)} {own} against {against}{unit} of {line['reference']}, {claim(line)}."
+    said = [f"{head} {f'{words}. ' if words else ''}{values[0].upper() if words else values[0]}{values[1:]}"]
+    if study.declared.kind(line["reference_role"]) == "reference" and line["role"] == "best":
+        return [*said, _collapse(found, contrast, one, other, line)]
+    return [*said, *(_effort(study, contrast) if line["role"] == line["reference_role"] == "best" else [])]
 
 
-def _repaired(base: pd.Series, best: pd.Series, accuracy: pd.Series) -> str:
-    """The counts of collapsed runs say what there was to repair; the word rests on the declared contrast in accuracy."""
-    if accuracy["verdict"] not in (BETTER, WORSE, NOT_RESOLVED) or min(base["collapsed_judged"], best["collapsed_judged"]) < MIN_SEEDS:
+def _collapse(found: pd.DataFrame, contrast: Contrast, one: pd.Series, other: pd.Series, decided: pd.Series) -> str:
+    """Runs collapsed and effective ranks of a best arm and its reference."""
+    head = f"Collapse, {contrast.question}: {_collapsed(one)} with {decided['arm']}, {_collapsed(other)} with {decided['reference']}."
+    against = found[(found["arm_id"] == one["arm_id"]) & (found["role"] == "best") & (found["reference_arm_id"] == other["arm_id"])]
+    ranks = [
+        f"of {name} {number(one[f'rank_pr_{name}_mean'])} against {number(other[f'rank_pr_{name}_mean'])}, {claim(line)}"
+        for metric, name in zip(RANKS, ("z", "z_agg"), strict=True)
+        for _, line in against[against["metric"] == metric.removesuffix("@M")].iterrows()
+    ]
+    measured = f" Effective rank {'; '.join(ranks)}." if ranks else ""
+    return f"{head}{measured} {_repaired(other, one, decided, contrast)}".rstrip()
+
+
+def _repaired(base: pd.Series, best: pd.Series, decided: pd.Series, contrast: Contrast) -> str:
+    """The counts of collapsed runs say what there was to repair; the word rests on the declared contrast."""
+    if decided["verdict"] not in (BETTER, WORSE, NOT_RESOLVED) or min(base["collapsed_judged"], best["collapsed_judged"]) < MIN_SEEDS:
         return ""
     if base["collapsed"] == 0:
-        return "Lambda 0 did not collapse by this measure, so there was nothing to repair."
-    if accuracy["verdict"] == NOT_RESOLVED:
-        return "Whether the rate repairs collapse is not resolved: the adjusted interval of the accuracy includes 0."
-    if accuracy["verdict"] == WORSE:
-        return "So the rate does not repair collapse here."
+        return "The reference did not collapse by this measure, so there was nothing to repair."
+    if decided["verdict"] == NOT_RESOLVED:
+        return f"Whether collapse is repaired is not resolved: the adjusted interval of the {contrast.measures} includes 0."
+    if decided["verdict"] == WORSE:
+        return "So this does not repair collapse here."
     if best["collapsed"] == 0 and base["collapsed"] == base["collapsed_judged"]:
-        return "So the rate repairs collapse here: without it every run collapsed, with it none, and the accuracy is better."
-    return "So the rate makes the accuracy better, but the runs that collapsed are not all of those without it and none of those with it."
+        return f"So this repairs collapse here: every run of the reference collapsed, none of the arm, and its {contrast.measures} is better."
+    return f"So the {contrast.measures} is better, but the runs that collapsed are not all of the reference's and none of the arm's."
 
 
-def _ema(study: Study, found: pd.DataFrame) -> list[str]:
-    head = "Is the EMA teacher still needed with the rate?"
-    ema, stopgrad = find(study, "best", "ema"), find(study, "best", "stopgrad")
-    peers = [key for key in arms(study) if reference_of(study, key, "peer") is not None]
-    if peers:
-        return _peers(study, found, peers)
-    if ema is None or stopgrad is None:
-        absent = [name for name, key in (("ema", ema), ("stopgrad", stopgrad)) if key is None]
-        return [f"{head} No best arm with teacher {' or '.join(absent)} was compared."]
-    line = found[
-        (found["metric"] == LINACC.removesuffix("@M")) & (found["arm_id"] == ema[0]) & (found["role"] == "best")
-        & (found["reference_arm_id"] == stopgrad[0]) & (found["reference_role"] == "best")
-    ].iloc[0]  # fmt: skip
-    effort = "; ".join(f"{teacher} {_effort(study, teacher)}" for teacher in ("ema", "stopgrad"))
-    words = f" {_EMA_WORDS[line['verdict']]}." if line["verdict"] in _EMA_WORDS else ""
-    return [
-        f"{head}{words} Linear accuracy of the best ema minus the best stopgrad, {claim(line)}.",
-        f"Each of the two is the best of its own search ({effort}) and keeps its own lambda and schedule: this compares "
-        "the best found with each teacher. studies/step2_grid.py compares teachers with everything else equal.",
-    ]
+def _effort(study: Study, contrast: Contrast) -> list[str]:
+    """How much search the best arms of two levels rest on."""
+    trials, warm = study.search, study.warm
+    parts = []
+    for key in (contrast.arm, contrast.reference):
+        level = study.declared.level(study.arms.first[study.arms.keys[key]])
+        own, taken = trials[trials[study.declared.stratum] == level], int((warm[study.declared.stratum] == level).sum())
+        parts.append(f"{level} {len(own)} trials, {int((own['state'] == 'complete').sum())} to the end{f' and {taken} taken over' if taken else ''}")
+    return [f"Each of the two is the best of its own search ({'; '.join(parts)}) and keeps its own settings: this compares the best found with each."]
 
 
-def _grid(study: Study, found: pd.DataFrame, grid: list[Key]) -> list[str]:
-    """Every arm of a grid against lambda 0 under the same schedule and teacher, the declared ones first."""
-    head = "Coding rate against lambda 0 in linear accuracy, everything else equal"
-    return _declared_first(head, [(key, reference_of(study, key)) for key in grid], study, found)
+def _others(study: Study, found: pd.DataFrame) -> list[str]:
+    """What was not declared: its intervals alone."""
+    lines = found[(found["verdict"] == EXPLORATORY) & (found["metric"] == study.declared.metric.name.removesuffix("@M")) & (found["role"] != "candidate")]
+    parts = [f"{line['arm']} minus {line['reference']} {interval(line['mean'], line['low'], line['high'])}" for _, line in lines.iterrows()]
+    if not parts:
+        return []
+    head = f"{study.declared.metric.words[0].upper()}{study.declared.metric.words[1:]}"
+    return [f"{head}, exploratory (unadjusted 95 % intervals, no verdict): {'; '.join(parts)}."]
 
 
-def _peers(study: Study, found: pd.DataFrame, peers: list[Key]) -> list[str]:
-    """EMA against stop-gradient, everything else equal, over a grid."""
-    head = "EMA minus stop-gradient in linear accuracy, everything else equal"
-    return _declared_first(head, [(key, reference_of(study, key, "peer")) for key in peers], study, found)
+def _absent(study: Study, contrast: Contrast) -> list[str]:
+    return [key for key in (contrast.arm, contrast.reference) if key not in study.arms.keys]
 
 
-def _declared_first(head: str, pairs: list[tuple[Key, Key | None]], study: Study, found: pd.DataFrame) -> list[str]:
-    labels = names(study)
-    accuracy = found[found["metric"] == LINACC.removesuffix("@M")]
-    at = {(a, role, b): line for a, role, b, (_, line) in zip(accuracy["arm_id"], accuracy["role"], accuracy["reference_arm_id"], accuracy.iterrows(), strict=True)}
-    lines = [(labels[key], at[(*key, reference[0])]) for key, reference in pairs if reference is not None]
-    primary = [f"{name}: {claim(line)}" for name, line in lines if line["verdict"] != EXPLORATORY]
-    others = [f"{name} {interval(line['mean'], line['low'], line['high'])}" for name, line in lines if line["verdict"] == EXPLORATORY]
-    said = [f"{head}: {'; '.join(primary)}."] if primary else []
-    return [*said, f"{head}, exploratory (unadjusted 95 % intervals, no verdict): {'; '.join(others)}."] if others else said
-
-
-def _effort(study: Study, teacher: str) -> str:
-    """How much search an arm's settings rest on."""
-    trials, warm = study.search[study.search["teacher"] == teacher], int((study.warm["teacher"] == teacher).sum())
-    taken = f" and {warm} taken over" if warm else ""
-    return f"{len(trials)} trials, {int((trials['state'] == 'complete').sum())} to the end{taken}"
+def _of(study: Study, contrast: Contrast, arm_id: str, role: str) -> str:
+    return number(mean_interval(study.measured(contrast.metric, (arm_id, role)).tolist()).mean)
 
 
 def _controls(study: Study, table: pd.DataFrame) -> list[str]:
-    rows = [_row(table, key) for key in arms(study) if key[1] == "shared"]
+    """Whether each control did what it must do."""
+    rows = [_row(table, key) for key in arms(study) if study.declared.controls.get(key[1]) == "collapse"]
     if not rows:
-        return ["Control: no arm with a shared target branch was compared, so nothing shows that collapse would be noticed."]
+        return ["Control: none was compared that must collapse, so nothing shows that collapse would be noticed."]
     said = []
     for row in rows:
         judged, gate = row["collapsed_judged"], row["gate_judged"]
         passed = f", gate passed {row['gate_passed']} of {gate}" if gate else ""
-        if row["lambda_rate"] > 0:
-            answer = "it has the rate on, so it need not collapse"
-        elif judged < MIN_SEEDS:
+        if judged < MIN_SEEDS:
             answer = f"fewer than {MIN_SEEDS} runs, too few to say whether it behaved"
         elif row["collapsed"] == judged:
             answer = "it behaved as a control should"
         else:
             answer = "it did NOT collapse throughout, so read the other collapse counts with care"
         numbers = f"rank of z {number(row['rank_pr_z_mean'])}, linear accuracy {number(row['linacc_z_agg_mean'])} percent"
-        head = f"Control, shared target branch with lambda {row['lambda_rate']:.3g}"
-        said.append(f"{head}: {_collapsed(row)}; {numbers}{passed}: {answer}.")
+        said.append(f"Control that must collapse, {row['arm']}: {_collapsed(row)}; {numbers}{passed}: {answer}.")
     return said
 
 
@@ -251,9 +237,13 @@ def _collapsed(row: pd.Series) -> str:
 
 
 def _edge(study: Study, best: pd.Series) -> str:
-    tried = pd.concat([trials.loc[trials["teacher"] == best["teacher"], "lambda_rate"] for trials in (study.search, study.warm)])
-    if len(tried) > 1 and best["lambda_rate"] >= tried.max():
-        return " (the largest tried: the optimum may lie beyond)"
+    """Whether a searched arm stands at an end of what was tried of the study's first number."""
+    axis, stratum = study.declared.axis, study.declared.stratum
+    if axis is None or best["role"] != "best" or pd.isna(best[axis.name]):
+        return ""
+    tried = pd.concat([trials.loc[trials[stratum] == best[stratum], axis.name] if stratum else trials[axis.name] for trials in (study.search, study.warm)])
+    if len(tried) > 1 and best[axis.name] >= tried.max():
+        return f" (the largest {axis.symbol or axis.name} tried: the optimum may lie beyond)"
     return ""
 
 

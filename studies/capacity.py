@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from studies.settings import Resources
+from studies.engine.settings import Resources
 
 REFRESH_SECONDS = 2.0
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from studies import exit_codes, warm_start
-from studies.contrasts import Declaration
-from studies.decisions import NAME, Decisions
-from studies.folder import stored
+from studies import exit_codes
+from studies.engine import warm_start
+from studies.engine.decisions import NAME, Decisions
+from studies.engine.folder import stored
+from studies.engine.plan import Plan
+from studies.engine.question import Question
 from studies.lifeline import ClusterLost
 from studies.options import make_plan, parser
-from studies.plan import Plan
 from studies.resume_command import resume_command
-from studies.settings import Arm
 from trainer import early_interrupt
 from trainer.cli import guarded, split_overrides
 from trainer.data.sets import require_present
@@ -32,52 +31,14 @@ NAMES = 11
 
 if TYPE_CHECKING:
     from studies.console import StudyConsole
-    from studies.jobs import Jobs
+    from studies.engine.jobs import Jobs
 
 
-def run(
-    argv: list[str] | None,
-    name: str,
-    about: str,
-    *,
-    arms: Callable[[Namespace], tuple[Arm, ...]],
-    search: Any = None,
-    trials: int | None = None,
-    compared_keys: frozenset[str] = frozenset(),
-    declared: Callable[[tuple[Arm, ...]], Declaration] = lambda _: Declaration(),
-) -> int:
-    """Run a study from its command line.
-
-    Args:
-        arms: the arms known before any search.
-        search: a module of ``search_spaces``, or None.
-        compared_keys: configuration keys the study sets itself; overriding them is an error.
-        declared: the question and the primary contrasts, given those arms.
-
-    Returns:
-        One of :mod:`studies.exit_codes`.
-    """
+def run(argv: list[str] | None, study: Question) -> int:
+    """Run a study from its command line; returns one of :mod:`studies.exit_codes`."""
     words = sys.argv[1:] if argv is None else argv
-
-    def command() -> int:
-        early_interrupt.over()
-        options = parser(name, about, trials).parse_args(split_overrides(words))
-        plan = make_plan(options, name, arms(options), search, trials, compared_keys)
-        plan = replace(plan, declared=declared(plan.arms))
-        plan.declared.check((arm.key for arm in plan.arms), plan.confirm)
-        plan.check([search.overrides(point) for point in search.corners()] if search is not None else [], here=options.address is None)
-        warm_start.check(plan)
-        _points_left(plan, search)
-        if options.dry_run:
-            print("\n".join(plan.lines()))
-            return exit_codes.OK
-        if options.address is None:  # a cluster's files are on its nodes
-            require_present(plan.config({}, plan.seeds[0]))
-        _existing(plan, options)
-        return _run(plan, search, options)
-
     try:
-        return guarded(command, "interrupted; the same command with --resume continues")
+        return guarded(lambda: start(words, study)[0], "interrupted; the same command with --resume continues")
     except ClusterLost as error:
         print(f"error: {_gone(error)}", file=sys.stderr)
         if error.stuck:  # its threads would keep this process for ever
@@ -85,6 +46,29 @@ def run(
             sys.stderr.flush()
             os._exit(exit_codes.LOST_CLUSTER)
         return exit_codes.LOST_CLUSTER
+
+
+def start(words: list[str], study: Question) -> tuple[int, Plan]:
+    """Check a command and run the study; returns the exit code and what was planned.
+
+    Raises:
+        UsageError, RecordError, OSError: a wrong declaration, command or file; nothing was started.
+        ClusterLost: Ray or its cluster went away.
+    """
+    early_interrupt.over()
+    options = parser(study, quick="--quick" in words).parse_args(split_overrides(words))
+    plan = make_plan(options, study)
+    plan.declared.check((arm.key for arm in plan.arms), plan.confirm)
+    plan.check(study.corners, here=options.address is None)
+    warm_start.check(plan)
+    _points_left(plan, study)
+    if options.dry_run:
+        print("\n".join(plan.lines()))
+        return exit_codes.OK, plan
+    if options.address is None:  # a cluster's files are on its nodes
+        require_present(plan.config({}, plan.seeds[0]))
+    _existing(plan, options)
+    return _run(plan, study if study.space is not None else None, options), plan
 
 
 def _gone(error: ClusterLost) -> str:
@@ -96,7 +80,7 @@ def _existing(plan: Plan, options: Namespace) -> None:
         raise UsageError(f"study {plan.study} exists in {plan.folder}; add --resume to continue it, or choose another --study name")
 
 
-def _points_left(plan: Plan, search: Any) -> None:
+def _points_left(plan: Plan, study: Question) -> None:
     """Refuse more trials than the grid has points that no earlier study tried; a continued study may keep its number."""
     s, begun = plan.search, plan.begun
     if s.sampler != "grid" or not s.warm_start or (begun and plan.num_trials <= stored(plan)["num_trials"]):
@@ -110,7 +94,7 @@ def _points_left(plan: Plan, search: Any) -> None:
             decisions.close()
         known = decisions.events
     tried = [line["raw"] for line in known if line["event"] == "warm"]
-    points = search.grid_points()
+    points = study.grid_points()
     left = sum(not any(all(raw.get(name) == value for name, value in point.items()) for raw in tried) for point in points)
     if plan.num_trials > left:
         raise UsageError(
@@ -119,7 +103,7 @@ def _points_left(plan: Plan, search: Any) -> None:
         )
 
 
-def _run(plan: Plan, search: Any, options: Namespace) -> int:
+def _run(plan: Plan, search: Question | None, options: Namespace) -> int:
     from studies.console import StudyConsole, beside_name
     from studies.progress import Shown
 

@@ -1,14 +1,14 @@
-"""Arms every study carries so that its numbers can be judged."""
+"""Controls for any study of this model: without them a number cannot be judged."""
 
 from __future__ import annotations
 
-from studies.settings import Arm
+from studies.engine.question import Control
 
 SHARED = {"objective.teacher": "shared", "objective.ema": None, "objective.weights.rate": 0.0}
 
-# gradient through the target branch: must collapse, or collapse is not what the study measures
-_SHARED = Arm("shared", "shared", "shared target λ=0 (collapse control)", SHARED)
-# the untrained encoder is epoch 0 of the shared control's runs: same seeds, same initialisation
-_UNTRAINED = Arm("untrained", "untrained", "untrained encoder", SHARED)
+COLLAPSE = Control("shared", "shared target λ=0 (collapse control)", SHARED)
+"""The gradient flows through the target branch: it must collapse, or collapse is not what the study measures."""
+UNTRAINED = Control("untrained", "untrained encoder", SHARED, must="start")
+"""Epoch 0 of the collapse control's runs: same seeds, same initialisation."""
 
-CONTROLS = (_SHARED, _UNTRAINED)
+CONTROLS = (COLLAPSE, UNTRAINED)

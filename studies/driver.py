@@ -13,7 +13,6 @@ from typing import Any
 
 from rich.console import Console
 
-from studies import warm_start
 from studies.capacity import Capacity, trials_at_once
 from studies.connection import (
     CLUSTER_SECRETS,
@@ -24,28 +23,30 @@ from studies.connection import (
     start,
 )
 from studies.console import StudyConsole
-from studies.decisions import Decisions
+from studies.engine import warm_start
+from studies.engine.decisions import Decisions
+from studies.engine.folder import agree, only_driver
+from studies.engine.job import Job, Seen
+from studies.engine.jobs import Jobs
+from studies.engine.moments import stamp
+from studies.engine.plan import Plan
+from studies.engine.search import verify
 from studies.environment import for_mirror, only_needed, secret_values
-from studies.folder import agree, only_driver
 from studies.interrupt import Interrupt
-from studies.job import Job, Seen
-from studies.jobs import Jobs
 from studies.lifeline import ClusterLost, Lifeline, within
 from studies.mirror import Mirror
-from studies.moments import stamp
 from studies.packing import Packing
-from studies.plan import Plan
 from studies.private_folder import TOKEN, TUNE, end_left, private_folder, write_private
 from studies.processors import processors_here
 from studies.progress import Shown
 from studies.resume_command import resume_command
-from studies.search import verify
 from studies.watchdog import Watchdog
 from studies.worker_groups import WorkerGroups
 from trainer.errors import UsageError
 from trainer.identity import provenance, run_id, unknown_commit
 from trainer.record_lines import read_run
 from trainer.redaction import marks, redact
+from trainer.registration import registration
 from trainer.run_record import NAME, reports_on_record
 
 MOST_TRIALS = 4096
@@ -92,7 +93,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
         r = plan.resources
         machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
-        decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
+        decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"], registration=registration(plan.stored()))
         if plan.search.warm_start:
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
         jobs = Jobs(plan, decisions, search, _history(plan))

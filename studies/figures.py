@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from studies.plan import Plan
+from studies.engine.plan import Plan
 
 NAME = "report"
 

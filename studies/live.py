@@ -11,9 +11,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from studies.best import Best, BestSoFar
-from studies.jobs import Jobs
-from studies.remaining import Remaining
+from studies.engine.best import Best, BestSoFar
+from studies.engine.jobs import Jobs
+from studies.engine.remaining import Remaining
 
 OTHER_LINES = 12
 """Lines of a terminal that the running trials leave for the rest."""

@@ -14,11 +14,11 @@ from datetime import datetime
 import optuna
 from sqlalchemy import event
 
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
 from studies.mirrored_trial import Trials
-from studies.moments import moments
-from studies.plan import Plan
-from studies.sampling import Sampling
+from studies.engine.moments import moments
+from studies.engine.plan import Plan
+from studies.engine.sampling import Sampling
 
 NAME = "optuna.db"
 LOCK_SECONDS = 10

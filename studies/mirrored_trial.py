@@ -7,9 +7,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from studies.job import NOT_RUN
-from studies.plan import Plan
-from studies.sampling import outcome
+from studies.engine.job import NOT_RUN
+from studies.engine.plan import Plan
+from studies.engine.sampling import outcome
 from trainer.run_record import NAME, reports_on_record
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from studies import exit_codes
 from studies.capacity import trials_at_once
-from studies.folder import stored
-from studies.halving import rung_epochs
-from studies.plan import Plan
+from studies.engine.question import Question
+from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
+from studies.engine.folder import stored
+from studies.engine.halving import rung_epochs
+from studies.engine.plan import Plan
 from studies.processors import check_sizes, processors_here
-from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError
@@ -28,9 +29,9 @@ LAG = 4
 MOST_TRIALS = 10_000
 
 
-def parser(name: str, about: str, trials: int | None) -> Parser:
-    """The common options; ``trials`` is the default of --num-trials, None for a study without a search."""
-    file = f"python studies/{name}.py"
+def parser(study: Question, quick: bool = False) -> Parser:
+    """The common options, and those of a search for a study that has one; ``quick``: with its defaults of ``--quick``."""
+    name, file = study.name, _command(study)
     examples = [
         f"{file} --quick",
         f"{file} --dry-run",
@@ -39,7 +40,7 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
         f"{file} --address auto --results-dir /shared/results",
         f"{file} optim.lr=0.001 data.transform=affine --study another_name",
     ]
-    p = Parser(prog=file, description=about, examples=examples, exits=exit_codes.MEANING)
+    p = Parser(prog=file, description=study.question, examples=examples, exits=exit_codes.MEANING)
     p.add_argument("--preset", default="digits", help="a name from python -m trainer --list-presets, or a YAML file (default: digits)")
     p.add_argument("--seeds", help="how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 3; 2 with --quick)")
     p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's)")
@@ -54,8 +55,8 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
     p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events, to runs/<run>/tensorboard")
     p.add_argument("--across-commits", action="store_true", help="re-use runs recorded by other commits")
     add_data_options(p)
-    if trials is not None:
-        _search_options(p, trials)
+    if study.space is not None:
+        _search_options(p, study)
     machine = p.add_argument_group("machine")
     machine.add_argument("--address", help="of a running Ray cluster (default: start Ray on this machine)")
     machine.add_argument("--cpus-per-trial", type=int, default=1, help="per worker (default: 1)")
@@ -71,15 +72,32 @@ def parser(name: str, about: str, trials: int | None) -> Parser:
     limits.add_argument("--budget-usd", type=float, help="the same in money; needs --usd-per-hour")
     limits.add_argument("--usd-per-hour", type=float, default=0.0, help="price of everything the study runs on; gives the cost of trials and arms")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001")
+    _set_defaults(p, {**study.defaults, **(study.quick if quick else {})})
     return p
 
 
-def _search_options(p: Parser, trials: int) -> None:
-    g = p.add_argument_group("search")
-    g.add_argument("--num-trials", type=int, help=f"search trials (default: {trials}; 6 with --quick)")
+def _set_defaults(p: Parser, defaults: dict[str, object]) -> None:
+    """A study's own defaults, and what --help says of them. Raises UsageError for an option that there is not."""
+    known = {action.dest: action for action in p._actions}
+    for name, value in defaults.items():
+        if name not in known:
+            raise UsageError(f"defaults {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}")
+        known[name].help = f"{(known[name].help or '').partition(' (default')[0]} (default: {value})"
+    p.set_defaults(**defaults)
+
+
+def _command(study: Question) -> str:
+    """How the study is started: as one of those that ship here, or as the file that runs."""
+    return f"python studies/{study.name}.py" if Path(__file__).with_name(f"{study.name}.py").is_file() else f"python {Path(sys.argv[0]).name}"
+
+
+def _search_options(p: Parser, study: Question) -> None:
+    g = p.add_argument_group("search", f"of {'; '.join(f'{name}: {text}' for name, text in study.ranges.items())}".replace("%", "%%"))
+    of_each = f"of each {study.strata.name} " if study.strata else ""
+    g.add_argument("--num-trials", type=int, help=f"search trials (default: {study.trials}; 6 with --quick)")
     g.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="tpe: multivariate TPE after a small grid; qmc: a Sobol sequence (default: tpe)")
     g.add_argument("--objectives", default="linacc", help=f"of {', '.join(OBJECTIVES)}; two, joined by a comma, give a Pareto search (default: linacc)")
-    g.add_argument("--top-k", type=int, help="arms of each teacher confirmed on the seed list (default: 3; 1 with --quick)")
+    g.add_argument("--top-k", type=int, help=f"arms {of_each}confirmed on the seed list (default: 3; 1 with --quick)")
     g.add_argument("--stopping", choices=["asha", "none"], default="asha", help="none trains every trial to the end (default: asha)")
     g.add_argument("--grace", type=int, help=f"first epoch at which a trial may be stopped (default: {Stopping.grace})")
     g.add_argument("--eta", type=int, help=f"about one in so many goes on at each rung (default: {Stopping.eta})")
@@ -90,7 +108,10 @@ def _search_options(p: Parser, trials: int) -> None:
     g.add_argument("--warm-start", action="append", default=[], metavar="FOLDER", help="an earlier study: its trials are told to the sampler, its runs are not run again")
 
 
-def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trials: int | None, keys: frozenset[str]) -> Plan:
+def make_plan(o: Namespace, study: Question) -> Plan:
+    """The plan of a study's command line. Raises UsageError for a wrong option or a wrong declaration."""
+    arms = study.fixed_arms(o.quick)
+    keys, search = study.taken, study.space is not None
     for override in o.overrides:
         if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
             raise UsageError(f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and the end")
@@ -99,48 +120,51 @@ def make_plan(o: Namespace, name: str, arms: tuple[Arm, ...], search: Any, trial
         if taken:
             raise UsageError(f"{key}: this study sets {taken} itself for its arms; remove the override")
     seeds = _seeds(o.seeds, 2 if o.quick else 3)
-    base = presets.load(o.preset, o.overrides, {"epochs": o.epochs} if o.epochs is not None else None)
+    overrides = [*study.overrides, *o.overrides]
+    base = presets.load(o.preset, overrides, {"epochs": o.epochs} if o.epochs is not None else None)
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
     if base.optim.batch_size % max(1, o.workers_per_trial):
         raise UsageError(f"--workers-per-trial {o.workers_per_trial}: must divide optim.batch_size = {base.optim.batch_size}")
+    declared = study.declaration(arms, base.epochs)
     number = 0
-    if trials is not None:
-        number = o.num_trials if o.num_trials is not None else (6 if o.quick else trials)
+    if search:
+        number = o.num_trials if o.num_trials is not None else (6 if o.quick else study.trials)
         if number < 1:
             raise UsageError(f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search")
         if number > MOST_TRIALS:
             raise UsageError(f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can be split with --warm-start")
-        if o.sampler == "grid" and number > len(search.grid_points()):
-            raise UsageError(f"--num-trials {number}: the grid has {len(search.grid_points())} points; ask for at most so many, or take another --sampler")
+        if o.sampler == "grid" and number > (points := len(study.grid_points())):
+            raise UsageError(f"--num-trials {number}: the grid has {points} points; ask for at most so many, or take another --sampler")
     stem = Path(o.preset).stem
-    study = check_name(o.study if o.study is not None else f"{name}_{stem}{'_quick' if o.quick else ''}")
-    place = o.results_dir.absolute() / study
+    name = check_name(o.study if o.study is not None else f"{study.name}_{stem}{'_quick' if o.quick else ''}")
+    place = o.results_dir.absolute() / name
     writable(place)
     plan = Plan(
-        study=study,
+        study=name,
         folder=place,
         preset=o.preset,
-        overrides=list(o.overrides),
+        overrides=overrides,
         runtime=data_settings(o, base.runtime.data_root, base.runtime.cache_dir),
         seeds=seeds,
         epochs=base.epochs,
         resources=_resources(o),
         arms=arms,
+        declared=declared,
         num_trials=number,
         search_seed=SEARCH_SEED,
-        confirm=search.TEACHERS if search is not None else (),
-        ranges=dict(search.RANGES) if search is not None else {},
-        search=_search(o) if search is not None else SearchPlan(),
-        stopping=_stopping(o, base.epochs) if search is not None else Stopping(rule="none"),
+        confirm=study.levels,
+        ranges=study.ranges,
+        search=_search(o) if search else SearchPlan(),
+        stopping=_stopping(o, base.epochs) if search else Stopping(rule="none"),
         limits=_limits(o),
-        probe_epochs=_epochs(o.probe_epochs, base.epochs),
+        probe_epochs=tuple(sorted({*_epochs(o.probe_epochs, base.epochs), *declared.predicts})),
         gate=latest(base),
         wandb=resolve_mode(o.wandb),
         tensorboard=o.tensorboard,
         across_commits=o.across_commits,
     )
-    if search is not None and o.deterministic and o.lag is None and plan.begun and o.resume:
+    if search and o.deterministic and o.lag is None and plan.begun and o.resume:
         lag = stored(plan)["search"]["lag"]
         # 0: it was not deterministic so far, and a continued study keeps its mode; agree() refuses the default lag
         plan = replace(plan, search=replace(plan.search, lag=lag)) if lag else plan

@@ -10,8 +10,8 @@ from rich.live import Live as Screen
 
 from studies import live
 from studies.console import beside_name
-from studies.job import RESULTS
-from studies.jobs import Jobs
+from studies.engine.job import RESULTS
+from studies.engine.jobs import Jobs
 from trainer.records import write_atomically
 
 QUIET_SECONDS = 20

@@ -17,18 +17,12 @@ from trainer import early_interrupt  # noqa: E402
 if __name__ == "__main__":
     early_interrupt.begin()
 
-from argparse import Namespace  # noqa: E402
 from itertools import product  # noqa: E402
 
-from studies import cli  # noqa: E402
-from studies.contrasts import Contrast, Declaration  # noqa: E402
+from studies import Arm, Contrast, Show, Strata, Study  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
-from studies.settings import Arm  # noqa: E402
 
-LAMBDAS = (0.0, 0.01, 0.03, 0.1)
-SCHEDULES = ("cosine", "constant")
-TEACHERS = ("stopgrad", "ema")
-QUESTION = "Does the coding rate help, and is the EMA teacher needed, with everything else equal?"
+LAMBDAS, SCHEDULES, TEACHERS = (0.0, 0.01, 0.03, 0.1), ("cosine", "constant"), ("stopgrad", "ema")
 PRIMARY = 0.03
 """The strength that the primary contrasts are about; a quick grid, which leaves it out, takes its strongest."""
 
@@ -40,40 +34,34 @@ def grid(quick: bool) -> tuple[Arm, ...]:
         if quick and weight not in (0.0, 0.1):
             continue
         settings = {"objective.teacher": teacher, "objective.weights.rate": weight, "schedule.name": schedule}
-        if teacher != "ema":
-            settings["objective.ema"] = None
-        if schedule == "constant":
-            settings["schedule.final_lr_ratio"] = None
+        settings |= {} if teacher == "ema" else {"objective.ema": None}
+        settings |= {} if schedule == "cosine" else {"schedule.final_lr_ratio": None}
         key, zero = f"{teacher}/{schedule}/{weight:g}", f"{teacher}/{schedule}/0"
-        role = "grid" if weight else "lambda0"
         peer = f"stopgrad/{schedule}/{weight:g}" if teacher == "ema" else None
-        arms.append(Arm(key, role, f"{teacher} λ={weight:g} {schedule}", settings, zero if weight else None, peer=peer))
-    return (*arms, *CONTROLS)
+        label = f"{teacher} λ={weight:g} {schedule}"
+        arms.append(Arm(key, "grid" if weight else "lambda0", label, settings, zero if weight else None, peer=peer))
+    return tuple(arms)
 
 
-def declared(arms: tuple[Arm, ...]) -> Declaration:
+def contrasts(arms: tuple[Arm, ...]) -> tuple[Contrast, ...]:
     """The rate at one strength in each of the four settings, and EMA minus stop-gradient at that strength under each schedule."""
     weights = {float(arm.key.rpartition("/")[2]) for arm in arms if arm.role == "grid"}
-    weight = PRIMARY if PRIMARY in weights else max(weights)
-    rate = [
-        Contrast(f"coding rate, {teacher} {schedule}", f"{teacher}/{schedule}/{weight:g}", f"{teacher}/{schedule}/0")
-        for teacher, schedule in product(TEACHERS, SCHEDULES)
-    ]
-    teachers = [
-        Contrast(f"ema minus stopgrad, {schedule}", f"ema/{schedule}/{weight:g}", f"stopgrad/{schedule}/{weight:g}") for schedule in SCHEDULES
-    ]
-    return Declaration(QUESTION, (*rate, *teachers))
+    w = f"{PRIMARY if PRIMARY in weights else max(weights):g}"
+    rate = [Contrast(f"coding rate, {t} {s}", f"{t}/{s}/{w}", f"{t}/{s}/0") for t, s in product(TEACHERS, SCHEDULES)]
+    return (*rate, *(Contrast(f"ema minus stopgrad, {s}", f"ema/{s}/{w}", f"stopgrad/{s}/{w}") for s in SCHEDULES))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; see :func:`studies.cli.run` for exit codes."""
-
-    def arms(options: Namespace):
-        return grid(options.quick)
-
-    keys = frozenset(("objective.teacher", "objective.ema", "objective.weights.rate", "schedule.name"))
-    return cli.run(argv, "step2_grid", __doc__.splitlines()[0], arms=arms, compared_keys=keys, declared=declared)
-
+STUDY = Study(
+    name="step2_grid",
+    question="Does the coding rate help, and is the EMA teacher needed, with everything else equal?",
+    arms=grid,
+    strata=Strata("teacher", TEACHERS),
+    controls=CONTROLS,
+    contrasts=contrasts,
+    settings={"teacher": "objective.teacher", "lambda_rate": "objective.weights.rate"},
+    shown={"teacher": Show(), "lambda_rate": Show("λ", "λ, weight of the coding rate")},
+)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,33 +19,32 @@ from trainer import early_interrupt  # noqa: E402
 if __name__ == "__main__":
     early_interrupt.begin()
 
-from argparse import Namespace  # noqa: E402
-
 from search_spaces import step2_rate as space  # noqa: E402
-from studies import cli  # noqa: E402
-from studies.contrasts import Contrast, Declaration  # noqa: E402
+from studies import Contrast, Reference, Show, Strata, Study  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
-from studies.settings import Arm  # noqa: E402
 
-TRIALS = 24
+EMA = Contrast(
+    "ema minus stopgrad", "best/ema", "best/stopgrad", asks="Is the EMA teacher still needed with the rate?",
+    words={"better": "Yes, for linear accuracy in this setting", "worse": "No, for linear accuracy in this setting (stopgrad is better)"},
+)  # fmt: skip
 
-
-def declared(_: tuple[Arm, ...]) -> Declaration:
-    """The question and its primary contrasts: what the rate does for each teacher, and the teachers' best arms."""
-    rate = [Contrast(f"coding rate, {name}", f"best/{name}", f"best/{name}/lambda0") for name in space.TEACHERS]
-    return Declaration(__doc__.splitlines()[0], (*rate, Contrast("ema minus stopgrad", "best/ema", "best/stopgrad")))
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; see :func:`studies.cli.run` for exit codes."""
-
-    def arms(_: Namespace):
-        return CONTROLS
-
-    keys = frozenset(("objective.teacher", "objective.ema", "objective.weights.rate", "schedule.name", "schedule.warmup_epochs"))
-    about = __doc__.splitlines()[0]
-    return cli.run(argv, "step2_rate", about, arms=arms, search=space, trials=TRIALS, compared_keys=keys, declared=declared)
-
+STUDY = Study(
+    name="step2_rate",
+    question=__doc__.splitlines()[0],
+    space=space.space,
+    strata=Strata("teacher", space.TEACHERS),
+    eligible=lambda point: point["lambda_rate"] > 0,
+    reference=Reference({"objective.weights.rate": 0.0}, "lambda0", lambda label: f"{label.split(' λ=')[0]} λ=0 (same settings)"),
+    settings=space.SETTINGS,
+    shown={"teacher": Show(), "lambda_rate": Show("λ", "λ, weight of the coding rate")},
+    units={"ema_half_life": "of all steps"},
+    label=space.label,
+    controls=CONTROLS,
+    contrasts=lambda _: (*(Contrast(f"coding rate, {name}", f"best/{name}", f"best/{name}/lambda0") for name in space.TEACHERS), EMA),
+    first_points=space.first_points,
+    grid={**space.GRID, "lambda_rate": (space.ZERO_FROM, *space.GRID["lambda_rate"])},
+)
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

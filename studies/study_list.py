@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import textwrap
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
-from studies.decisions import NAME
-from studies.job import NOT_RUN
+from studies.engine.decisions import NAME
+from studies.engine.job import NOT_RUN
 from trainer.cli import Parser
 from trainer.errors import UsageError
 from trainer.records import read
@@ -39,11 +39,10 @@ def main(argv: list[str]) -> int:
 
 
 def questions() -> Iterator[tuple[Path, str]]:
-    """Study files, which are those that call ``cli.run``, and the first line of each."""
+    """Study files, which are those that declare one, and the question of each."""
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        if "cli.run(" in text and path != Path(__file__):
-            yield path, (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+        if "\nSTUDY = Study(" in path.read_text(encoding="utf-8"):
+            yield path, import_module(f"studies.{path.stem}").STUDY.question
 
 
 def states(results: Path) -> Iterator[tuple[str, str]]:

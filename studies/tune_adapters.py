@@ -21,8 +21,8 @@ from ray.tune.schedulers.trial_scheduler import TrialScheduler as Decision
 from ray.tune.search import Searcher
 
 from studies.interrupt import Interrupt
-from studies.job import Job, Seen
-from studies.jobs import Jobs
+from studies.engine.job import Job, Seen
+from studies.engine.jobs import Jobs
 from studies.lifeline import Lifeline
 from studies.packing import Packing
 from studies.ray_errors import kind_of, refusal
@@ -108,7 +108,7 @@ class JobScheduler(_NotSaved, TrialScheduler):
         return None
 
     def debug_string(self) -> str:
-        return "successive halving per teacher, from the study's record"
+        return "successive halving, from the study's record"
 
 
 class JobCallback(_NotSaved, tune.Callback):

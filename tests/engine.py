@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from search_spaces import step2_rate as space
-from studies.controls import CONTROLS
-from studies.decisions import Decisions
-from studies.job import Job, Seen
-from studies.jobs import Jobs
-from studies.plan import Plan
-from studies.settings import Limits, Resources, SearchPlan, Stopping
+from studies.engine.decisions import Decisions
+from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
+from studies.engine.job import Job, Seen
+from studies.engine.jobs import Jobs
+from studies.engine.plan import Plan
+from studies.step2_rate import STUDY
 
 
 def plan(folder: Path, **changes) -> Plan:
     """Six trials, one rung at epoch 10, two seeds; ``changes`` name fields of Plan, SearchPlan, Stopping or Limits."""
     parts = {"search": SearchPlan, "stopping": Stopping, "limits": Limits}
     settings = {
-        "study": "s", "folder": folder, "preset": "digits", "overrides": [], "seeds": (0, 1), "epochs": 30, "arms": CONTROLS,
-        "resources": Resources(1, 0, 1, "local", 2), "num_trials": 6, "confirm": space.TEACHERS, "ranges": space.RANGES, "gate": "gate30",
+        "study": "s", "folder": folder, "preset": "digits", "overrides": [], "seeds": (0, 1), "epochs": 30, "arms": STUDY.fixed_arms(False),
+        "resources": Resources(1, 0, 1, "local", 2), "num_trials": 6, "confirm": STUDY.levels, "ranges": STUDY.ranges, "gate": "gate30", "declared": STUDY.declaration(STUDY.fixed_arms(False)),
     }  # fmt: skip
     for name, part in parts.items():
         known = part.__dataclass_fields__.keys() & changes.keys()
@@ -28,7 +27,7 @@ def plan(folder: Path, **changes) -> Plan:
 
 
 def make(p: Plan, **settings) -> Jobs:
-    return Jobs(p, Decisions(p.folder), space if p.num_trials else None, **settings)
+    return Jobs(p, Decisions(p.folder), STUDY if p.num_trials else None, **settings)
 
 
 def score_of(job: Job, epoch: int) -> float:

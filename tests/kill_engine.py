@@ -13,13 +13,13 @@ import signal
 from pathlib import Path
 
 from engine import plan, score_of
-from search_spaces import step2_rate as space
 
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
 from studies.driver import _history
-from studies.job import Job, Seen
-from studies.jobs import Jobs
-from studies.plan import Plan
+from studies.engine.job import Job, Seen
+from studies.engine.jobs import Jobs
+from studies.engine.plan import Plan
+from studies.step2_rate import STUDY
 from trainer.identity import arm_id, run_id
 from trainer.records import RecordFile, write_atomically, write_json
 
@@ -133,7 +133,7 @@ def run(folder: Path, lag: int, kill_at: int | None = None, torn: bool = False, 
         write_json(folder / "study.json", p.stored())
         decisions = Decisions(folder)
         decisions.append("begin", cores=2, concurrent=2, workers=1, gpus=0, cpus=1, usd_per_hour=0.0, commit=None)
-        jobs = Jobs(p, decisions, space, _history(p))
+        jobs = Jobs(p, decisions, STUDY, _history(p))
         workers: list[Training | None] = [None] * WORKERS
         turn = 0
         while True:

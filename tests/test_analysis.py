@@ -18,7 +18,7 @@ from analysis.compare import mean_interval, paired, seeds_needed
 from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE, decide
 from analysis.cost import cost
 from analysis.differences import SAME_ARM, differences
-from analysis.plots import curves_plot, lambda_plot
+from analysis.plots import curves_plot, setting_plot
 from analysis.report import report
 from analysis.study import load
 from analysis.tables import comparison_table
@@ -165,9 +165,9 @@ def test_full_study(tmp_path):
     assert parquet["verdict"].tolist()[2:] == ["reference", "reference", EXPLORATORY, "not compared"]
     said = (folder / "report/verdict.txt").read_text(encoding="utf-8")
     assert "12 trials on seed 0, 6 stopped early, 1 diverged" in said and "weights.rate log-uniform 0.001..1 and 0" in said
-    assert "So the rate repairs collapse here" in said and "Not resolved (which does not show that the two are equal)" in said
+    assert "So this repairs collapse here" in said and "Not resolved (which does not show that the two are equal)" in said
     assert "3 of 3 runs collapsed; rank of z 1.0" in said and "Incomplete" not in said and "mix" not in said
-    assert all((folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("lambda", "curves"))
+    assert all((folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("setting", "curves"))
     found = load(folder)
     said = costs(found, comparison_table(found), cost(found))
     assert "saved 24 of the 72 epochs" in said[-1] and "Cost unknown" in said[1] and "USD" not in " ".join(said)
@@ -219,7 +219,7 @@ def test_one_arm_in_two_roles(tmp_path):
     assert table["verdict"].tolist() == [SAME_ARM, "reference", "not compared"]
     assert table["epoch"].tolist() == [6, 6, 0] and table["linacc_z_agg_mean"].tolist() == [51.0, 51.0, 50.0]
     assert differences(found)["p_holm"].isna().all() and not {BETTER, WORSE} & set(differences(found)["verdict"])
-    assert any("chose lambda = 0 itself" in sentence for sentence in sentences(found, table))
+    assert any("the search chose the reference itself" in sentence for sentence in sentences(found, table))
 
 
 def test_action_scalings_keep_their_columns(tmp_path):
@@ -252,7 +252,7 @@ def test_degenerate_studies(tmp_path, kind):
     table = comparison_table(found)
     said = " ".join(sentences(found, table))
     assert not {"better", "worse", "not resolved"} & set(table["verdict"]) and "better:" not in said and "worse:" not in said
-    for plot in (lambda_plot, curves_plot):
+    for plot in (setting_plot, curves_plot):
         plot(found, tmp_path / "plot.png")
         assert (tmp_path / "plot.png").stat().st_size > 5000
     assert all("nan" not in sentence for sentence in [said, *costs(found, table, cost(found))])

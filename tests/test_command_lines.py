@@ -85,7 +85,7 @@ def test_lists_are_printed_by_their_commands(capsys, tmp_path):
 def test_studies_in_a_folder_are_listed_with_their_state(tmp_path, capsys):
     from engine import make, plan, play
 
-    from studies.folder import agree
+    from studies.engine.folder import agree
 
     for name, until in (("ended", None), ("cut", 20)):
         (tmp_path / name).mkdir()
@@ -125,7 +125,7 @@ def test_a_reader_that_goes_away_is_no_error(name, words):
 def test_every_exit_code_has_a_meaning_which_the_readme_gives_too():
     codes = {value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
     assert codes == exit_codes.MEANING.keys()
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "studies" / "README.md").read_text(encoding="utf-8")
     for code in codes:
         assert re.search(rf"^\| {code} \|", readme, re.M), code
 

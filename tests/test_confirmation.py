@@ -59,7 +59,7 @@ def test_search_scores_beside_confirmed_ones(tmp_path):
     of_one = differences(load(top_one.folder)).set_index(["role", "metric", "reference_role"])
     columns = ["mean", "low", "high", "p", "p_holm", "verdict"]
     pd.testing.assert_frame_equal(rows.loc[["best"], columns], of_one.loc[["best"], columns])
-    scores, order = order_held(confirmation(found))
+    scores, order = order_held(found, confirmation(found))
     assert "in the search best 66.0, 2nd 65.0, 3rd 52.0; confirmed best 64.0, 2nd 63.3, 3rd 58.7 percent" in scores
     assert "1.8 points above the confirmed ones on average (the 2 scored at the last epoch)" in scores
     assert order.endswith("no verdict): 2nd -0.7 [-1.4, +0.1], 3rd -5.3 [-6.8, -3.9].")
@@ -74,7 +74,8 @@ def test_search_scores_beside_confirmed_ones(tmp_path):
     ],
 )
 def test_the_searchs_order_gets_intervals_and_no_words(tmp_path, second, third, expected):
-    said = " ".join(order_held(confirmation(load(top_three(tmp_path / "demo", second, third).folder))))
+    found = load(top_three(tmp_path / "demo", second, third).folder)
+    said = " ".join(order_held(found, confirmation(found)))
     assert expected in said and not any(word in said for word in ("better", "worse", "not resolved", "hold"))
 
 
@@ -84,7 +85,7 @@ def test_one_arm_per_teacher_stays_short(tmp_path):
     study.arm("b", "best", "ema", 0.1, [62.0, 63.0, 67.0], "z", 66.0, place=1)
     report(study.folder)
     found = load(study.folder)
-    assert confirmation(found).empty and order_held(confirmation(found)) == []
+    assert confirmation(found).empty and order_held(found, confirmation(found)) == []
     assert "Search and confirmation" not in (study.folder / "report/table.md").read_text(encoding="utf-8")
     assert not (study.folder / "report/pareto.png").exists()
 
@@ -117,7 +118,7 @@ def test_a_longer_search_replaces_its_choice(tmp_path):
     assert arms(found) == [("e", "best"), ("y", "lambda0"), ("b", "candidate")]
     assert set(found.dropped) == {("b", "best"), ("c", "candidate"), ("d", "candidate"), ("z", "lambda0")}
     assert "Left out of the comparison: 4 arms" in " ".join(sentences(found, comparison_table(found)))
-    assert superseded({("a", "best"): {"teacher": "ema", "reference": None}}, {}) == []  # nothing on record of a choice
+    assert superseded({("a", "best"): {"teacher": "ema", "reference": None}}, {}, found.declared) == []  # nothing on record of a choice
 
 
 def test_front_of_two_objectives(tmp_path):

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 from engine import make, plan
 
-from studies import devices, ray_errors, step2_rate
+from studies import ray_errors, step2_rate
+from studies.engine import devices
 from studies.capacity import Capacity, trials_at_once
 from studies.interrupt import Interrupt
-from studies.settings import Resources
+from studies.engine.settings import Resources
 from studies.tune_adapters import JobCallback, JobSearcher
 from studies.watchdog import Watchdog
 from studies.worker_groups import SETTLING_SECONDS, WorkerGroups
@@ -339,7 +340,7 @@ def test_a_disk_that_is_full_ends_the_study_and_no_trial(tmp_path, monkeypatch):
 
 
 def test_a_trial_killed_again_and_again_by_others_is_given_up_in_the_end():
-    from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+    from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
 
     failures = Failures(retries=0)
     assert all(failures.note("a", "memory_pressure") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)) and not failures.note("a", "memory_pressure")

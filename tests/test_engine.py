@@ -13,19 +13,20 @@ import pytest
 from engine import make, plan, play, score_of, seen_of
 
 from search_spaces import step2_rate as space
-from studies import warm_start
-from studies.budget import exhausted
-from studies.decisions import Decisions, comparable
-from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
-from studies.folder import agree
-from studies.halving import Halving, bracket_name
-from studies.job import Seen
+from studies.engine import warm_start
+from studies.engine.budget import exhausted
+from studies.engine.decisions import Decisions, comparable
+from studies.engine.settings import Limits
+from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+from studies.engine.folder import agree
+from studies.engine.halving import Halving, bracket_name
+from studies.engine.job import Seen
 from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.replay.runs import read_runs
-from studies.samplers import Sobol, _points
-from studies.sampling import Sampling
-from studies.settings import Limits
+from studies.engine.samplers import Sobol, _points
+from studies.engine.sampling import Sampling
+from studies.step2_rate import STUDY
 from studies.watchdog import Watchdog
 from trainer import results
 from trainer.errors import UsageError
@@ -158,7 +159,7 @@ def test_every_sampler_gives_its_own_points_and_the_same_ones_again(tmp_path, sa
 
 
 def test_samplers_differ(tmp_path):
-    found = {sampler: Sampling(space, 1000, sampler).suggest(0)[0]["lambda_rate"] for sampler in ("tpe", "random", "qmc", "grid")}
+    found = {sampler: Sampling(STUDY, 1000, sampler).suggest(0)[2]["lambda_rate"] for sampler in ("tpe", "random", "qmc", "grid")}
     assert len(set(found.values())) == 4
 
 
@@ -166,10 +167,10 @@ def test_the_model_follows_the_scores():
     """TPE after its start-up draws near the optimum; told the opposite scores it draws elsewhere."""
 
     def median(optimum):
-        sampling = Sampling(space, 5)
+        sampling = Sampling(STUDY, 5)
         weights = []
         for number in range(60):
-            point, source, _ = sampling.suggest(number)
+            _, source, point = sampling.suggest(number)
             weight = max(point["lambda_rate"], 1e-4)
             sampling.tell(number, "complete", 30, {"linacc": -abs(math.log10(weight / optimum))})
             weights += [math.log10(weight)] if source == "model" else []
@@ -179,22 +180,22 @@ def test_the_model_follows_the_scores():
 
 
 def test_qmc_fills_the_range_evenly_whatever_the_branch():
-    sampling = Sampling(space, 7, "qmc")
-    points = [sampling.suggest(number)[0] for number in range(64)]
+    sampling = Sampling(STUDY, 7, "qmc")
+    points = [sampling.suggest(number)[2] for number in range(64)]
     logs = sorted(math.log10(max(point["lambda_rate"], 5e-4)) for point in points)
     gaps = [b - a for a, b in zip(logs, logs[1:], strict=False)]
     assert max(gaps[6:]) < 0.2  # 64 random draws leave gaps of more than that
-    names = tuple(space.RANGES)
+    names = tuple(STUDY.ranges)
     assert Sobol(7, 3, names)._row == Sobol(7, 3, names)._row != Sobol(8, 3, names)._row
     # a long study's sequence begins with a short one's
     assert all((_points(7, 5, 6) == _points(7, 5, 8)[:64]).flatten())
 
 
 def test_the_grid_is_complete_and_fair():
-    points = space.grid_points()
+    points = STUDY.grid_points()
     assert len({json.dumps(point, sort_keys=True) for point in points}) == len(points) == 36 + 180
     assert [point["teacher"] for point in points[:72]] == ["stopgrad", "ema"] * 36
-    assert {point["lambda_rate"] for point in points} == {space.ZERO_FROM, *space.GRID_LAMBDA}
+    assert {point["lambda_rate"] for point in points} == {space.ZERO_FROM, *space.GRID["lambda_rate"]}
 
 
 # --- Pareto

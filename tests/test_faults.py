@@ -256,9 +256,9 @@ WALL_CLOCK = {("time", name) for name in ("time", "time_ns", "gmtime", "localtim
     ("datetime", name) for name in ("now", "utcnow", "today")
 }
 LABELS_AND_AGES = {
-    "studies/folder.py": "when a study was created, a label",
+    "studies/engine/folder.py": "when a study was created, a label",
     "trainer/data/shared.py": "files that nobody used for a week",
-    "studies/moments.py": "when a session began, for those who read the record",
+    "studies/engine/moments.py": "when a session began, for those who read the record",
     "studies/console.py": "times in study.log",
     "studies/mirror.py": "times that optuna-dashboard shows",
     "studies/doctor/cluster_probe.py": "compares the clocks of nodes",

@@ -18,7 +18,7 @@ from test_subspace_plots import SHIFTS, sweeps
 
 from analysis import subspace_plots, subspace_style
 from analysis.pareto_plot import pareto_figure
-from analysis.plots import curves_figure, lambda_figure
+from analysis.plots import curves_figure, setting_figure
 from analysis.study import load
 from analysis.style import GREY, STYLE
 from trainer.subspace.summary import summary
@@ -126,7 +126,7 @@ OLD_ARRAYS = {
 def all_figures(studies):
     """(name, style, function that draws) of every figure of every sample."""
     for name, study in studies.items():
-        for draw in (lambda_figure, curves_figure, pareto_figure):
+        for draw in (setting_figure, curves_figure, pareto_figure):
             yield f"{name}: {draw.__name__}", STYLE, lambda draw=draw, study=study: draw(study)
     for name, arrays in diagnostics().items():
         for kind, draw in subspace_plots.figures_of(arrays).items():
@@ -264,7 +264,7 @@ def test_an_empty_panel_says_what_is_missing(drawn):
 
 
 def test_levels_that_need_no_training_are_told_apart_without_colour(studies):
-    figure = lambda_figure(studies["full"])
+    figure = setting_figure(studies["full"])
     levels = [line for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1 and line.is_dashed()]
     assert len(levels) == 2 and len({str(line.get_linestyle()) + str(line._unscaled_dash_pattern) for line in levels}) == 2
     plt.close(figure)
@@ -272,7 +272,7 @@ def test_levels_that_need_no_training_are_told_apart_without_colour(studies):
 
 def test_a_teacher_run_only_at_zero_has_one_tick_and_one_with_rates_names_every_decade(studies):
     for name, ticks in (("full", ["0"]), ("wide", ["0.0001", "0.001", "0.01", "0.1", "1"])):
-        figure = lambda_figure(studies[name])
+        figure = setting_figure(studies[name])
         (panel,) = [panel for panel in figure.axes if panel.get_title() == "shared"]
         assert [tick.get_text() for tick in panel.get_xticklabels()] == ticks
         plt.close(figure)

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.study import load
 from analysis.tables import comparison_table
-from studies.decisions import comparable
+from studies.engine.decisions import comparable
 from trainer.records import comparable as comparable_line
 from trainer.records import read
 
@@ -156,7 +156,7 @@ def test_same_decisions_for_the_same_record(straight, tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "decisions.jsonl").write_text("".join(lines[:number]))
-        jobs = kill_engine.Jobs(kill_engine.make_plan(folder, 0), kill_engine.Decisions(folder), kill_engine.space)
+        jobs = kill_engine.Jobs(kill_engine.make_plan(folder, 0), kill_engine.Decisions(folder), kill_engine.STUDY)
         if line["event"] == "suggest":
             job = jobs.search.next()
         else:

@@ -14,9 +14,9 @@ import torch
 from small import config
 
 from analysis.study import load
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
 from studies.driver import _history
-from studies.jobs import Jobs
+from studies.engine.jobs import Jobs
 from trainer import checkpoint, evaluation_record, identity, jsonl
 from trainer.errors import RecordError, UsageError
 from trainer.identity import run_id

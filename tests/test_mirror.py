@@ -9,9 +9,9 @@ import pytest
 from engine import make, plan, score_of, seen_of
 from optuna.trial import TrialState as STATE
 
-from studies.decisions import Decisions
+from studies.engine.decisions import Decisions
 from studies.mirror import Mirror
-from studies.moments import moments
+from studies.engine.moments import moments
 
 TOLD = {"complete": STATE.COMPLETE, "pruned": STATE.PRUNED, "diverged": STATE.PRUNED, "collapsed": STATE.PRUNED}
 

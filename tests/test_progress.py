@@ -10,7 +10,7 @@ from rich.console import Console
 from studies.console import NAME, StudyConsole, masked, secrets
 from studies.live import Live
 from studies.progress import Shown
-from studies.remaining import Remaining, expected_from
+from studies.engine.remaining import Remaining, expected_from
 from trainer.records import write_atomically
 
 

@@ -19,11 +19,11 @@ from benchmarks.record_curves import PROBED, config, draws, pack
 from effort import effort
 from scipy import stats
 
-from search_spaces import step2_rate
 from studies import __main__ as studies_main
 from studies import options as study_options
-from studies.controls import CONTROLS
-from studies.halving import Halving
+from studies import step2_rate
+from studies.engine.settings import Stopping
+from studies.engine.halving import Halving
 from studies.replay import command as replay_command
 from studies.replay import report, schedulers, simulate
 from studies.replay.compare import After, Interval, regret, replay
@@ -32,7 +32,6 @@ from studies.replay.rungs import correlations, rung, verdict
 from studies.replay.schedulers import Asha, FullLength, Gate, strategies
 from studies.replay.simulate import Machine
 from studies.replay.trials import Pool, Trials
-from studies.settings import Stopping
 from trainer import presets
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
@@ -277,7 +276,7 @@ def test_controls_and_confirmation_are_added():
 
 
 def test_what_follows_a_search_is_by_default_what_the_default_study_compares():
-    planned = study_options.make_plan(study_options.parser("step2_rate", "", 24).parse_args([]), "step2_rate", CONTROLS, step2_rate, 24, frozenset())
+    planned = study_options.make_plan(study_options.parser(step2_rate.STUDY).parse_args([]), step2_rate.STUDY)
     o = replay_command.parser().parse_args(["records"])
     asked = After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds)
     assert After() == asked and asked.runs == planned.comparison_runs == 27

@@ -7,19 +7,18 @@ import pytest
 from engine import make, plan, play, seen_of
 from rich.console import Console
 
-from search_spaces import step2_rate as space
-from studies import cli, driver, exit_codes, options, step2_rate, warm_start
-from studies.controls import CONTROLS
-from studies.decisions import Decisions
-from studies.folder import agree
-from studies.job import Seen
+from studies import cli, driver, exit_codes, options, step2_rate
+from studies.engine import warm_start
+from studies.engine.decisions import Decisions
+from studies.engine.folder import agree
+from studies.engine.job import Seen
 from trainer import identity
 from trainer.errors import RecordError, UsageError
 
 
 def planned(results, *words):
-    o = options.parser("step2_rate", "", 24).parse_args(["--results-dir", str(results), *words])
-    return options.make_plan(o, "step2_rate", CONTROLS, space, 24, frozenset())
+    o = options.parser(step2_rate.STUDY).parse_args(["--results-dir", str(results), *words])
+    return options.make_plan(o, step2_rate.STUDY)
 
 
 def begun(results, *words):
@@ -92,7 +91,7 @@ def test_a_deterministic_study_keeps_its_lag(tmp_path):
 def test_a_first_command_that_never_reached_ray_begins_nothing(tmp_path):
     first = planned(tmp_path, "--address", "127.0.0.1:1")
     with pytest.raises(UsageError, match="no Ray cluster answers there"):
-        driver.run_study(first, space, Console(quiet=True), address="127.0.0.1:1", dashboard=False)
+        driver.run_study(first, step2_rate.STUDY, Console(quiet=True), address="127.0.0.1:1", dashboard=False)
     assert [line["event"] for line in Decisions(first.folder).events] == ["begin", "session"] and not first.begun
     corrected = planned(tmp_path, "--seeds", "2", "--num-trials", "6")  # without --resume, and other settings
     cli._existing(corrected, SimpleNamespace(resume=False))
@@ -179,7 +178,7 @@ def test_what_was_interrupted_under_a_spent_budget_is_counted(tmp_path, monkeypa
     jobs = SimpleNamespace(left=left, failed=0, running=dict.fromkeys(range(running)), budget_reached=budget)
     monkeypatch.setattr("studies.driver.run_study", lambda *_, **__: (False, jobs))
     monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
-    assert cli._run(planned(tmp_path), space, SimpleNamespace(address=None, dashboard=False, resume=True, full=False)) == code
+    assert cli._run(planned(tmp_path), step2_rate.STUDY, SimpleNamespace(address=None, dashboard=False, resume=True, full=False)) == code
     assert words in capsys.readouterr().out
 
 

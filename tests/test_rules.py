@@ -7,10 +7,11 @@ from engine import make, plan, play, seen_of
 from small import config
 
 from search_spaces import step2_rate as space
-from studies.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
-from studies.halving import Halving
-from studies.job import Seen
-from studies.sampling import Sampling
+from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
+from studies.engine.halving import Halving
+from studies.engine.job import Seen
+from studies.engine.sampling import Sampling
+from studies.step2_rate import STUDY
 from trainer.gates import judge, latest
 
 LOW = {"linacc": 50.0}
@@ -29,7 +30,7 @@ def test_a_trial_that_arrives_is_complete_whatever_its_rank(tmp_path):
 
 @pytest.mark.parametrize("lag", [1, 2, 5])
 def test_suggestion_k_knows_exactly_the_trials_up_to_k_minus_lag(lag):
-    sampling = Sampling(space, 3, lag=lag)
+    sampling = Sampling(STUDY, 3, lag=lag)
     for number in range(14):
         sampling.suggest(number)
         told = sum(trial.state.is_finished() for trial in sampling.trials())

@@ -4,14 +4,15 @@ import math
 
 import optuna
 import pytest
-
 from engine import make, plan, play
+
 from search_spaces import step2_rate as space
 from studies import step2_grid
-from studies.decisions import Decisions
-from studies.halving import Halving, rung_epochs
-from studies.jobs import Jobs
-from studies.sampling import Sampling
+from studies.engine.decisions import Decisions
+from studies.engine.halving import Halving, rung_epochs
+from studies.engine.jobs import Jobs
+from studies.engine.sampling import Sampling
+from studies.step2_rate import STUDY
 from trainer import presets
 
 
@@ -47,7 +48,7 @@ def test_a_rung_is_decided_once_and_a_missed_one_at_the_next_report():
 
 
 def test_optuna_is_told_how_a_trial_really_ended():
-    sampling = Sampling(space, 0)
+    sampling = Sampling(STUDY, 0)
     for number, (state, epoch, score) in enumerate([("complete", 30, 70.0), ("pruned", 5, 52.0), ("diverged", 2, None), ("failed", 0, None)]):
         sampling.suggest(number)
         sampling.tell(number, state, epoch, {"linacc": score})
@@ -58,18 +59,18 @@ def test_optuna_is_told_how_a_trial_really_ended():
 
 
 def test_the_space_is_conditional_and_zero_is_exactly_zero():
-    sampling = Sampling(space, 3, "random")
+    sampling = Sampling(STUDY, 3, "random")
     points = []
     for number in range(60):
-        points.append(sampling.suggest(number)[0])
+        points.append(STUDY.params(sampling.suggest(number)[0]))
         sampling.tell(number, "complete", 30, {"linacc": float(number % 7)})
     assert all(("ema_half_life" in p) == (p["teacher"] == "ema") for p in points)
     weights = [p["lambda_rate"] for p in points]
     assert 0.0 in weights and all(w == 0 or 1e-3 <= w <= 1 for w in weights)
     assert {p["schedule"] for p in points} == {"cosine", "constant"}
     ema = next(p for p in points if p["teacher"] == "ema")
-    assert space.overrides(ema)["objective.ema"] == {"half_life": ema["ema_half_life"]}
-    assert "τ=" in space.describe(ema, 510)
+    assert STUDY.point(ema | {"lambda_rate": 0.1})["objective.ema"] == {"half_life": ema["ema_half_life"]}
+    assert "τ=" in STUDY.describe(ema, 510)
 
 
 def test_the_grid_comes_first_then_the_model(tmp_path):
@@ -158,7 +159,7 @@ def test_failed_runs_are_not_run_never_bad_and_are_tried_again(tmp_path):
 
 
 def test_the_grid_study_pairs_every_arm_with_lambda_zero_under_the_same_schedule_and_teacher():
-    arms = step2_grid.grid(quick=False)
+    arms = step2_grid.STUDY.fixed_arms(False)
     by_key = {arm.key: arm for arm in arms}
     grid = [arm for arm in arms if arm.role == "grid"]
     assert len(grid) == 12 and sum(arm.role == "lambda0" for arm in arms) == 4
@@ -181,10 +182,10 @@ def test_what_the_preset_says_of_another_branch_goes_with_it(tmp_path):
     other = {"teacher": "ema", "lambda_rate": 0.1, "schedule": "cosine", "warmup_epochs": 1.0, "ema_half_life": 0.02}
     base = presets.load("cifar100_aug_gate")
     assert base.objective.ema.decay == 0.996 and base.schedule.final_lr_ratio == 0.025
-    stopped, averaged = (presets.load("cifar100_aug_gate", [], space.overrides(p)) for p in (point, other))
+    stopped, averaged = (presets.load("cifar100_aug_gate", [], STUDY.point(p)) for p in (point, other))
     assert stopped.objective.ema is None and stopped.schedule.final_lr_ratio is None
     assert averaged.objective.ema.half_life == 0.02 and averaged.objective.ema.decay is None and averaged.schedule.final_lr_ratio == 0.025
-    for arm in step2_grid.grid(quick=False):
+    for arm in step2_grid.STUDY.fixed_arms(False):
         presets.load("cifar10_rot", ["schedule.final_lr_ratio=0.1"], arm.overrides)
 
 

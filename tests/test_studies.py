@@ -59,7 +59,7 @@ def test_a_study_ends_with_table_plot_and_verdict(finished):
     results, out = finished
     report = results / "s" / "report"
     names = {path.name for path in report.iterdir()}
-    assert {"table.md", "table.csv", "table.parquet", "lambda.png", "verdict.txt"} <= names
+    assert {"table.md", "table.csv", "table.parquet", "setting.png", "verdict.txt"} <= names
     assert out.count("n<3") == 1 and "python -m analysis" in out and "suggestions were model-based" in out
     assert "log-uniform 0.001 to 1" in (report / "verdict.txt").read_text()
     declared = json.loads((results / "s" / "study.json").read_text())["declared"]["contrasts"]

@@ -9,9 +9,10 @@ import pytest
 from engine import make, plan, play, seen_of
 
 from search_spaces import step2_rate as space
-from studies import samplers
-from studies.job import Seen
-from studies.sampling import Sampling
+from studies.engine import samplers
+from studies.engine.job import Seen
+from studies.engine.sampling import Sampling
+from studies.step2_rate import STUDY
 
 SEEDS = range(16)
 
@@ -29,7 +30,7 @@ def place(raw):
 
 def told(seed, count, score):
     """A search that knows ``count`` finished random trials, teachers in turn."""
-    sampling, numbers = Sampling(space, seed), random.Random(seed)
+    sampling, numbers = Sampling(STUDY, seed), random.Random(seed)
     for number in range(count):
         raw = {"teacher": space.TEACHERS[number % 2], "schedule": numbers.choice(space.SCHEDULES), "warmup_epochs": numbers.uniform(*space.WARMUP_EPOCHS)}
         raw["lambda_rate"] = math.exp(numbers.uniform(math.log(space.ZERO_FROM), math.log(space.LAMBDA[1])))
@@ -45,7 +46,7 @@ def test_settings_that_must_fit_each_other_are_drawn_together():
     for seed in SEEDS:
         sampling = told(seed, 100, lambda raw: -abs(place(raw)[0] - place(raw)[1]))
         for number in (10, 11):  # beyond the first points
-            point, source, _ = sampling.suggest(number)
+            _, source, point = sampling.suggest(number)
             assert source == "model"
             gaps.append(abs(place(point)[0] - place(point)[1]))
     assert fmean(gaps) < 0.12  # separate draws are 0.2 apart, uniform ones 0.33

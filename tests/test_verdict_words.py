@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,17 +16,18 @@ from analysis.bill import costs
 from analysis.compare import paired
 from analysis.confirmation import confirmation
 from analysis.cost import cost
-from analysis.declared import Contrast, Declared, declared, legacy
+from analysis.declared import declared
 from analysis.differences import differences
 from analysis.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide, detectable
 from analysis.study import load
 from analysis.tables import comparison_table
 from analysis.verdict import sentences
-from studies import contrasts, step2_grid, step2_rate
+from studies import step2_grid, step2_rate
+from studies.engine import contrasts
 from studies.controls import CONTROLS
 from trainer.errors import UsageError
 
-STUDIES = {"step2_rate": step2_rate.declared(CONTROLS), "step2_grid": step2_grid.declared(step2_grid.grid(quick=False))}
+STUDIES = {one.STUDY.name: one.STUDY.declaration(one.STUDY.fixed_arms(False)) for one in (step2_rate, step2_grid)}
 WORDS = re.compile(r"\b(better|worse|higher|lower|beats?|repairs collapse here|does not repair|improves?|did not hold)\b", re.IGNORECASE)
 NULLS = 2000
 
@@ -122,7 +125,7 @@ def on_disk(folder, study: str, seeds: int, random: np.random.Generator):
             made.arm(f"{teacher}c", "candidate", teacher, 0.3, drawn(), f"{teacher}b", 60.0, place=2)
         made.arm("sh", "shared", "shared", 0.0, drawn(), reference="stopgrad0", rank=1.0)
     else:
-        arms = step2_grid.grid(quick=False)
+        arms = step2_grid.STUDY.fixed_arms(False)
         stored = [{"key": arm.key, "role": arm.role, "label": arm.label} for arm in arms]
         made = Builder(folder, declared=noted, arms=stored)
         for arm in arms[:-2]:
@@ -160,7 +163,7 @@ def test_whole_reports_of_null_studies_hold_no_verdict_word(tmp_path, study):
 
 def test_exploratory_contrasts_stay_silent_however_clear(tmp_path):
     """Only what was declared is answered, here the rate for one teacher; ranks, controls, candidates and the other teacher are not."""
-    noted = {"question": "Q?", "contrasts": [vars(contrasts.Contrast("rate", "best/ema", "best/ema/lambda0"))]}
+    noted = {"question": "Q?", "contrasts": [vars(contrasts.Contrast("rate", "best/ema", "best/ema/lambda0").measured("linacc/z_agg@M"))]}
     made = Builder(tmp_path / "demo", declared=noted)
     for teacher, up in (("stopgrad", 20.0), ("ema", 0.5)):
         made.arm(f"{teacher}0", "lambda0", teacher, 0.0, [50.0, 51.0, 52.0, 51.5], rank=1.0)
@@ -176,30 +179,35 @@ def test_exploratory_contrasts_stay_silent_however_clear(tmp_path):
 
 def test_old_records_get_the_rule_of_their_study():
     """Without a declaration in study.json the words follow what the study declares today."""
-    rate = legacy({arm.key: arm.role for arm in CONTROLS}, {"best", "lambda0"}, ("stopgrad", "ema"))
-    assert rate == Declared(STUDIES["step2_rate"].question, tuple(Contrast(**vars(one)) for one in STUDIES["step2_rate"].contrasts))
+
+    def now(study, quick=False):
+        asked = json.loads(json.dumps(asdict(study.STUDY.declaration(study.STUDY.fixed_arms(quick)))))
+        return declared({"declared": asked}, (), "study.json")
+
+    assert declared({"confirm": ["stopgrad", "ema"]}, (), "study.json") == declared({}, {"best", "lambda0"}, "study.json") == now(step2_rate)
+    alone = declared({"confirm": ["ema"]}, (), "study.json")
+    assert [one.question for one in alone.contrasts] == ["coding rate, ema"]
     for quick in (True, False):
-        arms = step2_grid.grid(quick)
-        now = step2_grid.declared(arms)
-        old = declared({"arms": [vars(arm) for arm in arms]}, {"grid", "lambda0"}, "study.json")
-        assert old == Declared(now.question, tuple(Contrast(**vars(one)) for one in now.contrasts))
-    assert declared({}, {"grid"}, "study.json") == Declared()
+        arms = step2_grid.STUDY.fixed_arms(quick)
+        assert declared({"arms": [vars(arm) for arm in arms]}, {"grid", "lambda0"}, "study.json") == now(step2_grid, quick)
+    of_none = declared({}, {"grid"}, "study.json")
+    assert (of_none.question, of_none.contrasts) == ("", ())
 
 
 @pytest.mark.parametrize("noted", [3, [], {}, {"question": "Q"}, {"question": "Q", "contrasts": [{}]}, {"question": "Q", "contrasts": 1}])
 def test_a_damaged_declaration_names_the_file(tmp_path, noted):
-    study = load(Builder(tmp_path / "demo", declared=noted).folder)
+    folder = Builder(tmp_path / "demo", declared=noted).folder
     with pytest.raises(UsageError, match="study.json"):
-        differences(study)
+        load(folder)
 
 
 def test_few_contrasts_are_declared_and_checked():
     assert len(STUDIES["step2_rate"].contrasts) <= 3 and len(STUDIES["step2_grid"].contrasts) <= 6
-    keys = [arm.key for arm in CONTROLS]
+    keys = [control.key for control in CONTROLS]
     STUDIES["step2_rate"].check(keys, ("stopgrad", "ema"))
     for quick in (True, False):
-        arms = step2_grid.grid(quick)
-        step2_grid.declared(arms).check([arm.key for arm in arms], ())
+        arms = step2_grid.STUDY.fixed_arms(quick)
+        step2_grid.STUDY.declaration(arms).check([arm.key for arm in arms], ())
     with pytest.raises(UsageError, match="no arm 'best/ema'"):
         STUDIES["step2_rate"].check(keys, ("stopgrad",))
     one = contrasts.Contrast("shared", "shared", "untrained")

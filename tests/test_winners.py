@@ -6,7 +6,7 @@ import pytest
 from engine import make, plan, play, score_of
 
 from search_spaces import step2_rate as space
-from studies.job import Seen
+from studies.engine.job import Seen
 
 
 def scored(value):

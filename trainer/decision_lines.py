@@ -1,6 +1,6 @@
 """The form of a study's two files, decisions.jsonl and study.json, as the engine and the analysis both read them.
 
-:mod:`studies.decisions` says what the events mean. Fields that only later versions write may be absent.
+:mod:`studies.engine.decisions` says what the events mean. Fields that only later versions write may be absent.
 """
 
 from __future__ import annotations
@@ -83,8 +83,7 @@ class Line(TypedDict):
 
 
 NEEDED = {
-    "suggest": ("trial",), "finish": ("trial", "state"), "stop": ("trial",), "rung": ("trial",), "select": ("teacher",),
-    "compare": ("arm_id", "role"), "fail": ("kind",),
+    "suggest": ("trial",), "finish": ("trial", "state"), "stop": ("trial",), "rung": ("trial",), "compare": ("arm_id", "role"), "fail": ("kind",),
 }  # fmt: skip
 """What a reader of any event must find."""
 ENGINE_NEEDED = {
@@ -95,7 +94,7 @@ ENGINE_NEEDED = {
     "stop": ("trial", "name", "epoch", "state", "reason", "value", "objectives"),
     "fail": ("name", "trial", "kind"),
     "finish": ("name", "trial", "run_id", "epoch", "value", "objectives", "state"),
-    "select": ("teacher", "trials"),
+    "select": ("trials",),
 }  # fmt: skip
 """What a driver must find to continue the study."""
 

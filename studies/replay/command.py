@@ -7,8 +7,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studies.engine.settings import Stopping
 from studies.replay.curves import METRIC, MISSING
-from studies.settings import Stopping
 from trainer.cli import Parser
 from trainer.errors import UsageError
 
@@ -62,7 +62,7 @@ def parser() -> Parser:
         help="runs of these seeds, as 0,1,2: an order draws one per arm (default: the one seed with the most runs)",
     )
     p.add_argument(
-        "--bracket-by", metavar="KEY", help="rank within each value of a setting, as a study does by objective.teacher"
+        "--bracket-by", metavar="KEY", help="rank within each value of a setting, as a study does by the levels of its strata"
     )
     p.add_argument("--orders", type=int, default=MIN_ADVISED, help=f"random arrival orders (default: {MIN_ADVISED})")
     p.add_argument(
@@ -85,9 +85,9 @@ def parser() -> Parser:
         "--confirm-arms",
         type=int,
         default=6,
-        help="arms confirmed after the search (default: 6, the best three of two teachers, as in step2_rate.py)",
+        help="arms confirmed after the search (default: 6, the best three of two levels, as in step2_rate.py)",
     )
-    p.add_argument("--twins", type=int, default=2, help="lambda-0 twins of these (default: 2, of each teacher's best)")
+    p.add_argument("--twins", type=int, default=2, help="references of these (default: 2, of each level's best)")
     p.add_argument("--controls", type=int, default=1, help="control arms run beside the search (default: 1)")
     p.add_argument("--confirm-seeds", type=int, default=3, help="seeds of each of these (default: 3)")
     p.add_argument("--resamples", type=int, default=1000, help="of the bootstrap of the rank correlations (default: 1000)")

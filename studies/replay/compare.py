@@ -47,11 +47,11 @@ class After:
 
     Attributes:
         arms: arms confirmed.
-        twins: lambda-0 twins of these; a study gives one to each teacher's best.
+        twins: references of these; a study gives one to each level's best.
         controls: arms run as controls.
         seeds: runs of each.
 
-    The defaults are those of ``studies/step2_rate.py``: the best three of two teachers, and the best one's twin.
+    The defaults are those of ``studies/step2_rate.py``: the best three of two levels, and the best one's reference.
     """
 
     arms: int = 6

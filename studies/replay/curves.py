@@ -83,7 +83,7 @@ def read_curves(
         epochs: full length; None takes the longest that a run completed. Longer curves are cut.
         seeds: of the runs used. None takes the one seed with the most runs, as a search draws one common seed;
             of several, only arms that have a curve on each are used.
-        bracket_by: dotted setting, such as ``objective.teacher``, that splits the ranking.
+        bracket_by: dotted setting that splits the ranking.
 
     Raises:
         UsageError: nothing usable, a damaged file, or runs whose data or schedule horizon differ.
@@ -208,7 +208,7 @@ def _setting(config: dict[str, Any], key: str | None) -> str:
     value: Any = config
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
-            raise UsageError(f"--bracket-by {key}: the runs on record have no such setting; try objective.teacher")
+            raise UsageError(f"--bracket-by {key}: the runs on record have no such setting; give a dotted key of their configuration")
         value = value[part]
     return str(value)
 

@@ -1,7 +1,7 @@
 """The strategies compared: which trial trains next and to which epoch, and who continues.
 
 A strategy sees what a study sees: values at the epochs it asked for, in the order in which they come in. NaN is
-worst. A trial that diverged has no value at any rung (as in :class:`studies.jobs.Jobs`), one that failed was not
+worst. A trial that diverged has no value at any rung (as in :class:`studies.engine.jobs.Jobs`), one that failed was not
 run. Every strategy ranks within a bracket.
 """
 
@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol
 
-from studies.halving import Halving, rung_epochs
+from studies.engine.halving import Halving, rung_epochs
 from studies.replay.trials import Trials
 from trainer.errors import UsageError
 

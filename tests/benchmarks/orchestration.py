@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from rich.console import Console  # noqa: E402
 
 from studies.driver import run_study  # noqa: E402
-from studies.plan import Plan  # noqa: E402
-from studies.settings import Arm, Resources, Stopping  # noqa: E402
+from studies.engine.plan import Plan  # noqa: E402
+from studies.engine.settings import Arm, Resources, Stopping  # noqa: E402
 from trainer import ray_worker  # noqa: E402
 from trainer.records import read  # noqa: E402
 

@@ -20,10 +20,9 @@ sys.path.insert(0, str(ROOT))
 from analysis.compare import paired  # noqa: E402
 from analysis.family import BETTER, WORSE, decide  # noqa: E402
 from studies import step2_grid, step2_rate  # noqa: E402
-from studies.contrasts import Declaration  # noqa: E402
-from studies.controls import CONTROLS  # noqa: E402
+from studies.engine.contrasts import Declaration  # noqa: E402
 
-STUDIES = {"step2_rate": step2_rate.declared(CONTROLS), "step2_grid": step2_grid.declared(step2_grid.grid(quick=False))}
+STUDIES = {one.STUDY.name: one.STUDY.declaration(one.STUDY.fixed_arms(False)) for one in (step2_rate, step2_grid)}
 SEEDS = (3, 5, 8)
 SHAPES = ("normal", "t3", "unequal variances")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces import step2_rate
+from studies.step2_rate import STUDY
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.identity import run_id
@@ -57,15 +57,15 @@ def draws(count: int) -> list[dict[str, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
     points = []
     for number in range(count):
-        study.enqueue_trial(step2_rate.stratum(number))
-        points.append(step2_rate.space(study.ask()))
+        study.enqueue_trial(STUDY.stratum(number))
+        points.append(STUDY.space(study.ask()))
     return points
 
 
 def config(name: str, point: dict[str, Any]) -> RunConfig:
     """The full-length run of a point on a set."""
     fixed = {"seed": SEED, "epochs": 30, "eval.probe_epochs": list(PROBED), "runtime.device": "cpu", "runtime.threads": 1}
-    return presets.load("digits", (), {**SETS[name], **step2_rate.overrides(point), **fixed})
+    return presets.load("digits", (), {**SETS[name], **point, **fixed})
 
 
 def record(run: RunConfig, runs: Path, study: str) -> dict[str, Any]:

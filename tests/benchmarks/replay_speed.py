@@ -1,7 +1,7 @@
 """How fast is the replay, and how much memory does it take? Run by hand: ``python tests/benchmarks/replay_speed.py``.
 
 10,000 trials on 1,000 simulated GPUs with start-up, failures and preemptions, resampled with noise from 27 made-up
-curves of 30 epochs: decisions per second of the simulation (ASHA through ``studies.halving``), and the peak of the
+curves of 30 epochs: decisions per second of the simulation (ASHA through ``studies.engine.halving``), and the peak of the
 memory it allocates at several sizes; then the same for reading records. Half a minute.
 """
 

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from faults.study import Study
-from studies.decisions import comparable
+from studies.engine.decisions import comparable
 from trainer.records import comparable as comparable_line
 
 DECIDED = ("suggest", "rung", "finish", "select", "compare")

@@ -9,7 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from studies import step2_rate  # noqa: E402
-from studies.decisions import Decisions  # noqa: E402
+from studies.engine.decisions import Decisions  # noqa: E402
 
 append = Decisions.append
 

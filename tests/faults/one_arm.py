@@ -7,16 +7,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from studies import cli  # noqa: E402
-from studies.settings import Arm  # noqa: E402
+from studies import Arm, Study  # noqa: E402
 
 SETTINGS = {"objective.teacher": "ema", "objective.ema": {"half_life": 0.05}, "objective.weights.rate": 0.1}
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; see :func:`studies.cli.run` for exit codes."""
-    return cli.run(argv, "one_arm", __doc__, arms=lambda _: (Arm("ema", "grid", "ema λ=0.1", SETTINGS),))
-
+STUDY = Study("one_arm", "What does an EMA teacher with the rate reach?", arms=lambda _: (Arm("ema", "grid", "ema λ=0.1", SETTINGS),))
+main = STUDY.main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,19 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from faults.study import Study
-from search_spaces import step2_rate as space
-from studies.controls import CONTROLS
-from studies.decisions import Decisions, comparable
-from studies.job import Seen
-from studies.jobs import Jobs
+from studies.engine.decisions import Decisions, comparable
+from studies.engine.job import Seen
+from studies.engine.jobs import Jobs
 from studies.options import make_plan, parser
+from studies.step2_rate import STUDY
 from trainer.cli import split_overrides
 
 
 def differences(study: Study, arguments: list[str], folder: Path) -> list[str]:
     """Decisions that come out otherwise. ``folder`` is scratch."""
-    options = parser("step2_rate", "", 24).parse_args(split_overrides([*arguments, "--across-commits", "--results-dir", str(folder)]))
-    plan = make_plan(options, "step2_rate", CONTROLS, space, 24, frozenset())
+    options = parser(STUDY).parse_args(split_overrides([*arguments, "--across-commits", "--results-dir", str(folder)]))
+    plan = make_plan(options, STUDY)
     found, lines = [], study.decisions()
     for number, line in enumerate(lines):
         if line["event"] not in ("suggest", "rung"):
@@ -30,7 +29,7 @@ def differences(study: Study, arguments: list[str], folder: Path) -> list[str]:
         before = folder / f"before-{number}"
         before.mkdir(parents=True)
         (before / "decisions.jsonl").write_text("".join(json.dumps(earlier) + "\n" for earlier in lines[:number]))
-        jobs = Jobs(replace(plan, folder=before), Decisions(before), space)
+        jobs = Jobs(replace(plan, folder=before), Decisions(before), STUDY)
         if line["event"] == "suggest":
             jobs.search.next()
         else:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from studies.decisions import Decisions
-from studies.halving import Halving, bracket_name
-from studies.job import NOT_RUN, Job, Seen
-from studies.plan import Plan
-from studies.sampling import Sampling
+from studies.engine.decisions import Decisions
+from studies.engine.halving import Halving, bracket_name
+from studies.engine.job import NOT_RUN, Job, Seen
+from studies.engine.plan import Plan
+from studies.engine.question import Question
+from studies.engine.sampling import Sampling
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
 
@@ -51,14 +52,13 @@ class Search:
     """Trials of one study.
 
     Args:
-        space: a module of ``search_spaces``.
-        describe: label of a point.
+        question: declares the space.
     """
 
-    def __init__(self, plan: Plan, decisions: Decisions, space: Any):
-        self._plan, self._decisions, self._space = plan, decisions, space
+    def __init__(self, plan: Plan, decisions: Decisions, question: Question):
+        self._plan, self._decisions, self.question = plan, decisions, question
         lag = plan.search.lag
-        self.sampling = Sampling(space, plan.search_seed, plan.search.sampler, plan.search.objectives, lag)
+        self.sampling = Sampling(question, plan.search_seed, plan.search.sampler, plan.search.objectives, lag)
         self.halving = Halving(plan.rungs, plan.stopping.eta)
         self.trials: dict[int, Job] = {}
         self._stops: dict[str, Stop] = {}
@@ -84,11 +84,12 @@ class Search:
         number, lag = len(self.trials), self._plan.search.lag
         if self.all_suggested or (lag and any(earlier not in self._ended for earlier in range(number - lag + 1))):
             return None
-        point, source, raw = self.sampling.suggest(number)
-        job = self._trial(number, point)
+        keys, source, raw = self.sampling.suggest(number)
+        job = self._trial(number, keys)
+        params = self.question.params(keys)
         ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
         self._decisions.append(
-            "suggest", trial=number, name=job.name, **ids, bracket=job.bracket, params=point, raw=raw, source=source, label=job.label
+            "suggest", trial=number, name=job.name, **ids, bracket=job.bracket, params=params, raw=raw, source=source, label=job.label
         )
         return job
 
@@ -110,7 +111,8 @@ class Search:
             if decision.stop:
                 missing = decision.value is None
                 why = "its score is missing or not finite" if missing else f"not in the top 1/{self._plan.stopping.eta}"
-                reason = f"{why} of {decision.peers} {job.bracket} trials at epoch {rung}"
+                among = f"{decision.peers} {job.bracket}" if self.question.strata else f"{decision.peers}"
+                reason = f"{why} of {among} trials at epoch {rung}"
                 stop = Stop("pruned", reason, seen.epoch, decision.value, seen.objectives)
         floor = self._plan.stopping.collapse_rank
         judged = measured_now and max(self._plan.stopping.grace, self._plan.epochs // 6) <= seen.epoch < self._plan.epochs
@@ -133,14 +135,15 @@ class Search:
         self.sampling.tell(job.trial, state, epoch, objectives)
 
     def ranking(self, group: str) -> list[Candidate]:
-        """Trials of a group with a positive lambda, best first, one per arm.
+        """Eligible trials of a group, best first, one per arm.
 
         By one objective: furthest epoch, then value, then number. By several: those no other trial beats in all of
         them come first, in the order of the stated scalar.
         """
         found = []
         for candidate in [*self._warm(), *self._own()]:
-            if candidate.overrides["objective.teacher"] == group and candidate.overrides["objective.weights.rate"] > 0:
+            params = self.question.params(candidate.overrides)
+            if self.question.group(params) == group and self.question.eligible(params):
                 found.append(candidate)
         front = _front(found, self._plan.search.objectives) if len(self._plan.search.objectives) > 1 else set()
         found.sort(key=lambda c: (c.trial not in front, -c.epoch, -c.value, c.trial))
@@ -195,8 +198,9 @@ class Search:
         where = f"{self._decisions.path}: the suggest line of trial {line['trial']}"
         remedy = "restore the file from a copy, or choose another --study name"
         try:
-            point, _, _ = self.sampling.suggest(line["trial"], fixed=line["raw"])
-            job = self._trial(line["trial"], point)
+            keys, _, _ = self.sampling.suggest(line["trial"], fixed=line["raw"])
+            job = self._trial(line["trial"], keys)
+            point = self.question.params(keys)
             ours = self._run_id(job)
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise UsageError(f"{where} has settings that are none of this search space ({type(error).__name__}: {error}); {remedy}") from None
@@ -204,13 +208,14 @@ class Search:
             raise UsageError(f"{where} names run {line['run_id']} ({line['name']}), but its settings ({job.label}) are run {ours} ({job.name}); {remedy}")
         return job
 
-    def _trial(self, number: int, point: dict[str, Any]) -> Job:
-        group = point["teacher"]
+    def _trial(self, number: int, keys: dict[str, Any]) -> Job:
+        params = self.question.params(keys)
+        group = self.question.group(params)
         turn = self._of_group.setdefault(group, 0)
         self._of_group[group] += 1
         bracket = bracket_name(group, turn, self._plan.stopping.brackets)
-        label = self._space.describe(point, self._steps)
-        job = Job(f"t{number:03d}", number, group, bracket, label, self._space.overrides(point), self._plan.search_seed)
+        label = self.question.describe(params, self._steps)
+        job = Job(f"t{number:03d}", number, group, bracket, label, keys, self._plan.search_seed)
         self.trials[number] = job
         return job
 
@@ -235,9 +240,9 @@ class Search:
         found = []
         for number, line in enumerate(self._decisions.of("warm"), start=1):
             if line["state"] in ("complete", "pruned") and line["objectives"].get("linacc") is not None:
-                label, overrides = self._space.describe(line["params"], self._steps), self._space.overrides(line["params"])
+                label, keys = self.question.describe(line["params"], self._steps), self.question.point(line["raw"])
                 value = line["objectives"]["linacc"]
-                found.append(Candidate(-number, label, overrides, line["state"], line["epoch"], value, line["objectives"]))
+                found.append(Candidate(-number, label, keys, line["state"], line["epoch"], value, line["objectives"]))
         return found
 
     def _run_id(self, job: Job) -> str:
@@ -247,11 +252,11 @@ class Search:
         return arm_id(self._plan.config(job.overrides, job.seed))
 
 
-def verify(plan: Plan, decisions: Decisions, space: Any) -> None:
+def verify(plan: Plan, decisions: Decisions, question: Question | None) -> None:
     """Refuse a record whose trials are not what it says they are. Raises UsageError; changes nothing."""
-    if space is None or not plan.num_trials:
+    if question is None or not plan.num_trials:
         return
-    scratch = Search(plan, decisions, space)
+    scratch = Search(plan, decisions, question)
     for line in decisions.of("suggest"):
         scratch.recreate(line)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from studies.job import Job
-from studies.jobs import Jobs
-from studies.plan import Plan
+from studies.engine.job import Job
+from studies.engine.jobs import Jobs
+from studies.engine.plan import Plan
 from trainer.records import read
 from trainer.run_record import NAME
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies import warm_start
-from studies.commits import other_code
-from studies.plan import Plan
+from studies.engine import warm_start
+from studies.engine.commits import other_code
+from studies.engine.plan import Plan
 from trainer.decision_lines import read_info
 from trainer.errors import RecordError, UsageError
 from trainer.lock import NAME as LOCK
@@ -44,8 +44,8 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
                 ours, theirs = ([one for one in given or () if not one.startswith("runtime.")] for given in (ours, theirs))
             if key == "search":  # the earlier studies may have been moved: by what they are, below
                 ours, theirs = ({name: value for name, value in (search or {}).items() if name != "warm_start"} for search in (ours, theirs))
-            if key == "declared" and theirs is None:
-                continue  # begun before studies declared their contrasts; the analysis knows what holds for it
+            if key == "declared":  # what a study begun by earlier code did not say cannot have changed
+                ours = _as_far_as(theirs, ours)
             if theirs != ours and isinstance(ours, dict) and isinstance(theirs, dict):
                 part = next(name for name in ours if theirs.get(name) != ours[name])
                 key, theirs, ours = f"{key}.{part}", theirs.get(part), ours[part]
@@ -68,6 +68,17 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
         now["warm_from"] = [warm_start.identity(folder) for folder in plan.search.warm_start]
         now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(path, now)
+
+
+def _as_far_as(theirs: Any, ours: Any) -> Any:
+    """The part of ``ours`` that ``theirs`` speaks of."""
+    if theirs is None:
+        return None
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        return {name: _as_far_as(value, ours[name]) for name, value in theirs.items() if name in ours}
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        return [_as_far_as(*pair) for pair in zip(theirs, ours, strict=True)]
+    return ours
 
 
 def _named(key: str, theirs: Any, ours: Any, before: dict | None, now: dict) -> tuple[str, Any, Any]:

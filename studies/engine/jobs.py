@@ -1,7 +1,7 @@
 """What runs next: the study's whole logic, without Ray, from what is on record.
 
 Order: runs that were begun, search trials, controls while trials are waited for, and, once every trial has
-ended, the best arms of each teacher with a lambda-0 twin on the seed list.
+ended, the best arms of each level with a reference on the seed list.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from studies import budget
-from studies.comparison import Comparison
-from studies.decisions import Decisions
-from studies.failures import NOT_ITS_FAULT, Failures
-from studies.job import NOT_RUN, Job, Seen
-from studies.plan import Plan
-from studies.search import Search
+from studies.engine import budget
+from studies.engine.comparison import Comparison
+from studies.engine.decisions import Decisions
+from studies.engine.failures import NOT_ITS_FAULT, Failures
+from studies.engine.job import NOT_RUN, Job, Seen
+from studies.engine.plan import Plan
+from studies.engine.question import Question
+from studies.engine.search import Search
 from trainer.identity import arm_id, run_id
 
 
@@ -23,7 +24,7 @@ class Jobs:
     """Hands out jobs and takes their results; every choice is on record before it acts.
 
     Args:
-        space: a module of ``search_spaces``, None for a study without a search.
+        question: declares the search, None for a study without one.
         on_record: reports of a job's epochs that are on record already, oldest first, and whether its run completed. Where
             it is given, a job has ended only if its run's record says so.
 
@@ -35,11 +36,11 @@ class Jobs:
         self,
         plan: Plan,
         decisions: Decisions,
-        space: Any = None,
+        question: Question | None = None,
         on_record: Callable[[Job], tuple[list[Seen], bool]] | None = None,
     ):
         self.plan, self.decisions = plan, decisions
-        self.search = Search(plan, decisions, space) if space is not None and plan.num_trials else None
+        self.search = Search(plan, decisions, question) if question is not None and plan.num_trials else None
         self.failures = Failures(plan.limits.retries)
         self.running: dict[str, Job] = {}
         self.labels: dict[str, str] = {}

@@ -2,9 +2,9 @@
 
 At a rung (an epoch) a trial continues if fewer than max(1, n // eta) of the n values at that rung, its own
 among them, are better; so the first always continues and afterwards about one in eta does. A value that is
-missing or not finite is worse than any other. Values are ranked within a bracket: a teacher (the study compares
-the best of each, so neither may starve the other), and with several brackets, a first rung (Hyperband, arXiv
-1603.06560): ``ema/1`` starts at the second rung.
+missing or not finite is worse than any other. Values are ranked within a bracket: a level of the strata (the study
+compares the best of each, so none may starve another), and with several brackets, a first rung (Hyperband, arXiv
+1603.06560): ``<level>/1`` starts at the second rung.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Halving:
 
     def rungs_of(self, bracket: str) -> tuple[int, ...]:
         """The rungs at which trials of a bracket are judged."""
-        turn = bracket.rpartition("/")[2]
-        return self.rungs[int(turn) if turn.isdigit() else 0 :]
+        _, slash, turn = bracket.rpartition("/")
+        return self.rungs[int(turn) if slash else 0 :]
 
     def due(self, bracket: str, trial: int, epoch: int) -> int | None:
         """The highest rung at or below ``epoch`` where the trial has no value yet, if it is above all it has."""

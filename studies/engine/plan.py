@@ -6,17 +6,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studies import devices
-from studies.contrasts import Declaration
-from studies.halving import rung_epochs
-from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
+from studies.engine import devices
+from studies.engine.contrasts import Declaration
+from studies.engine.halving import rung_epochs
+from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.config.duration import estimate
 from trainer.data.sets import require_present
-from trainer.errors import UsageError
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
+from trainer.errors import UsageError
 from trainer.identity import arm_id, arm_settings
+from trainer.registration import registration
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
 
@@ -28,7 +29,7 @@ class Plan:
     Attributes:
         arms: known before the search: the controls, or a whole grid.
         declared: the question and its primary contrasts, which alone get verdict words.
-        confirm: names of the teachers whose best searched arms, and the best one's with lambda 0, are compared.
+        confirm: levels whose best searched arms, and the best one's reference, are compared; () without a search.
         probe_epochs: further epochs at which the frozen model is probed, beside the rungs and the end.
     """
 
@@ -117,10 +118,15 @@ class Plan:
         return arm_id(self.config(arm.overrides, self.seeds[0]))
 
     @property
+    def twins(self) -> int:
+        """References of each level's searched arms."""
+        return int(self.declared.reference is not None and bool(self.confirm))
+
+    @property
     def comparison_runs(self) -> int:
-        """Runs on the seed list; an untrained row reads epoch 0 of the shared control and costs nothing."""
+        """Runs on the seed list; an untrained row reads epoch 0 of a control's and costs nothing."""
         paid = [arm for arm in self.arms if arm.role != "untrained"]
-        return (len(paid) + (1 + self.search.top_k) * len(self.confirm)) * len(self.seeds)
+        return (len(paid) + (self.twins + self.search.top_k) * len(self.confirm)) * len(self.seeds)
 
     @property
     def most_epochs(self) -> int:
@@ -151,6 +157,7 @@ class Plan:
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
             *self._contrast_lines(),
+            f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, seeds, epochs and stopping rule",
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",
@@ -177,9 +184,9 @@ class Plan:
         return [f"verdict on {'; '.join(asked)}; everything else is exploratory"] if asked else ["verdict    on nothing: no primary contrast is declared"]
 
     def _search_lines(self) -> list[str]:
-        s, stop = self.search, self.stopping
+        s, stop, stratum = self.search, self.stopping, self.declared.stratum
         if self.rungs:
-            rule = f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless in the top 1/{stop.eta} of their teacher"
+            rule = f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless in the top 1/{stop.eta}{f' of their {stratum}' if stratum else ''}"
             rule += f", in {stop.brackets} brackets" if stop.brackets > 1 else ""
         else:
             rule = f"trained to epoch {self.epochs} each"
@@ -187,11 +194,12 @@ class Plan:
         goal = "" if len(s.objectives) == 1 else f" for the Pareto front of {' and '.join(s.objectives)}, ranked by {s.objectives[0]},"
         mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
         top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
+        each = f"per {stratum} ({', '.join(self.confirm)}): " if stratum else ""
         return [
             f"search     {self.num_trials} trials on seed {self.search_seed} ({s.sampler}){goal} {rule}{mode}",
             *(f"           {name}: {text}" for name, text in self.ranges.items()),
             *(f"           warm start from {folder}" for folder in s.warm_start),
-            f"then       per teacher ({', '.join(self.confirm)}): the best {top}, and the best one's with λ=0",
+            f"then       {each}the best {top}{', and the reference of the best one' if self.twins else ''}",
         ]
 
     def stored(self) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from studies import samplers
+from studies.engine import samplers
+from studies.engine.question import Question
 
 PRUNED = ("pruned", "collapsed", "diverged")
 
@@ -25,7 +26,7 @@ class Sampling:
     """Suggestions for one study; every objective is maximised.
 
     Args:
-        space: a module of ``search_spaces``.
+        question: declares the space.
         seed: suggestion k depends on this, on k and on the trials told before it.
         sampler: ``tpe``, ``random``, ``qmc`` or ``grid``.
         objectives: one name, or several for a Pareto search.
@@ -33,17 +34,17 @@ class Sampling:
             of the numbers, so that a suggestion does not depend on who ended first.
     """
 
-    def __init__(self, space: Any, seed: int, sampler: str = "tpe", objectives: tuple[str, ...] = ("linacc",), lag: int = 0):
+    def __init__(self, question: Question, seed: int, sampler: str = "tpe", objectives: tuple[str, ...] = ("linacc",), lag: int = 0):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space, self._seed, self._sampler, self._objectives, self._lag = space, seed, sampler, objectives, lag
-        self._names = tuple(space.RANGES)
-        self._first = {"tpe": space.first_points, "grid": space.grid_points}.get(sampler, list)()
+        self._question, self._seed, self._sampler, self._objectives, self._lag = question, seed, sampler, objectives, lag
+        self._names = tuple(question.ranges)
+        self._first = {"tpe": question.first_points, "grid": question.grid_points}.get(sampler, list)()
         self._study = optuna.create_study(directions=["maximize"] * len(objectives))
         self._trials: dict[int, Trial] = {}
         self._waiting: dict[int, tuple[str, int, dict[str, float | None]]] = {}
 
     def suggest(self, number: int, fixed: dict[str, Any] | None = None) -> tuple[dict[str, Any], str, dict[str, Any]]:
-        """Point of trial ``number``, its source (``grid``, ``random``, ``qmc`` or ``model``) and Optuna's raw parameters.
+        """Configuration keys of trial ``number``, their source (``grid``, ``random``, ``qmc`` or ``model``) and Optuna's raw parameters.
 
         Where its points are used up, ``grid`` draws at random. ``fixed`` raw parameters re-create a trial that an earlier
         driver suggested.
@@ -52,7 +53,7 @@ class Sampling:
             if told <= number - self._lag:
                 self._tell(told, *self._waiting.pop(told))
         digest = hashlib.sha256(f"{self._seed}/{number}".encode()).digest()
-        stratum = self._space.stratum(number)
+        stratum = self._question.stratum(number)
         seed = int.from_bytes(digest[:4], "big")
         self._study.sampler = samplers.make(self._sampler, seed, self._seed, number, self._names, stratum)
         told = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
@@ -64,7 +65,7 @@ class Sampling:
         return point, source, dict(trial.params)
 
     def tell(self, number: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
-        """End trial ``number``; states as in :mod:`studies.job`."""
+        """End trial ``number``; states as in :mod:`studies.engine.job`."""
         if self._lag:
             self._waiting[number] = (state, epoch, objectives)
         else:
@@ -89,7 +90,7 @@ class Sampling:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.enqueue_trial(dict(fixed))
             trial = self._study.ask()
-            return self._space.space(trial), trial
+            return self._question.space(trial), trial
 
     def _tell(self, number: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
         self._end(self._trials[number], state, epoch, objectives)

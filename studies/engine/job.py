@@ -20,7 +20,7 @@ class Job:
     Attributes:
         name: unique in the study: ``t007`` for trial 7, ``<run_id>`` for a compared run.
         trial: number of the search trial, None for a compared run.
-        group: the teacher; the search looks for the best of each.
+        group: the level of the strata; the search looks for the best of each.
         bracket: for halving.
     """
 

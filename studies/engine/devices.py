@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from studies.settings import Resources
+from studies.engine.settings import Resources
 from trainer import compilable
 from trainer.config import RunConfig
 from trainer.errors import UsageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from studies.jobs import Jobs
+from studies.engine.jobs import Jobs
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Best:
 
 
 class BestSoFar:
-    """Furthest epoch first, then the score, as :meth:`studies.search.Search.ranking` has it; looks at each end once."""
+    """Furthest epoch first, then the score, as :meth:`studies.engine.search.Search.ranking` has it; looks at each end once."""
 
     def __init__(self, jobs: Jobs):
         self._jobs, self._looked = jobs, 0
@@ -40,8 +40,9 @@ class BestSoFar:
         job = self._jobs.search.trials.get(line["trial"])
         if job is None or line["value"] is None or line["state"] not in ("complete", "pruned"):
             return
-        if not job.overrides.get("objective.weights.rate", 1):
-            return  # a control; its group's best has a rate
+        question = self._jobs.search.question
+        if not question.eligible(question.params(job.overrides)):
+            return
         leader = self._best.get(job.group)
         if leader is None or (line["epoch"], line["value"]) > (leader.epoch, leader.value):
             self._best[job.group] = Best(job.name, job.group, job.label, line["epoch"], line["value"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -11,11 +11,12 @@ class Arm:
     """Settings to be compared on the study's seeds.
 
     Attributes:
-        role: ``best``, ``candidate`` (next in the search's order), ``lambda0``, ``shared``, ``untrained`` or ``grid``.
+        role: ``best``, ``candidate`` (next in the search's order), ``untrained``, ``grid`` for an arm of the study's own, or the name that
+            the declaration gives to references and controls.
         reference: key of the arm it is compared with, or None.
         search_value: the score by which a searched arm was chosen.
-        peer: key of the arm that differs in the teacher alone, or None.
-        place: among the searched arms of its teacher, 1 for the best.
+        peer: key of a further arm it is compared with, or None.
+        place: among the searched arms of its level, 1 for the best.
     """
 
     key: str
@@ -26,13 +27,6 @@ class Arm:
     search_value: float | None = None
     peer: str | None = None
     place: int | None = None
-
-
-def lambda_zero(arm: Arm) -> Arm:
-    """The arm's reference: everything the same, only without the rate."""
-    changed = {**arm.overrides, "objective.weights.rate": 0.0}
-    label = f"{arm.label.split(' λ=')[0]} λ=0 (same settings)"
-    return replace(arm, key=f"{arm.key}/lambda0", role="lambda0", label=label, overrides=changed, reference=None, search_value=None, place=None)
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ class SearchPlan:
 
     Attributes:
         objectives: one, or several for a Pareto search; trials are stopped and ranked by the first.
-        top_k: arms of each teacher that are run on the seed list.
+        top_k: arms of each level that are run on the seed list.
         lag: 0 decides on whatever is on record at the moment. Otherwise trial k is suggested after all trials up to
             k - lag ended, and judged against those alone (``--deterministic``).
         warm_start: folders of earlier studies.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studies.plan import Plan
+from studies.engine.plan import Plan
 from trainer.identity import other_code as other_code_of
 from trainer.records import read_run
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from studies.commits import other_code
-from studies.decisions import NAME, Decisions
-from studies.job import NOT_RUN
-from studies.plan import Plan
+from studies.engine.commits import other_code
+from studies.engine.decisions import NAME, Decisions
+from studies.engine.job import NOT_RUN
+from studies.engine.plan import Plan
 from trainer.decision_lines import read_decisions, read_info
 from trainer.errors import UsageError
 from trainer.lock import NAME as LOCK

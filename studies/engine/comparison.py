@@ -1,15 +1,16 @@
-"""The comparison half of a study: controls, and each teacher's best arms with a lambda-0 twin, on the seed list."""
+"""The comparison half of a study: fixed arms and controls, and each level's best arms with a reference, on the seed list."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from studies.decisions import Decisions, comparable
-from studies.job import Job
-from studies.plan import Plan
-from studies.search import Candidate, Search
-from studies.settings import Arm, lambda_zero
+from studies.engine.contrasts import as_recorded
+from studies.engine.decisions import Decisions, comparable
+from studies.engine.job import Job
+from studies.engine.plan import Plan
+from studies.engine.search import Candidate, Search
+from studies.engine.settings import Arm
 from trainer.identity import run_id
 
 
@@ -32,23 +33,23 @@ class Comparison:
     @property
     def left(self) -> int:
         """Runs not handed out, those of arms still to be selected included."""
-        unknown = 0 if self.selected else len(self._plan.confirm) * (1 + self._plan.search.top_k) * len(self._plan.seeds)
+        unknown = 0 if self.selected else len(self._plan.confirm) * (self._plan.search.top_k + self._plan.twins) * len(self._plan.seeds)
         return len(self.queue) + unknown
 
     def select(self, search: Search) -> None:
-        """Choose each teacher's top-k arms by their search score, and queue them and the best one's twin."""
-        arms = []
-        for teacher in self._plan.confirm:
-            chosen = search.ranking(teacher)[: self._plan.search.top_k]
-            self._note(teacher, chosen)
-            best = f"best/{teacher}"
+        """Choose each level's top-k arms by their search score, and queue them and the best one's reference."""
+        arms, question = [], search.question
+        for level in self._plan.confirm:
+            chosen = search.ranking(level)[: self._plan.search.top_k]
+            self._note(level, chosen)
+            best = self._plan.declared.best(level)
             for place, candidate in enumerate(chosen, start=1):
                 first = place == 1
-                key, role = (best, "best") if first else (f"candidate{place}/{teacher}", "candidate")
+                key, role = (best, "best") if first else (best.replace("best", f"candidate{place}", 1), "candidate")
                 # the candidates are compared with the best: does the search's order hold on fresh seeds?
-                reference = f"{best}/lambda0" if first else best
+                reference = best if not first else f"{best}/{question.reference.role}" if question.reference else None
                 arm = Arm(key, role, candidate.label, candidate.overrides, reference, candidate.value, place=place)
-                arms += [arm, lambda_zero(arm)] if first else [arm]
+                arms += [arm, question.twin(arm)] if first and question.reference else [arm]
         self.arms += arms
         self._enqueue(arms)
         self.selected = True
@@ -63,8 +64,7 @@ class Comparison:
                 "arm_id": ids[arm.key],
                 "role": arm.role,
                 "label": arm.label,
-                "teacher": config.objective.teacher,
-                "lambda_rate": config.objective.weights.rate,
+                **{column.name: _value(config, column.key) for column in self._plan.declared.columns},
                 "reference": ids.get(arm.reference),
                 "peer": ids.get(arm.peer),
                 "runs": [run_id(self._plan.config(arm.overrides, seed)) for seed in self._plan.seeds],
@@ -72,25 +72,28 @@ class Comparison:
                 "search_value": arm.search_value,
                 "place": arm.place,
             }
-            noted = self._decisions.last("compare", arm_id=ids[arm.key], role=arm.role)
+            noted = self._decisions.last("compare", key=arm.key, arm_id=ids[arm.key], role=arm.role)
             if noted is None or {**comparable(noted), "event": "compare"} != {"event": "compare", **entry}:
                 self._decisions.append("compare", **entry)
 
-    def _note(self, teacher: str, chosen: list[Candidate]) -> None:
+    def _note(self, level: str, chosen: list[Candidate]) -> None:
         if not chosen:
-            reason = "no trial with a positive lambda ended"
+            reason = "no eligible trial ended"
         elif chosen[0].state == "complete":
             reason = "best score at the last epoch"
         else:
             reason = "none reached the last epoch: furthest, then best"
-        choice: dict[str, Any] = {"teacher": teacher, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
+        stratum = self._plan.declared.stratum
+        who = {stratum: level} if stratum else {}
+        choice: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
         choice |= {"epochs": [c.epoch for c in chosen], "reason": reason}
-        noted = self._decisions.last("select", teacher=teacher)
+        noted = self._decisions.last("select", **who)
         if noted is None or noted["trials"] != choice["trials"]:
             self._decisions.append("select", **choice)
 
     def _enqueue(self, arms: list[Arm]) -> None:
         """Queue the arms' runs on the seed list; a run that several arms share is run once."""
+        start = [arm.overrides for arm in self.arms if arm.role == "untrained"]  # epoch 0 of a run with the same settings
         for arm in arms:
             if arm.role == "untrained":
                 continue
@@ -98,6 +101,13 @@ class Comparison:
                 name = run_id(self._plan.config(arm.overrides, seed))
                 if name not in self._known:
                     self._known.add(name)
-                    job = Job(name, None, "", "", f"{arm.label} seed {seed}", arm.overrides, seed, arm.role == "shared")
+                    job = Job(name, None, "", "", f"{arm.label} seed {seed}", arm.overrides, seed, arm.overrides in start)
                     if not self._ended(job):
                         self.queue.append(job)
+
+
+def _value(config: Any, dotted: str) -> Any:
+    """A setting of a run; None where the configuration has none there."""
+    for part in dotted.split("."):
+        config = getattr(config, part, None)
+    return as_recorded(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studies.settings import Limits
+from studies.engine.settings import Limits
 
 
 def exhausted(limits: Limits, seconds: float, usd: float) -> str | None:

@@ -1,0 +1,89 @@
+"""Whether an earlier epoch predicts the end: the order of the search's full-length trials then and at the last epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from analysis.compare import CONFIDENCE
+from analysis.declared import LINACC
+from analysis.render import number
+from analysis.study import Study, values
+
+RESAMPLES = 2000
+FEWEST = 4
+"""Trials without which a rank correlation says nothing."""
+_COLUMNS = ["epoch", "last", "n", "correlation", "low", "high", "regret", "kept"]
+
+
+def prediction(study: Study) -> pd.DataFrame:
+    """One row per declared earlier epoch.
+
+    ``correlation`` is Spearman's over the n trials that have a score at both epochs, with a 95 % bootstrap interval over trials (NaN
+    below ``FEWEST``); ``regret`` the points lost at the last epoch by choosing the best trial of the earlier one; ``kept`` whether the
+    best trial of the last epoch is among the best third of the earlier one.
+    """
+    last = study.info.get("epochs")
+    scores = study.curves.assign(score=values(study.curves, LINACC)).dropna(subset=["score"])
+    by_run = scores[scores["run_id"].isin(study.search["run_id"])].pivot_table(index="run_id", columns="epoch", values="score")
+    rows = []
+    for epoch in study.declared.predicts:
+        if epoch not in by_run or last not in by_run:
+            rows.append({"epoch": epoch, "last": last, "n": 0})
+            continue
+        both = by_run[[epoch, last]].dropna().sort_index()
+        rows.append({"epoch": epoch, "last": last, "n": len(both)} | _agreement(both[epoch].to_numpy(), both[last].to_numpy()))
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def predicted(study: Study) -> list[str]:
+    """The same in sentences; nothing for a study that does not ask."""
+    return [_sentence(row) for _, row in prediction(study).iterrows()]
+
+
+def short(study: Study) -> list[str]:
+    """The same in a line per epoch, for the end of a study on a terminal."""
+    return [
+        f"epoch {row['epoch']} predicts {row['last']}: rank correlation {_interval(row)}, regret {number(row['regret'])} points (n = {row['n']})"
+        for _, row in prediction(study).iterrows()
+        if row["n"]
+    ]
+
+
+def _agreement(early: np.ndarray, late: np.ndarray) -> dict[str, float | bool]:
+    if not len(late):
+        return {}
+    best, chosen = int(late.argmax()), int(early.argmax())
+    third = max(1, len(early) // 3)
+    found: dict[str, float | bool] = {"regret": float(late[best] - late[chosen]), "kept": bool((early > early[best]).sum() < third)}
+    if len(early) < FEWEST:
+        return found
+    random = np.random.default_rng(0)  # the same interval each time the report is made
+    drawn = random.integers(0, len(early), (RESAMPLES, len(early)))
+    resampled = [_spearman(early[rows], late[rows]) for rows in drawn]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.nanpercentile(resampled, [tail, 100 - tail])
+    return found | {"correlation": _spearman(early, late), "low": float(low), "high": float(high)}
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = rankdata(a), rankdata(b)
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else float("nan")
+
+
+def _sentence(row: pd.Series) -> str:
+    head = f"Epoch {row['epoch']} against epoch {row['last']}"
+    if not row["n"]:
+        return f"{head}: no trial has a score at both, so whether one predicts the other is not answered yet."
+    third = "is" if row["kept"] else "is not"
+    return (
+        f"{head}, over {row['n']} trials: Spearman's rank correlation {_interval(row)}; choosing the best trial of the earlier epoch loses "
+        f"{number(row['regret'])} points at the end, and the best trial of the end {third} among the best third then."
+    )
+
+
+def _interval(row: pd.Series) -> str:
+    if pd.isna(row["correlation"]):
+        return f"unknown (fewer than {FEWEST} trials, or all alike)"
+    return f"{number(row['correlation'], 2)} [{number(row['low'], 2)}, {number(row['high'], 2)}]"

@@ -1,0 +1,51 @@
+"""The metrics that a study may be asked about: those which every run of a study has on record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric on record, ``@M`` standing for the run's number of views.
+
+    Attributes:
+        words: what it is, as sentences name it.
+        unit: of its values; "" for a plain number.
+        higher: whether more of it is better.
+    """
+
+    name: str
+    words: str
+    unit: str = ""
+    higher: bool = True
+
+
+LINACC = "linacc/z_agg@M"
+_ACTION = [Metric(f"r2_action.{scale}/z_pair@2", "R2 of the actions") for scale in ("feature_std", "none", "views")]
+_RANKS = [
+    Metric(f"{kind}/{name}@M", f"{words} of {name}")
+    for kind, words in (("rank_pr", "effective rank"), ("rank_sv", "rank of the singular values"), ("rankme", "RankMe"))
+    for name in ("z", "z_agg")
+]
+METRICS = {
+    one.name: one
+    for one in (
+        Metric(LINACC, "linear accuracy of z_agg", "percent"),
+        Metric("linacc/z_1@1", "linear accuracy of z_1", "percent"),
+        Metric("linacc/z_agg@1", "linear accuracy of z_agg from one view", "percent"),
+        Metric("linacc/z_mean@M", "linear accuracy of the mean z", "percent"),
+        Metric("predict/z_hat@M", "prediction loss", higher=False),
+        *_ACTION,
+        *_RANKS,
+    )
+}
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name. Raises UsageError for one that no study records."""
+    if name not in METRICS:
+        raise UsageError(f"metric {name!r}: no study records it; it must be one of {', '.join(METRICS)}")
+    return METRICS[name]

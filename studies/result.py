@@ -1,0 +1,45 @@
+"""What a study found, for a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Result:
+    """The numbers behind a study's report.
+
+    Attributes:
+        folder: of the study.
+        code: one of :mod:`studies.exit_codes`.
+        table: a row per compared arm, see ``analysis.tables.comparison_table``.
+        contrasts: a row per comparison, see ``analysis.differences.differences``; ``primary`` marks the declared ones.
+        runs: a row per run of every compared arm, see ``analysis.study.Study.finals``.
+        trials: a row per search trial.
+        verdict: the report's sentences.
+    """
+
+    folder: Path
+    code: int
+    table: pd.DataFrame
+    contrasts: pd.DataFrame
+    runs: pd.DataFrame
+    trials: pd.DataFrame
+    verdict: list[str]
+
+    @classmethod
+    def of(cls, folder: Path, code: int) -> Result:
+        """Read a study's folder. Raises UsageError if it holds no study, as after a dry run."""
+        from analysis.differences import differences
+        from analysis.study import load
+        from analysis.tables import comparison_table
+        from analysis.verdict import sentences
+
+        study = load(folder)
+        table = comparison_table(study)
+        return cls(folder, code, table, differences(study), study.finals, study.search, sentences(study, table))

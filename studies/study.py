@@ -1,0 +1,64 @@
+"""A study that can be run: from its file, or from a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from studies.engine.question import Question
+from trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from studies.result import Result
+
+
+class Study(Question):
+    """A declaration with a command line; see :class:`studies.engine.question.Question` for its fields.
+
+    In a file, ``if __name__ == "__main__": study.main()`` gives it every option of the studies that ship here.
+    """
+
+    def main(self, argv: list[str] | None = None) -> int:
+        """Run it as a command; returns one of :mod:`studies.exit_codes`."""
+        from studies import cli
+
+        return cli.run(argv, self)
+
+    def run(self, *overrides: str, **options: Any) -> Result:
+        """Run it from Python: a notebook's cell, a thread, a program with an event loop.
+
+        Args:
+            overrides: settings common to all arms, ``"optim.lr=0.001"``.
+            options: those of the command line: ``quick=True``, ``num_trials=8``, ``seeds=(0, 1, 2)``, ``results_dir="results"``.
+
+        Returns:
+            What the study found, as tables. After Ctrl-C or with its budget spent it is what is on record by then.
+
+        Raises:
+            UsageError, RecordError, OSError: a wrong declaration, option or file, in one line; nothing was started.
+            ClusterLost: Ray went away; the same call with ``resume=True`` continues.
+        """
+        from studies import cli
+        from studies.resume_command import called_as
+        from studies.result import Result
+
+        words = [*overrides, *(word for name, value in options.items() for word in _words(name, value))]
+        given = ", ".join([*map(repr, overrides), *(f"{name}={value!r}" for name, value in (options | {"resume": True}).items())])
+        with called_as(f"study.run({given})"):
+            code, plan = cli.start(words, self)
+        return Result.of(plan.folder, code)
+
+
+def _words(name: str, value: Any) -> list[str]:
+    """An option of :meth:`Study.run` as a command line has it."""
+    option = f"--{name.replace('_', '-')}"
+    if option in ("--help", "--version"):
+        raise UsageError(f"{name}: is only an option of the command line")
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    if name == "warm_start" and not isinstance(value, str):
+        return [word for folder in value for word in (option, str(folder))]
+    if isinstance(value, tuple | list | range):
+        return [option, "".join(f"{one}," for one in value).rstrip(",") + ("," if len(value) == 1 else "")]
+    return [option, str(value)]

@@ -1,0 +1,345 @@
+"""A study is a declaration: any settings, checked before anything starts, registered before the first result."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from engine import play
+from test_analysis import Builder
+from test_architecture import imports
+
+from analysis.predicted import predicted, prediction
+from analysis.registered import registered
+from analysis.study import load
+from studies import Arm, Contrast, Control, Reference, Show, Strata, Study, gate_validity, step2_grid, step2_rate, step2_schedule, step2_target
+from studies.controls import CONTROLS
+from studies.engine.decisions import Decisions
+from studies.engine import spaces
+from studies.engine.settings import Resources, SearchPlan, Stopping
+from studies.engine.job import Seen
+from studies.engine.jobs import Jobs
+from studies.options import make_plan, parser
+from studies.engine.plan import Plan
+from studies.study import _words
+from trainer.errors import UsageError
+from trainer.registration import registration
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, gate_validity)
+
+
+def space(trial):
+    lr = trial.suggest_float("lr", 1e-4, 1e-2, log=True)
+    return {"optim.lr": lr, "optim.clip_norm": trial.suggest_float("clip_norm", 0.1, 10.0, log=True)}
+
+
+def two_settings(**changes) -> Study:
+    """A study of two settings that have nothing to do with those of step 2, without strata."""
+    fields = {
+        "name": "lr_clip", "question": "Does clipping help?", "space": space, "trials": 6, "controls": CONTROLS,
+        "reference": Reference({"optim.clip_norm": None}, "unclipped"), "contrasts": lambda _: (Contrast("clipping", "best", "best/unclipped"),),
+    }  # fmt: skip
+    return Study(**{**fields, **changes})
+
+
+def planned(folder: Path, study: Study) -> Plan:
+    arms = study.fixed_arms(False)
+    return Plan(
+        study="s", folder=folder, preset="digits", overrides=[], seeds=(0, 1, 2), epochs=30, resources=Resources(1, 0, 1, "local", 2), arms=arms,
+        declared=study.declaration(arms), num_trials=study.trials, confirm=study.levels, ranges=study.ranges, search=SearchPlan(top_k=2),
+        stopping=Stopping(grace=10, collapse_rank=0.0),
+    )  # fmt: skip
+
+
+def seen(job, epoch) -> Seen:
+    score = 40 + epoch - 1e3 * abs(job.overrides.get("optim.lr", 0.01) - 0.003) + (5 if job.overrides.get("optim.clip_norm") else 0)
+    return Seen(epoch, score, epoch, rank=10.0, objectives={"linacc": score, "r2_action": 0.5})
+
+
+# --- the engine knows no setting
+
+
+def test_no_engine_or_analysis_names_a_setting():
+    files = [file for folder in ("studies/engine", "studies/executors", "analysis") for file in sorted((ROOT / folder).rglob("*.py"))]
+    named = [str(file) for file in files if re.search("teacher|lambda_rate|λ", file.read_text(encoding="utf-8"))]
+    assert len(files) > 30 and not named
+
+
+def test_the_engine_imports_neither_ray_nor_torch_nor_rich_nor_pandas():
+    todo, seen_files = sorted((ROOT / "studies" / "engine").glob("*.py")), set()
+    heavy = {"ray", "torch", "rich", "pandas"}
+    while todo:
+        file = todo.pop()
+        if file in seen_files:
+            continue
+        seen_files.add(file)
+        names = imports(file)
+        if file.parent.name == "engine":
+            assert not {name.partition(".")[0] for name in names} & heavy, file
+            outside = {name for name in names if name.startswith(("studies.", "analysis", "search_spaces")) and not name.startswith("studies.engine")}
+            assert not outside, (file, outside)
+    command = "import sys; from studies import Study; from studies.engine import question; print(*(set(sys.modules) & {'ray', 'torch', 'rich', 'pandas', 'optuna'}))"
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_a_search_over_other_settings_runs_compares_and_resumes(tmp_path):
+    study = two_settings()
+    plan = planned(tmp_path, study)
+    play(Jobs(plan, Decisions(tmp_path), study), until=70, seen=seen)
+    jobs = Jobs(plan, Decisions(tmp_path), study)
+    play(jobs, seen=seen)
+    jobs.comparison.write()
+    assert jobs.done and len(jobs.search.trials) == 6
+    (choice,) = jobs.decisions.of("select")
+    assert len(choice["trials"]) == 2
+    compared = {line["key"]: line for line in jobs.decisions.of("compare")}
+    assert compared.keys() == {"shared", "untrained", "best", "best/unclipped", "candidate2"}
+    best, twin = compared["best"], compared["best/unclipped"]
+    assert best["lr"] == twin["lr"] and best["clip_norm"] > 0 and twin["clip_norm"] is None and best["reference"] == twin["arm_id"]
+    assert all(line["bracket"] == "all" and set(line["params"]) == {"lr", "clip_norm"} for line in jobs.decisions.of("suggest"))
+
+
+def test_its_report_speaks_of_its_own_settings(tmp_path):
+    made = Builder(tmp_path / "demo", declared=plain(two_settings()), confirm=["all"], num_trials=1)
+    made.decide({"event": "suggest", "trial": 0, "run_id": "t0", "arm_id": "b", "params": {"lr": 0.003, "clip_norm": 1.0}, "label": "x"},
+                {"event": "finish", "trial": 0, "state": "complete", "epoch": 6, "value": 60.0, "objectives": {"linacc": 60.0}},
+                {"event": "select", "trials": [0], "values": [60.0], "epochs": [6]})  # fmt: skip
+    for arm_id, role, key, values, clip in (("b", "best", "best", [60.0, 61.0, 62.0], 1.0), ("u", "unclipped", "best/unclipped", [50.0, 51.0, 51.5], None)):
+        runs = [made.run(f"{arm_id}-{seed}", value) for seed, value in enumerate(values)]
+        who = {"key": key, "arm_id": arm_id, "role": role, "label": key, "lr": 0.003, "clip_norm": clip, "reference": "u" if role == "best" else None}
+        made.decide({"event": "compare", **who, "runs": runs, "seeds": [0, 1, 2]})
+    study = load(made.folder)
+    from analysis.plots import setting_plot
+    from analysis.tables import comparison_table
+    from analysis.verdict import sentences
+
+    table = comparison_table(study)
+    assert table["arm"].tolist() == ["lr=0.003 clip_norm=1 (best)", "lr=0.003 (unclipped)"]
+    assert table["lr"].tolist() == [0.003, 0.003] and table["verdict"].tolist() == ["better", "reference"]
+    said = " ".join(sentences(study, table))
+    assert "Clipping: linear accuracy of z_agg of lr=0.003 clip_norm=1 (best) 61.0 against 50.8 percent of lr=0.003 (unclipped), better" in said
+    setting_plot(study, tmp_path / "plot.png")
+
+
+def plain(study: Study) -> dict:
+    from dataclasses import asdict
+
+    return json.loads(json.dumps(asdict(study.declaration(study.fixed_arms(False)))))
+
+
+# --- what is derived from the space
+
+
+def test_what_was_written_twice_is_derived_as_it_was():
+    """Earlier studies have these texts on record, and a warm start compares them."""
+    assert step2_rate.STUDY.ranges == {
+        "teacher": "stopgrad, ema",
+        "lambda_rate": "0, or log-uniform 0.001 to 1",
+        "schedule": "cosine, constant",
+        "warmup_epochs": "uniform 0 to 6",
+        "ema_half_life": "log-uniform 0.002 to 0.5 of all steps (ema only)",
+    }
+    assert len(step2_rate.STUDY.corners) == 8 and len(step2_rate.STUDY.grid_points()) == 36 + 180
+    assert [point["teacher"] for point in step2_rate.STUDY.grid_points()[:4]] == ["stopgrad", "ema", "stopgrad", "ema"]
+
+
+def test_a_space_is_walked_along_every_branch():
+    def branching(trial):
+        kind = trial.suggest_categorical("kind", ("a", "b", "c"))
+        keys = {"k": kind, "n": trial.suggest_int("n", 1, 9)}
+        return keys | ({"x": trial.suggest_float("x", 0.0, 2.0, step=0.5)} if kind != "b" else {})
+
+    assert spaces.parameters(branching) == {"kind": "a, b, c", "n": "whole numbers 1 to 9", "x": "uniform 0 to 2 in steps of 0.5 (a, c only)"}
+    assert spaces.corners(branching) == [
+        {"k": "a", "n": 9, "x": 2.0}, {"k": "b", "n": 9}, {"k": "c", "n": 9, "x": 2.0}, {"k": "a", "n": 1, "x": 0.0}, {"k": "b", "n": 1}, {"k": "c", "n": 1, "x": 0.0},
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="no grid values for n"):
+        spaces.grid(branching, {}, None)
+    with pytest.raises(UsageError, match="more than 4096 branches"):
+        spaces.parameters(lambda trial: {"k": [trial.suggest_categorical(f"c{n}", (0, 1)) for n in range(13)]})
+
+
+@pytest.mark.parametrize("study", [module.STUDY for module in SHIPPED], ids=lambda study: study.name)
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_studies_that_ship_plan_on_digits(study, quick, capsys, tmp_path):
+    assert study.main(["--dry-run", "--results-dir", str(tmp_path), *(["--quick"] if quick else [])]) == 0
+    assert "registered as " in capsys.readouterr().out
+
+
+# --- wrong declarations
+
+
+WRONG = {
+    "unknown key": ({"space": lambda trial: {"optim.rate": trial.suggest_float("rate", 0.0, 1.0)}, "reference": None, "contrasts": lambda _: ()}, "optim.rate: unknown key"),
+    "point does not build": ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 0.0, 3.0)}, "reference": None, "contrasts": lambda _: ()}, "optim.lr = 3.0"),
+    "empty stratum": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "strata": Strata("shape", ("cosine", "constant")),
+                       "settings": {"shape": "schedule.name"}}, "level 'constant' is empty"),
+    "no stratum in the space": ({"strata": Strata("shape", ("a",)), "settings": {"shape": "schedule.name"}}, "the space does not choose it"),
+    "reference equal to its arm": ({"reference": Reference({}, "same")}, "is the same as the arm"),
+    "metric nobody records": ({"metric": "linacc/zz"}, "no study records it"),
+    "contrast's metric": ({"contrasts": lambda _: (Contrast("x", "best", "shared", "nothing"),)}, "no study records it"),
+    "contrast without arms": ({"contrasts": lambda _: (Contrast("x", "best/ema", "shared"),)}, "no arm 'best/ema'"),
+    "contrast with itself": ({"contrasts": lambda _: (Contrast("x", "best", "best"),)}, "with itself"),
+    "no question": ({"question": "Clipping."}, "must be a question"),
+    "nothing to run": ({"space": None, "reference": None, "contrasts": lambda _: ()}, "neither a search space nor arms"),
+    "space fails": ({"space": lambda trial: {"optim.lr": trial.nothing}}, "the search space fails: AttributeError"),
+    "space returns nothing": ({"space": lambda trial: None}, "must return a dict"),
+    "taken name": ({"settings": {"epoch": "optim.lr"}}, "setting 'epoch'"),
+    "shown without setting": ({"shown": {"momentum": Show()}}, "shown 'momentum'"),
+    "nothing eligible": ({"eligible": lambda point: point["lr"] > 1}, "accepts no corner"),
+    "control that is not checked": ({"controls": (Control("c", "c", {"optim.lr": 0.1}, must="explode"),)}, "must = 'explode'"),
+    "untrained without a run": ({"controls": (Control("c", "c", {"optim.lr": 0.1}, must="start"),)}, "no arm has them"),
+    "arm twice": ({"arms": lambda _: (Arm("a", "grid", "a", {}), Arm("a", "grid", "a", {"optim.lr": 0.1}))}, "declared twice"),
+    "arm's reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"),)}, "is no arm"),
+    "arm is its reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"), Arm("b", "grid", "b", {}))}, "is the same arm"),
+    "unknown default": ({"defaults": {"speed": 3}}, "defaults 'speed'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_declaration_is_one_line_before_anything_starts(wrong, tmp_path, capsys):
+    changes, words = WRONG[wrong]
+    assert two_settings(**changes).main(["--quick", "--results-dir", str(tmp_path)]) == 2
+    out, said = capsys.readouterr()
+    assert words in said and said.startswith("error: ") and said.count("\n") == 1 and not out
+    assert not list(tmp_path.iterdir())
+
+
+# --- registered before the data
+
+
+def info(study: Study, *words: str) -> dict:
+    return json.loads(json.dumps(make_plan(parser(study).parse_args(list(words)), study).stored()))
+
+
+def test_the_hash_follows_everything_that_is_registered_and_nothing_else(tmp_path):
+    base = info(two_settings())
+    other = {
+        "question": info(two_settings(question="Does it?")),
+        "metric": info(two_settings(metric="rank_pr/z@M")),
+        "contrasts": info(two_settings(contrasts=lambda _: (Contrast("clipping", "best", "shared"),))),
+        "seeds": info(two_settings(), "--seeds", "4"),
+        "epochs": info(two_settings(), "--epochs", "20"),
+        "stopping": info(two_settings(), "--eta", "2"),
+    }
+    hashes = {registration(one)["hash"] for one in other.values()} | {registration(base)["hash"]}
+    assert len(hashes) == 1 + len(other)
+    same = (info(two_settings(), "--num-trials", "9"), info(two_settings(), "--retries", "5", "--budget-hours", "1"), base | {"created": "now"})
+    assert {registration(one)["hash"] for one in same} == {registration(base)["hash"]}
+
+
+def test_the_verdict_carries_the_hash_and_says_what_changed(tmp_path):
+    asked = {"declared": plain(two_settings()), "stopping": {"rule": "none"}}
+    made = Builder(tmp_path / "demo", **asked)
+    content = json.loads((made.folder / "study.json").read_text())
+    begin = {"event": "begin", "cores": 1, "registration": registration(content)}
+    assert registered(load(made.folder)) == []
+    made.decide(begin, {"event": "tick"})
+    (said,) = registered(load(made.folder))
+    assert said.startswith(f"Registered before the first result as {registration(content)['hash']}")
+    for part, changes in {"seeds": {"seeds": [1, 2]}, "stopping": {"stopping": {"rule": "asha"}}, "question": {"declared": asked["declared"] | {"question": "Else?"}}}.items():
+        (made.folder / "study.json").write_text(json.dumps(content | changes))
+        (said,) = registered(load(made.folder))
+        assert said.startswith(f"CHANGED AFTER REGISTRATION: {part} differ"), said
+    late = Builder(tmp_path / "late", **asked)
+    late.decide({"event": "begin"}, {"event": "finish", "trial": None, "name": "x", "state": "complete"})
+    assert registered(load(late.folder))[0].startswith("Not registered")
+    late.decide(begin)
+    assert "AFTER the first result" in registered(load(late.folder))[0]
+
+
+def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
+    from studies.engine.folder import agree
+
+    def plan(study):
+        made = planned(tmp_path / "s", study)
+        made.folder.mkdir(exist_ok=True)
+        return made
+
+    agree(plan(two_settings()))
+    Decisions(tmp_path / "s").append("start", name="x", trial=None)
+    agree(plan(two_settings()))
+    with pytest.raises(UsageError, match="declared.question"):
+        agree(plan(two_settings(question="Another?")))
+    content = json.loads((tmp_path / "s" / "study.json").read_text())
+    kept = {name: content["declared"][name] for name in ("question", "contrasts")}
+    kept["contrasts"] = [{name: one[name] for name in ("question", "arm", "reference", "metric")} for one in kept["contrasts"]]
+    (tmp_path / "s" / "study.json").write_text(json.dumps(content | {"declared": kept}))  # as before declarations were complete
+    agree(plan(two_settings()))
+    (tmp_path / "s" / "study.json").write_text(json.dumps(content | {"declared": kept}))
+    with pytest.raises(UsageError, match="declared.contrasts"):
+        agree(plan(two_settings(contrasts=lambda _: (Contrast("clipping", "best", "shared"),))))
+
+
+# --- directions, several keys, predictions
+
+
+def test_of_a_loss_less_is_better(tmp_path):
+    from analysis.differences import differences
+
+    def verdict(metric):
+        study = two_settings(contrasts=lambda _: (Contrast("clipping", "best", "best/unclipped", metric),))
+        made = Builder(tmp_path / metric.replace("/", "_"), declared=plain(study), confirm=["all"])
+        for arm_id, role, key, up in (("b", "best", "best", 3.0), ("u", "unclipped", "best/unclipped", 0.0)):
+            runs = [made.run(f"{arm_id}-{seed}", 50.0 + up + seed / 10) for seed in range(3)]
+            for run in runs:
+                path = made.folder / "runs" / run / "records.jsonl"
+                path.write_text(path.read_text().replace('"predict/z_hat@3": 0.1', f'"predict/z_hat@3": {0.1 + up + len(path.read_text()) * 1e-9}'))
+            who = {"key": key, "arm_id": arm_id, "role": role, "label": key, "reference": "u" if role == "best" else None}
+            made.decide({"event": "compare", **who, "runs": runs, "seeds": [0, 1, 2]})
+        found = differences(load(made.folder))
+        return found.loc[found["primary"], "verdict"].tolist()
+
+    assert verdict("linacc/z_agg@M") == ["better"] and verdict("predict/z_hat@M") == ["worse"]
+
+
+def test_one_reference_may_serve_several_levels(tmp_path):
+    from analysis.differences import differences
+
+    made = Builder(tmp_path / "demo", declared=plain(step2_target.STUDY), confirm=list(step2_target.TARGETS))
+    for target in step2_target.TARGETS:
+        made.arm(f"{target}1", "best", target, 0.1, [60.0, 61.0, 62.5], "none0", 61.0)
+    made.arm("none0", "lambda0", "agg", 0.0, [50.0, 51.0, 52.0])
+    lines = made.decided()
+    (made.folder / "decisions.jsonl").unlink()
+    for line in lines:
+        target = line.pop("teacher")
+        keys = [f"best/{target}"] if line["role"] == "best" else [f"best/{one}/lambda0" for one in step2_target.TARGETS]
+        made.decide(*({**line, "key": key, "target": target} for key in keys))
+    found = differences(load(made.folder))
+    assert found["primary"].sum() == 5 and found.loc[found["primary"], "reference"].tolist()[:3] == ["agg λ=0"] * 3
+
+
+def test_an_earlier_epoch_is_set_against_the_end(tmp_path):
+    declared = plain(replace(gate_validity.STUDY, predicts=())) | {"predicts": [3]}
+    made = Builder(tmp_path / "demo", declared=declared, confirm=["stopgrad", "ema"], num_trials=6)
+    for number, value in enumerate((50.0, 52.0, 55.0, 58.0, 60.0, 70.0)):
+        made.trial(number, "ema", 0.1, value)
+        made.run(f"t{number}", value)
+    path = made.folder / "runs" / "t5" / "records.jsonl"  # the best of the end was the worst at epoch 3
+    path.write_text(path.read_text().replace('"linacc/z_agg@3": 60.0', '"linacc/z_agg@3": 10.0'))
+    study = load(made.folder)
+    (row,) = prediction(study).to_dict("records")
+    # ranks 2 3 4 5 6 1 against 1..6: 1 - 6 * (5 * 1 + 25) / (6 * 35)
+    assert row["n"] == 6 and row["correlation"] == pytest.approx(1 - 6 * 30 / 210) and row["regret"] == pytest.approx(10.0) and not row["kept"]
+    assert row["low"] < row["correlation"] < row["high"]
+    assert "loses 10.0 points at the end" in predicted(study)[0]
+
+
+# --- from Python
+
+
+def test_options_of_a_call_are_those_of_the_command_line():
+    found = [word for name, value in {"quick": True, "resume": False, "seeds": (0, 4), "num_trials": 8, "budget_hours": None}.items() for word in _words(name, value)]
+    assert found == ["--quick", "--seeds", "0,4", "--num-trials", "8"]
+    assert _words("seeds", (3,)) == ["--seeds", "3,"] and _words("warm_start", ["a", "b"]) == ["--warm-start", "a", "--warm-start", "b"]
+    with pytest.raises(UsageError, match="only an option of the command line"):
+        _words("help", True)
+    with pytest.raises(UsageError, match="unknown option '--sead'"):
+        two_settings().run(sead=3)

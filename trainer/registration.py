@@ -1,0 +1,34 @@
+"""What a study registers before its first result, and its hash: a change afterwards cannot go unnoticed.
+
+The driver writes it into every ``begin`` line of decisions.jsonl; a reader makes it again from study.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping")
+
+
+def registration(info: dict[str, Any]) -> dict[str, Any]:
+    """The registered parts of study.json, as plain JSON values, and the ``hash`` of all of them."""
+    asked = info.get("declared") or {}
+    parts = {
+        "question": asked.get("question"),
+        "metric": (asked.get("metric") or {}).get("name"),
+        "contrasts": [[one.get(name) for name in ("question", "arm", "reference", "metric")] for one in asked.get("contrasts") or ()],
+        "seeds": list(info.get("seeds") or ()),
+        "epochs": info.get("epochs"),
+        "stopping": info.get("stopping"),
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return {**json.loads(text), "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of the parts that differ; also of a registration whose own hash does not fit its parts."""
+    text = json.dumps({name: before.get(name) for name in PARTS}, sort_keys=True, separators=(",", ":"))
+    altered = ["the registration itself"] if hashlib.sha256(text.encode()).hexdigest()[:16] != before.get("hash") else []
+    return [*altered, *(name for name in PARTS if before.get(name) != now.get(name))]
