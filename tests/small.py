@@ -7,7 +7,7 @@ import torch
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.data.views import Views
-from trainer.models.seq_jepa import SeqJEPA
+from trainer.families.seq_jepa.method import SeqJEPA
 
 SMALL = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2"]
 PROBED = [*SMALL, "eval.probe_epochs=[1]"]

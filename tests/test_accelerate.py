@@ -9,15 +9,17 @@ import pytest
 import torch
 from small import config, method, views
 
-from trainer import allocator, compilable, presets
+from trainer import presets
+from trainer.fast import allocator, compilable
 from trainer.errors import UsageError
-from trainer.loop import forward, train
-from trainer.models import fused_norm
-from trainer.models.accelerate import switch, whether_it_pays
-from trainer.models.fused_norm import norm_act
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.packed_conv import COUNTS, PackedConv
+from trainer.loop import train
+from trainer.fast import fused_norm
+from trainer.fast.accelerate import switch, whether_it_pays
+from trainer.fast.fused_norm import norm_act
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.fast.packed_conv import COUNTS, PackedConv
 from trainer.records import read
+from trainer.step import forward
 
 CIFAR = [
     "data.generated=true", "data.sizes=[64,64,64]", "model.encoder.width=8", "model.action_dim=16", "model.layers=1", "model.predictor_hidden=32",
@@ -96,24 +98,24 @@ def test_compiling_changes_no_state_and_reports_what_it_saves(kernels):
     run = presets.load("cifar100_aug_gate", CIFAR)
     from trainer.data.images import load_images
     from trainer.data.views import Views
-    from trainer.models.seq_jepa import SeqJEPA
+    from trainer.families.seq_jepa.method import SeqJEPA
 
     source = Views(run, load_images(run), torch.float32)
     model = SeqJEPA(run, 3, source.action_dim).to(memory_format=torch.channels_last)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     batch, device = source.next(), torch.device("cpu")
-    plain = forward(run, model, batch)[1].item()
+    plain = forward(run, "cpu", model, model.weights, batch)[1].item()
     model.load_state_dict(state)
     numbers = torch.get_rng_state()
-    fast, line = whether_it_pays(run, model, model, device, batch, lambda m, b: forward(run, m, b)[1])
+    fast, line = whether_it_pays(run, model, model, device, batch, lambda m, b: forward(run, "cpu", m, model.weights, b)[1])
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), numbers) and all(p.grad is None for p in model.parameters())
     assert "compiled in" in line and ("pays from epoch" in line or "does not pay" in line)
-    assert forward(run, fast, batch)[1].item() == pytest.approx(plain, rel=0.02)
+    assert forward(run, "cpu", fast, model.weights, batch)[1].item() == pytest.approx(plain, rel=0.02)
     assert any(m.fused for m in model.modules() if isinstance(m, GlobalBatchNorm))
     switch(model, False)
     model.load_state_dict(state)
-    assert forward(run, model, batch)[1].item() == plain
+    assert forward(run, "cpu", model, model.weights, batch)[1].item() == plain
 
 
 def test_a_compiled_run_follows_the_plain_one_and_resumes_bit_for_bit(kernels, tmp_path, capsys):
@@ -158,7 +160,7 @@ def test_the_method_can_be_traced_for_a_compiler(digits, overrides):
 
 FAULTS = """
 import resource, sys, torch
-from trainer.allocator import huge_pages, keep_freed_memory
+from trainer.fast.allocator import huge_pages, keep_freed_memory
 kept = sys.argv[1] == "kept" and keep_freed_memory()
 torch.ones(2**24)
 if kept:

@@ -9,10 +9,10 @@ from small import config, method, views
 
 from trainer.config import EmaConfig, EncoderConfig
 from trainer.losses.coding_rate import CodingRate
-from trainer.models.encoders import make_encoder
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.aggregator import _first_token
-from trainer.models.target import ema_decay
+from trainer.blocks.encoders import make_encoder
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.blocks.transformer import _first_token
+from trainer.families.seq_jepa.target import ema_decay
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_ema_update_moves_parameters_by_the_stated_share_and_leaves_buffers(batc
     with torch.no_grad():
         for p in model.encoder.parameters():
             p.add_(1.0)
-    model.after_step(0, 100)
+    model.after_step({"ema_decay": 0.9})
     for old, new, online in zip(before, model.target_branch.average.parameters(), model.encoder.parameters(), strict=True):
         assert torch.allclose(new, 0.9 * old + 0.1 * online, atol=1e-6)
     assert all(torch.equal(b, buffers[name]) for name, b in model.target_branch.average.named_buffers())
@@ -179,16 +179,16 @@ def test_model_switches(batch):
 
 
 def test_norms_biases_and_tokens_are_not_decayed():
-    model = method(config())
-    decayed, rest = model.parameter_groups(0.1)
-    assert decayed["weight_decay"] == 0.1 and rest["weight_decay"] == 0.0
+    model = method(config("optim.weight_decay=0.1"))
+    decayed, rest = model.parameter_groups()
+    assert decayed.weight_decay == 0.1 and rest.weight_decay == 0.0
     names = {id(p): name for name, p in model.named_parameters()}
-    assert all(p.ndim >= 2 for p in decayed["params"])
-    plain = {names[id(p)] for p in rest["params"]}
+    assert all(p.ndim >= 2 for p in decayed.params)
+    plain = {names[id(p)] for p in rest.params}
     assert "aggregator.token" in plain and all("bias" in n or "norm" in n or "token" in n or ".1." in n or ".4." in n for n in plain)
-    assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
+    assert len(decayed.params) + len(rest.params) == len(list(model.parameters()))
     ema = method(config("objective.teacher=ema"))
-    assert sum(len(g["params"]) for g in ema.parameter_groups(0.1)) == len(list(model.parameters()))
+    assert sum(len(g.params) for g in ema.parameter_groups()) == len(list(model.parameters()))
 
 
 def test_resnet18_is_the_standard_network():

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from trainer.config.data import DataConfig
 from trainer.config.evaluation import EvalConfig, GateConfig, RuntimeConfig
 from trainer.config.model import ModelConfig
-from trainer.config.node import Node
+from trainer.config.node import Node, added
 from trainer.config.objective import ObjectiveConfig
 from trainer.config.optim import OptimConfig, ScheduleConfig
 from trainer.config.sets import pretraining_images
@@ -18,6 +18,8 @@ from trainer.config.sets import pretraining_images
 class RunConfig(Node):
     """The whole configuration."""
 
+    family: str = added("seq_jepa")
+    """scientific: the family of models, a folder of ``trainer/families``."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

@@ -28,9 +28,7 @@ from trainer.data.store import MappedImages
 from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.data.row_chunks import row_chunks
 from trainer.errors import UsageError
-
-Batch = dict[str, Any]
-Plan = dict[str, Any]
+from trainer.source import Batch, Plan
 
 
 def make_transform(config: DataConfig, images: ImageSet) -> Any:
@@ -54,7 +52,7 @@ def make_transform(config: DataConfig, images: ImageSet) -> Any:
 
 
 class Views:
-    """Renders training batches in a fixed random order, and fixed views for evaluation.
+    """A :class:`trainer.source.Plannable`: renders training batches in a fixed random order, and fixed views for evaluation.
 
     Every batch is a function of (seed, step); ``state_dict`` holds only the step.
 
@@ -62,6 +60,8 @@ class Views:
         images: the image set on the training device.
         rank, world: this worker renders rows ``rank::world`` of every global batch.
     """
+
+    for_probes = ("poses", "index")
 
     def __init__(self, config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int = 0, world: int = 1):
         if config.optim.batch_size % world:
@@ -124,6 +124,10 @@ class Views:
     def compile(self) -> None:
         """Render pixels with fused kernels from now on: they differ from the plain ones in the last bits, at most 1e-6."""
         self._pixels = torch.compile(self._pixels, dynamic=False)  # type: ignore[method-assign]
+
+    def boundary(self, step: int) -> bool:
+        """Whether ``step`` batches are whole epochs."""
+        return step % self._config.steps_per_epoch == 0
 
     def fixed(self, split: str, draws: int = 1, views: int | None = None) -> FixedViews:
         """The same views of a whole split for every run, seed and epoch.

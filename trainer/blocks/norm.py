@@ -24,7 +24,7 @@ class GlobalBatchNorm(nn.Module):
         track: update the running statistics in training mode (momentum 0.1). The second pass over the
             target view switches it off, so that running statistics describe observed views only.
         alone: use this worker's rows only, without communicating; for probes, which run on one worker.
-        fused: let :func:`trainer.models.fused_norm.norm_act` join it with what follows.
+        fused: let :func:`trainer.fast.fused_norm.norm_act` join it with what follows.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):

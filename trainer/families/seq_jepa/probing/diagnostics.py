@@ -15,9 +15,9 @@ from trainer.config import RunConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
 from trainer.errors import UsageError
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import aggregate, evaluation
-from trainer.subspace.about import about
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing.features import aggregate, evaluation
+from trainer.families.seq_jepa.probing.about import about
 from trainer.subspace.summary import Summary, Sweeps, load_arrays, save_arrays, summary
 from trainer.subspace.sweeps import Pictures, factor_sweeps
 

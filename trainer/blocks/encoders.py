@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import EncoderConfig
-from trainer.models.fused_norm import norm_act
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.packed_conv import PackedConv
+from trainer.fast.fused_norm import norm_act
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.fast.packed_conv import PackedConv
 
 
 def make_encoder(config: EncoderConfig, channels: int) -> nn.Module:

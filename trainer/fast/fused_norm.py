@@ -5,7 +5,7 @@ five times forward and eight to ten times backward; here it is three and five, o
 in one pass, scale, shift, residual and ReLU in the next, and the backward pass recomputes the ReLU's mask from
 the input instead of reading the output. The loops are plain tensor code, compiled by torch.compile once per process.
 
-Same definition as :class:`trainer.models.norm.GlobalBatchNorm` on one worker; statistics and arithmetic are fp32.
+Same definition as :class:`trainer.blocks.norm.GlobalBatchNorm` on one worker; statistics and arithmetic are fp32.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trainer import world
-from trainer.models.norm import GlobalBatchNorm
+from trainer.blocks.norm import GlobalBatchNorm
 
 
 def norm_act(norm: GlobalBatchNorm, x: Tensor, residual: Tensor | None = None, relu: bool = True) -> Tensor:

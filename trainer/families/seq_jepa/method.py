@@ -8,40 +8,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from trainer.blocks.encoders import make_encoder
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.blocks.transformer import Aggregator
 from trainer.config import RunConfig
-from trainer.data.views import Batch
 from trainer.losses.coding_rate import CodingRate, Rate
 from trainer.losses.prediction import SharpenedLoss, cosine_distance
 from trainer.losses.sigreg import SigReg
 from trainer.losses.vicreg import VicReg
-from trainer.models.action_embedding import ActionEmbedding
-from trainer.models.aggregator import Aggregator
-from trainer.models.encoders import make_encoder
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.target import TargetBranch, ema_decay
+from trainer.method import Group, Method, Output
+from trainer.source import Batch
+from trainer.families.seq_jepa.action_embedding import ActionEmbedding
+from trainer.families.seq_jepa.target import TargetBranch, ema_decay
 
 
-@dataclass
-class Output:
-    """What a method gives the loop.
-
-    Attributes:
-        terms: scalar loss terms by the name of their weight.
-        features: detached features by name, for probes: ``z`` (B, M, D), ``z_agg`` (B, T).
-        health: detached scalars worth recording.
-    """
-
-    terms: dict[str, Tensor]
-    features: dict[str, Tensor]
-    health: dict[str, Tensor] = field(default_factory=dict)
-
-
-class SeqJEPA(nn.Module):
+class SeqJEPA(Method):
     """The method: modules, target branch and loss terms.
 
     Args:
@@ -52,8 +38,8 @@ class SeqJEPA(nn.Module):
     def __init__(self, config: RunConfig, channels: int, action_dim: int):
         super().__init__()
         model, objective = config.model, config.objective
-        self.objective = objective
-        self._steps_per_epoch = config.steps_per_epoch
+        self._config, self.objective = config, objective
+        self.weights = objective.weights.model_dump()
         self.encoder = make_encoder(model.encoder, channels)
         width = self.encoder.features
         differences = config.data.transform in ("augment", "glimpse")
@@ -83,7 +69,7 @@ class SeqJEPA(nn.Module):
         rates = self._rates(regularised)
         terms = {"predict": predict, "rate": torch.stack([rate.term for rate in rates.values()]).mean()}
         terms |= self._controls(regularised, batch)
-        health = {"last_norm_gain/agg": self.aggregator.norm.weight.detach().square().mean().sqrt()}
+        health = {f"{name}/agg": value for name, value in self.aggregator.health().items()}
         for name, rate in rates.items():
             health |= {f"rate_nats/{name}": rate.nats, f"rate_utilisation/{name}": rate.utilisation}
         return Output(terms, {"z": z.detach(), "z_agg": z_agg.detach()}, health)
@@ -128,7 +114,7 @@ class SeqJEPA(nn.Module):
         return codes.view(len(images), -1, codes.shape[1]).transpose(0, 1)
 
     def target(self, images: Tensor) -> Tensor:
-        """The code to predict, (B, D) (see :mod:`trainer.models.target`)."""
+        """The code to predict, (B, D) (see :mod:`trainer.families.seq_jepa.target`)."""
         return self.target_branch(self.encoder, images)
 
     def _rates(self, features: dict[str, list[Tensor]]) -> dict[str, Rate]:
@@ -144,20 +130,24 @@ class SeqJEPA(nn.Module):
             terms["vicreg"] = torch.stack(parts).mean()
         return terms
 
-    def after_step(self, step: int, horizon: int) -> None:
-        """Move the teacher after optimiser step ``step`` (counted from 0)."""
-        if self.objective.ema is not None:
-            self.target_branch.follow(self.encoder, ema_decay(self.objective.ema, step, horizon, self._steps_per_epoch))
+    def schedule(self, step: int) -> dict[str, float | None]:
+        """The teacher's decay after optimiser step ``step``; None without a moving-average teacher."""
+        config, ema = self._config, self.objective.ema
+        return {"ema_decay": ema_decay(ema, step, config.horizon_steps, config.steps_per_epoch) if ema else None}
 
-    def parameter_groups(self, weight_decay: float, everything: bool = False) -> list[dict[str, object]]:
-        """Trained parameters; matrices and filters are decayed, norms, biases and tokens only if ``everything`` is."""
-        parts: tuple[list[Tensor], list[Tensor]] = [], []
+    def after_step(self, scalars: Mapping[str, float | Tensor]) -> None:
+        if "ema_decay" in scalars:
+            self.target_branch.follow(self.encoder, scalars["ema_decay"])
+
+    def parameter_groups(self) -> list[Group]:
+        """Matrices and filters are decayed, norms, biases and tokens only with ``optim.decay_on=all``."""
+        optim, vectors = self._config.optim, {id(p) for p in self.aggregator.no_decay}
+        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
         for p in self.parameters():
             if p.requires_grad:
-                # the token is a vector, whatever its shape
-                matrix = p.ndim >= 2 and p is not self.aggregator.token
-                parts[0 if everything or matrix else 1].append(p)
-        return [{"params": parts[0], "weight_decay": weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
+                matrix = p.ndim >= 2 and id(p) not in vectors
+                parts[0 if optim.decay_on == "all" or matrix else 1].append(p)
+        return [Group(parts[0], optim.weight_decay), Group(parts[1], 0.0)]
 
 
 def _targets(on: str) -> tuple[str, ...]:

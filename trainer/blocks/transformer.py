@@ -26,6 +26,16 @@ class Aggregator(nn.Module):
             for _ in range(model.layers)
         )
         self.norm = nn.LayerNorm(width)
+        self.width = width
+
+    @property
+    def no_decay(self) -> tuple[nn.Parameter, ...]:
+        """Parameters of two or more dimensions that are vectors all the same."""
+        return (self.token,)
+
+    def health(self) -> dict[str, Tensor]:
+        """Detached scalars worth recording."""
+        return {"last_norm_gain": self.norm.weight.detach().square().mean().sqrt()}
 
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:
         """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to the aggregate (B, T)."""

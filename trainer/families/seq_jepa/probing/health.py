@@ -22,10 +22,10 @@ from torch import Tensor
 from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import FixedViews, Views
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import Features, Harvest, batch_statistics, evaluation, extract, pixel_features
-from trainer.probes.online import OnlineProbe
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing.features import Features, Harvest, batch_statistics, evaluation, extract, pixel_features
+from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction, mlp_r2, r2
 from trainer.probes.ridge import Ridge

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.config import SETS, RunConfig
 from trainer.data.views import Views
-from trainer.models.seq_jepa import SeqJEPA
+from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.probes.precision import in_double
 
 CANDIDATES, HITS = 50, (1, 5)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import EmaConfig, ObjectiveConfig
-from trainer.models.norm import GlobalBatchNorm
+from trainer.blocks.norm import GlobalBatchNorm
 
 
 class TargetBranch(nn.Module):
