@@ -13,7 +13,7 @@ from trainer.identity import run_id
 from trainer.losses.prediction import SharpenedLoss
 from trainer.loop import train
 from trainer.step import given, total_loss
-from trainer.families.seq_jepa.target import ema_decay
+from trainer.families.seq_jepa.target import ema_decay, pooled
 from trainer.probes import regression
 from trainer.records import comparable, read
 
@@ -43,7 +43,7 @@ def both_directions_by_hand(model, batch, reversed_actions):
     """Mean of the two directions' cosine distances, from the modules alone."""
     sequence = [*batch["observed"], *batch["target"]]
     m, count = len(sequence) - 1, len(batch["actions"])
-    codes = model.encoder(torch.cat(sequence)).view(m + 1, count, -1)
+    codes = pooled(model.encoder, torch.cat(sequence)).view(m + 1, count, -1)
     network = model.target_branch.average or model.encoder
     told = torch.cat([batch["actions"], reversed_actions]).flatten(0, 1)
     embedded = whitened(told @ model.action.linear.weight.T).view(2, count, m, -1)
@@ -53,7 +53,7 @@ def both_directions_by_hand(model, batch, reversed_actions):
         action = embedded[direction]
         aggregate = model.aggregator(torch.stack([codes[i] for i in seen], 1), action[:, :-1])
         guess = model.predictor(torch.cat([aggregate, action[:, -1]], 1))
-        goal = network(sequence[last])
+        goal = pooled(network, sequence[last])
         goal = goal if model.objective.teacher == "shared" else goal.detach()
         losses.append((1 - (guess * goal).sum(1) / (guess.norm(dim=1) * goal.norm(dim=1))).mean())
     return (losses[0] + losses[1]) / 2
@@ -421,7 +421,7 @@ def test_resnet18_computes_what_torchvisions_does(stem):
     import torchvision
 
     from trainer.config import EncoderConfig
-    from trainer.blocks.encoders import make_encoder
+    from trainer.blocks.faces import make_encoder
 
     torch.manual_seed(0)
     net = make_encoder(EncoderConfig(name="resnet18", width=64, stem=stem), 3)
@@ -439,7 +439,7 @@ def test_resnet18_computes_what_torchvisions_does(stem):
         assert ours.shape == theirs.shape
         theirs.data.copy_(ours.data)
     images = torch.rand(2, 3, 32, 32)
-    assert torch.allclose(net(images), reference(images), atol=1e-4)
+    assert torch.allclose(pooled(net, images), reference(images), atol=1e-4)
 
 
 # --- optimiser and schedule

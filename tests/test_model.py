@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from small import config, method, views
 
-from trainer.config import EmaConfig, EncoderConfig
+from trainer.config import EncoderConfig
 from trainer.losses.coding_rate import CodingRate
-from trainer.blocks.encoders import make_encoder
+from trainer.blocks.faces import make_encoder
 from trainer.blocks.norm import GlobalBatchNorm
 from trainer.blocks.transformer import _first_token
-from trainer.families.seq_jepa.target import ema_decay
+from trainer.families.seq_jepa.config import EmaConfig
+from trainer.families.seq_jepa.target import ema_decay, pooled
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_prediction_loss_is_the_mean_cosine_distance_to_the_target_code(batch):
     actions = model.action(wide["actions"])
     agg = model.aggregator(z, actions[:, :-1])
     guess = model.predictor(torch.cat([agg, actions[:, -1]], 1)).detach().numpy()
-    target = model.encoder(wide["target"][0]).detach().numpy()
+    target = pooled(model.encoder, wide["target"][0]).detach().numpy()
     cosine = (guess * target).sum(1) / ((guess**2).sum(1) ** 0.5 * (target**2).sum(1) ** 0.5)
     assert float(model(wide).terms["predict"].detach()) == pytest.approx(1 - cosine.mean(), rel=1e-9)
 
@@ -144,7 +145,7 @@ def test_rate_switches(batch):
     model, output = loss_of(config("objective.rate.on=z"), batch)
     assert output.health.keys() >= {"rate_nats/z"}
     direct = CodingRate(config().objective.rate)(output.features["z"].flatten(0, 1))
-    assert float(direct.term) == pytest.approx(z, rel=1e-5)
+    assert float(direct.value) == pytest.approx(z, rel=1e-5)
 
 
 def test_the_rate_weight_scales_its_gradient(batch):

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainer import families, presets
 from trainer.cli import Parser, add_data_options, data_settings, guarded
-from trainer.config import SETS, RunConfig
+from trainer.config import RunConfig
 from trainer.data.sets import require_present
 from trainer.errors import RecordError, UsageError
 
@@ -79,11 +79,10 @@ def _run(options: Namespace) -> int:
     line["seconds"] = {"evaluation": time.perf_counter() - clock}
     append_line(out, line)
 
-    from trainer.families.seq_jepa.tables import tables
     from trainer.terminal import Terminal
 
     console = Terminal(width=None if sys.stdout.isatty() else 120)
-    for table in tables(line["metrics"], config.data.observed_views):
+    for table in families.load(config.family).tables(line["metrics"], config):
         console.print(table)
     who = f"run {line['run_id']}, epoch {line['epoch']}, split={line['split']}"
     console.print(f"{who}; all metrics in {out}", highlight=False, soft_wrap=True)
@@ -176,13 +175,7 @@ def _check(config: RunConfig, options: Namespace) -> None:
     wrong = [k for k in options.views if not 1 <= k <= MOST_VIEWS]
     if wrong:
         raise UsageError(f"--views {wrong[0]}: a number of views must be 1 to {MOST_VIEWS}")
-    if options.subspace and (config.data.transform in ("augment", "glimpse") or config.data.name == "3diebench"):
-        what = config.data.name if config.data.transform == "object" else config.data.transform
-        raise UsageError(f"--subspace: {what} has no factor that could be swept alone; leave it out")
-    recorded = SETS[config.data.name].views
-    if config.data.transform == "object" and max(options.views) >= recorded:
-        most = f"--views {max(options.views)}: must be below {recorded}"
-        raise UsageError(f"{most}, the recorded views of an object of {config.data.name}")
+    families.load(config.family).check_evaluation(config, options.views, options.subspace)
     require_present(config)
     if options.epochs < 1:
         raise UsageError(f"--epochs {options.epochs}: must be at least 1; --protocol ridge needs no epochs")

@@ -190,7 +190,7 @@ def _workers_speed() -> float:
 
     from trainer import world
     from trainer.data.views import Views
-        from trainer.families.seq_jepa.method import SeqJEPA
+    from trainer.families.seq_jepa.method import SeqJEPA
     from trainer.data.images import load_images
     from trainer.step import distributed, make_optimiser, optimise
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config import ModelConfig
+from trainer.blocks.faces import Aggregator
 
 
-class Aggregator(nn.Module):
+class Transformer(Aggregator):
     """Post-norm transformer over [AGG] and the view tokens, and one more layer-norm (paper A.1).
 
     No positional encoding: order enters through the actions and the empty last slot. Without action conditioning
     the tokens are the bare codes, and the order of views cannot matter.
+
+    Args:
+        model: settings with ``token_width``, ``condition``, ``layers``, ``heads``, ``ffn_ratio`` and ``dropout``.
     """
 
-    def __init__(self, model: ModelConfig):
+    def __init__(self, model: Any):
         super().__init__()
         width = model.token_width
         self.conditioned = model.condition in ("both", "aggregator")
@@ -30,11 +35,9 @@ class Aggregator(nn.Module):
 
     @property
     def no_decay(self) -> tuple[nn.Parameter, ...]:
-        """Parameters of two or more dimensions that are vectors all the same."""
         return (self.token,)
 
     def health(self) -> dict[str, Tensor]:
-        """Detached scalars worth recording."""
         return {"last_norm_gain": self.norm.weight.detach().square().mean().sqrt()}
 
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:

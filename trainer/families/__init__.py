@@ -7,6 +7,7 @@
 ``probes(config, images, source, method, device)``  its :class:`trainer.method.Probes`
 ``check_evaluation(config, views, subspace)``     raises UsageError for what cannot be evaluated
 ``tables(metrics, config)``                       an evaluation's metrics as tables on the console
+``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows: (label, metric, format), and what the labels mean
 
 Importing a family costs neither torch nor ray. README.md says how to add one.
 """
@@ -22,6 +23,7 @@ from types import ModuleType
 
 from trainer.errors import UsageError
 
+DEFAULT = "seq_jepa"
 FOLDERS = "SEQ_JEPA_FAMILIES"
 """Environment variable: folders with families of one's own, separated as in PATH; trial processes inherit it."""
 __path__ = [*__path__, *filter(None, os.environ.get(FOLDERS, "").split(os.pathsep))]

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from trainer.blocks.norm import GlobalBatchNorm
+from trainer.blocks.resnet import Conv3x3
 from trainer.config import RunConfig
 from trainer.fast.allocator import huge_pages, keep_freed_memory
-from trainer.fast.packed_conv import PackedConv
+from trainer.fast.fused_norm import fused_act
+from trainer.fast.packed_conv import packed
 from trainer.method import Output
 from trainer.source import Batch, Plannable
 from trainer.step import Evaluate
@@ -63,12 +65,12 @@ def on_cuda(
 
 
 def switch(method: nn.Module, on: bool) -> None:
-    """Switch fused batch-norm and packed convolutions of a method's encoders on or off."""
+    """Give a method's encoders fused batch-norm and packed convolutions, or take them away."""
     for module in method.modules():
         if isinstance(module, GlobalBatchNorm):
-            module.fused = on
-        elif isinstance(module, PackedConv):
-            module.packed = on
+            module.kernel = fused_act if on else None
+        elif isinstance(module, Conv3x3):
+            module.kernel = packed if on else None
 
 
 def whether_it_pays(

@@ -22,14 +22,9 @@ from trainer import world
 from trainer.blocks.norm import GlobalBatchNorm
 
 
-def norm_act(norm: GlobalBatchNorm, x: Tensor, residual: Tensor | None = None, relu: bool = True) -> Tensor:
-    """relu(norm(x) + residual) of (N, C, H, W) maps; fused where ``norm.fused`` asks for it and the maps allow it."""
-    if norm.fused and _suits(norm, x):
-        return _fused(norm, x, residual, relu)
-    y = norm(x)
-    if residual is not None:
-        y = y + residual
-    return torch.relu(y) if relu else y
+def fused_act(norm: GlobalBatchNorm, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor | None:
+    """relu(norm(x) + residual) of (N, C, H, W) maps, or None where the maps do not allow it."""
+    return _fused(norm, x, residual, relu) if _suits(norm, x) else None
 
 
 def _suits(norm: GlobalBatchNorm, x: Tensor) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trainer.config import SETS, RunConfig
+from trainer.config import SETS
+from trainer.errors import UsageError
+from trainer.families.seq_jepa.config import SeqJEPAConfig as Config
 
 if TYPE_CHECKING:
     import torch
+    from rich.table import Table
 
     from trainer.data.images import ImageSet
     from trainer.data.views import Views
@@ -15,28 +19,56 @@ if TYPE_CHECKING:
     from trainer.families.seq_jepa.probing.face import SeqJEPAProbes
 
 
-def source(config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int = 0, workers: int = 1) -> Views:
+def source(config: Config, images: ImageSet, dtype: torch.dtype, rank: int = 0, workers: int = 1) -> Views:
     """Views of images and the actions between them."""
     from trainer.data.views import Views
 
-    return Views(config, images, dtype, rank, workers)
+    return Views(config, images, dtype, rank, workers, reverse=config.objective.symmetric)
 
 
-def make(config: RunConfig, source: Views) -> SeqJEPA:
+def make(config: Config, source: Views) -> SeqJEPA:
     """The configured model."""
     from trainer.families.seq_jepa.method import SeqJEPA
 
     return SeqJEPA(config, SETS[config.data.name].channels, source.action_dim)
 
 
-def probes(config: RunConfig, images: ImageSet, source: Views, method: SeqJEPA, device: torch.device) -> SeqJEPAProbes:
+def probes(config: Config, images: ImageSet, source: Views, method: SeqJEPA, device: torch.device) -> SeqJEPAProbes:
     """What is measured of it."""
     from trainer.families.seq_jepa.probing.face import SeqJEPAProbes
 
     return SeqJEPAProbes(config, images, source, method, device)
 
 
-def headline(config: RunConfig) -> dict[str, str]:
+def check_evaluation(config: Config, views: list[int], subspace: bool) -> None:
+    """Raise UsageError for numbers of views that are not recorded, and for sweeps of what cannot be swept."""
+    if subspace and (config.data.transform in ("augment", "glimpse") or config.data.name == "3diebench"):
+        what = config.data.name if config.data.transform == "object" else config.data.transform
+        raise UsageError(f"--subspace: {what} has no factor that could be swept alone; leave it out")
+    recorded = SETS[config.data.name].views
+    if config.data.transform == "object" and max(views) >= recorded:
+        raise UsageError(f"--views {max(views)}: must be below {recorded}, the recorded views of an object of {config.data.name}")
+
+
+def tables(metrics: Mapping[str, float | None], config: Config) -> list[Table]:
+    """An evaluation, each number beside its controls."""
+    from trainer.families.seq_jepa.tables import tables
+
+    return tables(metrics, config.data.observed_views)
+
+
+LEGEND = """loss: of prediction; linacc: linear accuracy (%) of z_agg, in training; rank:
+effective rank of z and of z_agg; frozen: linacc of the frozen model, if probed"""
+COLUMNS = (
+    ("loss", "predict_live/z_hat", "6.4f"),
+    ("linacc", "linacc_live/z_agg", "4.1f"),
+    ("rank z", "rank_pr_live/z", "4.1f"),
+    ("rank z_agg", "rank_pr_live/z_agg", "4.1f"),
+)
+"""Of an epoch's line on the console: label, metric without its number of views, and format."""
+
+
+def headline(config: Config) -> dict[str, str]:
     """``score``, ``rank`` and ``r2_action`` of reports, and what else gates read, by their names in the record."""
     m = config.data.observed_views
     return {

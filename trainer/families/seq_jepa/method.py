@@ -13,18 +13,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainer.blocks.encoders import make_encoder
+from trainer.blocks.faces import make_aggregator, make_encoder
 from trainer.blocks.norm import GlobalBatchNorm
-from trainer.blocks.transformer import Aggregator
-from trainer.config import RunConfig
-from trainer.losses.coding_rate import CodingRate, Rate
+from trainer.config import REGULARISERS
+from trainer.families.seq_jepa.action_embedding import ActionEmbedding
+from trainer.families.seq_jepa.config import SeqJEPAConfig
+from trainer.families.seq_jepa.target import TargetBranch, ema_decay, pooled
 from trainer.losses.prediction import SharpenedLoss, cosine_distance
-from trainer.losses.sigreg import SigReg
-from trainer.losses.vicreg import VicReg
+from trainer.losses.term import make_regulariser, regularise
 from trainer.method import Group, Method, Output
 from trainer.source import Batch
-from trainer.families.seq_jepa.action_embedding import ActionEmbedding
-from trainer.families.seq_jepa.target import TargetBranch, ema_decay
 
 
 class SeqJEPA(Method):
@@ -35,7 +33,7 @@ class SeqJEPA(Method):
         action_dim: components of an action.
     """
 
-    def __init__(self, config: RunConfig, channels: int, action_dim: int):
+    def __init__(self, config: SeqJEPAConfig, channels: int, action_dim: int):
         super().__init__()
         model, objective = config.model, config.objective
         self._config, self.objective = config, objective
@@ -44,15 +42,15 @@ class SeqJEPA(Method):
         width = self.encoder.features
         differences = config.data.transform in ("augment", "glimpse")
         self.action = ActionEmbedding(action_dim, model.action_dim, model.action_norm, differences)
-        self.aggregator = Aggregator(model)
+        self.aggregator = make_aggregator(model)
         # several workers wait for the gradient of every trained parameter: one that nobody reads must not be trained
         self.action.requires_grad_(model.condition != "none")
         self.told_predictor = model.condition in ("both", "predictor")
-        inputs = model.token_width + (model.action_dim if self.told_predictor else 0)
+        inputs = self.aggregator.width + (model.action_dim if self.told_predictor else 0)
         self.predictor = _predictor(inputs, model.predictor_hidden, width)
-        self.rate = CodingRate(objective.rate)
-        self.sigreg = SigReg(objective.sigreg, config.seed) if objective.sigreg else None
-        self.vicreg = VicReg(objective.vicreg) if objective.vicreg else None
+        # without a weight the rate is still measured, the controls are absent
+        settings = {name: getattr(objective, name) for name in REGULARISERS if getattr(objective, name) is not None}
+        self.regularisers = nn.ModuleDict({name: make_regulariser(name, one, config.seed) for name, one in settings.items()})
         self.sharpened = SharpenedLoss(objective.sharpen, width) if objective.sharpen else None
         # last, so that teachers share every random number of initialisation
         self.target_branch = TargetBranch(objective, self.encoder)
@@ -66,12 +64,13 @@ class SeqJEPA(Method):
             z_agg = self.aggregator(z, actions[:, :-1])
             predict = self.prediction_loss(z_agg, actions[:, -1], batch["target"][0])
             regularised = {"agg": [z_agg], "z": [z.flatten(0, 1)]}
-        rates = self._rates(regularised)
-        terms = {"predict": predict, "rate": torch.stack([rate.term for rate in rates.values()]).mean()}
-        terms |= self._controls(regularised, batch)
+        terms = {"predict": predict}
         health = {f"{name}/agg": value for name, value in self.aggregator.health().items()}
-        for name, rate in rates.items():
-            health |= {f"rate_nats/{name}": rate.nats, f"rate_utilisation/{name}": rate.utilisation}
+        for name, regulariser in self.regularisers.items():
+            features = {one: regularised[one] for one in _features(getattr(self.objective, name).on)}
+            term = regularise(regulariser, features, batch.get("step"))
+            terms[name] = term.value
+            health |= term.health
         return Output(terms, {"z": z.detach(), "z_agg": z_agg.detach()}, health)
 
     def _both_directions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, dict[str, list[Tensor]]]:
@@ -110,25 +109,12 @@ class SeqJEPA(Method):
 
     def encode(self, images: list[Tensor]) -> Tensor:
         """Codes of a list of M same-size views, (B, M, D); one pass, so batch-norm sees all of them."""
-        codes = self.encoder(torch.cat(images))
+        codes = pooled(self.encoder, torch.cat(images))
         return codes.view(len(images), -1, codes.shape[1]).transpose(0, 1)
 
     def target(self, images: Tensor) -> Tensor:
         """The code to predict, (B, D) (see :mod:`trainer.families.seq_jepa.target`)."""
         return self.target_branch(self.encoder, images)
-
-    def _rates(self, features: dict[str, list[Tensor]]) -> dict[str, Rate]:
-        return {name: _mean_rate([self.rate(rows) for rows in features[name]]) for name in _targets(self.objective.rate.on)}
-
-    def _controls(self, features: dict[str, list[Tensor]], batch: Batch) -> dict[str, Tensor]:
-        terms = {}
-        if self.sigreg is not None:
-            parts = [self.sigreg(rows, batch["step"]) for name in _targets(self.objective.sigreg.on) for rows in features[name]]
-            terms["sigreg"] = torch.stack(parts).mean()
-        if self.vicreg is not None:
-            parts = [self.vicreg(rows) for name in _targets(self.objective.vicreg.on) for rows in features[name]]
-            terms["vicreg"] = torch.stack(parts).mean()
-        return terms
 
     def schedule(self, step: int) -> dict[str, float | None]:
         """The teacher's decay after optimiser step ``step``; None without a moving-average teacher."""
@@ -150,14 +136,8 @@ class SeqJEPA(Method):
         return [Group(parts[0], optim.weight_decay), Group(parts[1], 0.0)]
 
 
-def _targets(on: str) -> tuple[str, ...]:
+def _features(on: str) -> tuple[str, ...]:
     return ("agg", "z") if on == "both" else (on,)
-
-
-def _mean_rate(rates: list[Rate]) -> Rate:
-    if len(rates) == 1:
-        return rates[0]
-    return Rate(*(torch.stack([getattr(rate, name) for rate in rates]).mean() for name in ("term", "nats", "utilisation")))
 
 
 def _predictor(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

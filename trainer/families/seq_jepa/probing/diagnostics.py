@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
 from trainer.errors import UsageError
@@ -42,7 +42,7 @@ class Diagnostics:
         UsageError: the data set has no sweeps, or the split fewer than 4 images.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views, untrained: SeqJEPA, split: str):
+    def __init__(self, config: SeqJEPAConfig, images: ImageSet, views: Views, untrained: SeqJEPA, split: str):
         settings = config.eval.subspace
         index = images.splits[split][: settings.anchors]
         if len(index) < 4:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
 from trainer.families.seq_jepa.method import SeqJEPA
@@ -26,7 +26,7 @@ class SeqJEPAProbes(Probes):
         online: probes trained beside the model, on every worker.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views, method: SeqJEPA, device: torch.device):
+    def __init__(self, config: SeqJEPAConfig, images: ImageSet, views: Views, method: SeqJEPA, device: torch.device):
         self._config, self._images, self._views = config, images, views
         self.split = config.data.select_on
         pair = (2 * method.encoder.features, views.transform.parameters) if config.eval.action_probe else None

@@ -19,7 +19,8 @@ import copy
 import torch
 from torch import Tensor
 
-from trainer.config import SETS, RunConfig
+from trainer.config import SETS
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import FixedViews, Views
 from trainer.blocks.norm import GlobalBatchNorm
@@ -46,7 +47,7 @@ class Health:
         split: default the configured ``data.select_on``; ``test`` only for runs that say so.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views):
+    def __init__(self, config: SeqJEPAConfig, images: ImageSet, views: Views):
         self._config, self._classes = config, images.classes
         self.split = config.data.select_on
         train_draws, held_draws = FIXED_DRAWS.get(config.data.name, (1, 1))

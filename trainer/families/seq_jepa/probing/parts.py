@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.config.data import PLANAR
 from trainer.data.images import ImageSet
 from trainer.data.row_chunks import row_chunks
@@ -37,7 +37,7 @@ class Parts:
         counts: numbers k of views to aggregate.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views, counts: Collection[int]):
+    def __init__(self, config: SeqJEPAConfig, images: ImageSet, views: Views, counts: Collection[int]):
         self._config, self._images, self._views = config, images, views
         self._m, self._counts = config.data.observed_views, counts
 

@@ -36,7 +36,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
 from trainer.families.seq_jepa.method import SeqJEPA
@@ -68,7 +68,7 @@ class Suite:
     """
 
     def __init__(
-        self, config: RunConfig, images: ImageSet, views: Views, split: str, counts: tuple[int, ...], *,
+        self, config: SeqJEPAConfig, images: ImageSet, views: Views, split: str, counts: tuple[int, ...], *,
         paper: bool, ridge: bool, epochs: int, say: Callable[[str], None],
     ):  # fmt: skip
         self._config, self._class_count, self._views, self._split = config, images.classes, views, split
