@@ -7,7 +7,8 @@ import torch
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.data.views import Views
-from trainer.models.seq_jepa import SeqJEPA
+from trainer.families import seq_jepa
+from trainer.families.seq_jepa.method import SeqJEPA
 
 SMALL = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2"]
 PROBED = [*SMALL, "eval.probe_epochs=[1]"]
@@ -19,7 +20,7 @@ def config(*overrides: str, **settings: object) -> RunConfig:
 
 
 def views(run: RunConfig, images, rank: int = 0, world: int = 1) -> Views:
-    return Views(run, images, torch.float64 if run.precision == "fp64" else torch.float32, rank, world)
+    return seq_jepa.source(run, images, torch.float64 if run.precision == "fp64" else torch.float32, rank, world)
 
 
 def whole(fixed) -> dict:

@@ -9,15 +9,18 @@ import pytest
 import torch
 from small import config, method, views
 
-from trainer import allocator, compilable, presets
+from trainer import presets
+from trainer.fast import allocator, compilable
 from trainer.errors import UsageError
-from trainer.loop import forward, train
-from trainer.models import fused_norm
-from trainer.models.accelerate import switch, whether_it_pays
-from trainer.models.fused_norm import norm_act
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.packed_conv import COUNTS, PackedConv
+from trainer.loop import train
+from trainer.fast import fused_norm
+from trainer.fast.accelerate import switch, whether_it_pays
+from trainer.fast.fused_norm import fused_act
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.blocks.resnet import Conv3x3
+from trainer.fast.packed_conv import COUNTS, packed
 from trainer.records import read
+from trainer.step import forward
 
 CIFAR = [
     "data.generated=true", "data.sizes=[64,64,64]", "model.encoder.width=8", "model.action_dim=16", "model.layers=1", "model.predictor_hidden=32",
@@ -44,12 +47,12 @@ def test_the_fused_norm_equals_the_plain_one_in_single_precision(kernels, residu
     found = []
     for fused, dtype in ((False, torch.float32), (True, torch.bfloat16)):
         norm = GlobalBatchNorm(16)
-        norm.fused = fused
+        norm.kernel = fused_act if fused else None
         with torch.no_grad():
             norm.weight.copy_(torch.linspace(0.5, 2, 16))
             norm.bias.copy_(torch.linspace(-1, 1, 16))
         a, b = (t.to(dtype).detach().requires_grad_() for t in (x, r))
-        y = norm_act(norm, a, b if residual else None, relu)
+        y = norm.act(a, b if residual else None, relu)
         assert (y.grad_fn.name() == "_NormActBackward") == fused
         y.backward(g.to(dtype))
         found.append([y, a.grad, b.grad if residual else torch.zeros(1), norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
@@ -61,26 +64,26 @@ def test_the_fused_norm_equals_the_plain_one_in_single_precision(kernels, residu
 
 def test_the_fused_norm_steps_aside_where_it_does_not_apply(kernels):
     norm = GlobalBatchNorm(4)
-    norm.fused = True
+    norm.kernel = fused_act
     for x in (torch.randn(8, 4, 3, 3), maps(8, 4, 3, 3).contiguous()):
         plain = GlobalBatchNorm(4)
-        assert torch.equal(norm_act(norm, x), torch.relu(plain(x)))
+        assert torch.equal(norm.act(x), torch.relu(plain(x)))
     x = maps(8, 4, 3, 3)
-    assert torch.equal(norm_act(norm.eval(), x), torch.relu(norm(x)))
+    assert torch.equal(norm.eval().act(x), torch.relu(norm(x)))
     kept = norm.running_mean.clone()
     norm.train().track = False
-    norm_act(norm, maps(8, 4, 3, 3))
+    norm.act(maps(8, 4, 3, 3))
     assert torch.equal(norm.running_mean, kept)
 
 
 @pytest.mark.parametrize("side, stride", list(COUNTS))
 def test_a_packed_convolution_is_the_convolution(side, stride):
     torch.manual_seed(0)
-    conv = PackedConv(6, 10, 3, stride, 1, bias=False).double()
+    conv = Conv3x3(6, 10, stride).double()
     x = torch.randn(2 * COUNTS[side, stride], 6, side, side, dtype=torch.float64)
     found = []
-    for packed in (False, True):
-        conv.packed, y = packed, None
+    for kernel in (None, packed):
+        conv.kernel, y = kernel, None
         a = x.clone().requires_grad_()
         y = conv(a)
         conv.zero_grad()
@@ -96,24 +99,24 @@ def test_compiling_changes_no_state_and_reports_what_it_saves(kernels):
     run = presets.load("cifar100_aug_gate", CIFAR)
     from trainer.data.images import load_images
     from trainer.data.views import Views
-    from trainer.models.seq_jepa import SeqJEPA
+    from trainer.families.seq_jepa.method import SeqJEPA
 
     source = Views(run, load_images(run), torch.float32)
     model = SeqJEPA(run, 3, source.action_dim).to(memory_format=torch.channels_last)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     batch, device = source.next(), torch.device("cpu")
-    plain = forward(run, model, batch)[1].item()
+    plain = forward(run, "cpu", model, model.weights, batch)[1].item()
     model.load_state_dict(state)
     numbers = torch.get_rng_state()
-    fast, line = whether_it_pays(run, model, model, device, batch, lambda m, b: forward(run, m, b)[1])
+    fast, line = whether_it_pays(run, model, model, device, batch, lambda m, b: forward(run, "cpu", m, model.weights, b)[1])
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), numbers) and all(p.grad is None for p in model.parameters())
     assert "compiled in" in line and ("pays from epoch" in line or "does not pay" in line)
-    assert forward(run, fast, batch)[1].item() == pytest.approx(plain, rel=0.02)
-    assert any(m.fused for m in model.modules() if isinstance(m, GlobalBatchNorm))
+    assert forward(run, "cpu", fast, model.weights, batch)[1].item() == pytest.approx(plain, rel=0.02)
+    assert any(m.kernel for m in model.modules() if isinstance(m, GlobalBatchNorm))
     switch(model, False)
     model.load_state_dict(state)
-    assert forward(run, model, batch)[1].item() == plain
+    assert forward(run, "cpu", model, model.weights, batch)[1].item() == plain
 
 
 def test_a_compiled_run_follows_the_plain_one_and_resumes_bit_for_bit(kernels, tmp_path, capsys):
@@ -158,7 +161,7 @@ def test_the_method_can_be_traced_for_a_compiler(digits, overrides):
 
 FAULTS = """
 import resource, sys, torch
-from trainer.allocator import huge_pages, keep_freed_memory
+from trainer.fast.allocator import huge_pages, keep_freed_memory
 kept = sys.argv[1] == "kept" and keep_freed_memory()
 torch.ones(2**24)
 if kept:

@@ -44,8 +44,17 @@ def test_imports_point_one_way():
     for file in (ROOT / "analysis").glob("*.py"):
         used = {n for n in imports(file) if n.startswith("trainer")}
         assert all(any(n == a or n.startswith(f"{a}.") for a in allowed - {"trainer"}) or n == "trainer" for n in used), (file, used)
-    for lower, upper in (("models", "probes"), ("losses", "models"), ("data", "models"), ("losses", "probes"), ("models", "loop"), ("probes", "loop")):
-        assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set()
+    order = ("config", "data", "blocks", "probes", "families", "loop")
+    for number, lower in enumerate(order[:-1]):
+        for upper in order[number + 1 :]:
+            assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set(), (lower, upper)
+    for upper in ("blocks", "probes", "families", "loop"):
+        assert users_of(f"trainer.{upper}", "trainer/losses") == set()
+
+
+def test_only_a_familys_own_folder_names_it():
+    users = users_of("trainer.families.seq_jepa", "trainer")
+    assert {file for file in users if not file.startswith("trainer/families/seq_jepa/")} == set()
 
 
 def test_planning_and_records_import_neither_torch_nor_optuna():

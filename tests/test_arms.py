@@ -5,14 +5,15 @@ import pytest
 import torch
 from small import SMALL, config, method, views
 
-from trainer import checkpoint, loop
+from trainer import checkpoint
 from trainer.config import SharpenConfig
 from trainer.data.images import load_images
 from trainer.errors import UsageError
 from trainer.identity import run_id
 from trainer.losses.prediction import SharpenedLoss
-from trainer.loop import total_loss, train
-from trainer.models.target import ema_decay
+from trainer.loop import train
+from trainer.step import given, total_loss
+from trainer.families.seq_jepa.target import ema_decay, pooled
 from trainer.probes import regression
 from trainer.records import comparable, read
 
@@ -42,7 +43,7 @@ def both_directions_by_hand(model, batch, reversed_actions):
     """Mean of the two directions' cosine distances, from the modules alone."""
     sequence = [*batch["observed"], *batch["target"]]
     m, count = len(sequence) - 1, len(batch["actions"])
-    codes = model.encoder(torch.cat(sequence)).view(m + 1, count, -1)
+    codes = pooled(model.encoder, torch.cat(sequence)).view(m + 1, count, -1)
     network = model.target_branch.average or model.encoder
     told = torch.cat([batch["actions"], reversed_actions]).flatten(0, 1)
     embedded = whitened(told @ model.action.linear.weight.T).view(2, count, m, -1)
@@ -52,7 +53,7 @@ def both_directions_by_hand(model, batch, reversed_actions):
         action = embedded[direction]
         aggregate = model.aggregator(torch.stack([codes[i] for i in seen], 1), action[:, :-1])
         guess = model.predictor(torch.cat([aggregate, action[:, -1]], 1))
-        goal = network(sequence[last])
+        goal = pooled(network, sequence[last])
         goal = goal if model.objective.teacher == "shared" else goal.detach()
         losses.append((1 - (guess * goal).sum(1) / (guess.norm(dim=1) * goal.norm(dim=1))).mean())
     return (losses[0] + losses[1]) / 2
@@ -205,8 +206,8 @@ def test_the_centre_moves_once_per_step_of_a_symmetric_arm(digits):
     ("{half_life: 0.25, anneal: false}", [0.5**0.1] * 4),
 ])  # fmt: skip
 def test_ema_settings_decide_how_far_the_teacher_moves(digits, settings, expected):
-    run = config("data.sizes=[256,64,64]", "objective.teacher=ema", f"objective.ema={settings}")
-    assert run.steps_per_epoch == 4
+    run = config("data.sizes=[256,64,64]", "schedule.horizon_epochs=10", "objective.teacher=ema", f"objective.ema={settings}", epochs=10)
+    assert run.horizon_steps == 40 and run.steps_per_epoch == 4
     model = method(run)
     for step, tau in zip((0, 9, 13, 27), expected, strict=True):
         assert ema_decay(run.objective.ema, step, 40, 4) == pytest.approx(tau, rel=1e-12)
@@ -215,7 +216,9 @@ def test_ema_settings_decide_how_far_the_teacher_moves(digits, settings, expecte
                 p.zero_()
             for p in model.encoder.parameters():
                 p.fill_(1.0)
-        model.after_step(step, 40)
+        scalars = model.schedule(step)
+        assert scalars == {"ema_decay": pytest.approx(tau, rel=1e-12)}
+        model.after_step(scalars)
         moved = torch.cat([p.flatten() for p in model.target_branch.average.parameters()])
         assert torch.allclose(moved, torch.full_like(moved, 1 - tau), atol=1e-6)
 
@@ -228,7 +231,7 @@ def test_stored_target_statistics_make_a_target_independent_of_its_batch(batch, 
         # statistics unlike the batch's
         for _ in range(5):
             model.encode(batch["observed"])
-            model.after_step(0, 100)
+            model.after_step(given(model.schedule(0)))
         model.train()
         outputs[policy] = model.target(batch["target"][0])[:8].detach(), model.target(batch["target"][0][:8]).detach()
         assert model.encoder.training and all(norm.training for norm in model.encoder.modules())
@@ -243,7 +246,7 @@ def test_the_teachers_buffers_follow_the_encoders_only_where_they_are_used(batch
         model.encode(batch["observed"])
         name = "body.1.running_mean"
         before, online = (dict(net.named_buffers())[name].clone() for net in (model.target_branch.average, model.encoder))
-        model.after_step(0, 100)
+        model.after_step(given(model.schedule(0)))
         after = dict(model.target_branch.average.named_buffers())[name].clone()
         expected = 0.9 * before + 0.1 * online if policy == "ema_buffers_eval" else before
         assert torch.allclose(after, expected, atol=1e-7)
@@ -253,7 +256,7 @@ def test_the_teachers_buffers_follow_the_encoders_only_where_they_are_used(batch
 
 
 def test_measuring_uses_the_stored_target_statistics_too(batch):
-    from trainer.probes.features import batch_statistics
+    from trainer.families.seq_jepa.probing.features import batch_statistics
 
     model = method(config("objective.teacher=ema", "objective.target_bn=ema_buffers_eval"))
     wanted = model.target(batch["target"][0]).detach()
@@ -380,7 +383,7 @@ def test_every_trained_parameter_has_a_gradient(digits, condition, observed):
 def test_upstreams_action_statistics_are_diluted_by_the_empty_slot(m):
     torch.manual_seed(0)
     model = config("model.action_norm=upstream").model
-    from trainer.models.action_embedding import ActionEmbedding
+    from trainer.families.seq_jepa.action_embedding import ActionEmbedding
 
     embed = ActionEmbedding(4, model.action_dim, "upstream", empty_is_zero=True)
     actions = torch.randn(4096, m, 4)
@@ -418,7 +421,7 @@ def test_resnet18_computes_what_torchvisions_does(stem):
     import torchvision
 
     from trainer.config import EncoderConfig
-    from trainer.models.encoders import make_encoder
+    from trainer.blocks.faces import make_encoder
 
     torch.manual_seed(0)
     net = make_encoder(EncoderConfig(name="resnet18", width=64, stem=stem), 3)
@@ -436,7 +439,7 @@ def test_resnet18_computes_what_torchvisions_does(stem):
         assert ours.shape == theirs.shape
         theirs.data.copy_(ours.data)
     images = torch.rand(2, 3, 32, 32)
-    assert torch.allclose(net(images), reference(images), atol=1e-4)
+    assert torch.allclose(pooled(net, images), reference(images), atol=1e-4)
 
 
 # --- optimiser and schedule
@@ -474,11 +477,11 @@ def test_the_logs_learning_rates():
 def test_a_matrix_of_one_column_is_a_matrix():
     """The embedding of a one-component action is decayed like any other; the aggregator's token is not."""
     model = method(config(), actions=1)
-    decayed, rest = model.parameter_groups(0.1)
-    assert any(p is model.action.linear.weight for p in decayed["params"])
-    assert any(p is model.aggregator.token for p in rest["params"])
-    everything, nothing = model.parameter_groups(0.1, everything=True)
-    assert len(everything["params"]) == len(decayed["params"]) + len(rest["params"]) and not nothing["params"]
+    decayed, rest = model.parameter_groups()
+    assert any(p is model.action.linear.weight for p in decayed.params)
+    assert any(p is model.aggregator.token for p in rest.params)
+    everything, nothing = method(config("optim.decay_on=all"), actions=1).parameter_groups()
+    assert len(everything.params) == len(decayed.params) + len(rest.params) and not nothing.params
 
 
 # --- whole runs: tiny splits, four steps an epoch
@@ -537,7 +540,7 @@ def test_the_recorded_loss_is_the_mean_over_steps_without_probes(tmp_path, image
         seen.append({name: float(term.detach()) for name, term in terms.items()} | {"total": float(total_loss(terms, weights).detach())})
         return total_loss(terms, weights)
 
-    monkeypatch.setattr(loop, "total_loss", listening)
+    monkeypatch.setattr("trainer.step.total_loss", listening)
     _, lines = trained(tmp_path, images, "eval.action_probe=true")
     assert len(seen) == 4
     for name, metric in (("total", "loss/total"), ("predict", "term/predict"), ("rate", "term/rate")):

@@ -5,11 +5,11 @@ import torch
 from small import config, views
 
 from trainer import loop
-from trainer.captured import CapturedStep
+from trainer.fast.captured import CapturedStep
 from trainer.data.images import load_images
 from trainer.loop import train
-from trainer.models import accelerate
-from trainer.models.seq_jepa import Output
+from trainer.fast import accelerate
+from trainer.method import Output
 from trainer.records import read
 
 FP64 = ["precision=fp64", "eval.probe_epochs=[2]", "epochs=2"]
@@ -56,17 +56,17 @@ def test_what_it_returns_stays_as_it_was():
     source = views(run, load_images(run))
     seen = []
 
-    def learn(batch, rate, decay):
+    def learn(batch, rate, scalars):
         seen.append((batch["step"].clone(), batch["actions"].clone(), rate.clone()))
-        return {"z": 1 * batch["actions"]}, batch["labels"], batch["step"][None].float()
+        return {"z": 1 * batch["actions"], "labels": batch["labels"]}, batch["step"][None].float()
 
-    step = CapturedStep(source, learn, lambda number: (0.5 ** number, None), torch.device("cpu"))
+    step = CapturedStep(source, learn, lambda number: (0.5 ** number, {"ema_decay": None}), torch.device("cpu"))
     kept = [step(number) for number in (0, 1, 2, 7)]
     expected = [source.render(source.plan(number)) for number in (0, 1, 2, 7)]
-    for (number, actions, rate), batch, (features, labels, values) in zip(seen, expected, kept, strict=True):
+    for (number, actions, rate), batch, (found, values) in zip(seen, expected, kept, strict=True):
         assert number == batch["step"] and rate == 0.5 ** int(number)
-        assert torch.equal(actions, batch["actions"]) and torch.equal(features["z"], batch["actions"])
-        assert torch.equal(labels, batch["labels"]) and values == float(batch["step"])
+        assert torch.equal(actions, batch["actions"]) and torch.equal(found["z"], batch["actions"])
+        assert torch.equal(found["labels"], batch["labels"]) and values == float(batch["step"])
 
 
 def test_the_twelfth_trial_of_a_process_is_compiled_too(monkeypatch):

@@ -163,12 +163,13 @@ def test_ctrl_c_is_a_line_and_130(capsys):
 
 
 def test_a_trainers_line_fits_80_columns_and_says_which_number_is_a_rank(capsys):
-    from trainer.__main__ import LEGEND, _print_epoch
+    from trainer.__main__ import _print_epoch
+    from trainer.families.seq_jepa import COLUMNS, LEGEND
 
     live = {"predict_live/z_hat@3": 0.8248, "linacc_live/z_agg@3": 100.0, "rank_pr_live/z@3": 123.4, "rank_pr_live/z_agg@3": 123.4}
-    _print_epoch({**live, "epoch": 1234, "probe_epoch": 1234, "score": 100.0})
+    _print_epoch({**live, "epoch": 1234, "probe_epoch": 1234, "score": 100.0}, COLUMNS)
     line = capsys.readouterr().out.rstrip("\n")
     assert all(len(one) <= 80 for one in LEGEND.splitlines()) and len(line) <= 84
     assert re.search(r"linacc 100\.0  rank z 123\.4  rank z_agg 123\.4  frozen 100\.0$", line)
-    _print_epoch({**live, "epoch": 30, "linacc_live/z_agg@3": 68.7, "rank_pr_live/z@3": 23.4, "rank_pr_live/z_agg@3": 5.2, "probe_epoch": 30, "score": 68.7})
+    _print_epoch({**live, "epoch": 30, "linacc_live/z_agg@3": 68.7, "rank_pr_live/z@3": 23.4, "rank_pr_live/z_agg@3": 5.2, "probe_epoch": 30, "score": 68.7}, COLUMNS)
     assert len(capsys.readouterr().out.rstrip("\n")) <= 80

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa import Config
 
 ROOT = Path(__file__).parent.parent
 DEFECTS, _, SWITCHES = (ROOT / "trainer" / "COMPATIBILITY.md").read_text(encoding="utf-8").partition("\n## Switches")
@@ -36,7 +36,7 @@ def test_a_row_names_tests_and_settings_that_exist(row):
 
 def _check(setting):
     """A dotted key leads to a field of the configuration."""
-    node = RunConfig
+    node = Config
     for part in setting.split("."):
         assert node is not None and part in node.model_fields, f"{setting}: no field {part}"
         annotation = node.model_fields[part].annotation
@@ -54,7 +54,7 @@ def test_every_switch_that_a_reproducing_preset_sets_is_in_the_table():
         "objective.rate.form", "objective.rate.on", "objective.sharpen.form",
     }  # fmt: skip
     named = set(re.findall(r"`([a-z_]+\.[a-z_.0-9]+)(?:=[^`]*)?`", DEFECTS + SWITCHES))
-    defaults, changed = _flat(RunConfig().model_dump(mode="json")), set()
+    defaults, changed = _flat(Config().model_dump(mode="json")), set()
     for preset in presets.names():
         if preset.endswith(("_as_logged", "_upstream_code", "_paper")):
             settings = _flat(presets.load(preset).model_dump(mode="json"))

@@ -19,7 +19,7 @@ def sigreg(seed=0, **settings):
 
 
 def value(loss, rows, step=STEP):
-    return float(loss(torch.as_tensor(rows), step).detach())
+    return float(loss(torch.as_tensor(rows), step).value.detach())
 
 
 def distance(projection, t):
@@ -85,7 +85,7 @@ def test_gaussian_samples_have_their_expected_value_and_collapsed_or_scaled_ones
 
 def test_sigregs_gradient_is_that_of_its_value_and_repairs_scale():
     loss, rows = sigreg(slices=8), torch.tensor(2 * samples(20, 4), requires_grad=True)
-    loss(rows, STEP).backward()
+    loss(rows, STEP).value.backward()
     for i, j in [(0, 0), (7, 3), (19, 1)]:
         step, plus, minus = 1e-5, rows.detach().clone(), rows.detach().clone()
         plus[i, j] += step
@@ -117,8 +117,8 @@ def test_half_precision_features_are_computed_in_single_precision():
     rows = torch.randn(32, 6)
     for loss, more in ((sigreg(slices=8), (STEP,)), (VicReg(VicRegConfig()), ())):
         with torch.autocast("cpu", torch.bfloat16):
-            inside = loss(rows, *more)
-        assert inside.dtype == torch.float32 and float(inside) == float(loss(rows, *more))
+            inside = loss(rows, *more).value
+        assert inside.dtype == torch.float32 and float(inside) == float(loss(rows, *more).value)
 
 
 # --- VICReg
@@ -137,7 +137,7 @@ def test_vicreg_is_its_formula_in_value_and_gradient(settings):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(30, 5)) @ rng.normal(size=(5, 5)) * np.array([0.2, 0.5, 1, 1, 0.1]) + 2
     loss, given = VicReg(config), torch.tensor(rows, requires_grad=True)
-    found = loss(given)
+    found = loss(given).value
     found.backward()
     assert float(found.detach()) == pytest.approx(by_hand(rows, config.variance, config.covariance), rel=1e-9)
     for i, j in [(0, 0), (11, 4), (29, 2)]:
@@ -150,12 +150,12 @@ def test_vicreg_is_its_formula_in_value_and_gradient(settings):
 
 def test_vicreg_is_largest_at_collapse_and_safe_there():
     rows = torch.zeros(16, 4, requires_grad=True)
-    loss = VicReg(VicRegConfig())(rows)
+    loss = VicReg(VicRegConfig())(rows).value
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0.99, abs=1e-6) and torch.isfinite(rows.grad).all()
     white = torch.linalg.qr(torch.randn(64, 4, dtype=torch.float64))[0]
     white = torch.linalg.qr(white - white.mean(0))[0]
-    assert float(VicReg(VicRegConfig())(1.1 * white * 63**0.5)) == pytest.approx(0, abs=1e-9)
+    assert float(VicReg(VicRegConfig())(1.1 * white * 63**0.5).value) == pytest.approx(0, abs=1e-9)
 
 
 # --- two workers
@@ -166,7 +166,7 @@ def one_share(rank, world, place, rows, queue):
     results = {}
     for name, loss, more in (("sigreg", sigreg(slices=8), (STEP,)), ("vicreg", VicReg(VicRegConfig()), ())):
         share = rows[rank::2].clone().requires_grad_()
-        found = loss(share, *more)
+        found = loss(share, *more).value
         found.backward()
         results[name] = float(found.detach()), share.grad.numpy()
     queue.put((rank, results))
@@ -179,7 +179,7 @@ def test_two_workers_equal_one():
     found = dict(together(2, one_share, rows, answers=2))
     for name, loss, more in (("sigreg", sigreg(slices=8), (STEP,)), ("vicreg", VicReg(VicRegConfig()), ())):
         whole = rows.clone().requires_grad_()
-        expected = loss(whole, *more)
+        expected = loss(whole, *more).value
         expected.backward()
         for rank in range(2):
             share, grad = found[rank][name]

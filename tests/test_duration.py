@@ -8,8 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainer import presets
 from trainer.config import EncoderConfig
-from trainer.config.duration import duration, encoder_macs, epoch_macs, estimate
-from trainer.models.encoders import make_encoder
+from trainer.duration import duration, encoder_macs, estimate
+from trainer.families.seq_jepa import epoch_macs
+from trainer.blocks.faces import make_encoder
 
 
 @pytest.mark.parametrize("side", [12, 32, 97])
@@ -19,7 +20,7 @@ from trainer.models.encoders import make_encoder
 def test_multiply_adds_are_those_that_torch_counts(encoder, side):
     config = EncoderConfig(**encoder)
     with FlopCounterMode(display=False) as counted:
-        make_encoder(config, 3).eval()(torch.zeros(2, 3, side, side))
+        make_encoder(config, 3).eval().tokens(torch.zeros(2, 3, side, side))
     assert counted.get_total_flops() / 2 / 2 == encoder_macs(config, 3, side)
 
 

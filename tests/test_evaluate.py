@@ -27,16 +27,16 @@ from trainer.data.views import Views
 from trainer.gates import judge
 from trainer.identity import run_id
 from trainer.loop import train
-from trainer.models.seq_jepa import SeqJEPA
+from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.probes import protocol
-from trainer.probes.features import Features
+from trainer.families.seq_jepa.probing.features import Features
 from trainer.probes.neighbours import TEMPERATURE, knn_accuracy
-from trainer.probes.path import path_features, whole_path
+from trainer.families.seq_jepa.probing.path import path_features, whole_path
 from trainer.probes.regression import r2
-from trainer.probes.retrieval import CANDIDATES, candidate_codes, chance, retrieval_scores
+from trainer.families.seq_jepa.probing.retrieval import CANDIDATES, candidate_codes, chance, retrieval_scores
 from trainer.records import comparable, read
 from trainer.run_record import RunRecord
-from trainer.subspace.diagnostics import MOST_PIXELS, Diagnostics, small
+from trainer.families.seq_jepa.probing.diagnostics import MOST_PIXELS, Diagnostics, small
 from trainer.subspace.summary import load_arrays
 from trainer.subspace.sweeps import factor_sweeps, planar_pictures, through_zero, unmoved
 

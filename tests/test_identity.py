@@ -5,7 +5,8 @@ from pydantic import Field
 from small import config
 
 from trainer import identity, presets
-from trainer.config import OptimConfig, RunConfig
+from trainer.config import OptimConfig
+from trainer.families.seq_jepa import Config
 
 DIGITS = "f0b854710b"
 
@@ -44,7 +45,7 @@ def test_a_new_field_at_its_legacy_value_keeps_old_identities():
     class Later(OptimConfig):
         nesterov: bool = Field(False, json_schema_extra={"legacy": False})
 
-    class LaterRun(RunConfig):
+    class LaterRun(Config):
         optim: Later = Later()
 
     tree = config().model_dump()

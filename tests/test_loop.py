@@ -16,8 +16,9 @@ from small import PROBED, config
 from trainer import checkpoint, loop
 from trainer.errors import RecordError
 from trainer.identity import run_id
-from trainer.loop import total_loss, train
+from trainer.loop import train
 from trainer.records import comparable, read
+from trainer.step import total_loss
 
 
 def records(folder, run):
@@ -129,7 +130,7 @@ def test_a_run_that_diverges_stops_with_a_reason_and_no_number(tmp_path, digits,
         calls["n"] += 1
         return total_loss(terms, weights) * (float("nan") if calls["n"] == 20 else 1.0)
 
-    monkeypatch.setattr(loop, "total_loss", poisoned)
+    monkeypatch.setattr("trainer.step.total_loss", poisoned)
     run = config(epochs=4)
     result = train(run, tmp_path, report=seen.append, images=digits)
     stop = records(tmp_path, run)[-1]

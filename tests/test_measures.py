@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from small import config, method, views, whole
 
 from trainer.data.images import load_images
-from trainer.probes.features import Harvest, evaluation, extract
-from trainer.probes.health import Health
-from trainer.probes.online import OnlineProbe
+from trainer.families.seq_jepa.probing.features import Harvest, evaluation, extract
+from trainer.families.seq_jepa.probing.health import Health
+from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction
 from trainer.probes.ridge import Ridge

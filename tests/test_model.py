@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from small import config, method, views
 
-from trainer.config import EmaConfig, EncoderConfig
+from trainer.config import EncoderConfig
 from trainer.losses.coding_rate import CodingRate
-from trainer.models.encoders import make_encoder
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.aggregator import _first_token
-from trainer.models.target import ema_decay
+from trainer.blocks.faces import make_encoder
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.blocks.transformer import _first_token
+from trainer.families.seq_jepa.config import EmaConfig
+from trainer.families.seq_jepa.target import ema_decay, pooled
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_prediction_loss_is_the_mean_cosine_distance_to_the_target_code(batch):
     actions = model.action(wide["actions"])
     agg = model.aggregator(z, actions[:, :-1])
     guess = model.predictor(torch.cat([agg, actions[:, -1]], 1)).detach().numpy()
-    target = model.encoder(wide["target"][0]).detach().numpy()
+    target = pooled(model.encoder, wide["target"][0]).detach().numpy()
     cosine = (guess * target).sum(1) / ((guess**2).sum(1) ** 0.5 * (target**2).sum(1) ** 0.5)
     assert float(model(wide).terms["predict"].detach()) == pytest.approx(1 - cosine.mean(), rel=1e-9)
 
@@ -115,7 +116,7 @@ def test_ema_update_moves_parameters_by_the_stated_share_and_leaves_buffers(batc
     with torch.no_grad():
         for p in model.encoder.parameters():
             p.add_(1.0)
-    model.after_step(0, 100)
+    model.after_step({"ema_decay": 0.9})
     for old, new, online in zip(before, model.target_branch.average.parameters(), model.encoder.parameters(), strict=True):
         assert torch.allclose(new, 0.9 * old + 0.1 * online, atol=1e-6)
     assert all(torch.equal(b, buffers[name]) for name, b in model.target_branch.average.named_buffers())
@@ -144,7 +145,7 @@ def test_rate_switches(batch):
     model, output = loss_of(config("objective.rate.on=z"), batch)
     assert output.health.keys() >= {"rate_nats/z"}
     direct = CodingRate(config().objective.rate)(output.features["z"].flatten(0, 1))
-    assert float(direct.term) == pytest.approx(z, rel=1e-5)
+    assert float(direct.value) == pytest.approx(z, rel=1e-5)
 
 
 def test_the_rate_weight_scales_its_gradient(batch):
@@ -179,16 +180,16 @@ def test_model_switches(batch):
 
 
 def test_norms_biases_and_tokens_are_not_decayed():
-    model = method(config())
-    decayed, rest = model.parameter_groups(0.1)
-    assert decayed["weight_decay"] == 0.1 and rest["weight_decay"] == 0.0
+    model = method(config("optim.weight_decay=0.1"))
+    decayed, rest = model.parameter_groups()
+    assert decayed.weight_decay == 0.1 and rest.weight_decay == 0.0
     names = {id(p): name for name, p in model.named_parameters()}
-    assert all(p.ndim >= 2 for p in decayed["params"])
-    plain = {names[id(p)] for p in rest["params"]}
+    assert all(p.ndim >= 2 for p in decayed.params)
+    plain = {names[id(p)] for p in rest.params}
     assert "aggregator.token" in plain and all("bias" in n or "norm" in n or "token" in n or ".1." in n or ".4." in n for n in plain)
-    assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
+    assert len(decayed.params) + len(rest.params) == len(list(model.parameters()))
     ema = method(config("objective.teacher=ema"))
-    assert sum(len(g["params"]) for g in ema.parameter_groups(0.1)) == len(list(model.parameters()))
+    assert sum(len(g.params) for g in ema.parameter_groups()) == len(list(model.parameters()))
 
 
 def test_resnet18_is_the_standard_network():

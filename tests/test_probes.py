@@ -7,9 +7,9 @@ from sklearn.linear_model import Ridge as SkRidge
 from sklearn.metrics import r2_score
 from small import config, method, views
 
-from trainer.probes.features import Harvest
-from trainer.probes.health import Health
-from trainer.probes.online import OnlineProbe
+from trainer.families.seq_jepa.probing.features import Harvest
+from trainer.families.seq_jepa.probing.health import Health
+from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_r2, r2
 from trainer.probes.ridge import ALPHA, Ridge

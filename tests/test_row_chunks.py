@@ -9,15 +9,16 @@ from trainer.__main__ import main
 from trainer.data.images import load_images
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import Views
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes import features, health, neighbours, parts, protocol, suite
-from trainer.probes.features import Harvest
-from trainer.probes.health import Health
-from trainer.probes.online import OnlineProbe
-from trainer.probes.suite import Suite
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing import features, health, parts, suite
+from trainer.probes import neighbours, protocol
+from trainer.families.seq_jepa.probing.features import Harvest
+from trainer.families.seq_jepa.probing.health import Health
+from trainer.families.seq_jepa.probing.online import OnlineProbe
+from trainer.families.seq_jepa.probing.suite import Suite
 from trainer.subspace import sweeps
-from trainer.subspace.diagnostics import Diagnostics
+from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
 
 SIZE = 8
 
@@ -63,7 +64,7 @@ def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
     calibrated.on = True
     untrained = probes.untrained(method)
     calibrated.on = False
-    online = OnlineProbe(method.aggregator.norm.normalized_shape[0], 10, torch.device("cpu"), (2 * method.encoder.features, 2))
+    online = OnlineProbe(method.aggregator.width, 10, torch.device("cpu"), (2 * method.encoder.features, 2))
     harvest, batch = Harvest(), views.next()
     harvest.add(method(batch).features, batch["labels"])
     probes.live(method, harvest, online)

@@ -9,7 +9,7 @@ from process_group import join, together
 from small import config, method, views
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.loop import total_loss
+from trainer.step import given, make_optimiser, total_loss
 
 STEPS = 20
 
@@ -36,7 +36,7 @@ def steps_of(rank, world, digits, overrides):
     run = config("precision=fp64", "optim.batch_size=32", *overrides)
     source, model = views(run, digits, rank, world), method(run)
     wrapped = DistributedDataParallel(model, broadcast_buffers=False) if world > 1 else model
-    optimiser = torch.optim.AdamW(model.parameter_groups(run.optim.weight_decay), lr=1e-3)
+    optimiser = make_optimiser(run, model)
     losses, gradients = [], []
     for step in range(STEPS):
         output = wrapped(source.next())
@@ -50,7 +50,7 @@ def steps_of(rank, world, digits, overrides):
         losses.append(terms)
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
         optimiser.step()
-        model.after_step(step, 100)
+        model.after_step(given(model.schedule(step)))
     return torch.stack(losses), torch.stack(gradients), torch.cat([b.flatten().double() for b in model.buffers()])
 
 

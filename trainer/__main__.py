@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
-from trainer import presets
+from trainer import families, presets
 from trainer.cli import Parser, add_data_options, data_settings, guarded, split_overrides
-from trainer.config.duration import duration, estimate
+from trainer.duration import duration, estimate
 from trainer.errors import UsageError
 from trainer.results import check_name, folder, writable
 from trainer.wandb_mirror import MODES, resolve_mode
@@ -77,6 +78,7 @@ def _run(arguments: Namespace) -> int:
     runtime = presets.load(arguments.preset, arguments.overrides, settings).runtime
     settings |= data_settings(arguments, runtime.data_root, runtime.cache_dir)
     config = presets.load(arguments.preset, arguments.overrides, settings)
+    family = families.load(config.family)
     gate = arguments.gate or latest(config) or "none"
     if gate != "none":
         if gate not in config.gates:
@@ -94,13 +96,14 @@ def _run(arguments: Namespace) -> int:
         print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
         measured = config.runtime.seconds_per_epoch
         told = estimate(config, config.epochs) if measured is None else f"about {duration(measured * config.epochs)} on one CPU core, as measured"
-        print(f"# training {told}")
+        if told is not None:
+            print(f"# training {told}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
 
     require_present(config)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
-        print(f"run {run_id(config)} in {place / 'runs' / run_id(config)}: loading torch and {config.data.name}\n{LEGEND}", flush=True)
+        print(f"run {run_id(config)} in {place / 'runs' / run_id(config)}: loading torch and {config.data.name}\n{family.LEGEND}", flush=True)
 
     import torch
     import torch.distributed as dist
@@ -126,7 +129,7 @@ def _run(arguments: Namespace) -> int:
 
     def report(metrics: dict) -> None:
         mirrors.follow()
-        _print_epoch(metrics)
+        _print_epoch(metrics, family.COLUMNS)
 
     try:
         result = train(config, place / "runs", arguments.study, report=report, gate=judged, baselines=True)
@@ -151,24 +154,12 @@ def _run(arguments: Namespace) -> int:
             dist.destroy_process_group()
 
 
-LEGEND = """loss: of prediction; linacc: linear accuracy (%) of z_agg, in training; rank:
-effective rank of z and of z_agg; frozen: linacc of the frozen model, if probed"""
-
-
-def _print_epoch(report: dict) -> None:
+def _print_epoch(report: dict, columns: Iterable[tuple[str, str, str]]) -> None:
     """One line, of 80 characters for usual numbers."""
     if not report:  # a worker other than the first
         return
     values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
-    live = "  ".join(
-        f"{label} {values.get(name, float('nan')):{form}}"
-        for label, name, form in (
-            ("loss", "predict_live/z_hat", "6.4f"),
-            ("linacc", "linacc_live/z_agg", "4.1f"),
-            ("rank z", "rank_pr_live/z", "4.1f"),
-            ("rank z_agg", "rank_pr_live/z_agg", "4.1f"),
-        )
-    )
+    live = "  ".join(f"{label} {values.get(name, float('nan')):{form}}" for label, name, form in columns)
     probed = f"  frozen {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] and report["score"] is not None else ""
     print(f"epoch {report['epoch']:>4}  {live}{probed}", flush=True)
 

@@ -12,9 +12,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from trainer import presets
+from trainer import families, presets
 from trainer.cli import Parser, add_data_options, data_settings, guarded
-from trainer.config import SETS, RunConfig
+from trainer.config import RunConfig
 from trainer.data.sets import require_present
 from trainer.errors import RecordError, UsageError
 
@@ -79,11 +79,10 @@ def _run(options: Namespace) -> int:
     line["seconds"] = {"evaluation": time.perf_counter() - clock}
     append_line(out, line)
 
-    from trainer.evaluation_tables import tables
     from trainer.terminal import Terminal
 
     console = Terminal(width=None if sys.stdout.isatty() else 120)
-    for table in tables(line["metrics"], config.data.observed_views):
+    for table in families.load(config.family).tables(line["metrics"], config):
         console.print(table)
     who = f"run {line['run_id']}, epoch {line['epoch']}, split={line['split']}"
     console.print(f"{who}; all metrics in {out}", highlight=False, soft_wrap=True)
@@ -102,17 +101,13 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     from trainer.certificates import trust_system
     from trainer.data.images import load_images
     from trainer.data.philox import Purpose, derived_seed
-    from trainer.data.views import Views
     from trainer.evaluation_record import sha256
     from trainer.identity import arm_id, provenance, run_id
-    from trainer.models.seq_jepa import SeqJEPA
-    from trainer.probes.health import Health
-    from trainer.probes.online import OnlineProbe
-    from trainer.probes.suite import Suite
+    from trainer.method import Evaluation
     from trainer.runtime import pick_device, pick_dtype
 
     trust_system(config.runtime.system_certs)
-    device, dtype = pick_device(config), pick_dtype(config)
+    family, device, dtype = families.load(config.family), pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
     state = checkpoint.load(folder, device, first["arm_id"], ("method", "online"))
     if arm_id(config) != first["arm_id"]:
@@ -121,25 +116,24 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
             f"{first['arm_id']}; evaluate it with the commit that trained it"
         )
     images = load_images(config).to(device, config.runtime.resident_mib)
-    views = Views(config, images, dtype)
-    checkpoint.restore(folder, {"views": views}, state)
+    source = family.source(config, images, dtype)
+    checkpoint.restore(folder, {"views": source}, state)
 
     # the untrained model is the run's own at step 0: the same random numbers as in training
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
-    method = SeqJEPA(config, SETS[config.data.name].channels, views.action_dim)
-    method.to(device, dtype, memory_format=torch.channels_last)
-    untrained = Health(config, images, views).untrained(method)
-    pair = (2 * method.encoder.features, views.transform.parameters) if config.eval.action_probe else None
-    online = OnlineProbe(method.aggregator.norm.normalized_shape[0], images.classes, device, pair)
-    checkpoint.restore(folder, {"method": method, "online": online}, state)
+    method = family.make(config, source).to(device, dtype, memory_format=torch.channels_last)
+    probes = family.probes(config, images, source, method, device)
+    untrained = probes.untrained(method)
+    checkpoint.restore(folder, {"method": method, "online": probes}, state)
 
-    probes = {"paper": options.protocol != "ridge", "ridge": options.protocol != "paper"}
-    suite = Suite(config, images, views, options.split, tuple(options.views), **probes, epochs=options.epochs, say=_say)
-    metrics = suite.measure(method, untrained, online)
-    if options.subspace:
-        metrics |= _subspace(config, images, views, method, untrained, options.split, out, metrics)
-    step = views.step
+    step = source.step
     epoch = step // config.steps_per_epoch
+    wanted = Evaluation(
+        split=options.split, views=tuple(options.views), paper=options.protocol != "ridge", ridge=options.protocol != "paper",
+        epochs=options.epochs, subspace=out.with_name(f"evaluation-{options.split}-subspace.npz") if options.subspace else None,
+        epoch=epoch, say=_say,
+    )  # fmt: skip
+    metrics = probes.evaluate(method, untrained, wanted)
     return {
         "schema_version": first["schema_version"], "event": "eval", "study": first["study"], "run_id": run_id(config),
         "arm_id": first["arm_id"], "seed": config.seed, "step": step, "samples_seen": step * config.optim.batch_size,
@@ -150,22 +144,6 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
         },
         "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device), "provenance": provenance(),
     }  # fmt: skip
-
-
-def _subspace(
-    config: RunConfig, images: Any, views: Any, method: Any, untrained: Any, split: str, out: Path, metrics: dict[str, float]
-) -> dict[str, float]:
-    from trainer.subspace.about import about
-    from trainer.subspace.diagnostics import Diagnostics
-    from trainer.subspace.summary import save_arrays
-
-    diagnostics = Diagnostics(config, images, views, untrained, split)
-    _say(f"subspace diagnostics on sweeps of {', '.join(diagnostics.pictures)}")
-    found = diagnostics.measure(method)
-    arrays = out.with_name(f"evaluation-{split}-subspace.npz")
-    save_arrays(arrays, found.arrays | about(config, views.step // config.steps_per_epoch, split, metrics))
-    _say(f"draw them: python -m analysis.subspace_plots {arrays} {arrays.with_suffix('')}")
-    return found.metrics
 
 
 def _overridden(tree: dict[str, Any], options: Namespace) -> RunConfig:
@@ -197,13 +175,7 @@ def _check(config: RunConfig, options: Namespace) -> None:
     wrong = [k for k in options.views if not 1 <= k <= MOST_VIEWS]
     if wrong:
         raise UsageError(f"--views {wrong[0]}: a number of views must be 1 to {MOST_VIEWS}")
-    if options.subspace and (config.data.transform in ("augment", "glimpse") or config.data.name == "3diebench"):
-        what = config.data.name if config.data.transform == "object" else config.data.transform
-        raise UsageError(f"--subspace: {what} has no factor that could be swept alone; leave it out")
-    recorded = SETS[config.data.name].views
-    if config.data.transform == "object" and max(options.views) >= recorded:
-        most = f"--views {max(options.views)}: must be below {recorded}"
-        raise UsageError(f"{most}, the recorded views of an object of {config.data.name}")
+    families.load(config.family).check_evaluation(config, options.views, options.subspace)
     require_present(config)
     if options.epochs < 1:
         raise UsageError(f"--epochs {options.epochs}: must be at least 1; --protocol ridge needs no epochs")

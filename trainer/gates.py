@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from trainer import families
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 
@@ -32,18 +33,19 @@ def judge(config: RunConfig, gate: str, lines: Iterable[dict[str, Any]]) -> Verd
     """
     if gate not in config.gates:
         raise UsageError(f"gate = {gate!r}: must be one of {', '.join(config.gates) or '(this preset has none)'}")
-    rule, m = config.gates[gate], config.data.observed_views
+    rule, named = config.gates[gate], families.load(config.family).headline(config)
     by_epoch = {line["epoch"]: line["metrics"] for line in lines if line["event"] == "eval" and line["split"] == config.data.select_on}
     start, end = by_epoch.get(0, {}), by_epoch.get(rule.epoch, {})
-    agg, z, action = f"z_agg@{m}", f"z@{m}", f"r2_action.{config.data.action_scale}/z_pair@2"
+    # a metric that the family has not is missing, and fails
+    score, rank = named["score"], named.get("rank")
     checks = [
-        ("linacc", end.get(f"linacc/{agg}"), ">=", rule.linacc_min),
-        ("linacc above untrained", _minus(end, start, f"linacc/{agg}"), ">=", rule.linacc_gain_min),
-        ("rank of z_agg / untrained", _ratio(end, start, f"rank_pr/{agg}"), ">=", rule.rank_agg_ratio_min),
-        ("rank of z_agg", end.get(f"rank_pr/{agg}"), ">=", rule.rank_agg_min),
-        ("rank of z", end.get(f"rank_pr/{z}"), ">=", rule.rank_z_min),
-        ("R2 of actions", end.get(action), ">=", rule.r2_action_min),
-        ("prediction loss", end.get(f"predict/z_hat@{m}"), "<=", rule.predict_max),
+        ("linacc", end.get(score), ">=", rule.linacc_min),
+        ("linacc above untrained", _minus(end, start, score), ">=", rule.linacc_gain_min),
+        ("rank of z_agg / untrained", _ratio(end, start, rank), ">=", rule.rank_agg_ratio_min),
+        ("rank of z_agg", end.get(rank), ">=", rule.rank_agg_min),
+        ("rank of z", end.get(named.get("rank_z")), ">=", rule.rank_z_min),
+        ("R2 of actions", end.get(named.get("r2_action")), ">=", rule.r2_action_min),
+        ("prediction loss", end.get(named.get("predict")), "<=", rule.predict_max),
     ]
     reasons, passed = [], True
     if not end:
@@ -65,11 +67,11 @@ def latest(config: RunConfig) -> str | None:
     return max(reached, key=lambda name: config.gates[name].epoch, default=None)
 
 
-def _minus(end: dict[str, Any], start: dict[str, Any], name: str) -> float | None:
+def _minus(end: dict[str, Any], start: dict[str, Any], name: str | None) -> float | None:
     a, b = end.get(name), start.get(name)
     return None if a is None or b is None else a - b
 
 
-def _ratio(end: dict[str, Any], start: dict[str, Any], name: str) -> float | None:
+def _ratio(end: dict[str, Any], start: dict[str, Any], name: str | None) -> float | None:
     a, b = end.get(name), start.get(name)
     return None if a is None or not b else a / b

@@ -24,14 +24,14 @@ from pydantic import BaseModel
 
 from trainer.config import RunConfig, split_sizes
 
-SCIENTIFIC = ("data", "model", "objective", "optim", "schedule", "precision")
+SCIENTIFIC = ("family", "data", "model", "objective", "optim", "schedule", "precision")
 ROOT = Path(__file__).resolve().parent.parent
 _ABSENT = object()
 
 
 def arm_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that are hashed, as plain JSON values."""
-    settings = {name: _without_legacy(getattr(config, name)) for name in SCIENTIFIC}
+    settings = {name: value for name, value in _without_legacy(config).items() if name in SCIENTIFIC}
     return {**settings, "split": list(split_sizes(config.data)[:3])}
 
 

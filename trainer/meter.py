@@ -1,4 +1,4 @@
-"""Means over an epoch of the scalars that every step yields."""
+"""Means over the steps of the scalars that every step yields."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainer import world
-from trainer.models.seq_jepa import Output
+from trainer.method import Output
 
 
 class Meter:
@@ -21,6 +21,7 @@ class Meter:
         self._factors: Tensor | None = None
         self._names: list[str] = []
         self._sums: Tensor | None = None
+        self._steps = 0
 
     def values(self, output: Output, loss: Tensor) -> Tensor:
         """(n,) detached: terms, weighted terms, the method's health, and the loss."""
@@ -35,14 +36,15 @@ class Meter:
         if self._sums is None:
             self._sums = torch.zeros_like(values)
         self._sums += values
+        self._steps += 1
 
     @property
     def total(self) -> Tensor:
         """The summed loss so far: NaN or infinite ever after a step's loss was."""
         return self._sums[-1]
 
-    def means(self, steps: int) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Mean per step over all workers, by name; starts afresh."""
-        means = world.mean_over_workers(self._sums / steps).tolist()
-        self._sums = None
+        means = world.mean_over_workers(self._sums / self._steps).tolist()
+        self._sums, self._steps = None, 0
         return dict(zip(self._names, means, strict=True))

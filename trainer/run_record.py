@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trainer import families
 from trainer.config import RunConfig
 from trainer.errors import RecordError
 from trainer.identity import arm_id, other_code, provenance, run_id
@@ -102,8 +103,7 @@ class RunRecord:
         """The report of an epoch on record: validation metrics, ``epoch``, ``probe_epoch`` and ``score``.
 
         Between probe epochs the last probed values are carried forward; ``probe_epoch`` says from when.
-        ``score`` is the linear accuracy of the aggregate in percent, ``rank`` its effective rank, ``r2_action`` what the
-        codes of two views tell of the action; None where not finite.
+        ``score`` and the other names are the family's headline; None where not finite.
         """
         return summarise(self._evaluations, epoch, self._config)
 
@@ -130,8 +130,7 @@ def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) 
     # by epoch: one that was lost and trained again stands behind later ones
     for line in sorted((line for line in evaluations if line["epoch"] <= epoch), key=lambda line: line["epoch"]):
         metrics, probed = metrics | line["metrics"], line.get("probe_epoch")
-    m, scale = config.data.observed_views, config.data.action_scale
-    named = {"score": f"linacc/z_agg@{m}", "rank": f"rank_pr/z_agg@{m}", "r2_action": f"r2_action.{scale}/z_pair@2"}
+    named = families.load(config.family).headline(config)
     return {**metrics, "epoch": epoch, "probe_epoch": probed} | {name: metrics.get(metric) for name, metric in named.items()}
 
 

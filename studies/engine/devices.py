@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from studies.engine.settings import Resources
-from trainer import compilable
+from trainer.fast import compilable
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 

@@ -12,7 +12,7 @@ from studies.engine.halving import rung_epochs
 from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
-from trainer.config.duration import estimate
+from trainer.duration import estimate
 from trainer.data.sets import require_present
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
 from trainer.errors import UsageError
@@ -176,7 +176,8 @@ class Plan:
             text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
         elif self._base.runtime.seconds_per_epoch is None:
             told = estimate(self._base, self.expected_epochs(), max(1, r.concurrent or 1))
-            text.append(f"time       training {told}: estimated from the encoder's arithmetic, within a factor of about 2")
+            if told is not None:
+                text.append(f"time       training {told}: estimated from the encoder's arithmetic, within a factor of about 2")
         return text
 
     def _contrast_lines(self) -> list[str]:

@@ -18,8 +18,8 @@ from trainer.data.images import load_images
 from trainer.data.views import Views
 from trainer.identity import arm_id, run_id
 from trainer.loop import train
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import extract
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing.features import extract
 from trainer.probes.ridge import Ridge
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)

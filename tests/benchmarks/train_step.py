@@ -5,7 +5,7 @@
 
 Ours is the loop's own step (views rendered, method, update, teacher, both online probes) in bf16 with compiled kernels; the
 reference is ``reference_loop.py`` (per-image torchvision transforms in a DataLoader, fp32, parameter-by-parameter EMA), in
-processes of their own, at the best of all thread and worker counts tried. Ours also keeps freed memory (trainer.allocator): the
+processes of their own, at the best of all thread and worker counts tried. Ours also keeps freed memory (trainer.fast.allocator): the
 same setting would speed the reference up as well, by a quarter on the machine it was tried on. All figures are sequences/s.
 """
 
@@ -30,10 +30,10 @@ from trainer import presets  # noqa: E402
 from trainer.config import SETS, RunConfig  # noqa: E402
 from trainer.data.images import load_images  # noqa: E402
 from trainer.data.views import Views  # noqa: E402
-from trainer.loop import forward, make_optimiser, optimise  # noqa: E402
-from trainer.models.accelerate import whether_it_pays  # noqa: E402
-from trainer.models.seq_jepa import SeqJEPA  # noqa: E402
-from trainer.probes.online import OnlineProbe  # noqa: E402
+from trainer.fast.accelerate import whether_it_pays  # noqa: E402
+from trainer.families.seq_jepa.method import SeqJEPA  # noqa: E402
+from trainer.families.seq_jepa.probing.online import OnlineProbe  # noqa: E402
+from trainer.step import forward, make_optimiser, optimise  # noqa: E402
 
 # encoder forwards and backwards of one sequence: 3 views x (1 + 2) and the target, 0.556 GMAC each (2 FLOP per MAC); the
 # aggregator's 14.8 M and the predictor's 1.3 M parameters on 4 tokens add a tenth of a view
@@ -52,14 +52,14 @@ class Ours:
         self.method = method.to(device, memory_format=torch.channels_last)
         self.model: torch.nn.Module = self.method
         self.optimiser = make_optimiser(config, self.method)
-        width = self.method.aggregator.norm.normalized_shape[0]
+        width = self.method.aggregator.width
         self.online = OnlineProbe(width, images.classes, device, (2 * self.method.encoder.features, self.views.transform.parameters))
         self.spent = {"views": 0.0, "step": 0.0, "probes": 0.0}
 
     def accelerate(self) -> str:
         example = self.views.next()
         self.model, line = whether_it_pays(
-            self.config, self.method, self.model, self.device, example, lambda m, b: forward(self.config, m, b)[1]
+            self.config, self.method, self.model, self.device, example, lambda m, b: forward(self.config, self.device.type, m, self.method.weights, b)[1]
         )
         return line
 

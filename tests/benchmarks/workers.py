@@ -29,11 +29,11 @@ import torch.multiprocessing as mp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from trainer import loop, presets  # noqa: E402
+from trainer import presets, step  # noqa: E402
 from trainer.config import SETS, RunConfig  # noqa: E402
 from trainer.data.images import load_images  # noqa: E402
 from trainer.data.views import Views  # noqa: E402
-from trainer.models.seq_jepa import SeqJEPA  # noqa: E402
+from trainer.families.seq_jepa.method import SeqJEPA  # noqa: E402
 
 GOAL = 1.6
 GENERATED = ["data.generated=true", "data.sizes=[4096,64,64]", "data.pretrain_on=train"]
@@ -78,9 +78,9 @@ def _step(config: RunConfig, rank: int, world: int) -> Any:
     method = SeqJEPA(config, SETS[config.data.name].channels, views.action_dim).to(device, memory_format=torch.channels_last)
     if world > 1:
         _collectives.watch()
-    model = loop._distributed(method) if world > 1 else method
-    optimiser = loop.make_optimiser(config, method)
-    return lambda: loop.optimise(config, views.step, model, method, optimiser, views.next())
+    model = step.distributed(method) if world > 1 else method
+    optimiser = step.make_optimiser(config, method)
+    return lambda: step.optimise(config, views.step, model, method, optimiser, views.next())
 
 
 class _Collectives:

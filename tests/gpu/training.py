@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from functools import partial
 
 import torch
 
 from trainer import presets
-from trainer.captured import CapturedStep, Step
-from trainer.config import SETS, RunConfig
+from trainer.config import RunConfig
 from trainer.data.images import load_images
 from trainer.data.views import Views
-from trainer.loop import forward, make_optimiser, rates, update
-from trainer.meter import Meter
-from trainer.models import accelerate
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.online import OnlineProbe
+from trainer.families import seq_jepa
+from trainer.fast import accelerate
+from trainer.fast.door import fast_step
 from trainer.runtime import pick_dtype, set_arithmetic
+from trainer.step import Learner, Step, make_optimiser
 
 GENERATED = ["data.generated=true", "data.sizes=[45000,5000,10000]"]
 WAYS = ("plain", "compiled", "captured")
@@ -45,30 +42,22 @@ class Training:
         self.images, dtype = images, pick_dtype(config)
         self.views = Views(config, images, dtype)
         torch.manual_seed(0)
-        method = SeqJEPA(config, SETS[config.data.name].channels, self.views.action_dim)
-        self.method = method.to(device, dtype, memory_format=torch.channels_last)
-        self.optimiser = make_optimiser(config, self.method)
-        pair = (2 * self.method.encoder.features, self.views.transform.parameters) if config.eval.action_probe else None
-        self.online = OnlineProbe(self.method.aggregator.norm.normalized_shape[0], images.classes, device, pair)
-        weights = config.objective.weights.model_dump()
-        self.meter = Meter(weights)
-        self.evaluate = partial(forward, config, self.method, weights=weights)
-        if way != "plain":
-            self.evaluate = accelerate.on_cuda(self.evaluate, self.views, self.optimiser, self.online.optimiser)
-        parts = self.views, self._learn, partial(rates, config)
-        self.step = CapturedStep(*parts, device) if way == "captured" else Step(*parts)
+        self.method = seq_jepa.make(config, self.views).to(device, dtype, memory_format=torch.channels_last)
+        self.probes = seq_jepa.probes(config, images, self.views, self.method, device)
+        learner = Learner(config, device, self.method, self.method, make_optimiser(config, self.method), self.probes)
+        if way == "captured":
+            self.step = fast_step(learner, self.views)
+        else:
+            if way == "compiled":
+                learner.evaluate = accelerate.on_cuda(learner.evaluate, self.views, learner.optimiser, *self.probes.optimisers)
+            self.step = Step(self.views, learner, learner.rates)
         self.done = 0
-
-    def _learn(self, batch, rate, decay):
-        output, loss = update(self.config, self.evaluate, self.method, self.optimiser, batch, rate, decay)
-        self.online.observe(output.features, batch["labels"], batch["factors"])
-        return output.features, batch["labels"], self.meter.values(output, loss)
 
     def run(self, steps: int) -> list[torch.Tensor]:
         """Take steps; the loss of each, on the device."""
         losses = []
         for _ in range(steps):
-            losses.append(self.step(self.done)[2][-1].clone())
+            losses.append(self.step(self.done)[1][-1].clone())
             self.done += 1
         return losses
 

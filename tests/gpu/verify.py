@@ -105,18 +105,18 @@ def step() -> dict[str, Rows]:
 
 def live_probes() -> Rows:
     """What the metrics at the end of an epoch cost."""
-    from trainer.probes.features import Harvest
-    from trainer.probes.health import Health
+    from trainer.families.seq_jepa.probing.features import Harvest
 
     training = Training(paper(), "plain", torch.device("cuda"))
-    health, seconds = Health(training.config, training.images, training.views), []
+    probes, seconds = training.probes, []
     for _ in range(3):
         harvest = Harvest()
         for _ in range(4):
-            harvest.add(*training.step(training.done)[:2])
+            kept, _ = training.step(training.done)
+            harvest.add(kept, kept["labels"])
             training.done += 1
-        seconds.append(_seconds(lambda: health.live(training.method, harvest, training.online)))  # noqa: B023
-    full = _seconds(lambda: health.probe(training.method))
+        seconds.append(_seconds(lambda: probes.health.live(training.method, harvest, probes.online)))  # noqa: B023
+    full = _seconds(lambda: probes.health.probe(training.method))
     return {"first live s": seconds[0], "live s": min(seconds[1:]), "all probes s": full}
 
 
@@ -190,15 +190,15 @@ def _workers_speed() -> float:
 
     from trainer import world
     from trainer.data.views import Views
-    from trainer.loop import _distributed, make_optimiser, optimise
-    from trainer.models.seq_jepa import SeqJEPA
+    from trainer.families.seq_jepa.method import SeqJEPA
     from trainer.data.images import load_images
+    from trainer.step import distributed, make_optimiser, optimise
 
     device = torch.device("cuda", torch.cuda.current_device())
     config = paper(f"optim.batch_size={512 * world.size()}")
     views = Views(config, load_images(config).to(device, 8192), torch.float32, world.rank(), world.size())
     method = SeqJEPA(config, 3, views.action_dim).to(device, memory_format=torch.channels_last)
-    model, optimiser = _distributed(method), make_optimiser(config, method)
+    model, optimiser = distributed(method), make_optimiser(config, method)
     one = partial(optimise, config)
     for number in range(5):
         one(number, model, method, optimiser, views.next())

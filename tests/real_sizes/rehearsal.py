@@ -20,7 +20,7 @@ from trainer.data.images import ImageSet, load_images
 from trainer.evaluate import measure
 from trainer.identity import run_id
 from trainer.loop import train
-from trainer.probes.health import CHUNK
+from trainer.families.seq_jepa.probing.health import CHUNK
 from trainer.records import read
 
 NARROW = [

@@ -3,37 +3,29 @@
 A configuration is built by ``trainer.presets.load`` from a preset and overrides and is then
 immutable. Importing this package costs neither torch nor ray.
 
-``data``, ``model``, ``objective``, ``optim``, ``schedule`` and ``precision`` are *scientific*: they decide what is
+``family``, ``data``, ``model``, ``objective``, ``optim``, ``schedule`` and ``precision`` are *scientific*: they decide what is
 learnt and enter the arm's identity (``trainer.identity``). ``seed``, ``epochs``, ``eval``, ``gates`` and ``runtime``
-do not.
+do not. What ``model``, ``objective`` and ``eval`` hold is the family's (``trainer.families``).
 """
 
 from trainer.config.data import AugmentConfig, DataConfig, GlimpseConfig
-from trainer.config.evaluation import EvalConfig, GateConfig, RuntimeConfig, SubspaceConfig
-from trainer.config.model import EncoderConfig, ModelConfig
-from trainer.config.objective import (
-    EmaConfig,
-    ObjectiveConfig,
-    RateConfig,
-    SharpenConfig,
-    SigRegConfig,
-    VicRegConfig,
-    Weights,
-)
+from trainer.config.evaluation import EvalConfig, GateConfig, RuntimeConfig
+from trainer.config.losses import REGULARISERS, RateConfig, SharpenConfig, SigRegConfig, VicRegConfig
 from trainer.config.optim import OptimConfig, ScheduleConfig
+from trainer.config.parts import AGGREGATORS, ENCODERS, EncoderConfig
 from trainer.config.run import RunConfig
 from trainer.config.sets import SETS, split_sizes
 
 __all__ = [
+    "AGGREGATORS",
+    "ENCODERS",
+    "REGULARISERS",
     "AugmentConfig",
     "DataConfig",
-    "EmaConfig",
     "EncoderConfig",
     "EvalConfig",
     "GateConfig",
     "GlimpseConfig",
-    "ModelConfig",
-    "ObjectiveConfig",
     "OptimConfig",
     "RateConfig",
     "RunConfig",
@@ -42,8 +34,6 @@ __all__ = [
     "ScheduleConfig",
     "SharpenConfig",
     "SigRegConfig",
-    "SubspaceConfig",
     "VicRegConfig",
-    "Weights",
     "split_sizes",
 ]

@@ -12,33 +12,13 @@ Epoch = Annotated[int, Field(ge=1)]
 Epochs = Annotated[tuple[Epoch, ...], Field(strict=False)]
 
 
-class SubspaceConfig(Node):
-    """Subspace diagnostics on true factor sweeps (``trainer.subspace``)."""
-
-    epochs: Epochs = ()
-    """Epochs after which they run; empty: never."""
-    anchors: Annotated[int, Field(ge=4, le=4096)] = 64
-    """Validation images that are swept."""
-    steps: Annotated[int, Field(ge=8, le=360)] = 36
-    """Values per factor, over the factor's range (an angle's end point is its start, and left out)."""
-    views: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(strict=False)] | None = None
-    """Numbers of views whose aggregate is measured; default: 1, 2 and data.observed_views."""
-
-
 class EvalConfig(Node):
-    """When the more expensive probes run, and in which variant. What they measure is fixed in ``trainer.probes``."""
+    """When the more expensive probes run; a family adds in which variant. What they measure is fixed in the family's code."""
 
     probe_epochs: Epochs = (3, 9, 27)
     """Epochs after which the action and leakage probes are fitted; the last epoch is always one."""
     live_every: Epoch = 1
     """Epochs between the cheap metrics named ``_live``; probe epochs always have them. On a GPU they cost an eighth of a CIFAR-100 epoch."""
-    action_probe: bool = False
-    """Also train an action probe beside the model, as the research log and the paper's code do: an MLP on [z_1; z_2]."""
-    probe_bn: Literal["eval", "train"] = "eval"
-    """Batch-norm while features for probes are taken. train: batch statistics, as the paper's evaluation code."""
-    pair_target: Literal["encoder", "target_branch"] = "encoder"
-    """Which network encodes the second view of a pair when M = 1; target_branch is what the paper's code does."""
-    subspace: SubspaceConfig = SubspaceConfig()
 
 
 class GateConfig(Node):

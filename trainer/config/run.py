@@ -8,19 +8,19 @@ from pydantic import Field, model_validator
 
 from trainer.config.data import DataConfig
 from trainer.config.evaluation import EvalConfig, GateConfig, RuntimeConfig
-from trainer.config.model import ModelConfig
-from trainer.config.node import Node
-from trainer.config.objective import ObjectiveConfig
+from trainer.config.node import Node, added
 from trainer.config.optim import OptimConfig, ScheduleConfig
 from trainer.config.sets import pretraining_images
 
 
 class RunConfig(Node):
-    """The whole configuration."""
+    """The whole configuration; each family of models has its own, with the types of ``model`` and ``objective``."""
 
+    family: str = added("seq_jepa")
+    """scientific: the family of models, a folder of ``trainer/families``."""
     data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    model: Node
+    objective: Node
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Literal["fp32", "bf16", "fp64", "tf32"] = "fp32"
@@ -47,16 +47,6 @@ class RunConfig(Node):
         if from_file != (self.runtime.saliency_file is not None):
             raise ValueError(
                 f"runtime.saliency_file = {self.runtime.saliency_file!r} and data.glimpse.saliency=file go together"
-            )
-        if self.eval.pair_target != "encoder" and self.data.observed_views > 1:
-            raise ValueError(f"eval.pair_target = {self.eval.pair_target!r} differs only with data.observed_views=1; remove it")
-        if self.data.observed_views == 1 and self.model.condition == "aggregator":
-            raise ValueError("model.condition = 'aggregator' with data.observed_views=1: no action lies between observed views; use none")
-        if self.eval.action_probe and self.data.observed_views == 1:
-            raise ValueError("eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed views")
-        if self.eval.subspace.epochs and self.data.transform not in ("rotation", "affine", "object"):
-            raise ValueError(
-                f"eval.subspace.epochs: factor sweeps are defined for rotation, affine and object, not {self.data.transform}"
             )
         return self
 

@@ -5,7 +5,7 @@ A batch is a dict:
 ``observed``  list of M tensors (B, C, H, W)
 ``target``    list with the view to predict
 ``actions``   (B, M, A): actions[:, i] leads from view i to view i+1, the last one to the target
-``reversed_actions``  the same for the views in reverse order, where the objective is symmetric
+``reversed_actions``  the same for the views in reverse order, where they are asked for
 ``factors``   (B, M, P): all components of the actions, whatever the model is told, and ``poses`` (B, M+1, P), the absolute
               parameters of every view; for probes only
 ``step``      int64 scalar, in training batches
@@ -28,9 +28,7 @@ from trainer.data.store import MappedImages
 from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.data.row_chunks import row_chunks
 from trainer.errors import UsageError
-
-Batch = dict[str, Any]
-Plan = dict[str, Any]
+from trainer.source import Batch, Plan
 
 
 def make_transform(config: DataConfig, images: ImageSet) -> Any:
@@ -54,16 +52,19 @@ def make_transform(config: DataConfig, images: ImageSet) -> Any:
 
 
 class Views:
-    """Renders training batches in a fixed random order, and fixed views for evaluation.
+    """A :class:`trainer.source.Plannable`: renders training batches in a fixed random order, and fixed views for evaluation.
 
     Every batch is a function of (seed, step); ``state_dict`` holds only the step.
 
     Args:
         images: the image set on the training device.
         rank, world: this worker renders rows ``rank::world`` of every global batch.
+        reverse: batches also have ``reversed_actions``.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int = 0, world: int = 1):
+    for_probes = ("poses", "index")
+
+    def __init__(self, config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int = 0, world: int = 1, reverse: bool = False):
         if config.optim.batch_size % world:
             raise UsageError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
         self._config, self._images, self._dtype = config, images, dtype
@@ -74,7 +75,7 @@ class Views:
         self._elsewhere = isinstance(stored, MappedImages) or stored.device != self._device
         self._reader = ThreadPoolExecutor(1) if self._elsewhere else None
         self._ahead: dict[int, tuple[tuple[Tensor, Any], Callable[[], Tensor]]] = {}
-        self._symmetric = config.objective.symmetric
+        self._reverse = reverse
         # probes beside the model learn from train labels only, also where pre-training sees other images
         train = images.splits["train"]
         self._train_labels = torch.full_like(images.labels, -1)
@@ -124,6 +125,10 @@ class Views:
     def compile(self) -> None:
         """Render pixels with fused kernels from now on: they differ from the plain ones in the last bits, at most 1e-6."""
         self._pixels = torch.compile(self._pixels, dynamic=False)  # type: ignore[method-assign]
+
+    def boundary(self, step: int) -> bool:
+        """Whether ``step`` batches are whole epochs."""
+        return step % self._config.steps_per_epoch == 0
 
     def fixed(self, split: str, draws: int = 1, views: int | None = None) -> FixedViews:
         """The same views of a whole split for every run, seed and epoch.
@@ -186,7 +191,7 @@ class Views:
         factors = self._scaled(parameters)
         batch["factors"], batch["actions"] = factors, self._told(factors)
         batch["poses"] = self.transform.absolute(parameters).to(self._dtype)
-        if self._symmetric:
+        if self._reverse:
             batch["reversed_actions"] = self._told(self._scaled(self.transform.reverse(parameters)))
         return batch
 

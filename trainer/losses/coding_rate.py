@@ -8,55 +8,41 @@ are described at :class:`trainer.config.RateConfig`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer import world
 from trainer.config import RateConfig
+from trainer.losses.term import Regularising, Term
 
 LOG_EPS = 1e-4
 """The ``log`` form's addition to the identity."""
 
 
-@dataclass(frozen=True)
-class Rate:
-    """One evaluation of the rate.
+class CodingRate(Regularising):
+    """Minus the configured rate (scaled), of one feature, over the rows of all workers.
 
-    Attributes:
-        term: what the loss weight multiplies, minus the (scaled) rate; carries gradient.
-        nats: R itself, detached.
-        utilisation: R over its maximum at the same total variance, in [0, 1], comparable across
-            widths, batch sizes and forms; detached.
+    Health: ``rate_nats``, R itself, and ``rate_utilisation``, R over its maximum at the same total variance, in [0, 1], comparable
+    across widths, batch sizes and forms.
     """
 
-    term: Tensor
-    nats: Tensor
-    utilisation: Tensor
+    by_feature = True
 
-
-class CodingRate(nn.Module):
-    """The configured rate of one feature, over the rows of all workers."""
-
-    def __init__(self, config: RateConfig):
+    def __init__(self, config: RateConfig, seed: int = 0):
         super().__init__()
         self.config = config
 
-    def forward(self, feature: Tensor) -> Rate:
-        """Rate of (n, d) local rows; with several workers n counts the rows of all.
-
-        Runs outside autocast in fp32 (fp64 if given): in half precision I + alpha G is not positive
-        definite.
-        """
-        with torch.autocast(feature.device.type, enabled=False):
-            rows = world.gather_rows(feature if feature.dtype == torch.float64 else feature.float())
+    def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
+        """Of (n, d) local rows; in half precision I + alpha G would not be positive definite."""
+        with torch.autocast(rows.device.type, enabled=False):
+            rows = world.gather_rows(rows if rows.dtype == torch.float64 else rows.float())
             if self.config.form == "unit":
                 return self._unit(rows)
             return self._log(F.layer_norm(rows, rows.shape[1:]) if self.config.form == "ln" else rows)
 
-    def _unit(self, rows: Tensor) -> Rate:
+    def _unit(self, rows: Tensor) -> Term:
         n, d = rows.shape
         # the floor keeps an all-zero row finite: it then adds no volume and no gradient explodes
         rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
@@ -65,9 +51,9 @@ class CodingRate(nn.Module):
         alpha = d / (n * self.config.eps2)
         nats = logdet_identity_plus(rows, alpha) / 2
         gamma = (d + n) / (d * n)
-        return Rate(-gamma * nats, nats.detach(), _utilisation(2 * nats.detach(), rows, alpha, bool(self.config.center)))
+        return _term(-gamma * nats, nats, _utilisation(2 * nats.detach(), rows, alpha, bool(self.config.center)))
 
-    def _log(self, rows: Tensor) -> Rate:
+    def _log(self, rows: Tensor) -> Term:
         n, d = rows.shape
         rows = rows - rows.mean(0)
         extra = LOG_EPS if self.config.form == "log" else 0.0
@@ -75,7 +61,11 @@ class CodingRate(nn.Module):
         alpha = self.config.alpha / (n * (1 + extra))
         spread = logdet_identity_plus(rows, alpha)
         nats = d * math.log1p(extra) + spread
-        return Rate(-nats, nats.detach(), _utilisation(spread.detach(), rows, alpha, True))
+        return _term(-nats, nats, _utilisation(spread.detach(), rows, alpha, True))
+
+
+def _term(value: Tensor, nats: Tensor, utilisation: Tensor) -> Term:
+    return Term(value, {"rate_nats": nats.detach(), "rate_utilisation": utilisation})
 
 
 def logdet_identity_plus(rows: Tensor, alpha: float) -> Tensor:

@@ -10,14 +10,15 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer import world
 from trainer.config import SigRegConfig
 from trainer.data.philox import Purpose, uniforms
+from trainer.losses.term import Regularising, Term
 
 
-class SigReg(nn.Module):
+class SigReg(Regularising):
     """The statistic of (n, d) features over the rows of all workers, averaged over directions; zero for a Gaussian."""
 
     LIMIT = 3.0
@@ -35,17 +36,17 @@ class SigReg(nn.Module):
         self.register_buffer("gauss", gauss.float(), persistent=False)
         self.register_buffer("weight", (weight * gauss).float(), persistent=False)
 
-    def forward(self, feature: Tensor, step: Tensor) -> Tensor:
-        """Scalar of (n, d) local rows; ``step`` (int64 scalar) decides the directions, the same on every worker."""
-        with torch.autocast(feature.device.type, enabled=False):
-            rows = feature if feature.dtype == torch.float64 else feature.float()
+    def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
+        """Of (n, d) local rows; ``step`` decides the directions, the same on every worker."""
+        with torch.autocast(rows.device.type, enabled=False):
+            rows = rows if rows.dtype == torch.float64 else rows.float()
             slices = self.directions(rows.shape[1], step).to(rows.dtype)
             phase = (rows @ slices)[..., None] * self.t.to(rows.dtype)
             # the only thing that couples rows: means, so only they are shared between workers
             means = _mean_rows(torch.cat([phase.cos().mean(0), phase.sin().mean(0)]))
             real, imaginary = means.chunk(2)
             distance = (real - self.gauss.to(rows.dtype)).square() + imaginary.square()
-            return (distance * self.weight.to(rows.dtype)).sum(1).mean() * (len(rows) * world.size())
+            return Term((distance * self.weight.to(rows.dtype)).sum(1).mean() * (len(rows) * world.size()))
 
     def directions(self, width: int, step: Tensor) -> Tensor:
         """(width, slices) unit columns, uniform on the sphere, a function of (seed, step)."""

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from trainer import families
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.presets.strict_yaml import parse
@@ -45,11 +46,12 @@ def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | 
 
 
 def build(tree: dict[str, Any]) -> RunConfig:
-    """Validate a plain tree, with pydantic's report turned into one line."""
+    """Validate a plain tree by the settings of its family, with pydantic's report turned into one line."""
+    kind = families.load(tree.get("family", families.DEFAULT)).Config
     try:
-        return RunConfig.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [_explain(kind, item) for item in error.errors()]
         more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
         raise UsageError("; ".join(lines[:3]) + more) from None
 
@@ -136,11 +138,11 @@ def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
     node[leaf] = value
 
 
-def _explain(item: Any) -> str:
+def _explain(kind: type[RunConfig], item: Any) -> str:
     location = [str(part) for part in item["loc"]]
     key = ".".join(location) or "configuration"
     if item["type"] == "extra_forbidden":
-        parent = _node_at(location[:-1])
+        parent = _node_at(kind, location[:-1])
         known = sorted(parent.model_fields) if parent else []
         return f"{key}: unknown key{_near(location[-1], known)}; known here: {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
@@ -149,9 +151,9 @@ def _explain(item: Any) -> str:
     return f"{key} = {item['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _node_at(location: list[str]) -> type[BaseModel] | None:
+def _node_at(kind: type[RunConfig], location: list[str]) -> type[BaseModel] | None:
     """The config class a path of keys leads to."""
-    node: Any = RunConfig
+    node: Any = kind
     for part in location:
         if not (isinstance(node, type) and issubclass(node, BaseModel)):
             return None

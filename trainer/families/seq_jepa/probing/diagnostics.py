@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
 from trainer.errors import UsageError
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import aggregate, evaluation
-from trainer.subspace.about import about
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing.features import aggregate, evaluation
+from trainer.families.seq_jepa.probing.about import about
 from trainer.subspace.summary import Summary, Sweeps, load_arrays, save_arrays, summary
 from trainer.subspace.sweeps import Pictures, factor_sweeps
 
@@ -42,7 +42,7 @@ class Diagnostics:
         UsageError: the data set has no sweeps, or the split fewer than 4 images.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views, untrained: SeqJEPA, split: str):
+    def __init__(self, config: SeqJEPAConfig, images: ImageSet, views: Views, untrained: SeqJEPA, split: str):
         settings = config.eval.subspace
         index = images.splits[split][: settings.anchors]
         if len(index) < 4:

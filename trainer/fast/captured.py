@@ -17,50 +17,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.data.views import Batch, Plan, Views
+from trainer.source import Batch, Plan, Plannable
+from trainer.step import Learnt, Rates, given
 
-Learnt = tuple[dict[str, Tensor], Tensor, Tensor]
-"""What the loop keeps of a step: features by name, labels (B,), scalars (n,); no feature is memory of the batch itself."""
 WARM_UP = 3
 """Steps before the recording: libraries choose their algorithms and allocate workspaces, which a recording must not."""
-
-
-class Step:
-    """Called once per step, trains on the next batch.
-
-    Args:
-        learn: trains on a batch at a learning rate and a decay.
-        rates: learning rate and decay (or None) of a step.
-    """
-
-    def __init__(self, views: Views, learn: Callable[..., Learnt], rates: Callable[[int], tuple[float, float | None]]):
-        self._views, self._learn, self._rates = views, learn, rates
-
-    def __call__(self, step: int) -> Learnt:
-        """Train on the batch of step ``step``, which must be the next."""
-        return self._learn(self._views.next(), *self._rates(step))
 
 
 class CapturedStep:
     """Called with a step's number, trains on its batch.
 
     Args:
-        learn: trains on a batch at a learning rate and a decay, both scalars on the device, without ever waiting for it.
-        rates: learning rate and decay (or None) of a step.
+        learn: trains on a batch at a learning rate and a method's scalars, all of them on the device, without ever waiting for it. What it
+            returns may be the batch's own tensors, but no other views of their memory.
+        rates: learning rate and scalars of a step; which scalars there are must not depend on the step.
     """
 
     def __init__(
         self,
-        views: Views,
-        learn: Callable[[Batch, Tensor, Tensor | None], Learnt],
-        rates: Callable[[int], tuple[float, float | None]],
+        source: Plannable,
+        learn: Callable[[Batch, Tensor, dict[str, Tensor]], Learnt],
+        rates: Rates,
         device: torch.device,
     ):
-        self._views, self._learn, self._rates, self._device = views, learn, rates, device
+        self._source, self._learn, self._rates, self._device = source, learn, rates, device
         self._plan: Plan = {}
         self._batch: Batch = {}
         self._rate = torch.zeros((), device=device)
-        self._decay: Tensor | None = None
+        self._scalars: dict[str, Tensor] = {}
         self._rendered_for: int | None = None
         self._steps = 0
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -71,18 +55,19 @@ class CapturedStep:
     def __call__(self, step: int) -> Learnt:
         """What step ``step`` learnt, in memory of its own; the next call may be for any step."""
         if self._rendered_for != step:
-            self._copy(self._kept(self._views.render(self._write(step))), self._batch)
-        rate, decay = self._rates(step)
+            self._copy(self._kept(self._source.render(self._write(step))), self._batch)
+        rate, scalars = self._rates(step)
         self._rate.fill_(rate)
-        if decay is not None:
-            self._decay = torch.zeros_like(self._rate) if self._decay is None else self._decay
-            self._decay.fill_(decay)
+        for name, value in given(scalars).items():
+            if name not in self._scalars:
+                self._scalars[name] = torch.zeros_like(self._rate)
+            self._scalars[name].fill_(value)
         self._write(step + 1)
         self._run()
-        self._rendered_for, self._views.step = step + 1, step + 1
+        self._rendered_for, self._source.step = step + 1, step + 1
         self._steps += 1
-        features, labels, values = self._learnt
-        return {name: feature.clone() for name, feature in features.items()}, labels.clone(), values
+        kept, values = self._learnt
+        return {name: value.clone() for name, value in kept.items()}, values
 
     def _run(self) -> None:
         if self._device.type != "cuda":
@@ -108,20 +93,21 @@ class CapturedStep:
             current = torch.cuda.current_stream()
             self._aside.wait_stream(current)
             with torch.cuda.stream(self._aside):
-                ahead = self._kept(self._views.render(self._plan))
-            self._learnt = self._learn(self._batch, self._rate, self._decay)
+                ahead = self._kept(self._source.render(self._plan))
+            self._learnt = self._learn(self._batch, self._rate, self._scalars)
             current.wait_stream(self._aside)
         else:
-            ahead = self._kept(self._views.render(self._plan))
-            self._learnt = self._learn(self._batch, self._rate, self._decay)
-        features, labels, values = self._learnt
-        # the labels are the batch's own
-        self._learnt = features, labels.clone(), values
+            ahead = self._kept(self._source.render(self._plan))
+            self._learnt = self._learn(self._batch, self._rate, self._scalars)
+        kept, values = self._learnt
+        # labels are the batch's own, which the next one is written over
+        own = {id(value) for value in self._batch.values()}
+        self._learnt = {name: value.clone() if id(value) in own else value for name, value in kept.items()}, values
         self._copy(ahead, self._batch)
 
     def _write(self, step: int) -> Plan:
         """The plan of a step, in the tensors that the graph reads."""
-        plan = self._views.plan(step)
+        plan = self._source.plan(step)
         plan.pop("parameters", None)
         for name, value in plan.items():
             if name not in self._plan:
@@ -133,10 +119,9 @@ class CapturedStep:
                 self._plan[name].fill_(value)
         return self._plan
 
-    @staticmethod
-    def _kept(batch: Batch) -> Batch:
-        """What training reads; poses and indices are for probes of fixed views."""
-        return {name: value for name, value in batch.items() if name not in ("poses", "index")}
+    def _kept(self, batch: Batch) -> Batch:
+        """What training reads."""
+        return {name: value for name, value in batch.items() if name not in self._source.for_probes}
 
     @staticmethod
     def _copy(source: dict[str, Any], to: dict[str, Any]) -> None:

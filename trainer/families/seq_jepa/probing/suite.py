@@ -25,8 +25,8 @@ Measures:
                       ``_linear``, ``_paper_mlp``, ``_paper_linear`` and per factor as above
 ``leakage_r2_log.S``  the research log's leakage: a linear regressor reads the first action from z_agg, which was told it
 ``leakage_linacc_log`` its class "leakage": linacc of z_agg@M (M views) minus that of z_1@1 (one view), points
-``r2_path.none``      the way from view 1 to the target (:mod:`trainer.probes.path`), unscaled; ``_linear`` too
-``mrr, hit1, hit5``   retrieval by the predictor (:mod:`trainer.probes.retrieval`), in [0, 1]
+``r2_path.none``      the way from view 1 to the target (:mod:`trainer.families.seq_jepa.probing.path`), unscaled; ``_linear`` too
+``mrr, hit1, hit5``   retrieval by the predictor (:mod:`trainer.families.seq_jepa.probing.retrieval`), in [0, 1]
 ``predict, rank_...`` as in training
 """
 
@@ -36,20 +36,20 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
-from trainer.models.seq_jepa import SeqJEPA
+from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.probes import protocol
-from trainer.probes.health import CHUNK, PAIRS, Metrics
+from trainer.families.seq_jepa.probing.health import CHUNK, PAIRS, Metrics
 from trainer.probes.neighbours import knn_accuracy
-from trainer.probes.online import OnlineProbe
-from trainer.probes.parts import Part, Parts
-from trainer.probes.path import whole_path
+from trainer.families.seq_jepa.probing.online import OnlineProbe
+from trainer.families.seq_jepa.probing.parts import Part, Parts
+from trainer.families.seq_jepa.probing.path import whole_path
 from trainer.probes.protocol import linear_prediction
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction, r2
-from trainer.probes.retrieval import candidate_codes, chance, retrieval_scores
+from trainer.families.seq_jepa.probing.retrieval import candidate_codes, chance, retrieval_scores
 from trainer.probes.ridge import Ridge
 
 QUICK = {"": mlp_prediction, "_linear": linear_prediction}
@@ -68,7 +68,7 @@ class Suite:
     """
 
     def __init__(
-        self, config: RunConfig, images: ImageSet, views: Views, split: str, counts: tuple[int, ...], *,
+        self, config: SeqJEPAConfig, images: ImageSet, views: Views, split: str, counts: tuple[int, ...], *,
         paper: bool, ridge: bool, epochs: int, say: Callable[[str], None],
     ):  # fmt: skip
         self._config, self._class_count, self._views, self._split = config, images.classes, views, split

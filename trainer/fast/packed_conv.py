@@ -7,24 +7,21 @@ side by side, separated by zero columns that stand for the padding, fills it. Th
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from trainer.blocks.resnet import Conv3x3
 
 # images laid side by side, by the side of the map and the stride; measured on a processor with AMX
 COUNTS = {(16, 2): 8, (8, 1): 32, (8, 2): 32, (4, 1): 32, (4, 2): 32}
 
 
-class PackedConv(nn.Conv2d):
-    """A 3 x 3 convolution with padding 1 and without bias; packs maps whose number and side allow it."""
-
-    packed = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        count = COUNTS.get((x.shape[-1], self.stride[0])) if self.packed and self.training else None
-        if count is None or len(x) % count or x.shape[-1] != x.shape[-2]:
-            return super().forward(x)
-        stride = self.stride[0]
-        wide = self._conv_forward(_side_by_side(x, count, stride), self.weight, None)
-        return _apart(wide, count, x.shape[-1] // stride)
+def packed(conv: Conv3x3, x: Tensor) -> Tensor:
+    """The convolution of (N, C, H, W) maps, packed where their number and side allow it."""
+    count, stride = COUNTS.get((x.shape[-1], conv.stride[0])) if conv.training else None, conv.stride[0]
+    if count is None or len(x) % count or x.shape[-1] != x.shape[-2]:
+        return conv._conv_forward(x, conv.weight, None)
+    wide = conv._conv_forward(_side_by_side(x, count, stride), conv.weight, None)
+    return _apart(wide, count, x.shape[-1] // stride)
 
 
 def _side_by_side(x: Tensor, count: int, gap: int) -> Tensor:

@@ -23,7 +23,7 @@ def check(config: RunConfig, device: str, workers: int, here: bool = True) -> No
     """
     if not config.runtime.compile or device == "cuda":
         return
-    name = config.model.encoder.name
+    name = getattr(getattr(config.model, "encoder", None), "name", f"a model of {config.family}")
     if device != "cpu" or config.precision != "bf16" or name != "resnet18" or workers > 1:
         raise UsageError(
             "runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16, model.encoder.name=resnet18 and one worker; "

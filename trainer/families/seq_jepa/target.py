@@ -18,8 +18,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from trainer.config import EmaConfig, ObjectiveConfig
-from trainer.models.norm import GlobalBatchNorm
+from trainer.blocks.faces import Encoder
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.families.seq_jepa.config import EmaConfig, ObjectiveConfig
 
 
 class TargetBranch(nn.Module):
@@ -29,28 +30,33 @@ class TargetBranch(nn.Module):
         average: the teacher, or None.
     """
 
-    def __init__(self, objective: ObjectiveConfig, encoder: nn.Module):
+    def __init__(self, objective: ObjectiveConfig, encoder: Encoder):
         super().__init__()
         self.objective = objective
         ema = objective.teacher == "ema"
         self.average = copy.deepcopy(encoder).requires_grad_(False) if ema else None
 
-    def forward(self, encoder: nn.Module, images: Tensor) -> Tensor:
+    def forward(self, encoder: Encoder, images: Tensor) -> Tensor:
         """Codes (B, D) of (B, C, H, W) target views."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.objective.teacher == "shared"):
             network = encoder if self.average is None else self.average
             track = self.average is not None or self.objective.double_bn
             with _norms(network, track, stored=self.objective.target_bn == "ema_buffers_eval"):
-                return network(images)
+                return pooled(network, images)
 
     @torch.no_grad()
-    def follow(self, encoder: nn.Module, tau: float | Tensor) -> None:
+    def follow(self, encoder: Encoder, tau: float | Tensor) -> None:
         """Move the teacher to tau x itself + (1 - tau) x encoder; buffers only if they are used."""
         if self.average is None:
             return
         _move(list(self.average.parameters()), list(encoder.parameters()), tau)
         if self.objective.target_bn == "ema_buffers_eval":
             _move(list(self.average.buffers()), list(encoder.buffers()), tau)
+
+
+def pooled(encoder: Encoder, images: Tensor) -> Tensor:
+    """Codes (N, D) of (N, C, H, W) images: the mean token."""
+    return encoder.tokens(images).mean(1)
 
 
 def _move(average: list[Tensor], towards: list[Tensor], tau: float | Tensor) -> None:
@@ -62,7 +68,7 @@ def _move(average: list[Tensor], towards: list[Tensor], tau: float | Tensor) -> 
 
 
 @contextmanager
-def _norms(encoder: nn.Module, track: bool, stored: bool) -> Iterator[None]:
+def _norms(encoder: Encoder, track: bool, stored: bool) -> Iterator[None]:
     norms = [module for module in encoder.modules() if isinstance(module, GlobalBatchNorm)]
     before = [(norm.training, norm.track) for norm in norms]
     for norm in norms:

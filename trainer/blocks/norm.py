@@ -6,6 +6,7 @@ module has one definition everywhere: statistics over the rows of all workers, w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from torch.autograd.function import once_differentiable
 from trainer import world
 
 
+Act = Callable[["GlobalBatchNorm", Tensor, "Tensor | None", bool], "Tensor | None"]
+
+
 class GlobalBatchNorm(nn.Module):
     """Batch-norm of (N, C) or (N, C, H, W) input; parameters and buffers as in torch.nn.BatchNorm2d.
 
@@ -24,12 +28,13 @@ class GlobalBatchNorm(nn.Module):
         track: update the running statistics in training mode (momentum 0.1). The second pass over the
             target view switches it off, so that running statistics describe observed views only.
         alone: use this worker's rows only, without communicating; for probes, which run on one worker.
-        fused: let :func:`trainer.models.fused_norm.norm_act` join it with what follows.
+        kernel: computes ``act`` in another way where it can (``trainer.fast``), or None.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True):
         super().__init__()
-        self.eps, self.momentum, self.track, self.alone, self.fused = eps, momentum, True, False, False
+        self.kernel: Act | None = None
+        self.eps, self.momentum, self.track, self.alone = eps, momentum, True, False
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -48,6 +53,15 @@ class GlobalBatchNorm(nn.Module):
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
                 self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
         return y
+
+    def act(self, x: Tensor, residual: Tensor | None = None, relu: bool = True) -> Tensor:
+        """relu(norm(x) + residual) of (N, C, H, W) maps."""
+        if self.kernel is not None and (found := self.kernel(self, x, residual, relu)) is not None:
+            return found
+        y = self(x)
+        if residual is not None:
+            y = y + residual
+        return torch.relu(y) if relu else y
 
     def extra_repr(self) -> str:
         return f"{len(self.running_mean)}, eps={self.eps}, affine={self.weight is not None}"

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import FixedViews
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.seq_jepa import SeqJEPA
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.families.seq_jepa.method import SeqJEPA
 
 
 @dataclass(frozen=True)

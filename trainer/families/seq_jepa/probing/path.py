@@ -15,8 +15,8 @@ from trainer.config import DataConfig
 from trainer.data import poses
 from trainer.data.object_views import relative_quaternion
 from trainer.data.poses import Poses
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import Features, aggregate
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing.features import Features, aggregate
 
 
 def whole_path(parameters: Tensor, data: DataConfig) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.models.norm import GlobalBatchNorm
+from trainer.blocks.norm import GlobalBatchNorm
 
 
 class ActionEmbedding(nn.Module):

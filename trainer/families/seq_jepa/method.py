@@ -8,40 +8,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from trainer.config import RunConfig
-from trainer.data.views import Batch
-from trainer.losses.coding_rate import CodingRate, Rate
+from trainer.blocks.faces import make_aggregator, make_encoder
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.config import REGULARISERS
+from trainer.families.seq_jepa.action_embedding import ActionEmbedding
+from trainer.families.seq_jepa.config import SeqJEPAConfig
+from trainer.families.seq_jepa.target import TargetBranch, ema_decay, pooled
 from trainer.losses.prediction import SharpenedLoss, cosine_distance
-from trainer.losses.sigreg import SigReg
-from trainer.losses.vicreg import VicReg
-from trainer.models.action_embedding import ActionEmbedding
-from trainer.models.aggregator import Aggregator
-from trainer.models.encoders import make_encoder
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.target import TargetBranch, ema_decay
+from trainer.losses.term import make_regulariser, regularise
+from trainer.method import Group, Method, Output
+from trainer.source import Batch
 
 
-@dataclass
-class Output:
-    """What a method gives the loop.
-
-    Attributes:
-        terms: scalar loss terms by the name of their weight.
-        features: detached features by name, for probes: ``z`` (B, M, D), ``z_agg`` (B, T).
-        health: detached scalars worth recording.
-    """
-
-    terms: dict[str, Tensor]
-    features: dict[str, Tensor]
-    health: dict[str, Tensor] = field(default_factory=dict)
-
-
-class SeqJEPA(nn.Module):
+class SeqJEPA(Method):
     """The method: modules, target branch and loss terms.
 
     Args:
@@ -49,24 +33,24 @@ class SeqJEPA(nn.Module):
         action_dim: components of an action.
     """
 
-    def __init__(self, config: RunConfig, channels: int, action_dim: int):
+    def __init__(self, config: SeqJEPAConfig, channels: int, action_dim: int):
         super().__init__()
         model, objective = config.model, config.objective
-        self.objective = objective
-        self._steps_per_epoch = config.steps_per_epoch
+        self._config, self.objective = config, objective
+        self.weights = objective.weights.model_dump()
         self.encoder = make_encoder(model.encoder, channels)
         width = self.encoder.features
         differences = config.data.transform in ("augment", "glimpse")
         self.action = ActionEmbedding(action_dim, model.action_dim, model.action_norm, differences)
-        self.aggregator = Aggregator(model)
+        self.aggregator = make_aggregator(model)
         # several workers wait for the gradient of every trained parameter: one that nobody reads must not be trained
         self.action.requires_grad_(model.condition != "none")
         self.told_predictor = model.condition in ("both", "predictor")
-        inputs = model.token_width + (model.action_dim if self.told_predictor else 0)
+        inputs = self.aggregator.width + (model.action_dim if self.told_predictor else 0)
         self.predictor = _predictor(inputs, model.predictor_hidden, width)
-        self.rate = CodingRate(objective.rate)
-        self.sigreg = SigReg(objective.sigreg, config.seed) if objective.sigreg else None
-        self.vicreg = VicReg(objective.vicreg) if objective.vicreg else None
+        # without a weight the rate is still measured, the controls are absent
+        settings = {name: getattr(objective, name) for name in REGULARISERS if getattr(objective, name) is not None}
+        self.regularisers = nn.ModuleDict({name: make_regulariser(name, one, config.seed) for name, one in settings.items()})
         self.sharpened = SharpenedLoss(objective.sharpen, width) if objective.sharpen else None
         # last, so that teachers share every random number of initialisation
         self.target_branch = TargetBranch(objective, self.encoder)
@@ -80,12 +64,13 @@ class SeqJEPA(nn.Module):
             z_agg = self.aggregator(z, actions[:, :-1])
             predict = self.prediction_loss(z_agg, actions[:, -1], batch["target"][0])
             regularised = {"agg": [z_agg], "z": [z.flatten(0, 1)]}
-        rates = self._rates(regularised)
-        terms = {"predict": predict, "rate": torch.stack([rate.term for rate in rates.values()]).mean()}
-        terms |= self._controls(regularised, batch)
-        health = {"last_norm_gain/agg": self.aggregator.norm.weight.detach().square().mean().sqrt()}
-        for name, rate in rates.items():
-            health |= {f"rate_nats/{name}": rate.nats, f"rate_utilisation/{name}": rate.utilisation}
+        terms = {"predict": predict}
+        health = {f"{name}/agg": value for name, value in self.aggregator.health().items()}
+        for name, regulariser in self.regularisers.items():
+            features = {one: regularised[one] for one in _features(getattr(self.objective, name).on)}
+            term = regularise(regulariser, features, batch.get("step"))
+            terms[name] = term.value
+            health |= term.health
         return Output(terms, {"z": z.detach(), "z_agg": z_agg.detach()}, health)
 
     def _both_directions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, dict[str, list[Tensor]]]:
@@ -124,50 +109,35 @@ class SeqJEPA(nn.Module):
 
     def encode(self, images: list[Tensor]) -> Tensor:
         """Codes of a list of M same-size views, (B, M, D); one pass, so batch-norm sees all of them."""
-        codes = self.encoder(torch.cat(images))
+        codes = pooled(self.encoder, torch.cat(images))
         return codes.view(len(images), -1, codes.shape[1]).transpose(0, 1)
 
     def target(self, images: Tensor) -> Tensor:
-        """The code to predict, (B, D) (see :mod:`trainer.models.target`)."""
+        """The code to predict, (B, D) (see :mod:`trainer.families.seq_jepa.target`)."""
         return self.target_branch(self.encoder, images)
 
-    def _rates(self, features: dict[str, list[Tensor]]) -> dict[str, Rate]:
-        return {name: _mean_rate([self.rate(rows) for rows in features[name]]) for name in _targets(self.objective.rate.on)}
+    def schedule(self, step: int) -> dict[str, float | None]:
+        """The teacher's decay after optimiser step ``step``; None without a moving-average teacher."""
+        config, ema = self._config, self.objective.ema
+        return {"ema_decay": ema_decay(ema, step, config.horizon_steps, config.steps_per_epoch) if ema else None}
 
-    def _controls(self, features: dict[str, list[Tensor]], batch: Batch) -> dict[str, Tensor]:
-        terms = {}
-        if self.sigreg is not None:
-            parts = [self.sigreg(rows, batch["step"]) for name in _targets(self.objective.sigreg.on) for rows in features[name]]
-            terms["sigreg"] = torch.stack(parts).mean()
-        if self.vicreg is not None:
-            parts = [self.vicreg(rows) for name in _targets(self.objective.vicreg.on) for rows in features[name]]
-            terms["vicreg"] = torch.stack(parts).mean()
-        return terms
+    def after_step(self, scalars: Mapping[str, float | Tensor]) -> None:
+        if "ema_decay" in scalars:
+            self.target_branch.follow(self.encoder, scalars["ema_decay"])
 
-    def after_step(self, step: int, horizon: int) -> None:
-        """Move the teacher after optimiser step ``step`` (counted from 0)."""
-        if self.objective.ema is not None:
-            self.target_branch.follow(self.encoder, ema_decay(self.objective.ema, step, horizon, self._steps_per_epoch))
-
-    def parameter_groups(self, weight_decay: float, everything: bool = False) -> list[dict[str, object]]:
-        """Trained parameters; matrices and filters are decayed, norms, biases and tokens only if ``everything`` is."""
-        parts: tuple[list[Tensor], list[Tensor]] = [], []
+    def parameter_groups(self) -> list[Group]:
+        """Matrices and filters are decayed, norms, biases and tokens only with ``optim.decay_on=all``."""
+        optim, vectors = self._config.optim, {id(p) for p in self.aggregator.no_decay}
+        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
         for p in self.parameters():
             if p.requires_grad:
-                # the token is a vector, whatever its shape
-                matrix = p.ndim >= 2 and p is not self.aggregator.token
-                parts[0 if everything or matrix else 1].append(p)
-        return [{"params": parts[0], "weight_decay": weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
+                matrix = p.ndim >= 2 and id(p) not in vectors
+                parts[0 if optim.decay_on == "all" or matrix else 1].append(p)
+        return [Group(parts[0], optim.weight_decay), Group(parts[1], 0.0)]
 
 
-def _targets(on: str) -> tuple[str, ...]:
+def _features(on: str) -> tuple[str, ...]:
     return ("agg", "z") if on == "both" else (on,)
-
-
-def _mean_rate(rates: list[Rate]) -> Rate:
-    if len(rates) == 1:
-        return rates[0]
-    return Rate(*(torch.stack([getattr(rate, name) for rate in rates]).mean() for name in ("term", "nats", "utilisation")))
 
 
 def _predictor(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

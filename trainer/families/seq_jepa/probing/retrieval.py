@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.config import SETS, RunConfig
+from trainer.config import SETS
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.views import Views
-from trainer.models.seq_jepa import SeqJEPA
+from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.probes.precision import in_double
 
 CANDIDATES, HITS = 50, (1, 5)
@@ -22,7 +23,7 @@ IMAGES = 2_000
 
 
 @torch.no_grad()
-def candidate_codes(method: SeqJEPA, views: Views, config: RunConfig, split: str, chunk: int) -> tuple[Tensor, Tensor]:
+def candidate_codes(method: SeqJEPA, views: Views, config: SeqJEPAConfig, split: str, chunk: int) -> tuple[Tensor, Tensor]:
     """Predictions (n, D) and candidates (n, C, D), the true target first, of the first IMAGES images of a split."""
     m = config.data.observed_views
     predicted, truth = [], []

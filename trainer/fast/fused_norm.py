@@ -5,7 +5,7 @@ five times forward and eight to ten times backward; here it is three and five, o
 in one pass, scale, shift, residual and ReLU in the next, and the backward pass recomputes the ReLU's mask from
 the input instead of reading the output. The loops are plain tensor code, compiled by torch.compile once per process.
 
-Same definition as :class:`trainer.models.norm.GlobalBatchNorm` on one worker; statistics and arithmetic are fp32.
+Same definition as :class:`trainer.blocks.norm.GlobalBatchNorm` on one worker; statistics and arithmetic are fp32.
 """
 
 from __future__ import annotations
@@ -19,17 +19,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trainer import world
-from trainer.models.norm import GlobalBatchNorm
+from trainer.blocks.norm import GlobalBatchNorm
 
 
-def norm_act(norm: GlobalBatchNorm, x: Tensor, residual: Tensor | None = None, relu: bool = True) -> Tensor:
-    """relu(norm(x) + residual) of (N, C, H, W) maps; fused where ``norm.fused`` asks for it and the maps allow it."""
-    if norm.fused and _suits(norm, x):
-        return _fused(norm, x, residual, relu)
-    y = norm(x)
-    if residual is not None:
-        y = y + residual
-    return torch.relu(y) if relu else y
+def fused_act(norm: GlobalBatchNorm, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor | None:
+    """relu(norm(x) + residual) of (N, C, H, W) maps, or None where the maps do not allow it."""
+    return _fused(norm, x, residual, relu) if _suits(norm, x) else None
 
 
 def _suits(norm: GlobalBatchNorm, x: Tensor) -> bool:

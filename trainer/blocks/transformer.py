@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config import ModelConfig
+from trainer.blocks.faces import Aggregator
 
 
-class Aggregator(nn.Module):
+class Transformer(Aggregator):
     """Post-norm transformer over [AGG] and the view tokens, and one more layer-norm (paper A.1).
 
     No positional encoding: order enters through the actions and the empty last slot. Without action conditioning
     the tokens are the bare codes, and the order of views cannot matter.
+
+    Args:
+        model: settings with ``token_width``, ``condition``, ``layers``, ``heads``, ``ffn_ratio`` and ``dropout``.
     """
 
-    def __init__(self, model: ModelConfig):
+    def __init__(self, model: Any):
         super().__init__()
         width = model.token_width
         self.conditioned = model.condition in ("both", "aggregator")
@@ -26,6 +31,14 @@ class Aggregator(nn.Module):
             for _ in range(model.layers)
         )
         self.norm = nn.LayerNorm(width)
+        self.width = width
+
+    @property
+    def no_decay(self) -> tuple[nn.Parameter, ...]:
+        return (self.token,)
+
+    def health(self) -> dict[str, Tensor]:
+        return {"last_norm_gain": self.norm.weight.detach().square().mean().sqrt()}
 
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:
         """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to the aggregate (B, T)."""

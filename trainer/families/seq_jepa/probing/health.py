@@ -19,13 +19,14 @@ import copy
 import torch
 from torch import Tensor
 
-from trainer.config import SETS, RunConfig
+from trainer.config import SETS
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import FixedViews, Views
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import Features, Harvest, batch_statistics, evaluation, extract, pixel_features
-from trainer.probes.online import OnlineProbe
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing.features import Features, Harvest, batch_statistics, evaluation, extract, pixel_features
+from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction, mlp_r2, r2
 from trainer.probes.ridge import Ridge
@@ -46,7 +47,7 @@ class Health:
         split: default the configured ``data.select_on``; ``test`` only for runs that say so.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views):
+    def __init__(self, config: SeqJEPAConfig, images: ImageSet, views: Views):
         self._config, self._classes = config, images.classes
         self.split = config.data.select_on
         train_draws, held_draws = FIXED_DRAWS.get(config.data.name, (1, 1))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from trainer.config.model import EncoderConfig
-from trainer.config.run import RunConfig
-from trainer.config.sets import SETS, pretraining_images
+from trainer import families
+from trainer.config import EncoderConfig, RunConfig
 
 CORE_MACS = 26e9
 """Multiply-adds a second of one CPU core with AVX2 in fp32: ResNet-18 on 32 x 32, forward and backward, 64 images at once
@@ -13,13 +12,18 @@ H200_MACS = 68e12
 """The same on one H200 with precision=bf16, not compiled: 42.0 ms a step of 512 sequences (tests/gpu/measured/)."""
 
 
-def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str:
+def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str | None:
     """A sentence's part: how long so many epochs of such runs train, without their probes, within a factor of about two.
+
+    None where the family does not count its arithmetic.
 
     Args:
         cores: runs that train side by side, a core each.
     """
-    macs = epochs * epoch_macs(config)
+    family = families.load(config.family)
+    if not hasattr(family, "epoch_macs"):
+        return None
+    macs = epochs * family.epoch_macs(config)
     where = "one CPU core" if cores == 1 else f"{cores} CPU cores"
     return f"about {duration(macs / CORE_MACS / cores)} on {where}, {duration(macs / H200_MACS)} on one H200 with precision=bf16"
 
@@ -54,17 +58,6 @@ def encoder_macs(encoder: EncoderConfig, channels: int, side: int) -> float:
         total += side**2 * (9 * planes * (inputs + 3 * planes) + (inputs * planes if strided else 0))
         inputs = planes
     return total
-
-
-def epoch_macs(config: RunConfig) -> float:
-    """Multiply-adds of an epoch's training: backward costs twice the forward pass, and a target without gradient has none."""
-    facts = SETS[config.data.name]
-    sequences = pretraining_images(config.data) * config.data.draws_per_epoch
-    targets, observed = 1, config.data.observed_views
-    if config.objective.symmetric:  # all views are observed once, and both ends are targets
-        targets, observed = 2, observed + 1
-    passes = 3 * observed + (3 if config.objective.teacher == "shared" else 1) * targets
-    return sequences * passes * encoder_macs(config.model.encoder, facts.channels, config.data.canvas)
 
 
 def _halved(side: int) -> int:

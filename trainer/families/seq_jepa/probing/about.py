@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.identity import run_id
 
 
-def about(config: RunConfig, epoch: int, split: str, metrics: Mapping[str, float]) -> dict[str, np.ndarray]:
+def about(config: SeqJEPAConfig, epoch: int, split: str, metrics: Mapping[str, float]) -> dict[str, np.ndarray]:
     """The array ``about`` (n, 2) of names and texts: run, arm, seed, epoch, split and score.
 
     Args:
@@ -24,7 +24,7 @@ def about(config: RunConfig, epoch: int, split: str, metrics: Mapping[str, float
     return {"about": np.array(list(said.items()))}
 
 
-def arm_label(config: RunConfig) -> str:
+def arm_label(config: SeqJEPAConfig) -> str:
     """Data set, teacher and the weights of the loss terms beside the prediction: ``digits, stopgrad, λ=0.1``."""
     weights = config.objective.weights.model_dump()
     weights.pop("predict")

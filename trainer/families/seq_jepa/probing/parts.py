@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.config.data import PLANAR
 from trainer.data.images import ImageSet
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import Views
-from trainer.models.seq_jepa import SeqJEPA
-from trainer.probes.features import Features, aggregate, batch_statistics, evaluation, extract, pixel_features, shorter
-from trainer.probes.health import CHUNK, FIXED_DRAWS, PIXEL_IMAGES
-from trainer.probes.path import path_features
+from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.families.seq_jepa.probing.features import Features, aggregate, batch_statistics, evaluation, extract, pixel_features, shorter
+from trainer.families.seq_jepa.probing.health import CHUNK, FIXED_DRAWS, PIXEL_IMAGES
+from trainer.families.seq_jepa.probing.path import path_features
 from trainer.subspace.sweeps import planar_pictures, unmoved
 
 
@@ -37,12 +37,12 @@ class Parts:
         counts: numbers k of views to aggregate.
     """
 
-    def __init__(self, config: RunConfig, images: ImageSet, views: Views, counts: Collection[int]):
+    def __init__(self, config: SeqJEPAConfig, images: ImageSet, views: Views, counts: Collection[int]):
         self._config, self._images, self._views = config, images, views
         self._m, self._counts = config.data.observed_views, counts
 
     def of(self, method: SeqJEPA, split: str) -> Part:
-        """A model's features; ``rows`` are those that :mod:`trainer.probes.suite` names."""
+        """A model's features; ``rows`` are those that :mod:`trainer.families.seq_jepa.probing.suite` names."""
         m, draws = self._m, self._draws(split)
         with self.frozen(method):
             by_target = self._config.eval.pair_target == "target_branch"

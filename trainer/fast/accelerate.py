@@ -3,7 +3,7 @@
 On the CPU (bf16, ResNet-18): batch-norm joined with residual and ReLU, packed convolutions of small maps, and freed memory kept. Compiling
 the whole method there changed little, since convolutions dominate and inductor leaves them to the same library. On CUDA: the
 method and its loss, and the rendering of pixels, are compiled; with one worker the whole step becomes one CUDA graph
-(:mod:`trainer.captured`).
+(:mod:`trainer.fast.captured`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trainer.allocator import huge_pages, keep_freed_memory
+from trainer.blocks.norm import GlobalBatchNorm
+from trainer.blocks.resnet import Conv3x3
 from trainer.config import RunConfig
-from trainer.data.views import Batch, Views
-from trainer.models.norm import GlobalBatchNorm
-from trainer.models.packed_conv import PackedConv
-from trainer.models.seq_jepa import Output
+from trainer.fast.allocator import huge_pages, keep_freed_memory
+from trainer.fast.fused_norm import fused_act
+from trainer.fast.packed_conv import packed
+from trainer.method import Output
+from trainer.source import Batch, Plannable
+from trainer.step import Evaluate
 
 
 def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device) -> nn.Module:
@@ -40,8 +43,8 @@ def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: t
 
 
 def on_cuda(
-    evaluate: Callable[[Batch], tuple[Output, Tensor]], views: Views, *optimisers: torch.optim.Optimizer
-) -> Callable[[Batch], tuple[Output, Tensor]]:
+    evaluate: Evaluate, source: Plannable, *optimisers: torch.optim.Optimizer
+) -> Evaluate:
     """Make a step ready to be captured: fused kernels for rendering and for ``evaluate``, optimisers that read their rates on the device.
 
     Returns:
@@ -52,7 +55,7 @@ def on_cuda(
     torch._dynamo.reset()
     for group in (group for optimiser in optimisers for group in optimiser.param_groups):
         group["capturable"] = True
-    views.compile()
+    source.compile()
 
     def detached(batch: Batch) -> tuple[Output, Tensor]:
         output, loss = evaluate(batch)
@@ -62,12 +65,12 @@ def on_cuda(
 
 
 def switch(method: nn.Module, on: bool) -> None:
-    """Switch fused batch-norm and packed convolutions of a method's encoders on or off."""
+    """Give a method's encoders fused batch-norm and packed convolutions, or take them away."""
     for module in method.modules():
         if isinstance(module, GlobalBatchNorm):
-            module.fused = on
-        elif isinstance(module, PackedConv):
-            module.packed = on
+            module.kernel = fused_act if on else None
+        elif isinstance(module, Conv3x3):
+            module.kernel = packed if on else None
 
 
 def whether_it_pays(

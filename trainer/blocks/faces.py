@@ -1,0 +1,57 @@
+"""What a method may expect of an exchangeable part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from trainer.config import AGGREGATORS, ENCODERS, EncoderConfig
+from trainer.config.parts import implementation
+
+
+class Encoder(nn.Module):
+    """Images to tokens; pooling them to a code is the method's.
+
+    Attributes:
+        features: width of a token.
+    """
+
+    features: int
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) images to (N, n, ``features``) tokens."""
+        raise NotImplementedError
+
+
+class Aggregator(nn.Module):
+    """A sequence of codes and the actions between them to one vector.
+
+    Attributes:
+        width: of the aggregate.
+    """
+
+    width: int
+
+    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to (B, ``width``); any M from 1 on."""
+        raise NotImplementedError
+
+    @property
+    def no_decay(self) -> tuple[nn.Parameter, ...]:
+        """Parameters of two or more dimensions that are vectors all the same, and not decayed."""
+        return ()
+
+    def health(self) -> dict[str, Tensor]:
+        """Detached scalars worth recording, by name."""
+        return {}
+
+
+def make_encoder(config: EncoderConfig, channels: int) -> Encoder:
+    """The configured encoder of images with ``channels`` channels."""
+    return implementation(ENCODERS[config.name].implementation)(config, channels)
+
+
+def make_aggregator(model: Any) -> Aggregator:
+    """The aggregator that a family's model settings name."""
+    return implementation(AGGREGATORS[model.aggregator])(model)

@@ -1,0 +1,115 @@
+"""Settings of what can be minimised (scientific), and where each regulariser is implemented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainer.config.node import Node, NonNegative, Positive, only_when
+
+On = Literal["agg", "z", "both"]
+
+
+class RateConfig(Node):
+    """The coding rate R of a feature.
+
+    ``unit``: R = 1/2 logdet(I + d/(n eps2) Z'Z) on unit-norm rows, times (d+n)/(dn), so that one
+    weight transfers across d and n (MCR2, 2006.08558; scaling as in SimDINO, 2502.10385).
+    ``ln``: logdet(I + alpha C), C the covariance of features normalised without gain.
+    ``log``: logdet((1 + 1e-4) I + alpha C) on the features as they are, the research log's form;
+    it has no upper bound because a norm's gain can grow.
+    """
+
+    form: Literal["unit", "ln", "log"] = "unit"
+    on: On = "agg"
+    """agg: the aggregate; z: the codes of all observed views; both: the mean of the two terms."""
+    eps2: Annotated[float, Field(gt=0, le=100)] | None = None
+    """unit only: the distortion, squared."""
+    alpha: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """ln and log only."""
+    center: bool | None = None
+    """Subtract the batch mean first; off for unit, always on for ln and log."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _per_form(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            unit = values.get("form", "unit") == "unit"
+            only_when(values, "eps2", unit, "rate.form=unit", 0.05)
+            only_when(values, "alpha", not unit, "rate.form=ln or log", 1.0)
+            only_when(values, "center", unit, "rate.form=unit", False)
+        return values
+
+
+class SigRegConfig(Node):
+    """Sketched isotropic Gaussian regularisation (LeJEPA, 2511.08544): a control for the rate that also fixes scale."""
+
+    on: On = "agg"
+    slices: Annotated[int, Field(ge=1, le=65536)] = 256
+    """Random unit directions, drawn anew each step."""
+    knots: Annotated[int, Field(ge=3, le=1001)] = 17
+    """Points in [0, 3] at which the empirical characteristic function is compared with the Gaussian's."""
+
+
+class VicRegConfig(Node):
+    """Variance and covariance terms of VICReg (2105.04906), without its invariance term: the second control."""
+
+    on: On = "agg"
+    variance: NonNegative = 1.0
+    covariance: NonNegative = 0.04
+    """1 : 0.04 is the paper's 25 : 1."""
+
+    @model_validator(mode="after")
+    def _something(self) -> VicRegConfig:
+        if self.variance == 0 and self.covariance == 0:
+            raise ValueError("variance = 0 and covariance = 0 leave nothing of vicreg; set objective.weights.vicreg=0 instead")
+        return self
+
+
+class SharpenConfig(Node):
+    """Sharpened targets, instead of the cosine distance to the raw target code.
+
+    ``dino``: cross-entropy between the softmax of the centred target and the prediction's log-softmax, each
+    with its temperature (DINO, 2104.14294). ``center_cosine``: cosine distance to the centred target. ``log_cosine``:
+    what the research log's code computed: cosine distance between the raw prediction and the softmaxed target.
+    The centre is a moving average of target codes over all workers, read before it is updated.
+    """
+
+    form: Literal["dino", "center_cosine", "log_cosine"] = "dino"
+    target_temperature: Positive | None = None
+    prediction_temperature: Positive | None = None
+    center_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+    @model_validator(mode="before")
+    @classmethod
+    def _temperatures(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            form = values.get("form", "dino")
+            only_when(values, "target_temperature", form != "center_cosine", "sharpen.form=dino or log_cosine", 0.04)
+            only_when(values, "prediction_temperature", form == "dino", "sharpen.form=dino", 0.1)
+        return values
+
+
+@dataclass(frozen=True)
+class Regulariser:
+    """A loss term that spreads features.
+
+    Attributes:
+        config: its settings.
+        implementation: ``module:class`` of a :class:`trainer.losses.term.Regularising`.
+    """
+
+    config: type[Node]
+    implementation: str
+
+
+REGULARISERS = {
+    "rate": Regulariser(RateConfig, "trainer.losses.coding_rate:CodingRate"),
+    "sigreg": Regulariser(SigRegConfig, "trainer.losses.sigreg:SigReg"),
+    "vicreg": Regulariser(VicRegConfig, "trainer.losses.vicreg:VicReg"),
+}
+"""By the name of their weight: one line each, and everything that can be regularised offers them."""

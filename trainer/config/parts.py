@@ -1,0 +1,88 @@
+"""Exchangeable parts of a model by name: one line each, and every family's settings offer them. Importing this costs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from trainer.config.node import Node, added, only_when
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of images.
+
+    Attributes:
+        implementation: ``module:class`` of a :class:`trainer.blocks.faces.Encoder`.
+        growth: width of a token over ``EncoderConfig.width``.
+    """
+
+    implementation: str
+    growth: int
+
+
+ENCODERS = {
+    "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4),
+    "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8),
+}
+AGGREGATORS = {"transformer": "trainer.blocks.transformer:Transformer"}
+"""``module:class`` of each :class:`trainer.blocks.faces.Aggregator`."""
+
+
+def implementation(path: str) -> Any:
+    """The class that ``module:class`` names, imported now."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def one_of(names: Collection[str]) -> AfterValidator:
+    """A rule for a field that holds one of some names."""
+
+    def known(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} must be one of {', '.join(names)}")
+        return value
+
+    return AfterValidator(known)
+
+
+MIN_RESNET_WIDTH = 8  # torch 2.15: widths 2 to 7 end in "free(): invalid next size" or a segmentation fault, 8 to 20 do not
+
+
+class EncoderConfig(Node):
+    """A view encoder (scientific)."""
+
+    name: Annotated[str, one_of(ENCODERS)] = "conv"
+    width: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Channels after the stem; conv ends with 4 x width features, resnet18 with 8 x width (64 is standard)."""
+    stem: Literal["cifar", "imagenet"] | None = added(None)
+    """resnet18 only. cifar: 3x3 stride 1, no pooling (default, left out of the identity as null); imagenet: 7x7 stride 2,
+    then 3x3 max-pooling with stride 2."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resnet_only(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            only_when(values, "stem", values.get("name", "conv") == "resnet18", "encoder.name=resnet18", None)
+            if values.get("stem") == "cifar":
+                values["stem"] = None  # the same network must have one name
+        return values
+
+    @model_validator(mode="after")
+    def _wide_enough(self) -> EncoderConfig:
+        if self.name == "resnet18" and self.width < MIN_RESNET_WIDTH:
+            raise ValueError(
+                f"model.encoder.width = {self.width} must be at least {MIN_RESNET_WIDTH} for resnet18: on processors with AVX2 only, torch's "
+                "1 x 1 convolution with stride 2 writes outside its memory when it has fewer channels"
+            )
+        return self
+
+    @property
+    def features(self) -> int:
+        """Width of a code."""
+        return self.width * ENCODERS[self.name].growth

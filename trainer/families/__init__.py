@@ -1,0 +1,42 @@
+"""Families of models, one folder each; the loop and the evaluation know a family by its name and these faces only.
+
+``Config``                                        the run's settings, a :class:`trainer.config.RunConfig` with the family's model and objective
+``headline(config)``                              which metrics a run is judged by: ``score`` (higher is better), and others by name
+``source(config, images, dtype, rank, workers)``  where batches come from (:mod:`trainer.source`)
+``make(config, source)``                          the :class:`trainer.method.Method`
+``probes(config, images, source, method, device)``  its :class:`trainer.method.Probes`
+``check_evaluation(config, views, subspace)``     raises UsageError for what cannot be evaluated
+``tables(metrics, config)``                       an evaluation's metrics as tables on the console
+``epoch_macs(config)``                            optional: multiply-adds of an epoch, for a plan's estimate
+``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows: (label, metric, format), and what the labels mean
+
+Importing a family costs neither torch nor ray. README.md says how to add one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from types import ModuleType
+
+from trainer.errors import UsageError
+
+DEFAULT = "seq_jepa"
+FOLDERS = "SEQ_JEPA_FAMILIES"
+"""Environment variable: folders with families of one's own, separated as in PATH; trial processes inherit it."""
+__path__ = [*__path__, *filter(None, os.environ.get(FOLDERS, "").split(os.pathsep))]
+
+
+def load(name: str) -> ModuleType:
+    """The family of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name) or find_spec(f"{__name__}.{name}") is None:
+        known = ", ".join(sorted(module.name for module in iter_modules(__path__)))
+        raise UsageError(f"family = {name!r}: must be one of {known}; folders with others are named in ${FOLDERS}")
+    return import_module(f"{__name__}.{name}")

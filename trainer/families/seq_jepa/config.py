@@ -1,0 +1,179 @@
+"""The settings of a seq-JEPA run: model, teacher and loss terms (scientific), and what is measured of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model, model_validator
+
+from trainer.config import AGGREGATORS, REGULARISERS, EncoderConfig, EvalConfig, RateConfig, RunConfig, SharpenConfig
+from trainer.config.evaluation import Epochs
+from trainer.config.node import Node, NonNegative, Positive, added, only_when
+from trainer.config.parts import one_of
+
+CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != "rate"}
+"""Regularisers that are there only with a weight; the rate is always measured."""
+
+
+class ModelConfig(Node):
+    """Encoder, action embedding, aggregator and predictor."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    action_dim: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Width of the embedded action; the aggregator works on encoder features + action_dim."""
+    aggregator: Annotated[str, one_of(AGGREGATORS)] = added("transformer")
+    layers: Annotated[int, Field(ge=1, le=48)] = 2
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    ffn_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    predictor_hidden: Annotated[int, Field(ge=0, le=65536)] = 128
+    """Hidden width of the predictor; 0 means a linear predictor followed by batch-norm."""
+    condition: Literal["both", "aggregator", "predictor", "none"] = added("both")
+    """Which modules are told the actions (paper table 4); without them the aggregator's tokens are the bare codes."""
+    action_norm: Literal["true_actions", "upstream"] = added("true_actions")
+    """Batch-norm statistics of the action embedding. true_actions: one pass over the M true actions. upstream: the paper's
+    code: one pass for the aggregator that includes the empty slot's zeros, another for the predictor's action."""
+
+    @property
+    def token_width(self) -> int:
+        """Width of the aggregator's tokens and of z_agg."""
+        return self.encoder.features + (self.action_dim if self.condition in ("both", "aggregator") else 0)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelConfig:
+        if self.token_width % self.heads:
+            raise ValueError(
+                f"model.heads = {self.heads} must divide the token width {self.token_width} "
+                f"(= {self.encoder.features} encoder features + {self.token_width - self.encoder.features} action)"
+            )
+        return self
+
+
+class EmaConfig(Node):
+    """The moving-average teacher (only with teacher=ema)."""
+
+    half_life: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Steps after which a weight's share has halved, as a fraction of the schedule's horizon."""
+    decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """tau itself; exclusive with half_life."""
+    anneal: bool = True
+    """Raise tau to 1 by a cosine over the horizon, as BYOL and the paper do; off, tau is constant, as in the log."""
+    per_epoch: bool = added(False)
+    """Change tau between epochs only, as the paper's code does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            if values.get("half_life") is not None and values.get("decay") is not None:
+                raise ValueError(
+                    f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one"
+                )
+            if values.get("half_life") is None and values.get("decay") is None:
+                values["half_life"] = 0.05
+        return values
+
+    @model_validator(mode="after")
+    def _per_epoch_of_something(self) -> EmaConfig:
+        if self.per_epoch and not self.anneal:
+            raise ValueError("per_epoch = True has a meaning only with ema.anneal=true; remove it")
+        return self
+
+
+class _Weights(Node):
+    """Factor of each loss term; the loop minimises their weighted sum."""
+
+    predict: Positive = 1.0
+    rate: NonNegative = 0.0
+    """lambda_rate. The term is minus the rate, so a positive weight spreads the features."""
+
+
+Weights = create_model("Weights", __base__=_Weights, **{name: (NonNegative, added(0.0)) for name in CONTROLS})
+_Controls = create_model("_Controls", __base__=Node, **{name: (kind | None, added(None)) for name, kind in CONTROLS.items()})
+
+
+class ObjectiveConfig(_Controls):
+    """Teacher, prediction loss and regularisers."""
+
+    teacher: Literal["ema", "stopgrad", "shared"] = "stopgrad"
+    """Target branch: a moving average, the encoder without gradient, or with it (collapse control)."""
+    ema: EmaConfig | None = None
+    target_bn: Literal["batch", "ema_buffers_eval"] = added("batch")
+    """Batch-norm of the target branch. batch: statistics of the target views at hand, as in the paper's code.
+    ema_buffers_eval: stored statistics, which for the ema teacher are a moving average of the encoder's."""
+    double_bn: bool = added(False)
+    """teacher=stopgrad or shared: let the pass over the target view update the encoder's running statistics a second
+    time, as the research log did."""
+    symmetric: bool = added(False)
+    """Also predict the first view from the reversed sequence with inverse actions; both losses are averaged."""
+    sharpen: SharpenConfig | None = added(None)
+    rate: RateConfig = RateConfig()
+    weights: Weights = Weights()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _conditional(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            only_when(values, "ema", values.get("teacher", "stopgrad") == "ema", "objective.teacher=ema", {})
+            weights = values.get("weights")
+            for name in CONTROLS:
+                weight = weights.get(name) if isinstance(weights, dict) else getattr(weights, name, 0)
+                only_when(values, name, bool(weight), f"objective.weights.{name} above 0", {})
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ObjectiveConfig:
+        if self.double_bn and self.teacher == "ema":
+            raise ValueError("double_bn = True has a meaning only with objective.teacher=stopgrad or shared; remove it")
+        if self.double_bn and self.target_bn != "batch":
+            raise ValueError("double_bn = True needs objective.target_bn=batch: stored statistics are not updated by the target view")
+        return self
+
+
+class SubspaceConfig(Node):
+    """Subspace diagnostics on true factor sweeps (``trainer.subspace``)."""
+
+    epochs: Epochs = ()
+    """Epochs after which they run; empty: never."""
+    anchors: Annotated[int, Field(ge=4, le=4096)] = 64
+    """Validation images that are swept."""
+    steps: Annotated[int, Field(ge=8, le=360)] = 36
+    """Values per factor, over the factor's range (an angle's end point is its start, and left out)."""
+    views: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(strict=False)] | None = None
+    """Numbers of views whose aggregate is measured; default: 1, 2 and data.observed_views."""
+
+
+class SeqJEPAEvalConfig(EvalConfig):
+    """Also in which variant the probes run. What they measure is fixed in ``trainer.families.seq_jepa.probing``."""
+
+    action_probe: bool = False
+    """Also train an action probe beside the model, as the research log and the paper's code do: an MLP on [z_1; z_2]."""
+    probe_bn: Literal["eval", "train"] = "eval"
+    """Batch-norm while features for probes are taken. train: batch statistics, as the paper's evaluation code."""
+    pair_target: Literal["encoder", "target_branch"] = "encoder"
+    """Which network encodes the second view of a pair when M = 1; target_branch is what the paper's code does."""
+    subspace: SubspaceConfig = SubspaceConfig()
+
+
+class SeqJEPAConfig(RunConfig):
+    """The whole configuration."""
+
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    eval: SeqJEPAEvalConfig = SeqJEPAEvalConfig()
+
+    @model_validator(mode="after")
+    def _one_model(self) -> SeqJEPAConfig:
+        if self.eval.pair_target != "encoder" and self.data.observed_views > 1:
+            raise ValueError(f"eval.pair_target = {self.eval.pair_target!r} differs only with data.observed_views=1; remove it")
+        if self.data.observed_views == 1 and self.model.condition == "aggregator":
+            raise ValueError("model.condition = 'aggregator' with data.observed_views=1: no action lies between observed views; use none")
+        if self.eval.action_probe and self.data.observed_views == 1:
+            raise ValueError("eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed views")
+        if self.eval.subspace.epochs and self.data.transform not in ("rotation", "affine", "object"):
+            raise ValueError(
+                f"eval.subspace.epochs: factor sweeps are defined for rotation, affine and object, not {self.data.transform}"
+            )
+        return self

@@ -1,0 +1,150 @@
+"""What the loop knows of a model: a method that learns, and probes that measure it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainer.source import Batch
+
+Metrics = dict[str, float]
+"""Measured numbers by ``name/feature@views``; accuracies in percent."""
+
+
+@dataclass
+class Output:
+    """What a method makes of a batch.
+
+    Attributes:
+        terms: scalar loss terms by the name of their weight.
+        features: detached features by name, for the probes of the same family.
+        health: detached scalars worth recording.
+    """
+
+    terms: dict[str, Tensor]
+    features: dict[str, Tensor]
+    health: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are updated alike.
+
+    Attributes:
+        lr_scale: their learning rate as a multiple of the schedule's.
+        clip_norm: what the norm of their gradient is clipped to, apart from the others; None: ``optim.clip_norm`` over all that have
+            no limit of their own.
+    """
+
+    params: list[nn.Parameter]
+    weight_decay: float
+    lr_scale: float = 1.0
+    clip_norm: float | None = None
+
+
+class Method(nn.Module):
+    """Modules and loss terms of a family.
+
+    Attributes:
+        weights: factor of each loss term; the loop minimises their weighted sum.
+    """
+
+    weights: dict[str, float]
+
+    def forward(self, batch: Batch) -> Output:
+        raise NotImplementedError
+
+    def parameter_groups(self) -> list[Group]:
+        """All trained parameters, each in one group."""
+        raise NotImplementedError
+
+    def schedule(self, step: int) -> dict[str, float | None]:
+        """Scalars that ``after_step`` needs at optimiser step ``step`` (from 0), as they are recorded; None where there is nothing to do."""
+        return {}
+
+    def after_step(self, scalars: Mapping[str, float | Tensor]) -> None:
+        """What moves without gradient, such as a teacher, after each optimiser step.
+
+        Args:
+            scalars: of ``schedule``, without None; in a recorded step they are on the device.
+        """
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``python -m trainer.evaluate`` asks for.
+
+    Attributes:
+        split: what the probes are scored on; they are fitted on the train split.
+        views: numbers of views to aggregate.
+        paper, ridge: which probes.
+        epochs: of the paper's probes.
+        subspace: file for the arrays of the subspace diagnostics, or None to leave them out.
+        epoch: of the checkpoint.
+        say: told what is being measured.
+    """
+
+    split: str
+    views: tuple[int, ...]
+    paper: bool
+    ridge: bool
+    epochs: int
+    subspace: Path | None
+    epoch: int
+    say: Callable[[str], None]
+
+
+class Probes:
+    """Measurements of a family's features. They never touch the model's optimiser, gradients or statistics.
+
+    Every worker has one for ``observe``; the rest is called on rank 0 only.
+
+    Attributes:
+        split: what metrics are measured on.
+        optimisers: of what is trained beside the model.
+    """
+
+    split: str
+    optimisers: tuple[torch.optim.Optimizer, ...] = ()
+
+    def untrained(self, method: Method) -> Method:
+        """A copy of a fresh model as it is fairly measured."""
+        return copy.deepcopy(method).eval()
+
+    def begin(self, method: Method) -> None:
+        """Called with the fresh model, before a checkpoint is restored: what later measurements compare with."""
+
+    def at_start(self, method: Method, baselines: bool) -> Metrics:
+        """Metrics of the fresh model; with ``baselines`` also those of an untrained encoder's action probes and of raw pixels."""
+        raise NotImplementedError
+
+    def observe(self, output: Output, batch: Batch) -> dict[str, Tensor]:
+        """Called in every training step, without waiting for the device; returns what ``keep`` is to get of it."""
+        return {}
+
+    def keep(self, kept: dict[str, Tensor]) -> None:
+        """What the last step's ``observe`` returned, in memory that stays."""
+
+    def after_epoch(self, method: Method, epoch: int, full: bool, folder: Path) -> Metrics:
+        """Metrics of a model in training.
+
+        Args:
+            full: measure everything that rungs, gates and tables read.
+            folder: the run's, for arrays.
+        """
+        raise NotImplementedError
+
+    def evaluate(self, method: Method, untrained: Method, wanted: Evaluation) -> Metrics:
+        """Everything that can be measured of a frozen model, beside its untrained self."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, object]:
+        """What ``load_state_dict`` needs to go on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None: ...
