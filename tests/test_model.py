@@ -200,7 +200,7 @@ def test_resnet18_is_the_standard_network():
     reference = torchvision.models.resnet18()
     expected = sum(p.numel() for p in reference.parameters()) - 512 * 1000 - 1000 - 3 * 64 * 49 + 3 * 64 * 9
     assert count == expected and net.features == 512
-    assert net.eval()(torch.rand(2, 3, 32, 32)).shape == (2, 512)
+    assert net.eval().tokens(torch.rand(2, 3, 32, 32)).shape == (2, 16, 512)
 
 
 def test_global_batch_norm_equals_torchs_on_one_worker():

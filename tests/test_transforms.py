@@ -18,6 +18,7 @@ from trainer.data.images import ImageSet, load_images
 from trainer.data.object_views import ObjectViews, relative_quaternion
 from trainer.data.planar import Planar
 from trainer.data.views import Views
+from trainer.families import seq_jepa
 
 CPU = torch.device("cpu")
 
@@ -34,7 +35,7 @@ AUGMENT = {"name": "cifar100", "transform": "augment"}
 
 def source(data, batch_size=16, rank=0, world=1, images=None, **objective):
     run = run_of(data, batch_size, **objective)
-    return Views(run, images or load_images(run), torch.float32, rank, world)
+    return seq_jepa.source(run, images or load_images(run), torch.float32, rank, world)
 
 
 def uniform(rows, columns, seed=0):

@@ -65,7 +65,7 @@ def check_evaluation(config: Config, views: list[int], subspace: bool) -> None:
 
 def tables(metrics: Mapping[str, float | None], config: Config) -> list[Table]:
     """An evaluation, each number beside its controls."""
-    from trainer.families.seq_jepa.tables import tables
+    from trainer.families.seq_jepa.evaluation_tables import tables
 
     return tables(metrics, config.data.observed_views)
 
