@@ -41,8 +41,31 @@ def test_imports_point_one_way():
     for file in (ROOT / "analysis").glob("*.py"):
         used = {n for n in imports(file) if n.startswith("trainer")}
         assert all(any(n == a or n.startswith(f"{a}.") for a in allowed - {"trainer"}) or n == "trainer" for n in used), (file, used)
-    for lower, upper in (("models", "probes"), ("losses", "models"), ("data", "models"), ("losses", "probes"), ("models", "loop"), ("probes", "loop")):
-        assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set()
+    above = {
+        "config": ("blocks", "losses", "data", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
+        "blocks": ("losses", "data", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
+        "losses": ("blocks", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
+        "data": ("blocks", "losses", "probes", "subspace", "families", "fast", "loop", "step", "method"),
+        "probes": ("blocks", "losses", "subspace", "families", "fast", "loop", "step", "method"),
+        "subspace": ("blocks", "losses", "families", "fast", "loop", "step", "method"),
+        "families": ("fast", "loop", "step"),
+        "fast": ("families", "loop", "probes", "subspace"),
+    }
+    for lower, uppers in above.items():
+        for upper in uppers:
+            assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set(), (lower, upper)
+
+
+def test_everything_that_makes_a_step_faster_is_behind_one_door():
+    assert users_of("trainer.fast", "trainer") - users_of("trainer.fast", "trainer/fast") == {"trainer/loop.py"}
+    assert users_of("trainer.fast", "studies") == {"studies/devices.py"}
+
+
+def test_only_a_family_names_itself():
+    """The rest of the trainer reaches a family through its faces."""
+    users = {file for file in users_of("trainer.families", "trainer") if not file.startswith("trainer/families/")}
+    for file in users:
+        assert not any(name.startswith("trainer.families.seq_jepa") for name in imports(ROOT / file)), file
 
 
 def test_planning_and_records_import_neither_torch_nor_optuna():
