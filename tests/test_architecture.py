@@ -44,17 +44,31 @@ def test_imports_point_one_way():
     for file in (ROOT / "analysis").glob("*.py"):
         used = {n for n in imports(file) if n.startswith("trainer")}
         assert all(any(n == a or n.startswith(f"{a}.") for a in allowed - {"trainer"}) or n == "trainer" for n in used), (file, used)
-    order = ("config", "data", "blocks", "probes", "families", "loop")
-    for number, lower in enumerate(order[:-1]):
-        for upper in order[number + 1 :]:
+    above = {
+        "config": ("blocks", "losses", "data", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
+        "blocks": ("losses", "data", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
+        "losses": ("blocks", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
+        "data": ("blocks", "losses", "probes", "subspace", "families", "fast", "loop", "step", "method"),
+        "probes": ("blocks", "losses", "subspace", "families", "fast", "loop", "step", "method"),
+        "subspace": ("blocks", "losses", "families", "fast", "loop", "step", "method"),
+        "families": ("fast", "loop", "step"),
+        "fast": ("families", "loop", "probes", "subspace"),
+    }
+    for lower, uppers in above.items():
+        for upper in uppers:
             assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set(), (lower, upper)
-    for upper in ("blocks", "probes", "families", "loop"):
-        assert users_of(f"trainer.{upper}", "trainer/losses") == set()
 
 
-def test_only_a_familys_own_folder_names_it():
-    users = users_of("trainer.families.seq_jepa", "trainer")
-    assert {file for file in users if not file.startswith("trainer/families/seq_jepa/")} == set()
+def test_everything_that_makes_a_step_faster_is_behind_one_door():
+    assert users_of("trainer.fast", "trainer") - users_of("trainer.fast", "trainer/fast") == {"trainer/loop.py"}
+    assert users_of("trainer.fast", "studies") == {"studies/engine/devices.py"}
+
+
+def test_only_a_family_names_itself():
+    """The rest of the trainer reaches a family through its faces."""
+    users = {file for file in users_of("trainer.families", "trainer") if not file.startswith("trainer/families/")}
+    for file in users:
+        assert not any(name.startswith("trainer.families.seq_jepa") for name in imports(ROOT / file)), file
 
 
 def test_planning_and_records_import_neither_torch_nor_optuna():

@@ -19,6 +19,7 @@ from trainer import checkpoint, families, world
 from trainer.config import RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
+from trainer.errors import UsageError
 from trainer.fast import compilable
 from trainer.gates import judge
 from trainer.identity import arm_id, provenance, run_id
@@ -88,6 +89,8 @@ def _train(
     compilable.check(config, device.type, workers)
     images = (images or load_images(config)).to(device, config.runtime.resident_mib)
     source = family.source(config, images, dtype, rank, workers)
+    if config.runtime.compile and not hasattr(source, "plan"):
+        raise UsageError(f"runtime.compile = True: the batches of family {config.family} cannot be rendered by a recorded step; remove it")
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
     method = family.make(config, source).to(device, dtype, memory_format=torch.channels_last)
     optimiser = make_optimiser(config, method)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from trainer.data.philox import Purpose, derived_seed
 from trainer.data.row_chunks import row_chunks
 from trainer.probes.precision import in_double
-from trainer.probes.ridge import ALPHA
+from trainer.probes.ridge import Linear
 
 BATCH, LEARNING_RATE, HIDDEN = 256, 1e-3, 1024
 EPOCHS, LINEAR_EPOCHS = 300, 50
@@ -72,22 +72,8 @@ def regressor_predictions(
 
 
 def linear_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
-    """Closed-form ridge regression with the penalty of :class:`trainer.probes.ridge.Ridge`, (m, P) in double precision.
-
-    Args:
-        train_x, test_x: (n, d) and (m, d); train_y: (n, P).
-    """
-    x, y = in_double(train_x), in_double(train_y)
-    mean, centre = x.mean(0), y.mean(0)
-    x = x - mean
-    penalty = (ALPHA * x.square().mean()).clamp_min(1e-30)
-    # as there, on the smaller side: pixels are many
-    wide = x.shape[0] < x.shape[1]
-    gram = (x @ x.T if wide else x.T @ x) / len(x)
-    gram.diagonal().add_(penalty)
-    goal = (y - centre) / len(x)
-    weight = x.T @ torch.linalg.solve(gram, goal) if wide else torch.linalg.solve(gram, x.T @ goal)
-    return (in_double(test_x) - mean) @ weight + centre
+    """What ridge regression on train features (n, d) and goals (n, P) predicts for (m, d) features: (m, P) in double precision."""
+    return Linear(train_x, train_y)(test_x)
 
 
 def _fit(
