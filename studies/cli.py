@@ -16,7 +16,7 @@ from studies import exit_codes, warm_start
 from studies.contrasts import Declaration
 from studies.decisions import NAME, Decisions
 from studies.folder import stored
-from studies.lifeline import ClusterLost
+from studies.executors.lifeline import ClusterLost
 from studies.options import make_plan, parser
 from studies.plan import Plan
 from studies.resume_command import resume_command

@@ -53,7 +53,7 @@ class Shown:
             self._say(f"on record: {self._live.epochs()}; {self._live.counts()}")
 
     def __call__(self, what: str, name: str, result: dict[str, Any]) -> None:
-        """Take an event of :class:`studies.tune_adapters.JobCallback`."""
+        """Take an event of :class:`studies.conductor.Conductor`."""
         if what == "start":
             self._live.doing("training: the first epoch comes after torch is loaded" if not self._live.scores else "")
             self._breathe()

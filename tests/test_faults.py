@@ -126,7 +126,7 @@ def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_pat
 def test_a_ray_that_does_not_start_is_one_line(monkeypatch, tmp_path):
     import ray
 
-    from studies import connection
+    from studies.executors import connection
 
     def init(**_):
         raise Exception("The current node timed out during startup. This could happen because ...")
@@ -220,7 +220,7 @@ def test_memory_that_ran_out_is_told_from_other_failures(neighbour):
     import ray
     from ray.train import ControllerError, WorkerGroupError
 
-    from studies.ray_errors import kind_of
+    from studies.executors.ray_errors import kind_of
 
     def train(error: type[Exception]) -> None:
         raise error("CUDA out of memory. Tried to allocate 2.00 GiB")
