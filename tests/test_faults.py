@@ -1,6 +1,6 @@
-"""Faults through real Ray, the part that runs with the tests; ``make faults`` runs the whole matrix.
+"""Faults of real studies, the part that runs with the tests; ``make faults`` runs the whole matrix through Ray.
 
-Every study here is killed, frozen or starved, and must end as if nothing had happened, or say in one line why not.
+What is the study's own is tried with plain processes, what is Ray's with Ray; both must give the one reference. Every study here is killed, frozen or starved, and must end as if nothing had happened, or say in one line why not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TWO_WORKERS = ["--workers-per-trial", "2", "--epochs", "4", "--seeds", "1", "--p
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """The deterministic study that nothing happens to."""
-    study = Study(tmp_path_factory.mktemp("reference"), *SHORT)
+    study = Study(tmp_path_factory.mktemp("reference"), *SHORT, executor="process")
     study.finish()
     assert not compare.broken(study) and {line["state"] for line in study.decisions("finish")} == {"complete", "pruned"}
     return study
@@ -41,8 +41,8 @@ def neighbour():
 
 
 def test_five_killed_drivers_and_torn_lines_change_nothing(reference, tmp_path):
-    """Each next driver starts at once, while Ray may still be clearing up behind the killed one."""
-    study = Study(tmp_path, *SHORT)
+    """Each next driver starts at once, while processes of the killed one may still be ending."""
+    study = Study(tmp_path, *SHORT, executor="process")
     study.start().until(lambda: study.decisions("suggest"), "a suggestion")
     study.kill()
     study.start()
@@ -67,10 +67,10 @@ def test_five_killed_drivers_and_torn_lines_change_nothing(reference, tmp_path):
 
 
 def test_five_killed_trials_a_hung_one_and_a_second_driver_change_nothing(reference, tmp_path):
-    study = Study(tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "0.3")
+    study = Study(tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "0.3", executor="process")
     study.start()
     hung = moments.mid_epoch(study)
-    second = Study(tmp_path, *SHORT)
+    second = Study(tmp_path, *SHORT, executor="process")
     assert f"another driver is running this study (process {study.driver.pid} on" in second.finish(code=2)
     struck = [hung.run]
     for moment in (moments.mid_epoch, moments.checkpoint_write) * 2 + (moments.mid_epoch,):
@@ -82,6 +82,25 @@ def test_five_killed_trials_a_hung_one_and_a_second_driver_change_nothing(refere
     kinds = [line["kind"] for line in study.decisions("fail")]
     assert all(line["reason"] != "no exception was left" for line in study.decisions("fail"))
     assert kinds.count("failed") >= 5 and kinds.count("hung") >= 1 and all(line["again"] for line in study.decisions("fail"))
+    assert compare.differences(study, reference) == []
+    study.gone()
+
+
+def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_trial_hangs(reference, tmp_path):
+    """The reference ran in plain processes: decisions, records and table are the same whoever executes, and whatever befalls it."""
+    study = Study(tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "0.3")
+    study.start()
+    frozen = moments.mid_epoch(study)  # it must be cleared away all the same
+    study.kill()
+    study.start()  # at once, while Ray may still be clearing up behind the killed one
+    caught = moments.checkpoint_write(study)
+    processes.kill(caught.pid)
+    hung = moments.mid_epoch(study, avoid=[caught.run])
+    out = study.wait()
+    assert "HUNG" in out and "raise --hang-minutes" in out
+    kinds = [line["kind"] for line in study.decisions("fail")]
+    assert kinds.count("failed") >= 1 and kinds.count("hung") >= 1 and all(line["again"] for line in study.decisions("fail"))
+    assert {frozen.run, caught.run, hung.run} <= set(study.run_ids)
     assert compare.differences(study, reference) == []
     study.gone()
 
@@ -101,9 +120,10 @@ def test_two_workers_with_a_teacher_are_killed_inside_an_epoch_and_while_saving(
     study.gone()
 
 
-def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_path):
+@pytest.mark.parametrize("executor", ["ray", "process"])
+def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_path, executor):
     """Where orphans do not go to process 1, Ray takes a minute to see them: the system ends them, and a lock parts the two."""
-    study = Study(tmp_path, *SHORT)
+    study = Study(tmp_path, *SHORT, executor=executor)
     with processes.adopting():
         study.start()
         caught = moments.mid_epoch(study)
@@ -174,12 +194,12 @@ def test_a_lost_node_is_a_preemption_and_the_study_goes_on(tmp_path):
 
 def test_a_record_that_is_full_is_said_and_loses_nothing(reference, tmp_path):
     """The system's own error at the driver's first end of a run, on a machine that allows no disk of one's own too."""
-    study = Study(tmp_path, *SHORT, script=FULL)
+    study = Study(tmp_path, *SHORT, script=FULL, executor="process")
     said = study.finish(code=2)
     assert said.rstrip().splitlines()[-1].startswith(f"error: {study.folder}/decisions.jsonl: No space left on device; what is on record stands")
     assert "--resume" in said and "Traceback" not in said and not study.decisions("finish")
     study.gone()
-    again = Study(tmp_path, *SHORT)
+    again = Study(tmp_path, *SHORT, executor="process")
     again.finish()
     assert compare.differences(again, reference) == []
 
@@ -194,13 +214,13 @@ needs_a_mount = pytest.mark.skipif(
 def test_a_full_disk_is_said_and_loses_nothing(reference, tmp_path):
     small, kept = tmp_path / "small", tmp_path / "kept"
     small.mkdir(), kept.mkdir()
-    study = Study(small, *SHORT, prefix=disk.on(small, "size=1500k", kept))
+    study = Study(small, *SHORT, prefix=disk.on(small, "size=1500k", kept), executor="process")
     study.log_in(tmp_path)
     study.start()
     said = study.wait(2)
     assert "No space left on device" in said and "--resume" in said and "Traceback" not in said
     study.gone()
-    again = Study(kept, *SHORT)
+    again = Study(kept, *SHORT, executor="process")
     again.finish()
     assert compare.differences(again, reference) == []
 
@@ -209,7 +229,7 @@ def test_a_full_disk_is_said_and_loses_nothing(reference, tmp_path):
 def test_a_read_only_results_folder_is_refused_before_anything_starts(tmp_path):
     locked, kept = tmp_path / "locked", tmp_path / "kept"
     locked.mkdir(), kept.mkdir()
-    study = Study(locked, *SHORT, prefix=disk.on(locked, "ro", kept))
+    study = Study(locked, *SHORT, prefix=disk.on(locked, "ro", kept), executor="process")
     study.log_in(tmp_path)
     out = study.finish(code=2)
     assert out.startswith("error: results folder") and "is not writable" in out and out.count("\n") == 1

@@ -109,8 +109,9 @@ def test_signals_are_left_alone_in_a_thread():
     assert failed == []
 
 
-def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_folder(tmp_path, monkeypatch):
-    """The user's trainer.py, studies.py and analysis.py are not ours, in no process of Ray; Ray's sockets find a shorter place."""
+@pytest.mark.parametrize("executor", ["ray", "process"])
+def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_folder(tmp_path, monkeypatch, executor):
+    """The user's trainer.py, studies.py and analysis.py are not ours, in no process; Ray's sockets find a shorter place."""
     here = tmp_path / "here"
     here.mkdir()
     for name in ("trainer", "studies", "analysis", "search_spaces"):
@@ -120,7 +121,7 @@ def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_fo
     monkeypatch.chdir(here)
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    study = Study(tmp_path / "results", "--epochs", "2", "--seeds", "1", "--workers-per-trial", "1", *SMALL, script=ROOT / "tests" / "faults" / "in_thread.py")
+    study = Study(tmp_path / "results", "--epochs", "2", "--seeds", "1", "--workers-per-trial", "1", *SMALL, script=ROOT / "tests" / "faults" / "in_thread.py", executor=executor)
     said = study.start().wait(0)
     assert "was imported" not in said and "linear accuracy" in said.lower()
 
