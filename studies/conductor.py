@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studies.executors.face import Event, Executor
 from studies.interrupt import Interrupt
 from studies.job import Job, Seen
-from studies.jobs import Jobs
 from studies.packing import Packing
 from studies.watchdog import Watchdog
 from trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from studies.jobs import Jobs  # it imports Optuna
 
 TICK_SECONDS = 60
 WAITING_SECONDS = 15.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -15,28 +15,29 @@ from studies import warm_start
 from studies.conductor import Conductor
 from studies.console import StudyConsole
 from studies.decisions import Decisions
-from studies.environment import for_mirror, only_needed, secret_values
+from studies.environment import for_mirror, needed, only_needed, secret_values
 from studies.executors.connection import CLUSTER_SECRETS
 from studies.executors.face import Executor
 from studies.executors.lifeline import ClusterLost
 from studies.folder import agree, only_driver
 from studies.interrupt import Interrupt
 from studies.job import Job, Seen
-from studies.jobs import Jobs
-from studies.mirror import Mirror
 from studies.moments import stamp
 from studies.packing import Packing
 from studies.plan import Plan
 from studies.private_folder import TUNE, private_folder, write_private
 from studies.processors import processors_here
 from studies.progress import Shown
-from studies.search import verify
 from studies.watchdog import Watchdog
 from trainer.errors import UsageError
 from trainer.identity import provenance, run_id, unknown_commit
 from trainer.record_lines import read_run
 from trainer.redaction import marks, redact
 from trainer.run_record import NAME, reports_on_record
+
+if TYPE_CHECKING:
+    from studies.executors.process import ProcessExecutor
+    from studies.jobs import Jobs  # it imports Optuna
 
 def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool, shown: Shown | None = None) -> tuple[bool, Jobs]:
     """Run or continue a study.
@@ -58,9 +59,10 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
     """
     shown = shown or Shown(console)
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with only_driver(plan.folder):
-        agree(plan, lambda: verify(plan, Decisions(plan.folder, write=False), search))
+    with only_driver(plan.folder), ExitStack() as stack:
+        agree(plan, lambda: _verify(plan, search))
         decisions = Decisions(plan.folder)
+        processes = stack.enter_context(_processes(plan, decisions)) if plan.resources.executor == "process" else None
         if isinstance(console, StudyConsole):
             console.keep(plan.folder)
         if decisions.repaired:
@@ -72,6 +74,8 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"])
         if plan.search.warm_start:
             console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
+        from studies.jobs import Jobs  # Optuna: a second in which plain processes import torch
+
         jobs = Jobs(plan, decisions, search, _history(plan))
         for line in jobs.lost:
             console.print(f"not whole on record any more, run again: {line}", highlight=False, soft_wrap=True)
@@ -82,7 +86,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
             decisions.append("session", seconds=seconds, cores=processors_here(), finished=finished, budget=jobs.budget_reached)
 
         try:
-            finished = finished or _execute(plan, jobs, console, address, dashboard, shown)
+            finished = finished or _execute(plan, jobs, console, address, dashboard, shown, processes)
         except (UsageError, ClusterLost):
             with suppress(OSError):  # a full disk is what the error says already
                 end()
@@ -112,7 +116,27 @@ def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:
     return history
 
 
-def _execute(plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool, shown: Shown) -> bool:
+@contextmanager
+def _processes(plan: Plan, decisions: Decisions) -> Iterator[ProcessExecutor]:
+    """Plain processes, the first of which start at once unless the study looks complete."""
+    from studies.executors import process
+
+    values = secret_values(os.environ)
+    with process.opened(plan.resources, needed(os.environ), lambda text: redact(text, values=values)) as executor:
+        if not (decisions.last("session") or {}).get("finished"):
+            executor.warm_up(plan.num_trials + plan.comparison_runs)
+        yield executor
+
+
+def _verify(plan: Plan, search: Any) -> None:
+    from studies.search import verify
+
+    verify(plan, Decisions(plan.folder, write=False), search)
+
+
+def _execute(
+    plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool, shown: Shown, processes: ProcessExecutor | None
+) -> bool:
     """Returns whether the study is complete; False if it was interrupted or its budget is spent."""
     shown.follow(jobs)
     values = secret_values(os.environ)
@@ -128,11 +152,9 @@ def _execute(plan: Plan, jobs: Jobs, console: Console, address: str | None, dash
             "mirror_environment": str(mirror_environment) if mirror_environment.exists() else None,
         }
         packing, watchdog = Packing(plan.resources.gpus), Watchdog(plan.limits.hang_minutes * 60)
+        opened = nullcontext(processes) if processes else _ray(plan, jobs, console, interrupt, folder, address, dashboard, values, shown)
         try:
-            with (
-                _executor(plan, jobs, console, interrupt, folder, address, dashboard, lambda text: redact(text, values=values), shown) as executor,
-                _mirrored(plan, jobs) as mirror,
-            ):
+            with opened as executor, _mirrored(plan, jobs) as mirror:
 
                 def show(what: str, name: str, result: dict[str, Any]) -> None:
                     shown(what, name, result)
@@ -149,7 +171,7 @@ def _execute(plan: Plan, jobs: Jobs, console: Console, address: str | None, dash
     return jobs.left == 0
 
 
-def _executor(
+def _ray(
     plan: Plan,
     jobs: Jobs,
     console: Console,
@@ -157,13 +179,9 @@ def _executor(
     folder: Path,
     address: str | None,
     dashboard: bool,
-    hide: Callable[[str], str],
+    secrets: list[str],
     shown: Shown,
 ) -> AbstractContextManager[Executor]:
-    if plan.resources.executor == "process":
-        from studies.executors import process
-
-        return process.opened(plan.resources, folder, hide, jobs.left)
     from studies.executors import ray_tune
 
     return ray_tune.opened(
@@ -173,7 +191,7 @@ def _executor(
         address=address,
         dashboard=dashboard,
         interrupt=interrupt,
-        hide=hide,
+        hide=lambda text: redact(text, values=secrets),
         doing=shown.doing,
         note=lambda line: console.print(line, soft_wrap=True),
         capacity=lambda fit: jobs.decisions.append("capacity", concurrent=fit),
@@ -212,6 +230,8 @@ def _mirrored(plan: Plan, jobs: Jobs) -> Iterator[Callable[[str, str, dict[str, 
     if jobs.search is None:
         yield lambda what, name, result: None
         return
+    from studies.mirror import Mirror
+
     mirror = Mirror(plan, jobs.search.sampling)
 
     def take(what: str, name: str, result: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live as Screen
@@ -11,8 +11,10 @@ from rich.live import Live as Screen
 from studies import live
 from studies.console import beside_name
 from studies.job import RESULTS
-from studies.jobs import Jobs
 from trainer.records import write_atomically
+
+if TYPE_CHECKING:
+    from studies.jobs import Jobs  # it imports Optuna
 
 QUIET_SECONDS = 20
 WORDS = {

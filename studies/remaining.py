@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from studies.job import Job
-from studies.jobs import Jobs
 from studies.plan import Plan
 from trainer.records import read
 from trainer.run_record import NAME
+
+if TYPE_CHECKING:
+    from studies.jobs import Jobs  # it imports Optuna
 
 
 class Remaining:

@@ -16,6 +16,8 @@ from studies.executors.connection import cluster_here, own_token
 from studies.private_folder import write_private
 from trainer.errors import UsageError
 
+pytestmark = pytest.mark.alone
+
 
 def node(proc, number, gcs, session):
     folder = proc / str(number)

@@ -32,7 +32,7 @@ def task(folder, seed=0, *overrides):
 
 @pytest.fixture
 def executor(tmp_path):
-    made = ProcessExecutor([None], 1, tmp_path, lambda text: text.replace(SECRET, "[hidden]"), tmp_path / "vmstat")
+    made = ProcessExecutor([None], 1, os.environ, lambda text: text.replace(SECRET, "[hidden]"), tmp_path / "vmstat")
     yield made
     made.close()
 
@@ -115,16 +115,15 @@ def test_a_silent_trial_is_stopped_by_killing_it(executor, tmp_path):
 
 def test_what_a_process_last_printed_is_kept_without_secrets(tmp_path, monkeypatch):
     monkeypatch.setattr("studies.executors.worker_process._PROGRAM", f"print('loading {SECRET}', flush=True); import os; os._exit(7)")
-    executor = ProcessExecutor([None], 1, tmp_path, lambda text: text.replace(SECRET, "[hidden]"))
+    executor = ProcessExecutor([None], 1, os.environ, lambda text: text.replace(SECRET, "[hidden]"))
     executor.start({"name": "t0"})
     event = [heard(executor) for _ in range(2)][-1]
     assert event.reason == "its process ended with exit code 7" and event.trace.startswith("loading [hidden]")
     executor.close()
 
 
-def test_a_training_process_has_one_thread_its_gpus_and_ends_when_the_driver_goes_away(tmp_path, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    worker = WorkerProcess(tmp_path / "log", "3", 1)
+def test_a_training_process_has_one_thread_its_gpus_and_ends_when_the_driver_goes_away():
+    worker = WorkerProcess({"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": "0,3"}, "3", 1)
     pid = worker._process.pid
     environment = (processes.PROC / str(pid) / "environ").read_bytes().split(b"\0")
     assert b"OMP_NUM_THREADS=1" in environment and b"CUDA_VISIBLE_DEVICES=3" in environment

@@ -19,6 +19,8 @@ from faults.study import FULL, ONE_ARM, ROOT, SHORT, STOPPED, Study
 from small import SMALL
 from trainer.errors import UsageError
 
+pytestmark = pytest.mark.alone
+
 TWO_WORKERS = ["--workers-per-trial", "2", "--epochs", "4", "--seeds", "1", "--probe-epochs", "1,2,3", *SMALL[1:], "model.encoder.width=32"]
 
 

@@ -14,6 +14,8 @@ from studies.executors.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, wi
 from studies.executors.ray_tune import TuneExecutor
 from trainer.failure import describe
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])
 def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server):

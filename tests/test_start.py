@@ -18,6 +18,8 @@ from studies import private_folder
 from studies.interrupt import Interrupt
 from trainer.errors import UsageError
 
+pytestmark = pytest.mark.alone
+
 COMMANDS = (["studies/step2_rate.py"], ["studies/step2_grid.py"], ["-m", "studies", "doctor"])
 
 

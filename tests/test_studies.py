@@ -16,6 +16,8 @@ from trainer import presets
 from trainer.identity import run_id
 from trainer.records import comparable, read
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [*SMALL, "--across-commits", "--epochs", "3"]
 PROCESS = ["--executor", "process"]

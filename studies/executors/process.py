@@ -5,10 +5,9 @@ A process serves one trial after the other, so torch is imported once; one whose
 
 from __future__ import annotations
 
-import os
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,19 @@ class ProcessExecutor:
     Args:
         places: CUDA_VISIBLE_DEVICES of each place for a trial, None to leave it as it is.
         threads: of one process.
-        folder: for what the processes print.
+        environment: what the processes are given of the user's.
         hide: takes secrets out of a text.
     """
 
-    def __init__(self, places: list[str | None], threads: int, folder: Path, hide: Callable[[str], str], vmstat: Path = Path("/proc/vmstat")):
-        self._places, self._threads, self._folder, self._hide, self._vmstat = places, threads, folder, hide, vmstat
+    def __init__(
+        self,
+        places: list[str | None],
+        threads: int,
+        environment: Mapping[str, str],
+        hide: Callable[[str], str],
+        vmstat: Path = Path("/proc/vmstat"),
+    ):
+        self._places, self._threads, self._environment, self._hide, self._vmstat = places, threads, environment, hide, vmstat
         self._workers: dict[int, WorkerProcess] = {}
         self._busy: dict[int, str] = {}
         self._last: dict[str, dict[str, Any]] = {}
@@ -94,7 +100,7 @@ class ProcessExecutor:
 
     def _at(self, place: int) -> WorkerProcess:
         if place not in self._workers:
-            self._workers[place] = WorkerProcess(self._folder / f"process-{place}.log", self._places[place], self._threads)
+            self._workers[place] = WorkerProcess(self._environment, self._places[place], self._threads)
             self._selector.register(self._workers[place], selectors.EVENT_READ, place)
         return self._workers[place]
 
@@ -151,19 +157,19 @@ class ProcessExecutor:
 
 
 @contextmanager
-def opened(resources: Resources, folder: Path, hide: Callable[[str], str], jobs: int) -> Iterator[ProcessExecutor]:
+def opened(resources: Resources, environment: Mapping[str, str], hide: Callable[[str], str]) -> Iterator[ProcessExecutor]:
     """Processes for as long as the study lasts; then none is left.
 
     Args:
-        folder: the study's private one.
-        jobs: left to start.
+        environment: see :class:`ProcessExecutor`.
+        hide: likewise.
 
     Raises:
         UsageError: the trials' GPUs are hidden from this process.
     """
-    executor = ProcessExecutor(gpu_slots(resources.concurrent, resources.gpus, visible_gpus(os.environ)), resources.cpus, folder, hide)
+    places = gpu_slots(resources.concurrent, resources.gpus, visible_gpus(environment))
+    executor = ProcessExecutor(places, resources.cpus, environment, hide)
     try:
-        executor.warm_up(jobs)
         yield executor
     finally:
         executor.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,22 +25,22 @@ class WorkerProcess:
     """Starts at once, and imports torch before its first task comes.
 
     Args:
-        log: a file for what it prints.
+        environment: what it is given of the user's.
         gpus: its CUDA_VISIBLE_DEVICES, None to leave that as it is.
         threads: of libraries that ask OMP_NUM_THREADS, where the user has not set it.
     """
 
-    def __init__(self, log: Path, gpus: str | None, threads: int):
-        self._log, self._rest = log, b""
+    def __init__(self, environment: Mapping[str, str], gpus: str | None, threads: int):
+        self._log, self._rest = tempfile.TemporaryFile(), b""  # what it prints; nameless, and gone with both
         self._channel, theirs = socket.socketpair()
-        environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **({VISIBLE: gpus} if gpus is not None else {})}
-        with theirs, log.open("wb") as out:
+        given = {"OMP_NUM_THREADS": str(threads), **environment, **({VISIBLE: gpus} if gpus is not None else {})}
+        with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _PROGRAM, str(ROOT), str(theirs.fileno())],
-                env=environment,
+                env=given,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
+                stdout=self._log,
+                stderr=self._log,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C is the driver's to heed
             )
@@ -74,4 +75,5 @@ class WorkerProcess:
 
     def last_words(self) -> str:
         """The end of what it printed."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+        self._log.seek(0)
+        return "\n".join(self._log.read().decode(errors="replace").splitlines()[-LAST_LINES:])
