@@ -167,17 +167,6 @@ def test_several_workers_without_ray(tmp_path):
     assert done.stdout.count("epoch    3") == 1
 
 
-def test_two_workers_per_trial(tmp_path):
-    """TorchTrainer inside the Tune function, with the dashboard off: trials end, are stopped, and free their workers."""
-    arguments = ["--num-trials", "1", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", "--workers-per-trial", "2"]
-    out = study("step2_rate.py", tmp_path, *arguments)
-    assert "2 workers (ray-train)" in out
-    ends = decisions(tmp_path, "finish")
-    assert len(ends) == 1 + 1 + 2 and {line["state"] for line in ends} <= {"complete", "pruned"}
-    first = next(read(next((tmp_path / "s" / "runs").glob("*/records.jsonl"))))
-    assert first["workers"] == 2
-
-
 def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_path):
     """A run whose checkpoint cannot be read: the others go on, the exit code is 1, the traceback is kept."""
     shared = ["objective.teacher=shared", "objective.weights.rate=0", *SMALL]
