@@ -91,9 +91,11 @@ def test_five_killed_trials_a_hung_one_and_a_second_driver_change_nothing(refere
 def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_trial_hangs(reference, tmp_path):
     """The reference ran in plain processes: decisions, records and table are the same whoever executes, and whatever befalls it."""
     study = Study(tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "0.3")
-    study.start()
-    frozen = moments.mid_epoch(study)  # it must be cleared away all the same
-    study.kill()
+    with processes.adopting():  # where orphans do not go to process 1, Ray takes a minute to see them: the system ends them
+        study.start()
+        frozen = moments.mid_epoch(study)  # it must be cleared away all the same
+        study.kill()
+        ended_soon(frozen.pid)
     study.start()  # at once, while Ray may still be clearing up behind the killed one
     caught = moments.checkpoint_write(study)
     processes.kill(caught.pid)
@@ -122,18 +124,22 @@ def test_two_workers_with_a_teacher_are_killed_inside_an_epoch_and_while_saving(
     study.gone()
 
 
-@pytest.mark.parametrize("executor", ["ray", "process"])
-def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_path, executor):
-    """Where orphans do not go to process 1, Ray takes a minute to see them: the system ends them, and a lock parts the two."""
-    study = Study(tmp_path, *SHORT, executor=executor)
+def ended_soon(pid):
+    """The system ends a killed driver's trial, and does not wait for Ray, which takes longer than this to see it."""
+    until = time.monotonic() + 60
+    while processes.born(pid) is not None:
+        assert time.monotonic() < until, "the trial outlives its driver"
+        time.sleep(0.05)
+
+
+def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_path):
+    """The system ends it, and a lock parts the two."""
+    study = Study(tmp_path, *SHORT, executor="process")
     with processes.adopting():
         study.start()
         caught = moments.mid_epoch(study)
         study.kill()
-        ended = time.monotonic() + 60  # Ray itself takes longer than that to see it
-        while processes.born(caught.pid) is not None:
-            assert time.monotonic() < ended, "the trial outlives its driver"
-            time.sleep(0.05)
+        ended_soon(caught.pid)
     before = study.lines(caught.run)
     folder = os.open(study.folder / "runs" / caught.run / ".lock", os.O_RDWR)
     fcntl.flock(folder, fcntl.LOCK_EX)  # as one that still trains would hold it
@@ -161,11 +167,11 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch, tmp_path):
 # --- stopped and lost
 
 
-@pytest.mark.parametrize("dashboard", [False, True], ids=["dashboard-off", "dashboard-on"])
-def test_stopped_trials_of_two_workers_free_everything_beside_another_cluster(neighbour, tmp_path, dashboard):
+def test_stopped_trials_of_two_workers_free_everything_beside_another_cluster(neighbour, tmp_path):
+    """With the dashboard, which frees placement groups itself, ``make faults`` does the same."""
     settings = ["--workers-per-trial", "2", "--epochs", "2", "--grace", "1", "--collapse-rank", "1e5", "--num-trials", "2", "--seeds", "1"]
     study = Study(tmp_path, *settings, *SMALL, script=STOPPED)
-    study.finish(*(["--dashboard"] if dashboard else []))
+    study.finish()
     ends = study.decisions("finish")
     assert [line["state"] for line in ends] == ["collapsed"] * 2 and not study.decisions("fail")
     study.gone()
