@@ -1,4 +1,7 @@
-"""The loop of a study: what runs next is handed to the executor, and what is heard of it is judged and put on record. No torch, no ray."""
+"""The loop of a study: hands what runs next to the executor, judges what is heard of it, and puts it on record.
+
+No torch, no ray.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ class Conductor:
 
     Args:
         task: makes the plain dict that a trial receives.
-        show: called with (what, job name, fields), what being ``start``, ``epoch``, ``again``, ``hung``, ``waiting``, ``stalled``, or
-            how a job ended, once that is on record.
+        show: called with (what, job name, fields), what being ``start``, ``epoch``, ``again``, ``hung``, ``waiting``,
+            ``stalled``, or how a job ended, once that is on record.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Conductor:
             self.hand_out()
 
     def hand_out(self) -> None:
-        """Start what there is a place for: one handed out earlier would be suggested without the results it waits for."""
+        """Start what there is a place for: handed out earlier, it would lack the results that its place waits for."""
         while self._may_start() and (job := self._jobs.next()) is not None:
             self._executor.start(self._task(job))
 
@@ -120,9 +123,12 @@ class Conductor:
         if event.name in self._killed:
             self._killed.discard(event.name)
             kind, reason = "hung", f"silent for {self._watchdog.silence / 60:g} minutes"
-        again = self._jobs.fail(event.name, kind, int(event.result.get("epoch") or 0), reason, final=event.refused is not None)
-        self._show("again" if again else kind, event.name, {**event.result, "kind": kind, "reason": reason, "trace": event.trace})
-        if kind == "disk_full":  # every trial would end so, one after the other: the study waits for whoever can make room
-            raise UsageError(f"{reason}; what is on record stands: make room, and the same command with --resume continues")
+        epoch, final = int(event.result.get("epoch") or 0), event.refused is not None
+        again = self._jobs.fail(event.name, kind, epoch, reason, final)
+        said = {"kind": kind, "reason": reason, "trace": event.trace}
+        self._show("again" if again else kind, event.name, {**event.result, **said})
+        if kind == "disk_full":  # every trial would end so, one after the other
+            remedy = "make room, and the same command with --resume continues"
+            raise UsageError(f"{reason}; what is on record stands: {remedy}")
         if event.refused is not None and not self._any_trained:
             raise UsageError(f"no trial can run: {event.refused}")

@@ -11,7 +11,7 @@ from small import SMALL
 
 from studies import exit_codes
 from studies.executors.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, within
-from studies.executors.ray_tune import TuneExecutor
+from studies.executors.tune_executor import TuneExecutor
 from trainer.failure import describe
 
 pytestmark = pytest.mark.alone

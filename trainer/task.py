@@ -21,9 +21,9 @@ def run_task(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> 
     """Train one run in this process.
 
     Args:
-        task: ``name``, ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``tensorboard``, ``label``,
-            ``share`` (of a GPU's memory it may take, 0: not limited), ``secrets`` (marks of what must not be repeated) and
-            ``mirror_environment`` (a file, or None). What else is in it is the executor's.
+        task: ``name``, ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``,
+            ``tensorboard``, ``label``, ``share`` (of a GPU's memory it may take, 0: not limited), ``secrets`` (marks of
+            what must not be repeated) and ``mirror_environment`` (a file, or None). What else is in it is the executor's.
         report: called after every epoch with :data:`REPORTED` as far as known, ``memory`` on a GPU, and ``pid``.
     """
     from trainer import memory
@@ -45,19 +45,29 @@ def run_task(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> 
     def tell(metrics: dict[str, Any]) -> None:
         mirrors.follow()
         # of an epoch trained by another process there is no peak to measure
-        report(_small({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device), "notice": mirrors.trouble}))
+        held = None if metrics.get("repeated") else memory.measured(device)
+        report(_small({**metrics, "memory": held, "notice": mirrors.trouble}))
 
     try:
         images = shared_images(config)
         # the process of a killed driver may still be ending when the next one begins: wait for it
-        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images, wait=True)
+        train(
+            config,
+            Path(task["runs"]),
+            task["study"],
+            report=tell,
+            gate=task["gate"],
+            baselines=task["baselines"],
+            images=images,
+            wait=True,
+        )
     finally:
         mirrors.close()
 
 
 @contextmanager
 def mirror_environment(path: str | None) -> Iterator[None]:
-    """The key of W&B and a proxy's password, for as long as the mirror is opened: its own process inherits them, no other does.
+    """The key of W&B and a proxy's password, while the mirror is opened: its own process inherits them only.
 
     Args:
         path: a file that only this user can read; None if the machine itself has what is needed.

@@ -12,8 +12,8 @@ class Event:
     """Something that happened to a trial.
 
     Attributes:
-        what: ``start`` (it has its place), ``epoch`` (it reports one and waits), ``end`` (its run ended or was stopped) or
-            ``failed`` (the attempt ended without a result).
+        what: ``start`` (it has its place), ``epoch`` (it reports one and waits), ``end`` (its run ended or was stopped)
+            or ``failed`` (the attempt ended without a result).
         name: of its job.
         result: its last report, see :func:`trainer.loop.train`; empty before the first.
         kind: of a failure, one of :data:`studies.job.FAILURES`.

@@ -23,7 +23,7 @@ def reason_of(failure: Failure) -> str:
 
 
 def refusal(failure: Failure | None) -> str | None:
-    """What the UsageError said that a trial ended with: its settings or its machine are at fault, and trying again is no use."""
+    """What the UsageError said that a trial ended with: its settings or its machine are at fault, not chance."""
     for part in failure["parts"] if failure is not None else ():
         if "UsageError" in part["types"] and "RayError" not in part["types"]:
             return part["text"]

@@ -29,7 +29,9 @@ def gpu_slots(concurrent: int, gpus: float, visible: list[str]) -> list[str | No
         whole = int(gpus)
         places = [",".join(visible[at : at + whole]) for at in range(0, len(visible) - whole + 1, whole)]
     if not places:
-        raise UsageError(f"--gpus-per-trial {gpus:g}: {VISIBLE} leaves {len(visible)} GPU for trials; unset it or lower --gpus-per-trial")
+        raise UsageError(
+            f"--gpus-per-trial {gpus:g}: {VISIBLE} leaves {len(visible)} GPU for trials; unset it or lower the number"
+        )
     return places[:concurrent]
 
 

@@ -41,7 +41,13 @@ class ProcessExecutor:
         hide: Callable[[str], str],
         vmstat: Path = Path("/proc/vmstat"),
     ):
-        self._places, self._threads, self._environment, self._hide, self._vmstat = places, threads, environment, hide, vmstat
+        self._places, self._threads, self._environment, self._hide, self._vmstat = (
+            places,
+            threads,
+            environment,
+            hide,
+            vmstat,
+        )
         self._workers: dict[int, WorkerProcess] = {}
         self._busy: dict[int, str] = {}
         self._last: dict[str, dict[str, Any]] = {}
@@ -157,7 +163,9 @@ class ProcessExecutor:
 
 
 @contextmanager
-def opened(resources: Resources, environment: Mapping[str, str], hide: Callable[[str], str]) -> Iterator[ProcessExecutor]:
+def opened(
+    resources: Resources, environment: Mapping[str, str], hide: Callable[[str], str]
+) -> Iterator[ProcessExecutor]:
     """Processes for as long as the study lasts; then none is left.
 
     Args:

@@ -35,8 +35,8 @@ class TaskSearcher(_NotSaved, Searcher):
     """Gives Tune the next task as a trial's configuration.
 
     Args:
-        next_task: a task, None for nothing now, or FINISHED. While nothing runs, Tune asks again and again and does nothing else
-            for up to ten minutes.
+        next_task: a task, None for nothing now, or FINISHED. While nothing runs, Tune asks again and again and does
+            nothing else for up to ten minutes.
     """
 
     def __init__(self, next_task: Callable[[], dict[str, Any] | str | None]):
@@ -98,7 +98,8 @@ class TrialCallback(_NotSaved, tune.Callback):
 
     Args:
         started, ended: called with the trial.
-        failed: called with the trial and what it told itself, or else what Ray says of it; None if nobody said anything.
+        failed: called with the trial and what it told itself, or else what Ray says of it; None if nobody said
+            anything.
         stepped: called several times a second, whether or not anything happened.
         errors: what :func:`errors_kept` gives.
         hide: takes secrets out of a text.
@@ -140,9 +141,9 @@ class TrialCallback(_NotSaved, tune.Callback):
 def errors_kept() -> Iterator[dict[str, BaseException]]:
     """While this lasts, the exceptions that Ray hands to Tune's trials, by trial id.
 
-    Tune offers them as a pickle in a folder that Ray makes writable for everyone; this is the same object without the file.
-    Tune 2.60 also knows only two kinds of them, and ends the whole study at a third: the one Ray's memory monitor leaves, when
-    a neighbour's memory kills a trial. It reaches Tune as what it means here, an actor that died.
+    Tune offers them as a pickle in a folder that Ray makes writable for everyone; this is the same object without the
+    file. Tune 2.60 also knows only two kinds of them, and ends the whole study at a third: the one Ray's memory monitor
+    leaves, when a neighbour's memory kills a trial. It reaches Tune as what it means here, an actor that died.
     """
     kept: dict[str, BaseException] = {}
     original, task_failed = Trial.handle_error, RayActorManager._actor_task_failed
