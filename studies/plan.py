@@ -12,6 +12,7 @@ from studies.halving import rung_epochs
 from studies.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
+from trainer.config.duration import estimate
 from trainer.data.sets import require_present
 from trainer.errors import UsageError
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
@@ -166,6 +167,9 @@ class Plan:
             text.append(f"data       absent, the study would not start: {error}")
         if expected is not None:
             text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
+        elif self._base.runtime.seconds_per_epoch is None:
+            told = estimate(self._base, self.expected_epochs(), max(1, r.concurrent or 1))
+            text.append(f"time       training {told}: estimated from the encoder's arithmetic, within a factor of about 2")
         return text
 
     def _contrast_lines(self) -> list[str]:

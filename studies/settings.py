@@ -87,7 +87,7 @@ class Stopping:
 
     rule: str = "asha"
     # every recorded run scores below its untrained start at epoch 1; from epoch 4 on nine in ten are above it on the rotation set,
-    # on which this was chosen, and half to two thirds on the other two; with eta 3 the rungs are 4 and 12 of 30 (README)
+    # on which this was chosen, and half to two thirds on the other two; with eta 3 the rungs are 4 and 12 of 30 (replay/README.md)
     grace: int = 4
     eta: int = 3
     brackets: int = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import torch
 from hypothesis import strategies as st
 
 OTHER = (["x"], {"x": 1}, "x", -1, 1.5, True, 10**30)
@@ -62,4 +63,19 @@ def _retype(draw: st.DrawFn, tree: dict[str, Any]) -> None:
         if value is None:
             others = [["x"], {"x": 1}]
         node[key] = draw(st.sampled_from(others))
+        return
+
+
+def retyped(draw: Any, state: dict[str, Any], lost: bool) -> None:
+    """Give something in a checkpoint's tree another type or shape, or take it away; changed numbers look like right ones."""
+    node: Any = state
+    while True:
+        key = draw(st.sampled_from(sorted(node, key=str) if isinstance(node, dict) else range(len(node))))
+        if isinstance(node[key], dict | list) and node[key] and draw(st.integers(0, 3)):
+            node = node[key]
+            continue
+        if lost and isinstance(node, dict) and not isinstance(key, int):  # by number: a parameter that has not been trained has no state
+            del node[key]
+        else:
+            node[key] = draw(st.sampled_from(["x", ["x"], {"x": 1}, torch.zeros(3, 7, 2)]))
         return

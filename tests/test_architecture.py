@@ -1,6 +1,7 @@
-"""Imports point one way, and Ray stays at the edge."""
+"""Imports point one way, Ray stays at the edge, and every folder says what lives there."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,3 +63,22 @@ def test_planning_and_records_import_neither_torch_nor_optuna():
     light = ["trainer/config/run.py", "trainer/config/data.py", "trainer/identity.py", "trainer/records.py", "trainer/gates.py", "studies/plan.py", "studies/cli.py", "studies/options.py", "studies/halving.py", "studies/search.py"]
     for name in light:
         assert not {n.partition(".")[0] for n in imports(ROOT / name)} & {"torch", "ray", "optuna"}, name
+
+
+def test_every_folder_says_what_lives_there_and_the_first_page_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 800
+    for folder in ("trainer", "studies", "search_spaces", "clusters", "analysis", "tests", "studies/replay", "studies/executors"):
+        page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+        assert len(page.splitlines()) <= 60, folder
+
+
+def test_links_and_files_that_the_pages_name_are_there():
+    pages = [ROOT / "README.md", *(page for top in ("trainer", "studies", "search_spaces", "clusters", "analysis", "tests") for page in (ROOT / top).rglob("*.md"))]
+    missing = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        names = [name.partition("#")[0] for name in re.findall(r"\]\(([^)\s]+)\)", text) if not name.startswith(("http", "#"))]
+        missing += [f"{page.relative_to(ROOT)}: {name}" for name in names if not (page.parent / name).exists()]
+        files = re.findall(r"`((?:tests|trainer|studies|analysis|search_spaces)/[\w/.-]+\.\w+|\w+\.py)`", text)
+        missing += [f"{page.relative_to(ROOT)}: {name}" for name in files if not ((ROOT / name).exists() or list(page.parent.rglob(name)))]
+    assert missing == []

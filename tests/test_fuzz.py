@@ -7,6 +7,7 @@ Ray, and their pictures, are left out.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import shutil
 import tarfile
@@ -15,10 +16,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from mutations import damaged
+from mutations import damaged, retyped
 from rich.console import Console
+from small import SMALL
 
 from analysis import __main__ as analysis_main
 from analysis import report
@@ -26,6 +29,7 @@ from analysis.study import load
 from studies import __main__ as studies_main
 from studies import driver, step2_rate
 from trainer import __main__ as trainer_main
+from trainer import records as trainer_records
 from trainer.presets import __file__ as presets_file
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
@@ -38,7 +42,7 @@ STARTED = time.process_time()
 
 def mutated(examples: int):
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=checks)
+    return settings(max_examples=examples, deadline=None, report_multiple_bugs=False, phases=[Phase.explicit, Phase.generate], derandomize=True, database=None, suppress_health_check=checks)
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +174,55 @@ def test_a_damaged_record_is_replayed_or_refused(whole, quick, tmp_path, capsys,
     error = capsys.readouterr().err
     assert error.count("\n") <= 1 and contents(tmp_path) == before
     COUNT["records, replayed"] += 1
+
+
+TINY = [
+    "--preset", "digits", "--gate", "none", "--wandb", "off", *SMALL, "data.sizes=[64,32,32]", "optim.batch_size=32", "schedule.horizon_epochs=2",
+    "schedule.warmup_epochs=0", "runtime.across_commits=true",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run after one of its two epochs, and the lines it would write next."""
+    place = tmp_path_factory.mktemp("begun")
+    for name, epochs in (("one", 1), ("two", 2)):
+        assert trainer_main.main([*TINY, "--epochs", str(epochs), "--results-dir", str(place / name)]) in (0, 1)
+    (one,), (two,) = (list((place / name).glob("single/runs/*")) for name in ("one", "two"))
+    return one, lines_of(two)
+
+
+def lines_of(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_bytes().splitlines()]
+    return [trainer_records.comparable(line) for line in lines if line["event"] in ("epoch", "eval") and line["epoch"] == 2]
+
+
+@mutated(40)
+@given(st.data())
+def test_a_damaged_checkpoint(begun, tmp_path, capsys, data):
+    """A run goes on from it as if nothing had happened, or says in one line that it will not."""
+    place = tmp_path / "r"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(begun[0].parents[2], place)
+    file = place / "single" / "runs" / begun[0].name / "checkpoint.pt"
+    raw = file.read_bytes()
+    kind = data.draw(st.sampled_from(["bit"] * 3 + ["cut", "doubled", "swapped", "type", "lost"]))
+    at = data.draw(st.integers(0, len(raw) - 1))
+    if kind == "bit":
+        file.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << data.draw(st.integers(0, 7)))]) + raw[at + 1 :])
+    elif kind == "cut":
+        file.write_bytes(raw[:at])
+    elif kind == "doubled":
+        file.write_bytes(raw[:at] + raw)
+    elif kind == "swapped":
+        file.write_bytes(raw[at:] + raw[:at])
+    else:
+        state = torch.load(file, weights_only=True)
+        retyped(data.draw, state, lost=kind == "lost")
+        torch.save(state, file)
+    code = outcome(trainer_main.main, [*TINY, "--epochs", "2", "--results-dir", place], capsys, place, file, "checkpoint")
+    if code != 2:
+        assert code in (0, 1) and lines_of(file.parent) == begun[1]
 
 
 @mutated(60)

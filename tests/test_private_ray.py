@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
+import browser
 import pytest
 from faults import processes
 from faults.study import ROOT, Study
@@ -121,6 +122,8 @@ def looked(tmp_path_factory):
             entered = ask(f"{url}/api/authenticate", **key)
             cookie = (entered[2].get("Set-Cookie") or "").partition(";")[0]
             seen.entered = [entered, ask(f"{url}/api/jobs/", Cookie=cookie), ask(f"{url}/api/jobs/", **key)]
+            if browser.BROWSER and browser.DRIVER:
+                seen.clicked = log_in(url, seen.token, tmp_path_factory.mktemp("profile"))
             seen.outsiders = {attempt: one.communicate(timeout=240)[0] for attempt, one in zip(attempts, outsiders, strict=True)}
             seen.alive = study.driver.poll() is None
             study.driver.send_signal(signal.SIGINT)
@@ -130,6 +133,26 @@ def looked(tmp_path_factory):
         finally:
             if study.driver.poll() is None:
                 study.kill()
+
+
+def log_in(url, token, profile):
+    """What stands on the dashboard's page of nodes before and after a user gives it the token."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    with browser.browser(profile) as page:
+        wait = WebDriverWait(page, 120)
+
+        def text():
+            return page.find_element(By.TAG_NAME, "body").text
+
+        page.get(f"{url}/#/cluster")
+        field = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "input[type=password]"))
+        before = text()
+        field.send_keys(token)
+        page.find_element(By.XPATH, "//button[normalize-space()='Submit']").click()
+        wait.until(lambda page: "raylet" in text().lower() or "(Head)" in text())
+        return before, text()
 
 
 def _environment(pid):
@@ -173,6 +196,13 @@ def test_the_dashboard_opens_with_the_token_and_only_with_it(looked):
     assert [status for status, *_ in looked.without] == [401, 403, 401]
     assert [status for status, *_ in looked.entered] == [200, 200, 200]
     assert f"cat {looked.folder / 'token'}" in looked.said and looked.token not in looked.said
+
+
+@browser.needs_a_browser
+def test_a_browser_reaches_the_page_with_the_token(looked):
+    before, after = looked.clicked
+    assert "Authentication Token Required" in before and "(Head)" not in before
+    assert "(Head)" in after and "ALIVE" in after and "Authentication Token Required" not in after
 
 
 def test_no_process_of_ray_has_a_secret_in_its_environment(looked):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings, guarded, split_overrides
+from trainer.config.duration import duration, estimate
 from trainer.errors import UsageError
 from trainer.results import check_name, folder, writable
 from trainer.wandb_mirror import MODES, resolve_mode
@@ -91,6 +92,9 @@ def _run(arguments: Namespace) -> int:
         except UsageError as error:
             print(f"# data absent, this run would not start: {error}")
         print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
+        measured = config.runtime.seconds_per_epoch
+        told = estimate(config, config.epochs) if measured is None else f"about {duration(measured * config.epochs)} on one CPU core, as measured"
+        print(f"# training {told}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
         return 0
 

@@ -76,6 +76,8 @@ class RunRecord:
     def error(self, error: Exception) -> None:
         """Note that this attempt ended with an exception; its class only, since a message may quote anything."""
         step = self._last.get("step", 0) if self._last else 0
+        if isinstance(error, RecordError):
+            return  # files of the run are damaged: they stay as they are found
         self.write("error", {}, step, None, reason=type(error).__name__)
 
     def lines(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""How often the studies' verdicts are wrong, and what differences they find: the table in the README.
+"""How often the studies' verdicts are wrong, and what differences they find: the table in analysis/README.md.
 
     python tests/benchmarks/power.py [--studies 4000]
 

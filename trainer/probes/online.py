@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.checkpoint import load_part
 from trainer.data.philox import Purpose, derived_seed
 from trainer.probes.precision import in_double
 from trainer.probes.regression import r2
@@ -73,7 +74,7 @@ class OnlineProbe:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._modules.load_state_dict(state["modules"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        load_part(self.optimiser, state["optimiser"])
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

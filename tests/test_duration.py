@@ -1,0 +1,51 @@
+"""The estimate of a plan's time, against torch's own count of what is computed."""
+
+import re
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainer import presets
+from trainer.config import EncoderConfig
+from trainer.config.duration import duration, encoder_macs, epoch_macs, estimate
+from trainer.models.encoders import make_encoder
+
+
+@pytest.mark.parametrize("side", [12, 32, 97])
+@pytest.mark.parametrize(
+    "encoder", [{"width": 8}, {"name": "resnet18", "width": 16}, {"name": "resnet18", "width": 16, "stem": "imagenet"}], ids=["conv", "resnet18", "imagenet"]
+)
+def test_multiply_adds_are_those_that_torch_counts(encoder, side):
+    config = EncoderConfig(**encoder)
+    with FlopCounterMode(display=False) as counted:
+        make_encoder(config, 3).eval()(torch.zeros(2, 3, side, side))
+    assert counted.get_total_flops() / 2 / 2 == encoder_macs(config, 3, side)
+
+
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        (["objective.teacher=ema"], 3 * 3 + 1),  # three observed views with their gradients, and a target without one
+        (["objective.teacher=shared", "objective.ema=null"], 3 * 3 + 3),
+        (["objective.symmetric=true"], 3 * 4 + 2),
+    ],
+    ids=["ema", "shared", "symmetric"],
+)
+def test_an_epochs_passes(settings, passes):
+    config = presets.load("digits", settings, {})
+    assert epoch_macs(config) == 1100 * passes * encoder_macs(config.model.encoder, 1, 12)
+
+
+def test_a_plan_for_cifar_tells_its_time(capsys):
+    from studies import step2_rate
+
+    step2_rate.main(["--preset", "cifar10_rot", "--dry-run", "--max-concurrent", "2", "--epochs", "30"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("time"))
+    assert re.search(r"about \d+ days on 2 CPU cores, \d+ min on one H200", line) and "factor of about 2" in line
+    one, two = (estimate(presets.load("cifar10_rot", [], {}), 100, cores) for cores in (1, 2))
+    assert "one CPU core" in one and one != two
+
+
+def test_durations_read_as_people_say_them():
+    assert [duration(s) for s in (4.21, 89, 600, 4.5 * 3600, 60 * 3600, 57 * 86400)] == ["4.2 s", "89 s", "10 min", "4.5 h", "2.5 days", "57 days"]

@@ -1,0 +1,72 @@
+"""How long training takes, estimated from the encoder's arithmetic: for a plan, where nothing was measured yet."""
+
+from __future__ import annotations
+
+from trainer.config.model import EncoderConfig
+from trainer.config.run import RunConfig
+from trainer.config.sets import SETS, pretraining_images
+
+CORE_MACS = 26e9
+"""Multiply-adds a second of one CPU core with AVX2 in fp32: ResNet-18 on 32 x 32, forward and backward, 64 images at once
+(AMD EPYC, torch 2.15; 4.0 s of processor time for 107 G, n = 4)."""
+H200_MACS = 68e12
+"""The same on one H200 with precision=bf16, not compiled: 42.0 ms a step of 512 sequences (tests/gpu/measured/)."""
+
+
+def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str:
+    """A sentence's part: how long so many epochs of such runs train, without their probes, within a factor of about two.
+
+    Args:
+        cores: runs that train side by side, a core each.
+    """
+    macs = epochs * epoch_macs(config)
+    where = "one CPU core" if cores == 1 else f"{cores} CPU cores"
+    return f"about {duration(macs / CORE_MACS / cores)} on {where}, {duration(macs / H200_MACS)} on one H200 with precision=bf16"
+
+
+def duration(seconds: float) -> str:
+    """In the unit a person would use."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:.0f} days" if seconds > 10 * 86400 else f"{seconds / 86400:.2g} days"
+
+
+def encoder_macs(encoder: EncoderConfig, channels: int, side: int) -> float:
+    """Multiply-adds of one image's forward pass through the convolutions.
+
+    Args:
+        side: height and width of the image in pixels.
+    """
+    width = encoder.width
+    if encoder.name == "conv":
+        half, quarter = _halved(side), _halved(_halved(side))
+        stem = 9 * channels * width * half**2
+        return stem + 9 * quarter**2 * (width * 4 * width + 2 * (4 * width) ** 2)
+    imagenet = encoder.stem == "imagenet"
+    side = _halved(side) if imagenet else side
+    total = (49 if imagenet else 9) * channels * width * side**2
+    side, inputs = _halved(side) if imagenet else side, width
+    for stage in range(4):
+        planes, strided = width * 2**stage, stage > 0
+        side = _halved(side) if strided else side
+        # two blocks of two 3 x 3 convolutions, and a 1 x 1 shortcut where the shape changes
+        total += side**2 * (9 * planes * (inputs + 3 * planes) + (inputs * planes if strided else 0))
+        inputs = planes
+    return total
+
+
+def epoch_macs(config: RunConfig) -> float:
+    """Multiply-adds of an epoch's training: backward costs twice the forward pass, and a target without gradient has none."""
+    facts = SETS[config.data.name]
+    sequences = pretraining_images(config.data) * config.data.draws_per_epoch
+    targets, observed = 1, config.data.observed_views
+    if config.objective.symmetric:  # all views are observed once, and both ends are targets
+        targets, observed = 2, observed + 1
+    passes = 3 * observed + (3 if config.objective.teacher == "shared" else 1) * targets
+    return sequences * passes * encoder_macs(config.model.encoder, facts.channels, config.data.canvas)
+
+
+def _halved(side: int) -> int:
+    """The side after a stride of 2 with the padding used here."""
+    return (side + 1) // 2
