@@ -13,9 +13,11 @@ study: $(VENV)/.installed
 full: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --resume
 
+# side by side what computes on one thread; then alone what takes all processors, measures time, or holds gigabytes
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --ignore tests/test_real_sizes.py
-	$(BIN)/python -m pytest tests/test_real_sizes.py  # in a process of its own: it holds gigabytes, and a test process keeps its peak
+	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m alone --ignore tests/test_real_sizes.py
+	$(BIN)/python -m pytest tests/test_real_sizes.py  # in a process of its own: a test process keeps its peak
 
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed

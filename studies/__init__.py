@@ -1,8 +1,8 @@
-"""Studies: search, controls and confirmation on paired seeds, through Ray Tune.
+"""Studies: search, controls and confirmation on paired seeds, through Ray Tune or in plain processes.
 
-A study is a declaration (``Study``). ``plan`` says what will run and imports neither torch nor ray; ``jobs`` decides what
-runs next and ``halving`` who is stopped, both from durable records; ``tune_adapters`` puts the two behind Ray Tune's
-interfaces; ``driver`` runs it all.
+A study is a declaration (``Study``). The ``engine`` says what will run, what runs next and who is stopped, all from durable
+records, and imports neither torch nor ray; ``conductor`` carries its jobs to one of the ``executors`` and back; ``driver``
+runs it all.
 """
 
 from studies.engine.contrasts import Contrast

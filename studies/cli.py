@@ -17,7 +17,7 @@ from studies.engine.decisions import NAME, Decisions
 from studies.engine.folder import stored
 from studies.engine.plan import Plan
 from studies.engine.question import Question
-from studies.lifeline import ClusterLost
+from studies.executors.lifeline import ClusterLost
 from studies.options import make_plan, parser
 from studies.resume_command import resume_command
 from trainer import early_interrupt

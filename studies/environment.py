@@ -35,6 +35,11 @@ def is_needed(name: str, value: str) -> bool:
     return (name.upper() in NEEDED or name.startswith(NEEDED_PREFIXES)) and not is_secret(name, value)
 
 
+def needed(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of it a trial's process is given."""
+    return {name: value for name, value in environment.items() if is_needed(name, value)}
+
+
 def secret_values(environment: Mapping[str, str]) -> list[str]:
     """Values that no log or record may repeat, with the passwords inside URLs on their own too."""
     found: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress_bar import ProgressBar
@@ -12,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from studies.engine.best import Best, BestSoFar
-from studies.engine.jobs import Jobs
 from studies.engine.remaining import Remaining
+
+if TYPE_CHECKING:
+    from studies.engine.jobs import Jobs  # it imports Optuna
 
 OTHER_LINES = 12
 """Lines of a terminal that the running trials leave for the rest."""

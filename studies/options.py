@@ -27,6 +27,7 @@ SAMPLERS = ("tpe", "random", "qmc", "grid")
 OBJECTIVES = ("linacc", "r2_action")
 LAG = 4
 MOST_TRIALS = 10_000
+EXECUTORS = ("ray", "process")
 
 
 def parser(study: Question, quick: bool = False) -> Parser:
@@ -58,6 +59,7 @@ def parser(study: Question, quick: bool = False) -> Parser:
     if study.space is not None:
         _search_options(p, study)
     machine = p.add_argument_group("machine")
+    machine.add_argument("--executor", choices=EXECUTORS, default="ray", help="who starts trials: ray, or plain processes on this machine (default: ray)")
     machine.add_argument("--address", help="of a running Ray cluster (default: start Ray on this machine)")
     machine.add_argument("--cpus-per-trial", type=int, default=1, help="per worker (default: 1)")
     machine.add_argument("--gpus-per-trial", type=float, default=0.0, help="per worker; a fraction shares a GPU, once one trial alone has shown that it fits (default: 0)")
@@ -254,6 +256,7 @@ def _seeds(text: str | None, default: int) -> tuple[int, ...]:
 def _resources(o: Namespace) -> Resources:
     """Check what was asked against this machine, unless the study runs on a cluster."""
     check_sizes(o)
+    _only_with_ray(o)
     backend = o.backend or ("local" if o.workers_per_trial == 1 else "ray-train")
     if backend == "local" and o.workers_per_trial > 1:
         raise UsageError(f"--workers-per-trial {o.workers_per_trial} needs --backend ray-train: a local trial is one process")
@@ -271,4 +274,16 @@ def _resources(o: Namespace) -> Resources:
     if gpus > have_gpus:
         raise UsageError(f"one trial would take {gpus:g} GPUs, this machine has {have_gpus}; lower --gpus-per-trial or give a cluster's --address")
     fit = trials_at_once([{"CPU": have_cpus, "GPU": have_gpus}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial)
-    return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, min(fit, o.max_concurrent or fit))
+    return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, min(fit, o.max_concurrent or fit), o.executor)
+
+
+def _only_with_ray(o: Namespace) -> None:
+    """Refuse what plain processes on one machine cannot do."""
+    asked = {
+        f"--address {o.address}": o.address is not None,
+        f"--workers-per-trial {o.workers_per_trial}": o.workers_per_trial > 1,
+        "--backend ray-train": o.backend == "ray-train",
+        "--dashboard": o.dashboard,
+    }
+    if o.executor == "process" and (option := next((option for option, given in asked.items() if given), None)):
+        raise UsageError(f"{option}: needs Ray, and --executor process starts plain processes on this machine; remove one of the two")

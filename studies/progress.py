@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live as Screen
@@ -11,8 +11,10 @@ from rich.live import Live as Screen
 from studies import live
 from studies.console import beside_name
 from studies.engine.job import RESULTS
-from studies.engine.jobs import Jobs
 from trainer.records import write_atomically
+
+if TYPE_CHECKING:
+    from studies.engine.jobs import Jobs  # it imports Optuna
 
 QUIET_SECONDS = 20
 WORDS = {
@@ -53,7 +55,7 @@ class Shown:
             self._say(f"on record: {self._live.epochs()}; {self._live.counts()}")
 
     def __call__(self, what: str, name: str, result: dict[str, Any]) -> None:
-        """Take an event of :class:`studies.tune_adapters.JobCallback`."""
+        """Take an event of :class:`studies.conductor.Conductor`."""
         if what == "start":
             self._live.doing("training: the first epoch comes after torch is loaded" if not self._live.scores else "")
             self._breathe()

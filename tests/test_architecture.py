@@ -27,9 +27,20 @@ def users_of(package, folder):
 
 def test_one_file_of_the_trainer_knows_ray():
     assert users_of("ray", "trainer") == {"trainer/ray_worker.py"}
-    assert users_of("ray", "studies") <= {
-        "studies/cluster_token.py", "studies/connection.py", "studies/driver.py", "studies/tune_adapters.py", "studies/ray_errors.py", "studies/doctor/cluster_probe.py",
-    }  # fmt: skip
+    of_studies = {file for file in users_of("ray", "studies") if not file.startswith("studies/executors/")}
+    assert of_studies == {"studies/doctor/cluster_probe.py"}
+    neutral = {"face", "failure_kinds", "process", "worker_process", "gpu_slots"}
+    assert not users_of("ray", "studies") & {f"studies/executors/{name}.py" for name in neutral}
+
+
+def test_the_study_knows_its_executors_by_their_face():
+    """Only the driver opens one; what decides knows none."""
+    for module, users in (("ray_tune", {"studies/driver.py"}), ("process", {"studies/driver.py"}), ("face", {"studies/driver.py", "studies/conductor.py"})):
+        known = {file for file in users_of(f"studies.executors.{module}", "studies") if not file.startswith("studies/executors/")}
+        assert known == users, module
+    for name in ("jobs", "search", "comparison", "conductor", "plan", "decisions", "halving"):
+        used = {n for n in imports(ROOT / "studies" / f"{name}.py") if n.startswith("studies.executors")}
+        assert all(n.startswith("studies.executors.face") for n in used), (name, used)
 
 
 def test_imports_point_one_way():
@@ -79,7 +90,7 @@ def test_planning_and_records_import_neither_torch_nor_optuna():
 
 def test_every_folder_says_what_lives_there_and_the_first_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 800
-    for folder in ("trainer", "studies", "search_spaces", "clusters", "analysis", "tests", "studies/replay"):
+    for folder in ("trainer", "studies", "search_spaces", "clusters", "analysis", "tests", "studies/replay", "studies/executors"):
         page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
         assert len(page.splitlines()) <= 60, folder
 

@@ -11,10 +11,12 @@ from faults import processes
 from faults.study import ROOT, Study
 from small import SMALL
 
-from studies import connection
-from studies.connection import cluster_here, own_token
+from studies.executors import connection
+from studies.executors.connection import cluster_here, own_token
 from studies.private_folder import write_private
 from trainer.errors import UsageError
+
+pytestmark = pytest.mark.alone
 
 
 def node(proc, number, gcs, session):

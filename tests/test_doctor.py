@@ -19,7 +19,8 @@ import pytest
 from effort import effort
 from faults import processes
 
-from studies import connection, options, processors
+from studies import options, processors
+from studies.executors import connection
 from studies.__main__ import main
 from studies.doctor import accelerators, cluster, cluster_probe, command, inputs, local_ray, machine, software, storage
 from studies.doctor.finding import GB, ok, summary, warn

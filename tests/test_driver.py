@@ -1,20 +1,23 @@
-"""Between the study's logic and Ray: what fits, whose groups are freed, Ctrl-C, and settings no trial can run with."""
+"""Between the study's logic and its executor: what fits, whose groups are freed, Ctrl-C, and settings no trial can run with."""
 
 import errno
 import signal
-from types import SimpleNamespace
 
 import pytest
 from engine import make, plan
 
-from studies import ray_errors, step2_rate
+from studies import step2_rate
 from studies.engine import devices
 from studies.capacity import Capacity, trials_at_once
+from studies.conductor import Conductor
+from studies.executors import ray_errors
+from studies.executors.face import Event
+from studies.executors.failure_kinds import refusal, told_kind
+from studies.executors.worker_groups import SETTLING_SECONDS, WorkerGroups
 from studies.interrupt import Interrupt
+from studies.packing import Packing
 from studies.engine.settings import Resources
-from studies.tune_adapters import JobCallback, JobSearcher
 from studies.watchdog import Watchdog
-from studies.worker_groups import SETTLING_SECONDS, WorkerGroups
 from trainer import presets
 from trainer.errors import UsageError
 from trainer.failure import describe
@@ -22,6 +25,36 @@ from trainer.failure import describe
 
 def node(cpus, gpus=0, alive=True):
     return {"Alive": alive, "Resources": {"CPU": float(cpus), "GPU": float(gpus)}}
+
+
+class Executor:
+    """Hands out what there is room for, and hears nothing by itself."""
+
+    def __init__(self, room=lambda running: running < 2):
+        self.room, self.tasks, self.stopped = room, [], []
+
+    def start(self, task):
+        self.tasks.append(task)
+
+    def events(self):
+        return iter(())
+
+    def stop(self, name):
+        self.stopped.append(name)
+
+    def resources(self):
+        return {"CPU": 2.0}, {"CPU": 0.0}
+
+
+def conductor_of(jobs, executor=None, interrupt=None, watchdog=None, show=lambda *_: None):
+    parts = {"packing": Packing(0), "watchdog": watchdog or Watchdog(60), "interrupt": interrupt or Interrupt()}
+    return Conductor(jobs, executor or Executor(), lambda job: {"name": job.name}, show, **parts)
+
+
+def failed(job, error, kind_of=told_kind, **result):
+    """The event of an attempt that ended with an exception, as an executor makes it."""
+    failure = describe(error)
+    return Event("failed", job.name, result, *kind_of(failure), failure["trace"], refusal(failure))
 
 
 # --- what fits
@@ -75,11 +108,9 @@ def test_more_trials_asked_for_than_fit_let_one_wait_unless_it_starts_workers():
 def test_trials_are_suggested_only_when_there_is_a_place_for_them(tmp_path):
     """24 handed out at once would all be drawn blindly, and no budget could hold them back."""
     jobs = make(plan(tmp_path, num_trials=24))
-    capacity = Capacity(Resources(1, 0, 1, "local", 0), lambda: [node(2)], [].append)
-    searcher = JobSearcher(jobs, lambda job: {"name": job.name}, capacity.may_start, lambda: None)
-    given = [searcher.suggest(f"{n}") for n in range(5)]
-    assert [task is not None for task in given] == [True, True, False, False, False]
-    assert len(jobs.decisions.of("suggest")) == 2
+    executor = Executor(Capacity(Resources(1, 0, 1, "local", 0), lambda: [node(2)], [].append).may_start)
+    conductor_of(jobs, executor).hand_out()
+    assert [task["name"] for task in executor.tasks] == ["t000", "t001"] and len(jobs.decisions.of("suggest")) == 2
 
 
 def test_a_cluster_study_is_handed_out_as_its_nodes_allow(tmp_path, capsys):
@@ -147,20 +178,16 @@ def test_a_dying_trial_may_still_make_its_group():
 # --- interrupted
 
 
-def callback_of(jobs, interrupt=None, watchdog=None):
-    return JobCallback(jobs, lambda *_: None, watchdog or Watchdog(60), None, interrupt or Interrupt(), lambda: None)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_that_something_swallowed_comes_again(tmp_path, number):
     before = signal.getsignal(number)
     with Interrupt() as interrupt:
-        callback = callback_of(make(plan(tmp_path)), interrupt)
-        callback.on_step_end(0, [])
+        conductor = conductor_of(make(plan(tmp_path)), interrupt=interrupt)
+        conductor.look_around()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
-            callback.on_step_end(1, [])
+            conductor.look_around()
     assert signal.getsignal(number) == before
 
 
@@ -178,46 +205,69 @@ def test_a_signal_that_is_ignored_on_purpose_stays_so():
 
 
 def test_the_budget_is_heeded_while_nothing_fits(tmp_path):
-    """No trial says anything then, and the searcher is all that Tune asks."""
+    """No trial says anything then."""
     jobs = make(plan(tmp_path, num_trials=2, budget_hours=1.0))
     clock = [0.0]
     jobs.decisions._clock, jobs.decisions._zero = lambda: clock[0], 0.0
-    looked = []
-    searcher = JobSearcher(jobs, lambda job: {"name": job.name}, lambda running: False, lambda: looked.append(1))
-    assert searcher.suggest("0") is None and not jobs.done
-    clock[0] = 3601
-    assert searcher.suggest("0") == JobSearcher.FINISHED and jobs.budget_reached and looked == [1, 1]
+    executor = Executor(lambda running: False)
+
+    def events():
+        clock[0] += 1800
+        return iter(())
+
+    executor.events = events
+    conductor_of(jobs, executor).run()
+    assert executor.tasks == [] and jobs.budget_reached and clock[0] == 3600
 
 
 def test_a_trial_that_waits_for_a_place_is_given_up_with_the_budget(tmp_path, monkeypatch):
     jobs = make(plan(tmp_path, num_trials=2, budget_hours=1.0))
     clock = [0.0]
     jobs.decisions._clock, jobs.decisions._zero = lambda: clock[0], 0.0
-    monkeypatch.setattr("studies.tune_adapters.TICK_SECONDS", -1)
-    waiting, callback = jobs.next(), callback_of(jobs, watchdog=(dog := Watchdog(60)))
-    callback.look_around()
+    monkeypatch.setattr("studies.conductor.TICK_SECONDS", -1)
+    waiting, conductor = jobs.next(), conductor_of(jobs, watchdog=(dog := Watchdog(60)))
+    conductor.look_around()
     clock[0] = 3601
     with pytest.raises(KeyboardInterrupt):
-        callback.look_around()
+        conductor.look_around()
     dog.heard(waiting.name)  # one that trains is let finish
-    callback.look_around()
+    conductor.look_around()
 
 
 def test_a_start_is_on_record_when_the_trial_has_its_place(tmp_path):
     jobs = make(plan(tmp_path))
-    job, callback = jobs.next(), callback_of(jobs)
+    conductor = conductor_of(jobs)
+    conductor.hand_out()
+    job = next(iter(jobs.running.values()))
     assert jobs.decisions.of("start") == []
-    callback.on_trial_start(0, [], trial_of(job))
+    conductor.take(Event("start", job.name))
     assert [line["name"] for line in jobs.decisions.of("start")] == [job.name]
 
 
-def test_a_cluster_on_which_no_node_is_large_enough_is_refused(tmp_path):
-    from studies.driver import _fits
+def test_a_silent_trial_is_stopped_and_what_comes_of_it_is_a_hang(tmp_path):
+    now, executor, said = [0.0], Executor(), []
+    jobs = make(plan(tmp_path))
+    conductor = conductor_of(jobs, executor, watchdog=Watchdog(60, lambda: now[0]), show=lambda what, name, _: said.append((what, name)))
+    conductor.hand_out()
+    silent, other = jobs.running
+    for name in (silent, other):
+        conductor.take(Event("start", name))
+    for now[0] in range(5, 66, 5):
+        conductor.take(Event("epoch", other, {"epoch": 1, "score": 50.0}))
+        conductor.look_around()
+    assert executor.stopped == [silent] and said.count(("hung", silent)) == 1
+    conductor.take(Event("failed", silent, {}, "failed", "its process was killed"))
+    (line,) = jobs.decisions.of("fail")
+    assert (line["kind"], line["again"], line["reason"]) == ("hung", True, "silent for 1 minutes") and said[-1] == ("again", silent)
 
-    study = plan(tmp_path, resources=Resources(2, 0, 1, "local", 0))
-    _fits(study, [{"CPU": 2.0}])
+
+def test_a_cluster_on_which_no_node_is_large_enough_is_refused():
+    from studies.executors.ray_tune import _fits
+
+    large = Resources(2, 0, 1, "local", 0)
+    _fits(large, [{"CPU": 2.0}])
     with pytest.raises(UsageError, match="1 x .2 CPU., each on one node.*1 CPU and 0 GPU; 1 CPU and 0 GPU"):
-        _fits(study, [{"CPU": 1.0}, {"CPU": 1.0}])
+        _fits(large, [{"CPU": 1.0}, {"CPU": 1.0}])
 
 
 # --- settings that cannot run
@@ -247,38 +297,32 @@ def test_a_study_refuses_them_before_anything_starts(tmp_path, capsys):
     assert "runtime.compile = True has an effect on" in capsys.readouterr().err
 
 
-def failing(tmp_path, error, monkeypatch):
-    """A callback whose next failed trial ended with ``error``, and the jobs."""
-    from studies import tune_adapters
-
-    jobs = make(plan(tmp_path, retries=2))
-    monkeypatch.setattr(tune_adapters.JobCallback, "_failure_of", lambda self, trial: describe(error))
-    return jobs, callback_of(jobs)
-
-
-def trial_of(job):
-    return SimpleNamespace(config={"name": job.name}, last_result={}, error_file=None)
-
-
-def test_a_refusal_ends_the_study_if_nothing_has_run_and_only_its_trial_later(tmp_path, monkeypatch):
+def through_ray(error):
+    """An exception of a trial as Ray hands it to the driver."""
     from ray.exceptions import RayTaskError
 
-    refused = RayTaskError("trial", "trace", UsageError("runtime.device = 'cuda': not present")).as_instanceof_cause()
-    jobs, callback = failing(tmp_path, refused, monkeypatch)
+    return RayTaskError("trial", "trace", error).as_instanceof_cause()
+
+
+def test_a_refusal_ends_the_study_if_nothing_has_run_and_only_its_trial_later(tmp_path):
+    refused = through_ray(UsageError("runtime.device = 'cuda': not present"))
+    jobs = make(plan(tmp_path, retries=2))
+    conductor = conductor_of(jobs)
     first, second = jobs.next(), jobs.next()
     with pytest.raises(UsageError, match="no trial can run: runtime.device = 'cuda'"):
-        callback.on_trial_error(0, [], trial_of(first))
-    result = {"epoch": 1, "score": 50.0, "probe_epoch": 0, "diverged": False}
-    callback.on_trial_result(0, [], trial_of(second), result)
-    callback.on_trial_error(0, [], trial_of(second))
+        conductor.take(failed(first, refused))
+    conductor.take(Event("epoch", second.name, {"epoch": 1, "score": 50.0, "probe_epoch": 0, "diverged": False}))
+    conductor.take(failed(second, refused))
     assert [line["again"] for line in jobs.decisions.of("fail")] == [False, False] and jobs.states[second.name] == "failed"
 
 
-def test_any_other_failure_is_tried_again(tmp_path, monkeypatch):
-    jobs, callback = failing(tmp_path, ValueError("odd"), monkeypatch)
+@pytest.mark.parametrize("kind_of", [told_kind, ray_errors.kind_of], ids=["process", "ray"])
+def test_any_other_failure_is_tried_again(tmp_path, kind_of):
+    jobs = make(plan(tmp_path, retries=2))
     job = jobs.next()
-    callback.on_trial_error(0, [], trial_of(job))
-    assert jobs.decisions.of("fail")[0]["again"] is True
+    conductor_of(jobs).take(failed(job, ValueError("odd"), kind_of))
+    (line,) = jobs.decisions.of("fail")
+    assert (line["kind"], line["reason"], line["again"]) == ("failed", "odd", True)
 
 
 def test_workers_without_a_place_count_as_preempted():
@@ -315,26 +359,23 @@ Top 10 memory users: PID	MEM(GB)	COMMAND
 
 
 @pytest.mark.parametrize(("own", "kind", "counted"), [("0.51", "memory_pressure", False), ("15.20", "out_of_memory", True)])
-def test_a_neighbours_memory_pressure_is_named_and_not_the_trials_fault(tmp_path, monkeypatch, own, kind, counted):
+def test_a_neighbours_memory_pressure_is_named_and_not_the_trials_fault(tmp_path, own, kind, counted):
     from ray.exceptions import OutOfMemoryError
 
-    jobs, callback = failing(tmp_path, OutOfMemoryError(MONITOR.format(own=own)), monkeypatch)
-    job = jobs.next()
-    callback.on_trial_error(0, [], trial_of(job))
+    jobs = make(plan(tmp_path, retries=2))
+    conductor_of(jobs).take(failed(jobs.next(), OutOfMemoryError(MONITOR.format(own=own)), ray_errors.kind_of))
     (line,) = jobs.decisions.of("fail")
     assert (line["kind"], line["counted"], line["again"]) == (kind, counted, True)
     assert "22.4 of 23.5 GB in use" in line["reason"] and f"it held {float(own):.1f} GB itself" in line["reason"]
 
 
-def test_a_disk_that_is_full_ends_the_study_and_no_trial(tmp_path, monkeypatch):
-    """A trial's own exception, through Ray; it would befall every next trial, and a failed one would change what is suggested."""
-    from ray.exceptions import RayTaskError
-
+@pytest.mark.parametrize("kind_of", [told_kind, ray_errors.kind_of], ids=["process", "ray"])
+def test_a_disk_that_is_full_ends_the_study_and_no_trial(tmp_path, kind_of):
+    """A trial's own exception, through Ray or not; it would befall every next trial, and a failed one would change what is suggested."""
     full = OSError(errno.ENOSPC, "No space left on device", "/results/checkpoint.pt")
-    jobs, callback = failing(tmp_path, RayTaskError("trial", "trace", full).as_instanceof_cause(), monkeypatch)
-    job = jobs.next()
+    jobs = make(plan(tmp_path, retries=2))
     with pytest.raises(UsageError, match="^No space left on device: '/results/checkpoint.pt'; what is on record stands.*--resume"):
-        callback.on_trial_error(0, [], trial_of(job))
+        conductor_of(jobs).take(failed(jobs.next(), through_ray(full) if kind_of is ray_errors.kind_of else full, kind_of))
     (line,) = jobs.decisions.of("fail")
     assert (line["kind"], line["counted"], line["again"]) == ("disk_full", False, True) and not jobs.decisions.of("finish")
 
@@ -350,8 +391,8 @@ def test_a_trial_that_the_memory_monitor_kills_ends_the_trial_and_not_the_study(
     from ray.air.execution._internal.actor_manager import RayActorManager
     from ray.exceptions import OutOfMemoryError, RayActorError
 
-    from studies.ray_errors import kind_of
-    from studies.tune_adapters import errors_kept
+    from studies.executors.ray_errors import kind_of
+    from studies.executors.tune_adapters import errors_kept
 
     said = "1 worker(s) were killed due to the node running low on memory: 22.42GB used / 23.54GB limit"
     taken = []

@@ -59,7 +59,7 @@ def whole(tmp_path_factory):
 def written(monkeypatch):
     """No pictures, no files, and nothing is trained: a study that would need Ray is interrupted."""
     monkeypatch.setattr(report, "_png", lambda *_: b"")
-    monkeypatch.setattr(driver, "_tune", lambda *_: False)
+    monkeypatch.setattr(driver, "_execute", lambda *_: False)
     monkeypatch.setattr(report, "_console", lambda: Console(quiet=True))
     monkeypatch.setattr(report, "write_atomically", lambda path, content: None)
 

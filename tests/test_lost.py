@@ -87,11 +87,19 @@ def test_a_study_that_is_whole_is_left_alone(ended, tmp_path):
 # --- a checkpoint newer than its record
 
 
+@pytest.fixture(scope="module")
+def straight_and_short(tmp_path_factory, digits):
+    """A run of three epochs, and the same one that has trained two."""
+    place = tmp_path_factory.mktemp("trained")
+    train(config(epochs=3), place / "straight", images=digits)
+    train(config(epochs=2), place / "short", images=digits)
+    return place
+
+
 @pytest.mark.parametrize("kept", [0, 1, 3, "all but one epoch in the middle"])
-def test_a_checkpoint_newer_than_its_record_is_trained_again_to_the_same_numbers(tmp_path, digits, capsys, kept):
-    short, run = config(epochs=2), config(epochs=3)
-    train(run, tmp_path / "straight", images=digits)
-    train(short, tmp_path / "lost", images=digits)
+def test_a_checkpoint_newer_than_its_record_is_trained_again_to_the_same_numbers(straight_and_short, tmp_path, digits, capsys, kept):
+    run = config(epochs=3)
+    shutil.copytree(straight_and_short / "short", tmp_path / "lost")
     path = tmp_path / "lost" / run_id(run) / "records.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:kept] if isinstance(kept, int) else [line for line in lines if b'"epoch":1,' not in line]))
@@ -102,7 +110,7 @@ def test_a_checkpoint_newer_than_its_record_is_trained_again_to_the_same_numbers
         lines = [comparable(line) for line in read(folder / run_id(run) / "records.jsonl")]
         return sorted((line["event"], line["epoch"], str(line["metrics"])) for line in lines if line["event"] in ("epoch", "eval"))
 
-    wanted = [one for one in numbers(tmp_path / "straight") if one[1] != 2]
+    wanted = [one for one in numbers(straight_and_short / "straight") if one[1] != 2]
     assert [one for one in numbers(tmp_path / "lost") if one[1] != 2] == wanted  # epoch 2 was an end in one, so probed
 
 

@@ -5,17 +5,16 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from engine import make, plan
 from faults import processes
 from faults.study import Study
 from small import SMALL
 
 from studies import exit_codes
-from studies.interrupt import Interrupt
-from studies.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, within
-from studies.tune_adapters import JobCallback
-from studies.watchdog import Watchdog
-from trainer.records import read
+from studies.executors.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, within
+from studies.executors.tune_executor import TuneExecutor
+from trainer.failure import describe
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])
@@ -62,15 +61,62 @@ def test_a_short_silence_is_forgiven(monkeypatch):
     line.check()
 
 
-def test_an_attempt_that_died_with_ray_is_not_the_trials_fault(tmp_path):
-    jobs = make(plan(tmp_path, retries=0))
+def heard(executor):
+    """The next event of an executor whose thread is at work."""
+    while True:
+        for event in executor.events():
+            return event
+
+
+def test_an_attempt_that_died_with_ray_is_not_the_trials_fault():
     lifeline = Lifeline({"the head": ("127.0.0.1", 1)}, [].append)
-    errors = {"id": RuntimeError("The actor died unexpectedly")}
-    callback = JobCallback(jobs, lambda *_: None, Watchdog(60), None, Interrupt(), lambda: None, lifeline, errors)
-    job = jobs.next()
-    callback.on_trial_error(0, [], SimpleNamespace(config={"name": job.name}, last_result={}, trial_id="id"))
-    (line,) = [line for line in read(tmp_path / "decisions.jsonl") if line["event"] == "fail"]
-    assert (line["kind"], line["counted"], line["again"]) == ("preempted", False, True) and "went away" in line["reason"]
+    trial = SimpleNamespace(config={"name": "t0"}, last_result={})
+    executor = TuneExecutor(lambda end: end.failed(trial, describe(RuntimeError("The actor died unexpectedly")), False), None, None, lifeline)
+    executor.start({"name": "t0"})
+    event = heard(executor)
+    assert (event.what, event.name, event.kind) == ("failed", "t0", "preempted") and "went away" in event.reason
+    executor.close(finished=True)
+
+
+def test_tune_stands_still_while_the_study_thinks_and_ends_when_the_study_does():
+    done, trial = [], SimpleNamespace(config={"name": "t0"}, last_result={"epoch": 1})
+
+    def fit(end):
+        done.append(end.next_task())
+        end.started(trial)
+        done.append(end.reported(trial, {"epoch": 1}))
+        end.ended(trial)
+        done.append(end.next_task())
+
+    executor = TuneExecutor(fit, None, None, Lifeline({}, [].append))
+    executor.start({"name": "t0"})
+    assert heard(executor).what == "start" and len(done) == 1
+    assert heard(executor).what == "epoch"
+    time.sleep(0.1)
+    assert len(done) == 1, "the trial waits for the study"
+    executor.stop("t0")
+    assert heard(executor).what == "end" and done[1:] == [True]
+    executor.close(finished=True)
+    assert done == [{"name": "t0"}, True, "FINISHED"] and not executor._thread.is_alive()
+
+
+def test_what_goes_wrong_in_tunes_thread_is_raised_in_the_study_and_a_study_that_gives_up_ends_the_thread():
+    def broken(end):
+        raise ZeroDivisionError("odd")
+
+    executor = TuneExecutor(broken, None, None, Lifeline({}, [].append))
+    executor.start({"name": "t0"})
+    with pytest.raises(ZeroDivisionError):
+        heard(executor)
+
+    def endless(end):
+        while True:
+            end.step()
+
+    executor = TuneExecutor(endless, None, None, Lifeline({}, [].append))
+    executor.start({"name": "t0"})
+    executor.close(finished=False)
+    assert not executor._thread.is_alive()
 
 
 def test_what_hangs_is_given_up():

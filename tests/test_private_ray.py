@@ -35,6 +35,8 @@ SECRETS = {
 MARKERS = [value for name, value in SECRETS.items() if not name.endswith(("URL", "PROXY"))] + ["markerdbpass99", "markerproxypass"]
 OUTSIDER = """
 import sys, ray
+
+pytestmark = pytest.mark.alone
 try:
     ray.init(sys.argv[1], logging_level="CRITICAL")
     print("CODE RAN", ray.get(ray.remote(lambda: 1).remote(), timeout=60))

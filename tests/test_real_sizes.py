@@ -23,6 +23,8 @@ from trainer.data.sets import saliency
 from trainer.data.store import MappedImages
 from trainer.probes import regression, retrieval
 
+pytestmark = pytest.mark.alone
+
 
 SMALLEST = ["model.encoder={name: conv, width: 1}", "model.action_dim=4", "model.predictor_hidden=8"]
 

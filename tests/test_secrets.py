@@ -10,7 +10,7 @@ import pytest
 from studies import environment
 from studies.private_folder import write_private
 from trainer.failure import Told, chain, describe
-from trainer.ray_worker import _mirror_environment
+from trainer.task import mirror_environment
 from trainer.redaction import HIDDEN, marks, redact
 
 
@@ -56,11 +56,11 @@ def test_the_key_is_in_the_mirrors_environment_only_while_it_is_opened(tmp_path,
     monkeypatch.setenv("HTTPS_PROXY", "before")
     write_private(tmp_path / "mirror", '{"WANDB_API_KEY": "key", "HTTPS_PROXY": "http://u:p@h"}')
     assert (tmp_path / "mirror").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(RuntimeError), _mirror_environment(str(tmp_path / "mirror")):
+    with pytest.raises(RuntimeError), mirror_environment(str(tmp_path / "mirror")):
         assert os.environ["WANDB_API_KEY"] == "key" and os.environ["HTTPS_PROXY"] == "http://u:p@h"
         raise RuntimeError
     assert "WANDB_API_KEY" not in os.environ and os.environ["HTTPS_PROXY"] == "before"
-    with _mirror_environment(None):
+    with mirror_environment(None):
         assert "WANDB_API_KEY" not in os.environ
     with pytest.raises(FileExistsError):
         write_private(tmp_path / "mirror", "again")

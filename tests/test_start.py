@@ -18,6 +18,8 @@ from studies import private_folder
 from studies.interrupt import Interrupt
 from trainer.errors import UsageError
 
+pytestmark = pytest.mark.alone
+
 COMMANDS = (["studies/step2_rate.py"], ["studies/step2_grid.py"], ["-m", "studies", "doctor"])
 
 
@@ -109,8 +111,9 @@ def test_signals_are_left_alone_in_a_thread():
     assert failed == []
 
 
-def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_folder(tmp_path, monkeypatch):
-    """The user's trainer.py, studies.py and analysis.py are not ours, in no process of Ray; Ray's sockets find a shorter place."""
+@pytest.mark.parametrize("executor", ["ray", "process"])
+def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_folder(tmp_path, monkeypatch, executor):
+    """The user's trainer.py, studies.py and analysis.py are not ours, in no process; Ray's sockets find a shorter place."""
     here = tmp_path / "here"
     here.mkdir()
     for name in ("trainer", "studies", "analysis", "search_spaces"):
@@ -120,16 +123,21 @@ def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_fo
     monkeypatch.chdir(here)
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    study = Study(tmp_path / "results", "--epochs", "2", "--seeds", "1", "--workers-per-trial", "1", *SMALL, script=ROOT / "tests" / "faults" / "in_thread.py")
+    study = Study(tmp_path / "results", "--epochs", "2", "--seeds", "1", "--workers-per-trial", "1", *SMALL, script=ROOT / "tests" / "faults" / "in_thread.py", executor=executor)
     said = study.start().wait(0)
     assert "was imported" not in said and "linear accuracy" in said.lower()
 
 
-def test_users_files_do_not_stand_for_ours_with_several_workers(tmp_path, monkeypatch):
+def test_two_workers_per_trial_beside_the_users_own_files(tmp_path, monkeypatch):
+    """TorchTrainer inside the Tune function, with the dashboard off: the first run frees its workers for the second."""
     (tmp_path / "trainer.py").write_text("raise RuntimeError('the user\\'s trainer.py was imported')\n")
     monkeypatch.chdir(tmp_path)
-    study = Study(tmp_path / "results", "--epochs", "1", "--seeds", "1", "--workers-per-trial", "2", *SMALL, script=ROOT / "tests" / "faults" / "one_arm.py")
-    assert "was imported" not in study.start().wait(0)
+    settings = ["--epochs", "2", "--seeds", "2", "--workers-per-trial", "2", *SMALL]
+    study = Study(tmp_path / "results", *settings, script=ROOT / "tests" / "faults" / "one_arm.py")
+    said = study.finish()
+    assert "was imported" not in said and "2 workers (ray-train)" in said
+    assert [line["state"] for line in study.decisions("finish")] == ["complete"] * 2 and not study.decisions("fail")
+    assert {study.lines(run)[0]["workers"] for run in study.run_ids} == {2}
 
 
 # --- the private folder

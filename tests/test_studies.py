@@ -1,4 +1,4 @@
-"""Studies through real Ray: reuse of trial processes, interruption and resuming, several workers, refusals."""
+"""Whole studies: reuse of trial processes, interruption and resuming, several workers, refusals. In plain processes where Ray is not the point."""
 
 import json
 import os
@@ -16,8 +16,11 @@ from trainer import presets
 from trainer.identity import run_id
 from trainer.records import comparable, read
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [*SMALL, "--across-commits", "--epochs", "3"]
+PROCESS = ["--executor", "process"]
 
 
 HANGS = 900
@@ -51,7 +54,7 @@ def decisions(results, event):
 def finished(tmp_path_factory):
     """A complete small search study in reused trial processes, and what it printed."""
     results = tmp_path_factory.mktemp("study")
-    out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", *SETTINGS)
+    out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", *SETTINGS, *PROCESS)
     return results, out
 
 
@@ -95,7 +98,7 @@ def test_a_run_is_the_same_in_a_reused_and_in_a_fresh_process(finished, tmp_path
 def test_a_complete_study_only_prints_its_table_again(finished):
     results, _ = finished
     before, started = runs(results), decisions(results, "start")
-    out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", "--resume", *SETTINGS)
+    out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "2", "--resume", *SETTINGS, *PROCESS)
     assert runs(results) == before and decisions(results, "start") == started and "Linear accuracy" in out
 
 
@@ -118,13 +121,18 @@ GRID = ["--quick", "--seeds", "1", *SETTINGS]
 def uninterrupted(tmp_path_factory):
     """The runs of a small grid study that nothing interrupted."""
     results = tmp_path_factory.mktemp("straight")
-    study("step2_grid.py", results, *GRID)
+    study("step2_grid.py", results, *GRID, *PROCESS)
     return runs(results)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
-def test_an_interrupted_study_resumes_to_the_same_runs(tmp_path, how, uninterrupted):
-    process = study("step2_grid.py", tmp_path, *GRID, wait=False)
+@pytest.mark.parametrize(
+    ("how", "executor"),
+    [(signal.SIGINT, "ray"), (signal.SIGINT, "process"), (signal.SIGTERM, "process"), (signal.SIGKILL, "process")],
+    ids=["ctrl-c ray", "ctrl-c", "term", "kill"],
+)
+def test_an_interrupted_study_resumes_to_the_same_runs(tmp_path, how, executor, uninterrupted):
+    """With either executor, whichever continues."""
+    process = study("step2_grid.py", tmp_path, *GRID, "--executor", executor, wait=False)
     folder = tmp_path / "s" / "runs"
     deadline = time.monotonic() + HANGS
     while sum(path.read_bytes().count(b"\n") for path in folder.glob("*/records.jsonl")) < 12:
@@ -133,13 +141,13 @@ def test_an_interrupted_study_resumes_to_the_same_runs(tmp_path, how, uninterrup
     started = {pid: processes.born(pid) for pid in processes.below(process.pid)} if processes.PROC.is_dir() else {}
     os.kill(process.pid, how)
     out, _ = process.communicate(timeout=HANGS)
-    if how == signal.SIGINT:
+    if how != signal.SIGKILL:
         assert process.returncode == 130 and "--resume" in out
-    assert decisions(tmp_path, "compare") == [] or how == signal.SIGINT
+    assert decisions(tmp_path, "compare") == [] or how != signal.SIGKILL
     while alive := [pid for pid, born in started.items() if born is not None and processes.born(pid) == born]:
         assert time.monotonic() < deadline, f"left behind: {[processes.title(pid) for pid in alive]}"
         time.sleep(0.1)
-    study("step2_grid.py", tmp_path, *GRID, "--resume")
+    study("step2_grid.py", tmp_path, *GRID, "--resume", *PROCESS)
     assert runs(tmp_path) == uninterrupted
 
 
@@ -159,24 +167,13 @@ def test_several_workers_without_ray(tmp_path):
     assert done.stdout.count("epoch    3") == 1
 
 
-def test_two_workers_per_trial(tmp_path):
-    """TorchTrainer inside the Tune function, with the dashboard off: trials end, are stopped, and free their workers."""
-    arguments = ["--num-trials", "1", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", "--workers-per-trial", "2"]
-    out = study("step2_rate.py", tmp_path, *arguments)
-    assert "2 workers (ray-train)" in out
-    ends = decisions(tmp_path, "finish")
-    assert len(ends) == 1 + 1 + 2 and {line["state"] for line in ends} <= {"complete", "pruned"}
-    first = next(read(next((tmp_path / "s" / "runs").glob("*/records.jsonl"))))
-    assert first["workers"] == 2
-
-
 def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_path):
     """A run whose checkpoint cannot be read: the others go on, the exit code is 1, the traceback is kept."""
     shared = ["objective.teacher=shared", "objective.weights.rate=0", *SMALL]
     broken = tmp_path / "s" / "runs" / run_id(presets.load("digits", shared))
     broken.mkdir(parents=True)
     (broken / "checkpoint.pt").write_bytes(b"rubbish")
-    arguments = ["--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline", "--retries", "0"]
+    arguments = ["--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline", "--retries", "0", *PROCESS]
     out = study("step2_grid.py", tmp_path, *arguments, check=1)
     assert "FAILED" in out and "1 runs failed" in out and str(tmp_path / "s" / "errors") in out
     assert "RecordError" in (tmp_path / "s" / "errors" / f"{broken.name}.txt").read_text()
@@ -188,7 +185,7 @@ def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_pat
 
 
 def test_a_spent_budget_starts_nothing_and_says_how_to_go_on(tmp_path):
-    arguments = ["--quick", "--seeds", "1", *SETTINGS[:-1], "1"]
+    arguments = ["--quick", "--seeds", "1", *SETTINGS[:-1], "1", *PROCESS]
     out = study("step2_grid.py", tmp_path, *arguments, "--budget-usd", "0.000001", "--usd-per-hour", "1", check=3)
     assert "--budget-usd 1e-06 is spent" in out and "9 runs were not started" in out and "--resume" in out and "INCOMPLETE" in out
     assert decisions(tmp_path, "start") == [] and decisions(tmp_path, "session")[0]["budget"].startswith("--budget-usd")
@@ -200,7 +197,7 @@ def test_a_spent_budget_starts_nothing_and_says_how_to_go_on(tmp_path):
 def test_a_warm_start_takes_over_trials_and_runs(finished, tmp_path):
     """The same arms on the same seeds are not trained again; new trials follow what the earlier ones taught the sampler."""
     results, _ = finished
-    arguments = ["--num-trials", "2", "--seeds", "2", "--top-k", "1", *SETTINGS, "--warm-start", str(results / "s")]
+    arguments = ["--num-trials", "2", "--seeds", "2", "--top-k", "1", *SETTINGS, *PROCESS, "--warm-start", str(results / "s")]
     out = study("step2_rate.py", tmp_path, *arguments)
     assert "warm start: 4 trials" in out
     earlier = runs(results)
@@ -213,8 +210,8 @@ def test_a_warm_start_takes_over_trials_and_runs(finished, tmp_path):
 
 
 def test_one_worker_under_ray_train_is_the_run_in_the_trials_own_process(tmp_path):
-    for name, backend in (("a", "local"), ("b", "ray-train")):
-        arguments = ["--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", "--backend", backend]
+    for name, how in (("a", PROCESS), ("b", ["--backend", "ray-train"])):
+        arguments = ["--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", *how]
         out = study("../tests/faults/one_arm.py", tmp_path / name, *arguments)
     assert "1 worker (ray-train)" in out
     assert runs(tmp_path / "a") == runs(tmp_path / "b") and len(runs(tmp_path / "a")) == 1

@@ -14,6 +14,8 @@ import pytest
 from trainer import wandb_mirror
 from trainer.errors import UsageError
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "0123456789abcdef0123456789abcdef01234567"
 SETTINGS = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2", "data.sizes=[128,64,64]"]

@@ -14,17 +14,26 @@ from trainer.step import given, make_optimiser, total_loss
 STEPS = 20
 
 
-def run_steps(rank, world, place, digits, overrides, queue):
+ARMS = {
+    "ema-both": ("objective.teacher=ema", "objective.weights.rate=0.3", "objective.rate.on=both"),
+    "shared-log": ("objective.teacher=shared", "objective.weights.rate=0.1", "objective.rate.form=log"),
+    "symmetric-dino-controls": (
+        "objective.teacher=ema", "objective.target_bn=ema_buffers_eval", "objective.symmetric=true", "objective.sharpen.form=dino",
+        "objective.weights.sigreg=0.02", "objective.weights.vicreg=0.1",
+    ),
+    "unconditioned-log-cosine": ("model.condition=none", "objective.double_bn=true", "objective.sharpen.form=log_cosine"),
+}  # fmt: skip
+
+
+def run_steps(rank, world, place, digits, queue):
     torch.set_num_threads(1)
-    if world > 1:
-        join(place, rank, world)
-    results = steps_of(rank, world, digits, overrides)
+    join(place, rank, world)
+    results = {name: [part.numpy() for part in steps_of(rank, world, digits, overrides)] for name, overrides in ARMS.items()}
     if rank == 0:
-        queue.put([t.numpy() for t in results])
-    if world > 1:
-        dist.destroy_process_group()
-        # a gloo thread that outlives its group can abort the process while the interpreter ends
-        assert not gloo_threads()
+        queue.put(results)
+    dist.destroy_process_group()
+    # a gloo thread that outlives its group can abort the process while the interpreter ends
+    assert not gloo_threads()
 
 
 def gloo_threads():
@@ -54,25 +63,15 @@ def steps_of(rank, world, digits, overrides):
     return torch.stack(losses), torch.stack(gradients), torch.cat([b.flatten().double() for b in model.buffers()])
 
 
-def start(world, digits, overrides):
-    return [torch.from_numpy(part) for part in together(world, run_steps, digits, overrides)[0]]
+@pytest.fixture(scope="module")
+def of_two(digits):
+    """What two workers computed for every arm; starting them takes longer than their steps."""
+    return together(2, run_steps, digits)[0]
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("objective.teacher=ema", "objective.weights.rate=0.3", "objective.rate.on=both"),
-        ("objective.teacher=shared", "objective.weights.rate=0.1", "objective.rate.form=log"),
-        (
-            "objective.teacher=ema", "objective.target_bn=ema_buffers_eval", "objective.symmetric=true", "objective.sharpen.form=dino",
-            "objective.weights.sigreg=0.02", "objective.weights.vicreg=0.1",
-        ),
-        ("model.condition=none", "objective.double_bn=true", "objective.sharpen.form=log_cosine"),
-    ],
-    ids=["ema-both", "shared-log", "symmetric-dino-controls", "unconditioned-log-cosine"],
-)
-def test_two_workers_equal_one(digits, overrides):
-    one, two = start(1, digits, overrides), start(2, digits, overrides)
+@pytest.mark.parametrize("arm", ARMS)
+def test_two_workers_equal_one(digits, of_two, arm):
+    one, two = steps_of(0, 1, digits, ARMS[arm]), map(torch.from_numpy, of_two[arm])
     for name, a, b in zip(("losses", "gradients", "batch-norm buffers"), one, two, strict=True):
         error = ((a - b).norm(dim=-1) / a.norm(dim=-1)).max()
         assert float(error) < 1e-9, f"{name}: {float(error):.1e}"

@@ -8,35 +8,24 @@ Resuming needs nothing from Ray in either: the run continues from its own folder
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from trainer import presets
 from trainer.failure import Told, describe
+from trainer.parent import die_with_parent
 from trainer.redaction import redact
-
-# torch and the loop are imported where they run: the driver hands out this module's functions without them
+from trainer.task import run_task
 
 DRIVER_CPUS = 0.01
-# Tune's results stay small; everything is in the run's record
 FAILURE = "failure"
-REPORTED = ("epoch", "score", "probe_epoch", "diverged", "rank", "r2_action", "repeated", "notice")
 
 
 def trial(task: dict[str, Any]) -> None:
     """Run one task inside a Tune trial.
 
     Args:
-        task: ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``, ``tensorboard``, ``label``,
-            ``backend``, ``workers``, ``cpus``, ``gpus``, ``share`` (of a GPU's memory it may take, 0: not limited),
-            ``name``, ``secrets`` (marks of what must not be repeated) and ``mirror_environment`` (a file, or None).
+        task: of :func:`trainer.task.run_task`, with ``backend``, ``workers``, ``cpus``, ``gpus`` (of one worker) and ``scratch`` (a folder).
 
     Raises:
         Told: after the driver was told what went wrong, as data: nobody has to unpickle an exception.
@@ -44,53 +33,23 @@ def trial(task: dict[str, Any]) -> None:
     import ray
     from ray import tune
 
-    _die_with_ray()
+    die_with_parent()
     last: dict[str, Any] = {"score": None}
     nodes = [ray.get_runtime_context().get_node_id()]
 
     def report(metrics: dict[str, Any]) -> None:
-        last.update(_small(metrics))
-        tune.report({**_small(metrics), "nodes": nodes})
+        last.update(metrics)
+        tune.report({**metrics, "nodes": nodes})
 
     try:
         if task["backend"] == "local":
-            _run(task, report)
+            run_task(task, report)
         else:
             _launch(task)
     except Exception as error:
         failure = describe(error, lambda text: redact(text, task["secrets"]))
         tune.report({**last, FAILURE: failure})
         raise Told(failure) from None
-
-
-def _run(task: dict[str, Any], report: Any) -> None:
-    from trainer import memory
-    from trainer.data.shared import shared_images
-    from trainer.identity import run_id
-    from trainer.loop import train
-    from trainer.mirrors import Mirrors
-    from trainer.runtime import pick_device
-
-    config = presets.build(task["config"])
-    device = pick_device(config)
-    memory.start_measuring(device)  # this process may have served another trial
-    if task["share"]:
-        memory.limit_share(device, task["share"])
-    run = Path(task["runs"]) / run_id(config)
-    with _mirror_environment(task["mirror_environment"]):
-        mirrors = Mirrors(config, task["study"], task["label"], run, task["wandb"], task["tensorboard"])
-
-    def tell(metrics: dict[str, Any]) -> None:
-        mirrors.follow()
-        # of an epoch trained by another process there is no peak to measure
-        report({**metrics, "memory": None if metrics.get("repeated") else memory.measured(device), "notice": mirrors.trouble})
-
-    try:
-        images = shared_images(config)
-        # the process of a killed driver may still be ending when the next one begins: wait for it
-        train(config, Path(task["runs"]), task["study"], report=tell, gate=task["gate"], baselines=task["baselines"], images=images, wait=True)
-    finally:
-        mirrors.close()
 
 
 def worker_resources(cpus: int, gpus: float) -> dict[str, float]:
@@ -127,17 +86,17 @@ def _worker(task: dict[str, Any]) -> None:
     import ray.train
     import ray.util
 
-    _die_with_ray()
+    die_with_parent()
     # the driver releases this placement group itself when it stops the trial
     group = ray.util.get_current_placement_group()
     nodes = sorted(set(ray.util.placement_group_table(group)["bundles_to_node_id"].values()))
 
     def report(metrics: dict[str, Any]) -> None:
-        ray.train.report({**_small(metrics), "placement_group": group.id.hex(), "nodes": nodes})
+        ray.train.report({**metrics, "placement_group": group.id.hex(), "nodes": nodes})
 
     try:
         if ray.train.get_context().get_world_rank() == 0:
-            _run(task, report)
+            run_task(task, report)
         else:
             _follow(task)
     except Exception as error:  # Ray logs what a worker raises
@@ -161,40 +120,3 @@ def _follow(task: dict[str, Any]) -> None:
         baselines=task["baselines"],
         images=shared_images(config),
     )
-
-
-@contextmanager
-def _mirror_environment(path: str | None) -> Iterator[None]:
-    """The key of W&B and a proxy's password, for as long as the mirror is opened: its own process inherits them, no other does.
-
-    Args:
-        path: a file that only this user can read; None if the machine itself has what is needed.
-    """
-    given = json.loads(Path(path).read_text()) if path else {}
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _die_with_ray() -> None:
-    """Let the system kill this process when the node's raylet, which started it, dies.
-
-    Ray's own workers look whether their parent became process 1. Under a service manager or in some containers orphans go
-    to another process, and a killed driver's trials went on for a minute.
-    """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
-
-
-def _small(report: dict[str, Any]) -> dict[str, Any]:
-    known = {name: report[name] for name in REPORTED if name in report}
-    memory = {"memory": report["memory"]} if report.get("memory") else {}
-    return known | memory | {"pid": os.getpid()}

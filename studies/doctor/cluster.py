@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.capacity import trials_at_once
-from studies.connection import PATIENCE, cluster_here
+from studies.executors.connection import PATIENCE, cluster_here
 from studies.doctor.cluster_probe import MARK
 from studies.doctor.finding import Finding, fail, ok, warn
 from studies.doctor.storage import nearest

@@ -109,7 +109,7 @@ def facts(spec: dict[str, Any]) -> dict[str, Any]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from studies.cluster_token import knock
+    from studies.executors.cluster_token import knock
 
     try:
         knock(spec["address"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from studies.engine.jobs import Jobs
+if TYPE_CHECKING:
+    from studies.engine.jobs import Jobs  # it imports Optuna
+
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ class Plan:
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",
-            f"each trial {r.workers} worker{'s' if r.workers > 1 else ''} ({r.backend}), {r.cpus} CPU"
+            f"each trial {r.workers} worker{'s' if r.workers > 1 else ''} ({'a plain process' if r.executor == 'process' else r.backend}), {r.cpus} CPU"
             f"{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker; {f'{r.concurrent} at once' if r.concurrent else 'as many at once as fit on the cluster'}",
         ]
         if self.limits.budget_hours is not None or self.limits.budget_usd is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from studies.engine.job import Job
-from studies.engine.jobs import Jobs
 from studies.engine.plan import Plan
 from trainer.records import read
 from trainer.run_record import NAME
+
+if TYPE_CHECKING:
+    from studies.engine.jobs import Jobs  # it imports Optuna
 
 
 class Remaining:

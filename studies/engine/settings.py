@@ -36,6 +36,7 @@ class Resources:
     Attributes:
         cpus, gpus: of one worker.
         concurrent: trials at once; on a cluster at most so many as fit, and 0 for just those.
+        executor: who starts them, ``ray`` or ``process``.
     """
 
     cpus: int
@@ -43,6 +44,7 @@ class Resources:
     workers: int
     backend: str
     concurrent: int
+    executor: str = "ray"
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,15 @@ class Study:
     Args:
         results: its folder is ``results/s``.
         prefix: command that runs the driver, for example in a name space of its own.
+        executor: who executes the trials; plain processes start in a fraction of Ray's time.
     """
 
-    def __init__(self, results: Path, *arguments: str, script: Path = SEARCH, prefix: tuple[str, ...] = ()):
+    def __init__(self, results: Path, *arguments: str, script: Path = SEARCH, prefix: tuple[str, ...] = (), executor: str = "ray"):
         self.folder = results / "s"
         self.driver: subprocess.Popen | None = None
         self.kills = 0
         results.mkdir(parents=True, exist_ok=True)
-        common = ["--results-dir", str(results), "--study", "s", "--across-commits", "--resume"]
+        common = ["--results-dir", str(results), "--study", "s", "--across-commits", "--resume", "--executor", executor]
         self._command = [*prefix, sys.executable, str(script), *common, *arguments]
         self._results, self._log = results, results / "driver-0.log"
         self._seen: dict[int, str | None] = {}

@@ -8,8 +8,8 @@ from collections.abc import Collection
 import ray
 from ray import exceptions
 
-from studies.lifeline import ClusterLost, answers
-from trainer.errors import RecordError, UsageError
+from studies.executors.failure_kinds import reason_of, told_kind
+from studies.executors.lifeline import answers
 from trainer.failure import Failure, describe
 
 # a group of workers that found no place in time, and one of which a worker or its node died while it started (ray 2.60, not exported)
@@ -34,8 +34,8 @@ def kind_of(error: BaseException | Failure | None, nodes: Collection[str] = ()) 
     """
     if error is None:
         return "failed", "no exception was left"
-    parts = (describe(error) if isinstance(error, BaseException) else error)["parts"]
-    reason = " ".join(parts[-1]["text"].split())[:300] or parts[-1]["types"][0]
+    failure = describe(error) if isinstance(error, BaseException) else error
+    parts, reason = failure["parts"], reason_of(failure)
     for part in parts:
         names, text = part["types"], part["text"]
         if part["preempted"] or "NodeDiedError" in names or names[0] in ("PreemptionError", _NO_PLACE):
@@ -45,10 +45,10 @@ def kind_of(error: BaseException | Failure | None, nodes: Collection[str] = ()) 
     for part in parts:
         if any(words in part["text"] for words in _MONITOR):
             return _by_the_monitor(part["text"])
-    for part in parts:
-        if part["disk_full"]:
-            return "disk_full", re.sub(r"^\[Errno \d+\] ", "", part["text"])
-    if any("OutOfMemoryError" in part["types"] or part["out_of_memory"] for part in parts):
+    kind, why = told_kind(failure)
+    if kind != "failed":
+        return kind, why
+    if any("OutOfMemoryError" in part["types"] for part in parts):  # Ray's, which is no exception of the trial's
         return "out_of_memory", reason
     died = any("RayActorError" in part["types"] or part["types"][0] == _DIED_STARTING for part in parts)
     if died and _lost(nodes):
@@ -78,16 +78,6 @@ def _node_gb(text: str) -> tuple[float | None, float | None]:
     return (float(found[1]), float(found[2])) if found else (None, None)
 
 
-def refusal(error: BaseException | Failure | None) -> str | None:
-    """What the UsageError said that a trial ended with: its settings or its machine are at fault, and trying again is no use."""
-    if error is None:
-        return None
-    for part in (describe(error) if isinstance(error, BaseException) else error)["parts"]:
-        if "UsageError" in part["types"] and "RayError" not in part["types"]:
-            return part["text"]
-    return None
-
-
 def _lost(nodes: Collection[str]) -> bool:
     """Whether one of these nodes is gone, or, if none is named, any that Ray believes alive.
 
@@ -100,11 +90,11 @@ def _lost(nodes: Collection[str]) -> bool:
     return False
 
 
-def own_error(error: BaseException) -> BaseException | None:
-    """What our own code in the driver raised (a full disk, a trial that does not fit), out of the text that Tune made of it."""
+def own_error(error: BaseException) -> OSError | None:
+    """What the system refused Tune in the driver (a full disk), out of the text that Tune made of it."""
     part: BaseException | None = error
     while part is not None:
-        if isinstance(part, (UsageError, RecordError, OSError, ClusterLost)) and not isinstance(part, exceptions.RayError):
+        if isinstance(part, OSError) and not isinstance(part, exceptions.RayError):
             return part
         part = part.__cause__ or part.__context__
     return None

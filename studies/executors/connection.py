@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from studies.lifeline import Place
+from studies.executors.lifeline import Place
 from studies.private_folder import RAY, TOKEN, is_private
 from studies.processors import processors_here
 from trainer.errors import UsageError
@@ -75,7 +75,7 @@ def connect(address: str) -> Any:
     """
     import ray
 
-    from studies.cluster_token import knock
+    from studies.executors.cluster_token import knock
 
     place = cluster_here(os.environ) if address == "auto" else address
     try:
@@ -155,7 +155,7 @@ def _nodes(proc: Path) -> Iterator[tuple[str, str]]:
 def _packages_by_location() -> Iterator[None]:
     """Ray puts the current folder first on its workers' path, where a user's own ``trainer.py`` would stand for ours: let it be ours."""
     before = os.getcwd()
-    os.chdir(Path(__file__).resolve().parent.parent)
+    os.chdir(Path(__file__).resolve().parent.parent.parent)
     try:
         yield
     finally:
