@@ -119,9 +119,13 @@ def declared(info: dict[str, Any], roles: Iterable[str], where: str) -> Declared
         if not known:
             return _read(rule)
         of_rule = {one["question"]: one for one in rule["contrasts"]}
-        return _read(rule | noted | {"contrasts": [of_rule.get(one["question"], {}) | one for one in noted["contrasts"]]})
+        return _read(
+            rule | noted | {"contrasts": [of_rule.get(one["question"], {}) | one for one in noted["contrasts"]]}
+        )
     except (TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{where}: \"declared\" must hold a question and contrasts ({error!r}); restore the file from a copy") from None
+        raise UsageError(
+            f'{where}: "declared" must hold a question and contrasts ({error!r}); restore the file from a copy'
+        ) from None
 
 
 def _read(noted: dict[str, Any]) -> Declared:
@@ -139,7 +143,9 @@ def _earlier(info: dict[str, Any], roles: set[str]) -> dict[str, Any]:
     keys = {str(arm.get("key")) for arm in info.get("arms") or []}
     if searched or "best" in roles:
         rule = json.loads((_EARLIER / "searched.json").read_text(encoding="utf-8"))
-        keys = {f"best/{level}{ending}" for level in searched or rule["levels"] for ending in ("", f"/{rule['reference']}")}
+        keys = {
+            f"best/{level}{ending}" for level in searched or rule["levels"] for ending in ("", f"/{rule['reference']}")
+        }
         return rule | {"contrasts": [one for one in rule["contrasts"] if {one["arm"], one["reference"]} <= keys]}
     rule = json.loads((_EARLIER / "fixed.json").read_text(encoding="utf-8"))
     contrasts = [one for one in rule["contrasts"] if {one["arm"], one["reference"]} <= keys]

@@ -26,14 +26,18 @@ def prediction(study: Study) -> pd.DataFrame:
     """
     last = study.info.get("epochs")
     scores = study.curves.assign(score=values(study.curves, LINACC)).dropna(subset=["score"])
-    by_run = scores[scores["run_id"].isin(study.search["run_id"])].pivot_table(index="run_id", columns="epoch", values="score")
+    by_run = scores[scores["run_id"].isin(study.search["run_id"])].pivot_table(
+        index="run_id", columns="epoch", values="score"
+    )
     rows = []
     for epoch in study.declared.predicts:
         if epoch not in by_run or last not in by_run:
             rows.append({"epoch": epoch, "last": last, "n": 0})
             continue
         both = by_run[[epoch, last]].dropna().sort_index()
-        rows.append({"epoch": epoch, "last": last, "n": len(both)} | _agreement(both[epoch].to_numpy(), both[last].to_numpy()))
+        rows.append(
+            {"epoch": epoch, "last": last, "n": len(both)} | _agreement(both[epoch].to_numpy(), both[last].to_numpy())
+        )
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -56,7 +60,10 @@ def _agreement(early: np.ndarray, late: np.ndarray) -> dict[str, float | bool]:
         return {}
     best, chosen = int(late.argmax()), int(early.argmax())
     third = max(1, len(early) // 3)
-    found: dict[str, float | bool] = {"regret": float(late[best] - late[chosen]), "kept": bool((early > early[best]).sum() < third)}
+    found: dict[str, float | bool] = {
+        "regret": float(late[best] - late[chosen]),
+        "kept": bool((early > early[best]).sum() < third),
+    }
     if len(early) < FEWEST:
         return found
     random = np.random.default_rng(0)  # the same interval each time the report is made

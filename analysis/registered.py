@@ -13,11 +13,21 @@ def registered(study: Study) -> list[str]:
     noted = next((line for line in study.decisions if line["event"] == "begin" and line.get("registration")), None)
     if noted is None:
         begun = any(line["event"] == "begin" for line in study.decisions)
-        return ["Not registered: the study was begun before question, contrasts, seeds and stopping rule were hashed."] if begun else []
+        return (
+            ["Not registered: the study was begun before question, contrasts, seeds and stopping rule were hashed."]
+            if begun
+            else []
+        )
     before, now = noted["registration"], registration(study.info)
     differing = changed(before, now)
     if differing:
-        return [f"CHANGED AFTER REGISTRATION: {', '.join(differing)} differ from what was registered as {before['hash']} (study.json has {now['hash']} now)."]
+        return [
+            f"CHANGED AFTER REGISTRATION: {', '.join(differing)} differ from what was registered as {before['hash']} (study.json has {now['hash']} now)."
+        ]
     if any(line["event"] in _RESULTS for line in study.decisions[: study.decisions.index(noted)]):
-        return [f"Registered as {before['hash']} AFTER the first result: the study was begun before registrations were kept."]
-    return [f"Registered before the first result as {before['hash']}: question, metric, primary contrasts, seeds, epochs and stopping rule."]
+        return [
+            f"Registered as {before['hash']} AFTER the first result: the study was begun before registrations were kept."
+        ]
+    return [
+        f"Registered before the first result as {before['hash']}: question, metric, primary contrasts, seeds, epochs and stopping rule."
+    ]

@@ -34,13 +34,18 @@ STUDY = Study(
     space=space.space,
     strata=Strata("teacher", space.TEACHERS),
     eligible=lambda point: point["lambda_rate"] > 0,
-    reference=Reference({"objective.weights.rate": 0.0}, "lambda0", lambda label: f"{label.split(' λ=')[0]} λ=0 (same settings)"),
+    reference=Reference(
+        {"objective.weights.rate": 0.0}, "lambda0", lambda label: f"{label.split(' λ=')[0]} λ=0 (same settings)"
+    ),
     settings=space.SETTINGS,
     shown={"teacher": Show(), "lambda_rate": Show("λ", "λ, weight of the coding rate")},
     units={"ema_half_life": "of all steps"},
     label=space.label,
     controls=CONTROLS,
-    contrasts=lambda _: (*(Contrast(f"coding rate, {name}", f"best/{name}", f"best/{name}/lambda0") for name in space.TEACHERS), EMA),
+    contrasts=lambda _: (
+        *(Contrast(f"coding rate, {name}", f"best/{name}", f"best/{name}/lambda0") for name in space.TEACHERS),
+        EMA,
+    ),
     first_points=space.first_points,
     grid={**space.GRID, "lambda_rate": (space.ZERO_FROM, *space.GRID["lambda_rate"])},
 )

@@ -43,8 +43,12 @@ def arms(quick: bool) -> tuple[Arm, ...]:
 
 
 def contrasts(_: tuple[Arm, ...]) -> tuple[Contrast, ...]:
-    cosine = [Contrast(f"cosine minus constant, {t}", f"{t}/cosine/{USUAL:g}", f"{t}/constant/{USUAL:g}") for t in TEACHERS]
-    warmup = [Contrast(f"warm-up, {t} {s}", f"{t}/{s}/{USUAL:g}", f"{t}/{s}/0") for t, s in product(TEACHERS, SCHEDULES)]
+    cosine = [
+        Contrast(f"cosine minus constant, {t}", f"{t}/cosine/{USUAL:g}", f"{t}/constant/{USUAL:g}") for t in TEACHERS
+    ]
+    warmup = [
+        Contrast(f"warm-up, {t} {s}", f"{t}/{s}/{USUAL:g}", f"{t}/{s}/0") for t, s in product(TEACHERS, SCHEDULES)
+    ]
     return (*cosine, *warmup)
 
 

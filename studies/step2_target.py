@@ -45,7 +45,9 @@ STUDY = Study(
         Contrast("z minus agg", "best/z", "best/agg"),
         Contrast("both minus agg", "best/both", "best/agg"),
     ),
-    first_points=lambda: [{"target": target, "lambda_rate": weight} for weight in (0.1, 0.03, 0.3) for target in TARGETS],
+    first_points=lambda: [
+        {"target": target, "lambda_rate": weight} for weight in (0.1, 0.03, 0.3) for target in TARGETS
+    ],
     grid={"lambda_rate": (0.1, 0.03, 0.3, 0.01, 1.0)},
 )
 main = STUDY.main

@@ -42,7 +42,9 @@ class Study(Question):
         from studies.result import Result
 
         words = [*overrides, *(word for name, value in options.items() for word in _words(name, value))]
-        given = ", ".join([*map(repr, overrides), *(f"{name}={value!r}" for name, value in (options | {"resume": True}).items())])
+        given = ", ".join(
+            [*map(repr, overrides), *(f"{name}={value!r}" for name, value in (options | {"resume": True}).items())]
+        )
         with called_as(f"study.run({given})"):
             code, plan = cli.start(words, self)
         return Result.of(plan.folder, code)

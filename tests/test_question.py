@@ -17,7 +17,20 @@ from test_architecture import imports
 from analysis.predicted import predicted, prediction
 from analysis.registered import registered
 from analysis.study import load
-from studies import Arm, Contrast, Control, Reference, Show, Strata, Study, gate_validity, step2_grid, step2_rate, step2_schedule, step2_target
+from studies import (
+    Arm,
+    Contrast,
+    Control,
+    Reference,
+    Show,
+    Strata,
+    Study,
+    gate_validity,
+    step2_grid,
+    step2_rate,
+    step2_schedule,
+    step2_target,
+)
 from studies.controls import CONTROLS
 from studies.engine.decisions import Decisions
 from studies.engine import spaces
@@ -58,7 +71,12 @@ def planned(folder: Path, study: Study) -> Plan:
 
 
 def seen(job, epoch) -> Seen:
-    score = 40 + epoch - 1e3 * abs(job.overrides.get("optim.lr", 0.01) - 0.003) + (5 if job.overrides.get("optim.clip_norm") else 0)
+    score = (
+        40
+        + epoch
+        - 1e3 * abs(job.overrides.get("optim.lr", 0.01) - 0.003)
+        + (5 if job.overrides.get("optim.clip_norm") else 0)
+    )
     return Seen(epoch, score, epoch, rank=10.0, objectives={"linacc": score, "r2_action": 0.5})
 
 
@@ -66,7 +84,11 @@ def seen(job, epoch) -> Seen:
 
 
 def test_no_engine_or_analysis_names_a_setting():
-    files = [file for folder in ("studies/engine", "studies/executors", "analysis") for file in sorted((ROOT / folder).rglob("*.py"))]
+    files = [
+        file
+        for folder in ("studies/engine", "studies/executors", "analysis")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+    ]
     named = [str(file) for file in files if re.search("teacher|lambda_rate|λ", file.read_text(encoding="utf-8"))]
     assert len(files) > 30 and not named
 
@@ -82,10 +104,19 @@ def test_the_engine_imports_neither_ray_nor_torch_nor_rich_nor_pandas():
         names = imports(file)
         if file.parent.name == "engine":
             assert not {name.partition(".")[0] for name in names} & heavy, file
-            outside = {name for name in names if name.startswith(("studies.", "analysis", "search_spaces")) and not name.startswith("studies.engine")}
+            outside = {
+                name
+                for name in names
+                if name.startswith(("studies.", "analysis", "search_spaces")) and not name.startswith("studies.engine")
+            }
             assert not outside, (file, outside)
     command = "import sys; from studies import Study; from studies.engine import question; print(*(set(sys.modules) & {'ray', 'torch', 'rich', 'pandas', 'optuna'}))"
-    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == ""
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == ""
+    )
 
 
 def test_a_search_over_other_settings_runs_compares_and_resumes(tmp_path):
@@ -101,8 +132,15 @@ def test_a_search_over_other_settings_runs_compares_and_resumes(tmp_path):
     compared = {line["key"]: line for line in jobs.decisions.of("compare")}
     assert compared.keys() == {"shared", "untrained", "best", "best/unclipped", "candidate2"}
     best, twin = compared["best"], compared["best/unclipped"]
-    assert best["lr"] == twin["lr"] and best["clip_norm"] > 0 and twin["clip_norm"] is None and best["reference"] == twin["arm_id"]
-    assert all(line["bracket"] == "all" and set(line["params"]) == {"lr", "clip_norm"} for line in jobs.decisions.of("suggest"))
+    assert (
+        best["lr"] == twin["lr"]
+        and best["clip_norm"] > 0
+        and twin["clip_norm"] is None
+        and best["reference"] == twin["arm_id"]
+    )
+    assert all(
+        line["bracket"] == "all" and set(line["params"]) == {"lr", "clip_norm"} for line in jobs.decisions.of("suggest")
+    )
 
 
 def test_its_report_speaks_of_its_own_settings(tmp_path):
@@ -110,9 +148,20 @@ def test_its_report_speaks_of_its_own_settings(tmp_path):
     made.decide({"event": "suggest", "trial": 0, "run_id": "t0", "arm_id": "b", "params": {"lr": 0.003, "clip_norm": 1.0}, "label": "x"},
                 {"event": "finish", "trial": 0, "state": "complete", "epoch": 6, "value": 60.0, "objectives": {"linacc": 60.0}},
                 {"event": "select", "trials": [0], "values": [60.0], "epochs": [6]})  # fmt: skip
-    for arm_id, role, key, values, clip in (("b", "best", "best", [60.0, 61.0, 62.0], 1.0), ("u", "unclipped", "best/unclipped", [50.0, 51.0, 51.5], None)):
+    for arm_id, role, key, values, clip in (
+        ("b", "best", "best", [60.0, 61.0, 62.0], 1.0),
+        ("u", "unclipped", "best/unclipped", [50.0, 51.0, 51.5], None),
+    ):
         runs = [made.run(f"{arm_id}-{seed}", value) for seed, value in enumerate(values)]
-        who = {"key": key, "arm_id": arm_id, "role": role, "label": key, "lr": 0.003, "clip_norm": clip, "reference": "u" if role == "best" else None}
+        who = {
+            "key": key,
+            "arm_id": arm_id,
+            "role": role,
+            "label": key,
+            "lr": 0.003,
+            "clip_norm": clip,
+            "reference": "u" if role == "best" else None,
+        }
         made.decide({"event": "compare", **who, "runs": runs, "seeds": [0, 1, 2]})
     study = load(made.folder)
     from analysis.plots import setting_plot
@@ -123,7 +172,10 @@ def test_its_report_speaks_of_its_own_settings(tmp_path):
     assert table["arm"].tolist() == ["lr=0.003 clip_norm=1 (best)", "lr=0.003 (unclipped)"]
     assert table["lr"].tolist() == [0.003, 0.003] and table["verdict"].tolist() == ["better", "reference"]
     said = " ".join(sentences(study, table))
-    assert "Clipping: linear accuracy of z_agg of lr=0.003 clip_norm=1 (best) 61.0 against 50.8 percent of lr=0.003 (unclipped), better" in said
+    assert (
+        "Clipping: linear accuracy of z_agg of lr=0.003 clip_norm=1 (best) 61.0 against 50.8 percent of lr=0.003 (unclipped), better"
+        in said
+    )
     setting_plot(study, tmp_path / "plot.png")
 
 
@@ -155,7 +207,11 @@ def test_a_space_is_walked_along_every_branch():
         keys = {"k": kind, "n": trial.suggest_int("n", 1, 9)}
         return keys | ({"x": trial.suggest_float("x", 0.0, 2.0, step=0.5)} if kind != "b" else {})
 
-    assert spaces.parameters(branching) == {"kind": "a, b, c", "n": "whole numbers 1 to 9", "x": "uniform 0 to 2 in steps of 0.5 (a, c only)"}
+    assert spaces.parameters(branching) == {
+        "kind": "a, b, c",
+        "n": "whole numbers 1 to 9",
+        "x": "uniform 0 to 2 in steps of 0.5 (a, c only)",
+    }
     assert spaces.corners(branching) == [
         {"k": "a", "n": 9, "x": 2.0}, {"k": "b", "n": 9}, {"k": "c", "n": 9, "x": 2.0}, {"k": "a", "n": 1, "x": 0.0}, {"k": "b", "n": 1}, {"k": "c", "n": 1, "x": 0.0},
     ]  # fmt: skip
@@ -230,7 +286,11 @@ def test_the_hash_follows_everything_that_is_registered_and_nothing_else(tmp_pat
     }
     hashes = {registration(one)["hash"] for one in other.values()} | {registration(base)["hash"]}
     assert len(hashes) == 1 + len(other)
-    same = (info(two_settings(), "--num-trials", "9"), info(two_settings(), "--retries", "5", "--budget-hours", "1"), base | {"created": "now"})
+    same = (
+        info(two_settings(), "--num-trials", "9"),
+        info(two_settings(), "--retries", "5", "--budget-hours", "1"),
+        base | {"created": "now"},
+    )
     assert {registration(one)["hash"] for one in same} == {registration(base)["hash"]}
 
 
@@ -243,7 +303,11 @@ def test_the_verdict_carries_the_hash_and_says_what_changed(tmp_path):
     made.decide(begin, {"event": "tick"})
     (said,) = registered(load(made.folder))
     assert said.startswith(f"Registered before the first result as {registration(content)['hash']}")
-    for part, changes in {"seeds": {"seeds": [1, 2]}, "stopping": {"stopping": {"rule": "asha"}}, "question": {"declared": asked["declared"] | {"question": "Else?"}}}.items():
+    for part, changes in {
+        "seeds": {"seeds": [1, 2]},
+        "stopping": {"stopping": {"rule": "asha"}},
+        "question": {"declared": asked["declared"] | {"question": "Else?"}},
+    }.items():
         (made.folder / "study.json").write_text(json.dumps(content | changes))
         (said,) = registered(load(made.folder))
         assert said.startswith(f"CHANGED AFTER REGISTRATION: {part} differ"), said
@@ -269,8 +333,12 @@ def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
         agree(plan(two_settings(question="Another?")))
     content = json.loads((tmp_path / "s" / "study.json").read_text())
     kept = {name: content["declared"][name] for name in ("question", "contrasts")}
-    kept["contrasts"] = [{name: one[name] for name in ("question", "arm", "reference", "metric")} for one in kept["contrasts"]]
-    (tmp_path / "s" / "study.json").write_text(json.dumps(content | {"declared": kept}))  # as before declarations were complete
+    kept["contrasts"] = [
+        {name: one[name] for name in ("question", "arm", "reference", "metric")} for one in kept["contrasts"]
+    ]
+    (tmp_path / "s" / "study.json").write_text(
+        json.dumps(content | {"declared": kept})
+    )  # as before declarations were complete
     agree(plan(two_settings()))
     (tmp_path / "s" / "study.json").write_text(json.dumps(content | {"declared": kept}))
     with pytest.raises(UsageError, match="declared.contrasts"):
@@ -290,8 +358,18 @@ def test_of_a_loss_less_is_better(tmp_path):
             runs = [made.run(f"{arm_id}-{seed}", 50.0 + up + seed / 10) for seed in range(3)]
             for run in runs:
                 path = made.folder / "runs" / run / "records.jsonl"
-                path.write_text(path.read_text().replace('"predict/z_hat@3": 0.1', f'"predict/z_hat@3": {0.1 + up + len(path.read_text()) * 1e-9}'))
-            who = {"key": key, "arm_id": arm_id, "role": role, "label": key, "reference": "u" if role == "best" else None}
+                path.write_text(
+                    path.read_text().replace(
+                        '"predict/z_hat@3": 0.1', f'"predict/z_hat@3": {0.1 + up + len(path.read_text()) * 1e-9}'
+                    )
+                )
+            who = {
+                "key": key,
+                "arm_id": arm_id,
+                "role": role,
+                "label": key,
+                "reference": "u" if role == "best" else None,
+            }
             made.decide({"event": "compare", **who, "runs": runs, "seeds": [0, 1, 2]})
         found = differences(load(made.folder))
         return found.loc[found["primary"], "verdict"].tolist()
@@ -327,7 +405,12 @@ def test_an_earlier_epoch_is_set_against_the_end(tmp_path):
     study = load(made.folder)
     (row,) = prediction(study).to_dict("records")
     # ranks 2 3 4 5 6 1 against 1..6: 1 - 6 * (5 * 1 + 25) / (6 * 35)
-    assert row["n"] == 6 and row["correlation"] == pytest.approx(1 - 6 * 30 / 210) and row["regret"] == pytest.approx(10.0) and not row["kept"]
+    assert (
+        row["n"] == 6
+        and row["correlation"] == pytest.approx(1 - 6 * 30 / 210)
+        and row["regret"] == pytest.approx(10.0)
+        and not row["kept"]
+    )
     assert row["low"] < row["correlation"] < row["high"]
     assert "loses 10.0 points at the end" in predicted(study)[0]
 
@@ -336,9 +419,24 @@ def test_an_earlier_epoch_is_set_against_the_end(tmp_path):
 
 
 def test_options_of_a_call_are_those_of_the_command_line():
-    found = [word for name, value in {"quick": True, "resume": False, "seeds": (0, 4), "num_trials": 8, "budget_hours": None}.items() for word in _words(name, value)]
+    found = [
+        word
+        for name, value in {
+            "quick": True,
+            "resume": False,
+            "seeds": (0, 4),
+            "num_trials": 8,
+            "budget_hours": None,
+        }.items()
+        for word in _words(name, value)
+    ]
     assert found == ["--quick", "--seeds", "0,4", "--num-trials", "8"]
-    assert _words("seeds", (3,)) == ["--seeds", "3,"] and _words("warm_start", ["a", "b"]) == ["--warm-start", "a", "--warm-start", "b"]
+    assert _words("seeds", (3,)) == ["--seeds", "3,"] and _words("warm_start", ["a", "b"]) == [
+        "--warm-start",
+        "a",
+        "--warm-start",
+        "b",
+    ]
     with pytest.raises(UsageError, match="only an option of the command line"):
         _words("help", True)
     with pytest.raises(UsageError, match="unknown option '--sead'"):

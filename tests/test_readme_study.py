@@ -12,13 +12,28 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 (TEXT,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-SHORT = ("--num-trials", "2", "--epochs", "2", "--seeds", "1", "--grace", "1", "schedule.horizon_epochs=2", "schedule.warmup_epochs=0", "--wandb", "off")
+SHORT = (
+    "--num-trials",
+    "2",
+    "--epochs",
+    "2",
+    "--seeds",
+    "1",
+    "--grace",
+    "1",
+    "schedule.horizon_epochs=2",
+    "schedule.warmup_epochs=0",
+    "--wandb",
+    "off",
+)
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
     (folder / "my_study.py").write_text(TEXT, encoding="utf-8")
     command = [sys.executable, "my_study.py", *words]
-    return subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=500)
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=500
+    )
 
 
 def test_it_is_short_and_plans(tmp_path):
@@ -36,4 +51,7 @@ def test_its_text_runs_and_leaves_a_table(tmp_path):
     again = run(tmp_path, *SHORT, "--resume")
     assert again.returncode == 0 and "starting Ray" not in again.stdout
     wrong = run(tmp_path, "--resume", *SHORT, "optim.lr=0.1")
-    assert wrong.returncode == 2 and wrong.stderr == "error: optim.lr: this study sets optim.lr itself for its arms; remove the override\n"
+    assert (
+        wrong.returncode == 2
+        and wrong.stderr == "error: optim.lr: this study sets optim.lr itself for its arms; remove the override\n"
+    )

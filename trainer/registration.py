@@ -18,7 +18,10 @@ def registration(info: dict[str, Any]) -> dict[str, Any]:
     parts = {
         "question": asked.get("question"),
         "metric": (asked.get("metric") or {}).get("name"),
-        "contrasts": [[one.get(name) for name in ("question", "arm", "reference", "metric")] for one in asked.get("contrasts") or ()],
+        "contrasts": [
+            [one.get(name) for name in ("question", "arm", "reference", "metric")]
+            for one in asked.get("contrasts") or ()
+        ],
         "seeds": list(info.get("seeds") or ()),
         "epochs": info.get("epochs"),
         "stopping": info.get("stopping"),
@@ -30,5 +33,7 @@ def registration(info: dict[str, Any]) -> dict[str, Any]:
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Names of the parts that differ; also of a registration whose own hash does not fit its parts."""
     text = json.dumps({name: before.get(name) for name in PARTS}, sort_keys=True, separators=(",", ":"))
-    altered = ["the registration itself"] if hashlib.sha256(text.encode()).hexdigest()[:16] != before.get("hash") else []
+    altered = (
+        ["the registration itself"] if hashlib.sha256(text.encode()).hexdigest()[:16] != before.get("hash") else []
+    )
     return [*altered, *(name for name in PARTS if before.get(name) != now.get(name))]

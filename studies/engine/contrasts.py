@@ -101,11 +101,15 @@ class Declaration:
         endings = ("", f"/{self.reference}") if self.reference else ("",)
         known = {*keys, *(f"{self.best(level)}{ending}" for level in levels for ending in endings)}
         if len(self.contrasts) > MOST:
-            raise UsageError(f"{len(self.contrasts)} primary contrasts are declared, at most {MOST} are allowed; leave the others exploratory")
+            raise UsageError(
+                f"{len(self.contrasts)} primary contrasts are declared, at most {MOST} are allowed; leave the others exploratory"
+            )
         for one in self.contrasts:
             for key in (one.arm, one.reference):
                 if key not in known:
-                    raise UsageError(f"contrast {one.question!r}: no arm {key!r}; the study has {', '.join(sorted(known)) or 'none'}")
+                    raise UsageError(
+                        f"contrast {one.question!r}: no arm {key!r}; the study has {', '.join(sorted(known)) or 'none'}"
+                    )
             if one.arm == one.reference:
                 raise UsageError(f"contrast {one.question!r}: compares {one.arm!r} with itself; name two arms")
 

@@ -166,7 +166,9 @@ class Question:
         if self.settings is not None:
             return dict(self.settings)
         found: dict[str, str] = {}
-        for key in dict.fromkeys(key for keys in self._points(False) for key, value in _leaves(keys) if value is not None):
+        for key in dict.fromkeys(
+            key for keys in self._points(False) for key, value in _leaves(keys) if value is not None
+        ):
             leaf = key.rpartition(".")[2]
             name = leaf if leaf not in found and leaf not in RESERVED else "_".join(key.split(".")[-2:])
             found[name] = key
@@ -184,7 +186,9 @@ class Question:
         """A short label of a point."""
         if self.label is not None:
             return self.label(params, horizon_steps)
-        return " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items())
+        return " ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
+        )
 
     def twin(self, arm: Arm) -> Arm:
         """The arm's reference: everything the same but the declared settings."""
@@ -192,7 +196,16 @@ class Question:
         differing = ", ".join(f"{key}={value}" for key, value in self.reference.settings.items())
         label = self.reference.label(arm.label) if self.reference.label else f"{arm.label}, with {differing}"
         key = f"{arm.key}/{self.reference.role}"
-        return replace(arm, key=key, role=self.reference.role, label=label, overrides=changed, reference=None, search_value=None, place=None)
+        return replace(
+            arm,
+            key=key,
+            role=self.reference.role,
+            label=label,
+            overrides=changed,
+            reference=None,
+            search_value=None,
+            place=None,
+        )
 
     # --- what is declared
 
@@ -220,7 +233,9 @@ class Question:
         columns = []
         for name, show in shown.items():
             values = [point[name] for point in points if name in point]
-            number = bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+            number = bool(values) and all(
+                isinstance(value, int | float) and not isinstance(value, bool) for value in values
+            )
             columns.append(Column(name, self.columns[name], show.symbol or name, number, show.title))
         contrasts = tuple(one.measured(self.metric) for one in self.contrasts(arms))
         return Declaration(
@@ -238,7 +253,11 @@ class Question:
     def _reference_role(self, arms: tuple[Arm, ...]) -> str | None:
         """How references are called: the searched ones by their declaration, fixed ones by their role."""
         referred = {arm.reference for arm in arms}
-        return self.reference.role if self.reference else next((arm.role for arm in arms if arm.key in referred and arm.role != "grid"), None)
+        return (
+            self.reference.role
+            if self.reference
+            else next((arm.role for arm in arms if arm.key in referred and arm.role != "grid"), None)
+        )
 
     def _points(self, controls: bool) -> list[dict[str, Any]]:
         """Configuration keys of every kind of arm."""
@@ -262,23 +281,39 @@ class Question:
         for arm in arms:
             for named in (arm.reference, arm.peer):
                 if named is not None and named not in keys:
-                    raise UsageError(f"arm {arm.key!r}: its reference {named!r} is no arm of the study; it has {', '.join(keys)}")
+                    raise UsageError(
+                        f"arm {arm.key!r}: its reference {named!r} is no arm of the study; it has {', '.join(keys)}"
+                    )
                 if named is not None and (named == arm.key or _of(arms, named).overrides == arm.overrides):
-                    raise UsageError(f"arm {arm.key!r}: its reference {named!r} is the same arm; give it one that differs")
+                    raise UsageError(
+                        f"arm {arm.key!r}: its reference {named!r} is the same arm; give it one that differs"
+                    )
         for control in self.controls:
             if control.must not in MUST:
-                raise UsageError(f"control {control.key!r}: must = {control.must!r} cannot be checked; it must be one of {', '.join(MUST)}")
-            if control.must == "start" and not any(arm.role != "untrained" and arm.overrides == control.overrides for arm in arms):
-                raise UsageError(f"control {control.key!r}: is epoch 0 of the arm with its settings, and no arm has them; add one")
+                raise UsageError(
+                    f"control {control.key!r}: must = {control.must!r} cannot be checked; it must be one of {', '.join(MUST)}"
+                )
+            if control.must == "start" and not any(
+                arm.role != "untrained" and arm.overrides == control.overrides for arm in arms
+            ):
+                raise UsageError(
+                    f"control {control.key!r}: is epoch 0 of the arm with its settings, and no arm has them; add one"
+                )
         metric(self.metric)
         if self.reference is not None:
             if self.space is None:
-                raise UsageError("reference: is of searched arms, and this study searches none; give each arm a reference of its own")
+                raise UsageError(
+                    "reference: is of searched arms, and this study searches none; give each arm a reference of its own"
+                )
             eligible = [keys for keys in self.corners if self.eligible(self.params(keys))]
             if not eligible:
-                raise UsageError("eligible: accepts no corner of the space, so that no arm could be confirmed; correct it")
+                raise UsageError(
+                    "eligible: accepts no corner of the space, so that no arm could be confirmed; correct it"
+                )
             if all({**keys, **self.reference.settings} == keys for keys in eligible):
-                raise UsageError(f"reference {self.reference.settings}: is the same as the arm, for which the space gives these values too; give it others")
+                raise UsageError(
+                    f"reference {self.reference.settings}: is the same as the arm, for which the space gives these values too; give it others"
+                )
 
     def _check_strata(self) -> None:
         if self.strata is None:
@@ -287,16 +322,22 @@ class Question:
         if not levels:
             raise UsageError(f"strata {name!r}: has no levels; name them")
         if name not in self.columns:
-            raise UsageError(f"strata {name!r}: is no setting on record; name its configuration key in settings={{{name!r}: ...}}")
+            raise UsageError(
+                f"strata {name!r}: is no setting on record; name its configuration key in settings={{{name!r}: ...}}"
+            )
         if self.space is None:
             offered: Any = dict.fromkeys(self.params(arm.overrides).get(name) for arm in self.arms(False))
         else:
             offered = spaces.choices(self.space).get(name)
         if offered is None:
-            raise UsageError(f"strata {name!r}: the space does not choose it; use trial.suggest_categorical({name!r}, ...)")
+            raise UsageError(
+                f"strata {name!r}: the space does not choose it; use trial.suggest_categorical({name!r}, ...)"
+            )
         for level in levels:
             if level not in offered:
-                raise UsageError(f"strata {name!r}: level {level!r} is empty, there is only {', '.join(map(str, offered))}; remove it")
+                raise UsageError(
+                    f"strata {name!r}: level {level!r} is empty, there is only {', '.join(map(str, offered))}; remove it"
+                )
             if not isinstance(level, str) or not level or "/" in level:
                 raise UsageError(f"strata {name!r}: level {level!r} must be a word without a slash")
         if left := next((one for one in offered if one not in levels), None):

@@ -58,12 +58,16 @@ class Walker:
         self.raw: dict[str, Any] = {}
         self.parameters: dict[str, Parameter] = {}
 
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False) -> float:
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
         words = f"{'log-uniform' if log else 'uniform'} {low:g} to {high:g}{f' in steps of {step:g}' if step else ''}"
         return self._take(name, Parameter(words, None, low, high))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        words = f"whole numbers {low} to {high}{f' in steps of {step}' if step > 1 else ''}{', log-uniform' if log else ''}"
+        words = (
+            f"whole numbers {low} to {high}{f' in steps of {step}' if step > 1 else ''}{', log-uniform' if log else ''}"
+        )
         return self._take(name, Parameter(words, None, low, high))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
@@ -95,7 +99,9 @@ def zero_or_log(trial: Any, name: str, low: float, high: float, zero_from: float
     return drawn if drawn >= low else 0.0
 
 
-def branches(space: Space, options: Callable[[str, Parameter], tuple[Any, ...]]) -> Iterator[tuple[Walker, dict[str, Any]]]:
+def branches(
+    space: Space, options: Callable[[str, Parameter], tuple[Any, ...]]
+) -> Iterator[tuple[Walker, dict[str, Any]]]:
     """Every branch, with the configuration keys there, the first parameter varying slowest.
 
     Raises:
@@ -110,9 +116,13 @@ def branches(space: Space, options: Callable[[str, Parameter], tuple[Any, ...]])
             raise
         except Exception as error:  # whatever the function of a user raises
             where = f" at {walker.raw}" if walker.raw else ""
-            raise UsageError(f"the search space fails{where}: {type(error).__name__}: {' '.join(str(error).split())}; correct its function") from None
+            raise UsageError(
+                f"the search space fails{where}: {type(error).__name__}: {' '.join(str(error).split())}; correct its function"
+            ) from None
         if not isinstance(keys, dict) or not keys or not all(isinstance(key, str) for key in keys):
-            raise UsageError(f"the search space returns {keys!r}; it must return a dict of configuration keys, for example {{'optim.lr': 0.001}}")
+            raise UsageError(
+                f"the search space returns {keys!r}; it must return a dict of configuration keys, for example {{'optim.lr': 0.001}}"
+            )
         yield walker, keys
         taken = walker.taken
         while taken and taken[-1][0] == taken[-1][1] - 1:
@@ -120,7 +130,9 @@ def branches(space: Space, options: Callable[[str, Parameter], tuple[Any, ...]])
         if not taken:
             return
         path = (*(place for place, _ in taken[:-1]), taken[-1][0] + 1)
-    raise UsageError(f"the search space has more than {MOST_BRANCHES} branches of choices; give numbers as suggest_int or suggest_float")
+    raise UsageError(
+        f"the search space has more than {MOST_BRANCHES} branches of choices; give numbers as suggest_int or suggest_float"
+    )
 
 
 def parameters(space: Space, units: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -188,6 +200,8 @@ def _only(name: str, walks: list[Walker]) -> str:
         return ""
     for other, parameter in having[0].parameters.items():
         levels = {walker.raw.get(other) for walker in having}
-        if parameter.choices is not None and not levels & {walker.raw.get(other) for walker in walks if name not in walker.raw}:
+        if parameter.choices is not None and not levels & {
+            walker.raw.get(other) for walker in walks if name not in walker.raw
+        }:
             return f" ({', '.join(str(one) for one in parameter.choices if one in levels)} only)"
     return " (some branches only)"
