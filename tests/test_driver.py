@@ -418,3 +418,18 @@ def test_a_trial_that_the_memory_monitor_kills_ends_the_trial_and_not_the_study(
     assert RayActorManager._actor_task_failed is before
     assert len(taken) == 2 and all(isinstance(error, RayActorError) for error in taken)
     assert kind_of(taken[0])[0] == "memory_pressure"
+
+
+def test_a_failure_that_a_trial_tells_is_no_epoch():
+    """Tune hands its scheduler the result with nested keys joined, its callbacks the result as it is."""
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.utils import flatten_dict
+
+    from studies.executors.tune_adapters import TuneScheduler
+    from trainer.ray_worker import FAILURE
+
+    asked = []
+    scheduler = TuneScheduler(lambda trial, result: asked.append(result) or True)
+    told = flatten_dict({"score": None, FAILURE: describe(ValueError("odd"))})
+    assert scheduler.on_trial_result(None, None, told) == TrialScheduler.CONTINUE and not asked
+    assert scheduler.on_trial_result(None, None, {"score": None, "epoch": 1}) == TrialScheduler.STOP and len(asked) == 1

@@ -22,6 +22,8 @@ from faults import processes
 from faults.study import ROOT, Study
 from small import SMALL
 
+pytestmark = pytest.mark.alone
+
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIAMARKERMARKER1234",
     "AWS_SECRET_ACCESS_KEY": "marker/aws+secret/0123456789abcdef",

@@ -21,7 +21,8 @@ from trainer.data.object_views import ObjectViews
 from trainer.data.planar import Planar
 from trainer.data.sets import saliency
 from trainer.data.store import MappedImages
-from trainer.probes import regression, retrieval
+from trainer.families.seq_jepa.probing import retrieval
+from trainer.probes import regression
 
 pytestmark = pytest.mark.alone
 

@@ -1,6 +1,8 @@
 """Figures from a stored .npz: what is drawn is what was measured, one line per anchor."""
 
 import json
+import warnings
+from functools import wraps
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,7 +39,19 @@ def closed_figures():
     plt.close("all")
 
 
-@pytest.mark.filterwarnings("error")
+def warnings_are_errors(test):
+    """Of the test's own doing: pytest's mark also takes for errors what earlier tests left to the garbage collector."""
+
+    @wraps(test)
+    def strict(*arguments, **named):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return test(*arguments, **named)
+
+    return strict
+
+
+@warnings_are_errors
 def test_every_figure_is_written_from_the_file_alone(arrays, tmp_path):
     save_arrays(tmp_path / "evaluation.npz", arrays)
     written = plots.render(tmp_path / "evaluation.npz", tmp_path / "figures")
@@ -48,7 +62,7 @@ def test_every_figure_is_written_from_the_file_alone(arrays, tmp_path):
     assert not plt.get_fignums()
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors
 def test_no_angle_no_baseline_and_a_code_at_rest_are_drawn_too(tmp_path):
     still = {name: (values, codes[:, :1].repeat(len(values), 1)) for name, (values, codes) in sweeps().items()}
     for name, made in {
@@ -152,7 +166,7 @@ def test_an_arm_of_a_study_is_named_as_the_study_names_it(arrays, tmp_path):
     assert with_study_label(arrays, tmp_path / "x.npz")["about"].tolist() == [["source", f"{tmp_path.name}/x.npz"]]
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors
 def test_files_of_earlier_versions_are_drawn_and_what_they_lack_is_said(arrays, tmp_path):
     new = ("overlap_matched", "operator_composition", "units", "about")
     old = {name: value for name, value in arrays.items() if name.partition("/")[0] not in new}

@@ -73,7 +73,7 @@ class ReportScheduler(_NotSaved, TrialScheduler):
         pass
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
-        if FAILURE in result:
+        if any(key.partition("/")[0] == FAILURE for key in result):  # Tune gives its scheduler nested results as paths
             return Decision.CONTINUE  # it ends by itself
         return Decision.STOP if self._stops(trial, result) else Decision.CONTINUE
 
