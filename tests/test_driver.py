@@ -425,11 +425,11 @@ def test_a_failure_that_a_trial_tells_is_no_epoch():
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.utils import flatten_dict
 
-    from studies.executors.tune_adapters import TuneScheduler
+    from studies.executors.tune_adapters import ReportScheduler
     from trainer.ray_worker import FAILURE
 
     asked = []
-    scheduler = TuneScheduler(lambda trial, result: asked.append(result) or True)
+    scheduler = ReportScheduler(lambda trial, result: asked.append(result) or True)
     told = flatten_dict({"score": None, FAILURE: describe(ValueError("odd"))})
     assert scheduler.on_trial_result(None, None, told) == TrialScheduler.CONTINUE and not asked
     assert scheduler.on_trial_result(None, None, {"score": None, "epoch": 1}) == TrialScheduler.STOP and len(asked) == 1
