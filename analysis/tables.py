@@ -103,6 +103,13 @@ def metrics_of(asked: Declared) -> dict[str, str]:
     return METRICS if own in METRICS.values() or _ACTION.fullmatch(own) else METRICS | {named: own}
 
 
+def group_of(asked: Declared) -> str:
+    """The group of columns that the study's own metric is in."""
+    own = asked.metric.name
+    action = _ACTION.fullmatch(own)
+    return f"r2_action.{action[1]}" if action else next(name for name, metric in metrics_of(asked).items() if metric == own)
+
+
 def _columns(asked: Declared, scalings: list[str]) -> list[str]:
     numbers = [f"{group}_{part}" for group in _groups(asked, scalings) for part in ("mean", "half", "n")]
     epochs = [f"r2_action.{scaling}_epoch" for scaling in scalings]

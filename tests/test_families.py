@@ -185,3 +185,16 @@ def test_nothing_outside_a_family_names_one():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             named = node.module if isinstance(node, ast.ImportFrom) else None
             assert not (named or "").startswith("trainer.families."), path
+
+
+@pytest.mark.parametrize("metric", ["linacc/z_agg@M", "linacc/code@1"])
+def test_a_study_of_a_family_with_another_score_is_refused(preset, tmp_path, capsys, metric):
+    from studies import Study
+
+    study = Study(name="s", question="A?", space=lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 1e-2)}, metric=metric)
+    words = ["--preset", preset, *SMALL[:-1], "--dry-run", "--executor", "process", "--results-dir", str(tmp_path / "results")]
+    assert study.main(words) == 2
+    out, said = capsys.readouterr()
+    known = "family = 'tiny': is judged by linacc/code@1, but a study ranks and compares runs by linacc/z_agg@M"
+    assert (known if metric == "linacc/z_agg@M" else "metric 'linacc/code@1': no study records it") in said
+    assert said.count("\n") == 1 and not out and not (tmp_path / "results").exists()
