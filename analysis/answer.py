@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.claims import unresolved
 from analysis.cost import Cost
+from analysis.decimals import decimals
 from analysis.differences import SAME_ARM
 from analysis.family import NO_VERDICT, NOT_RESOLVED
 from analysis.layout import Sheet, command_lines, narrowed
@@ -55,9 +56,9 @@ def table(study: Study, numbers: pd.DataFrame, found: pd.DataFrame, width: int, 
     """The arms that the answers are about, then controls and others as far as ``room`` lines hold them; and what is left out."""
     if numbers.empty:
         return None, ""
-    sheet = narrowed(short_accuracy(numbers), width)
-    title = len(textwrap.wrap(accuracy_title(numbers), width))
-    rows_left = room - title - max(column.count("\n") + 1 for column in sheet.columns) - 1
+    sheet = narrowed(short_accuracy(numbers, study.declared), width)
+    title = accuracy_title(numbers, study.declared)
+    rows_left = room - len(textwrap.wrap(title, width)) - max(column.count("\n") + 1 for column in sheet.columns) - 1
     asked = found[found["primary"]]
     wanted = {*zip(asked["arm_id"], asked["role"], strict=True), *zip(asked["reference_arm_id"], asked["reference_role"], strict=True)}
     keys = list(zip(numbers["arm_id"], numbers["role"], strict=True))
@@ -66,7 +67,7 @@ def table(study: Study, numbers: pd.DataFrame, found: pd.DataFrame, width: int, 
     kept = sorted(order[: max(1, rows_left)])
     left_out = len(keys) - len(kept)
     rest = f"{left_out} more arm{'s' if left_out > 1 else ''} in the report" if left_out else ""
-    return Sheet(accuracy_title(numbers), sheet.columns, [sheet.rows[place] for place in kept], sheet.text), rest
+    return Sheet(title, sheet.columns, [sheet.rows[place] for place in kept], sheet.text), rest
 
 
 def where(target: Path, folder: Path, width: int, rest: str) -> list[str]:
@@ -100,7 +101,7 @@ def _measured(study: Study) -> str:
 
 
 def _row(line: pd.Series) -> list[str]:
-    adjusted = interval(line["mean"], line["adjusted_low"], line["adjusted_high"])
+    adjusted = interval(line["mean"], line["adjusted_low"], line["adjusted_high"], decimals(line["metric"]))
     if line["verdict"] == SAME_ARM:
         return [line["question"], "same arm", "-"]
     if line["verdict"] == NO_VERDICT:

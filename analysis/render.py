@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import pandas as pd
 
+from analysis.decimals import decimals
+from analysis.declared import Declared
 from analysis.differences import RANKS
 from analysis.family import NO_VERDICT
 from analysis.layout import Sheet
+from analysis.tables import group_of
 
 EMPTY = "-"
 
 
-def sheets(table: pd.DataFrame, found: pd.DataFrame, confirmed: pd.DataFrame | None = None) -> list[Sheet]:
-    """Cells of ``tables.comparison_table`` (in parts, to fit a console), ``differences`` and ``confirmation``."""
+def sheets(
+    table: pd.DataFrame, found: pd.DataFrame, confirmed: pd.DataFrame | None = None, asked: Declared | None = None
+) -> list[Sheet]:
+    """Cells of ``tables.comparison_table`` (in parts, to fit a console), ``differences`` and ``confirmation``.
+
+    Args:
+        asked: what the study declared; None for a study in linear accuracy.
+    """
     if table.empty:
         return []
     labels = Sheet("The arms in full", ["arm", "settings"], table[["arm", "label"]].to_numpy().tolist(), text=2)
     searched = [] if confirmed is None or confirmed.empty else [_searched(confirmed)]
-    return [_accuracy(table), *searched, _health(table), *([_against(found)] if len(found) else []), labels]
+    return [_accuracy(table, asked or Declared()), *searched, _health(table), *([_against(found)] if len(found) else []), labels]
 
 
 def to_markdown(all_sheets: list[Sheet]) -> str:
@@ -74,31 +84,47 @@ def money(usd: float) -> str:
     return "0" if usd <= 0 else f"{usd:#.2g}"
 
 
-def accuracy_title(table: pd.DataFrame) -> str:
+_ACCURACIES = {"linacc_z_agg": "z_agg", "linacc_z_1": "z_1\n(1 view)", "linacc_z_mean": "mean z\n(M views)"}
+
+
+def accuracy_title(table: pd.DataFrame, asked: Declared) -> str:
     views, epochs = _several(table["views"]), _several(_trained(table)["epoch"])
-    return f"Linear accuracy (%), mean ± half of the 95 % t interval; M = {views} views, epoch {epochs}"
+    own = "" if group_of(asked) in _ACCURACIES else f" and {asked.metric.words}{'' if asked.metric.higher else ' (less is better)'}"
+    return f"Linear accuracy (%){own}, mean ± half of the 95 % t interval; M = {views} views, epoch {epochs}"
 
 
-def short_accuracy(table: pd.DataFrame) -> Sheet:
+def short_accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
     """The same numbers in columns that a terminal of 80 can hold, the least needed dropped first."""
-    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "minus reference\n[95 %, unadjusted]", "verdict"]
-    return Sheet("", columns, _accuracy(table).rows, optional=(3, 4, 6))
+    whole = _accuracy(table, asked)
+    measured = "" if group_of(asked) == "linacc_z_agg" else f"{_of_metric(asked)} "
+    head = [*textwrap.wrap(f"{measured}minus reference", 18), "[95 %, unadjusted]"]
+    columns = [*whole.columns[:-2], "\n".join(head), "verdict"]
+    return Sheet("", columns, whole.rows, optional=(3, 4, len(columns) - 1))
 
 
-def _accuracy(table: pd.DataFrame) -> Sheet:
-    title = f"{accuracy_title(table)} (untrained: 0), on validation; n of all runs"
+def _accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
+    """Accuracies, the study's own metric where it is another, and the difference in that metric."""
+    title = f"{accuracy_title(table, asked)} (untrained: 0), on validation; n of all runs"
     if (table["role"] == "candidate").any():
         title += "; the reference of a 2nd, 3rd, ... is the best of its level"
-    columns = ["arm", "n", "z_agg", "z_1\n(1 view)", "mean z\n(M views)", "z_agg minus\nreference [95 %,\nunadjusted]", "verdict"]
+    group, digits = group_of(asked), decimals(asked.metric.name)
+    shown = _ACCURACIES if group in _ACCURACIES else {**_ACCURACIES, group: "\n".join(textwrap.wrap(_of_metric(asked), 16))}
+    against = [*textwrap.wrap(f"{_of_metric(asked)} minus", 16), "reference [95 %,", "unadjusted]"]
+    columns = ["arm", "n", *shown.values(), "\n".join(against), "verdict"]
     rows = [
         [
             row["arm"], f"{row['n']}/{row['runs']}",
-            plus_minus(row, "linacc_z_agg"), plus_minus(row, "linacc_z_1"), plus_minus(row, "linacc_z_mean"),
-            interval(row["difference_mean"], row["difference_low"], row["difference_high"]), verdict(row["verdict"]),
+            *(plus_minus(row, name, digits if name == group else 1) if f"{name}_n" in row else EMPTY for name in shown),
+            interval(row["difference_mean"], row["difference_low"], row["difference_high"], digits), verdict(row["verdict"]),
         ]
         for _, row in table.iterrows()
     ]  # fmt: skip
     return Sheet(title, columns, rows, optional=(3, 4))
+
+
+def _of_metric(asked: Declared) -> str:
+    """The study's metric as a column is headed: ``z_agg``, ``prediction loss``."""
+    return asked.metric.words.removeprefix("linear accuracy of ").removeprefix("the ")
 
 
 def _searched(confirmed: pd.DataFrame) -> Sheet:
@@ -142,8 +168,9 @@ def _against(found: pd.DataFrame) -> Sheet:
     rows = [
         [
             _METRIC_WORDS.get(row["metric"], row["metric"]), row["arm"], row["reference"],
-            interval(row["mean"], row["low"], row["high"]), f"{row['n']} ({row['dropped']})",
-            between(row["adjusted_low"], row["adjusted_high"]), p_value(row["p_holm"]), verdict(row["verdict"]), number(row["resolvable"]),
+            interval(row["mean"], row["low"], row["high"], decimals(row["metric"])), f"{row['n']} ({row['dropped']})",
+            between(row["adjusted_low"], row["adjusted_high"], decimals(row["metric"])), p_value(row["p_holm"]), verdict(row["verdict"]),
+            number(row["resolvable"], decimals(row["metric"])),
             EMPTY if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
         ]
         for _, row in found.iterrows()
@@ -160,8 +187,8 @@ def verdict(word: str) -> str:
     return EMPTY if word == NO_VERDICT else word
 
 
-def between(low: float, high: float) -> str:
-    return EMPTY if pd.isna(low) else f"[{number(low, sign=True)}, {number(high, sign=True)}]"
+def between(low: float, high: float, digits: int = 1) -> str:
+    return EMPTY if pd.isna(low) else f"[{number(low, digits, True)}, {number(high, digits, True)}]"
 
 
 _METRIC_WORDS = {"linacc/z_agg": "linacc", RANKS[0].removesuffix("@M"): "rank z", RANKS[1].removesuffix("@M"): "rank z_agg"}

@@ -43,7 +43,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
     spent = cost(study)
     table = comparison_table(study, spent)
     found = differences(study)
-    sheets = render.sheets(table, found, confirmation(study))
+    sheets = render.sheets(table, found, confirmation(study), study.declared)
     said = sentences(study, table, spent)
     bill = costs(study, table, spent)
     points = "\n".join(f"- {line}" for line in [*said, *bill])

@@ -71,7 +71,7 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
             row |= {name: line[name] for name in ("reference", "reference_arm_id", "verdict")}
             row |= {f"difference_{name}": line[name] for name in _DIFFERENCE}
         rows.append(row)
-    return _typed(pd.DataFrame(rows, columns=_columns(study.declared, scalings)), study.declared)
+    return _typed(pd.DataFrame(rows, columns=_columns(study.declared, scalings)), study.declared, scalings)
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
@@ -103,27 +103,35 @@ def metrics_of(asked: Declared) -> dict[str, str]:
     return METRICS if own in METRICS.values() or _ACTION.fullmatch(own) else METRICS | {named: own}
 
 
+def group_of(asked: Declared) -> str:
+    """The group of columns that the study's own metric is in."""
+    own = asked.metric.name
+    action = _ACTION.fullmatch(own)
+    return f"r2_action.{action[1]}" if action else next(name for name, metric in metrics_of(asked).items() if metric == own)
+
+
 def _columns(asked: Declared, scalings: list[str]) -> list[str]:
-    groups = [*metrics_of(asked), "agg_minus_mean", *(f"r2_action.{scaling}" for scaling in scalings)]
-    numbers = [f"{group}_{part}" for group in groups for part in ("mean", "half", "n")]
+    numbers = [f"{group}_{part}" for group in _groups(asked, scalings) for part in ("mean", "half", "n")]
     epochs = [f"r2_action.{scaling}_epoch" for scaling in scalings]
     against = ["reference", *(f"difference_{name}" for name in _DIFFERENCE), "verdict"]
     return [*_WHO, *(column.name for column in asked.columns), *_HOW_MANY, *numbers, *epochs, *against, *_COUNTS, *_COST, "search_value", "place", *_TEXT, "dirty", "reference_arm_id"]
 
 
-def _typed(table: pd.DataFrame, asked: Declared) -> pd.DataFrame:
+def _groups(asked: Declared, scalings: list[str]) -> list[str]:
+    return [*metrics_of(asked), "agg_minus_mean", *(f"r2_action.{scaling}" for scaling in scalings)]
+
+
+def _typed(table: pd.DataFrame, asked: Declared, scalings: list[str]) -> pd.DataFrame:
     """Stable types, also where a column is empty, so that files of different studies can be joined."""
-    whole = ["runs", "n", *_COUNTS, *(name for name in table if name.endswith("_n") or name.endswith("_epoch"))]
-    whole += ["place", "epoch", "views", "difference_dropped", "difference_seeds_needed"]
-    types = {name: "Int64" for name in whole}
-    names = (*(column.name for column in asked.columns if column.number), "search_value", *_COST)
-    types |= {
-        name: "float64"
-        for name in table
-        if name not in types and (name in names or name.endswith(("_mean", "_half")) or name.startswith("difference_"))
-    }
+    groups = _groups(asked, scalings)
+    whole = ["runs", "n", "place", "epoch", "views", *_COUNTS, "difference_n", "difference_dropped", "difference_seeds_needed"]
+    whole += [*(f"{group}_n" for group in groups), *(f"r2_action.{scaling}_epoch" for scaling in scalings)]
+    numbers = ["search_value", *_COST, *(column.name for column in asked.columns if column.number)]
+    numbers += [f"{group}_{part}" for group in groups for part in ("mean", "half")]
+    numbers += [name for part in _DIFFERENCE if (name := f"difference_{part}") not in whole]
     text = [*_WHO, *(column.name for column in asked.columns if not column.number), "reference", "verdict", "reference_arm_id", *_TEXT]
-    return table.astype(types | {name: "string" for name in text} | {"dirty": "boolean"})
+    types = {"Int64": whole, "float64": numbers, "string": text, "boolean": ["dirty"]}
+    return table.astype({name: kind for kind, columns in types.items() for name in columns})
 
 
 def _scalings(study: Study) -> list[str]:

@@ -12,6 +12,7 @@ from analysis.claims import claim
 from analysis.compare import MIN_SEEDS, mean_interval
 from analysis.confirmation import confirmation, order_held
 from analysis.cost import Cost, cost
+from analysis.decimals import decimals
 from analysis.declared import Contrast
 from analysis.differences import (
     LINACC,
@@ -122,7 +123,7 @@ def _effort(study: Study, contrast: Contrast) -> list[str]:
 def _others(study: Study, found: pd.DataFrame) -> list[str]:
     """What was not declared: its intervals alone."""
     lines = found[(found["verdict"] == EXPLORATORY) & (found["metric"] == study.declared.metric.name.removesuffix("@M")) & (found["role"] != "candidate")]
-    parts = [f"{line['arm']} minus {line['reference']} {interval(line['mean'], line['low'], line['high'])}" for _, line in lines.iterrows()]
+    parts = [f"{line['arm']} minus {line['reference']} {interval(line['mean'], line['low'], line['high'], decimals(line['metric']))}" for _, line in lines.iterrows()]
     if not parts:
         return []
     head = f"{study.declared.metric.words[0].upper()}{study.declared.metric.words[1:]}"
@@ -134,7 +135,7 @@ def _absent(study: Study, contrast: Contrast) -> list[str]:
 
 
 def _of(study: Study, contrast: Contrast, arm_id: str, role: str) -> str:
-    return number(mean_interval(study.measured(contrast.metric, (arm_id, role)).tolist()).mean)
+    return number(mean_interval(study.measured(contrast.metric, (arm_id, role)).tolist()).mean, decimals(contrast.metric))
 
 
 def _controls(study: Study, table: pd.DataFrame) -> list[str]:

@@ -5,6 +5,10 @@ records, and imports neither torch nor ray; ``conductor`` carries its jobs to on
 runs it all.
 """
 
+from studies.hidden import refuse_hidden
+
+refuse_hidden()  # the imports below are the first that another module could answer
+
 from studies.engine.contrasts import Contrast
 from studies.engine.question import Control, Reference, Show, Strata
 from studies.engine.settings import Arm

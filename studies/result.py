@@ -34,7 +34,7 @@ class Result:
 
     @classmethod
     def of(cls, folder: Path, code: int) -> Result:
-        """Read a study's folder. Raises UsageError if it holds no study, as after a dry run."""
+        """Read a study's folder. Raises UsageError if it holds no study."""
         from analysis.differences import differences
         from analysis.study import load
         from analysis.tables import comparison_table

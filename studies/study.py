@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from studies.engine.question import Question
@@ -23,7 +24,7 @@ class Study(Question):
 
         return cli.run(argv, self)
 
-    def run(self, *overrides: str, **options: Any) -> Result:
+    def run(self, *overrides: str, **options: Any) -> Result | None:
         """Run it from Python: a notebook's cell, a thread, a program with an event loop.
 
         Args:
@@ -31,7 +32,8 @@ class Study(Question):
             options: those of the command line: ``quick=True``, ``num_trials=8``, ``seeds=(0, 1, 2)``, ``results_dir="results"``.
 
         Returns:
-            What the study found, as tables. After Ctrl-C or with its budget spent it is what is on record by then.
+            What the study found, as tables. After Ctrl-C or with its budget spent it is what is on record by then. None
+            after ``dry_run=True``, which prints the plan and starts nothing.
 
         Raises:
             UsageError, RecordError, OSError: a wrong declaration, option or file, in one line; nothing was started.
@@ -47,7 +49,7 @@ class Study(Question):
         )
         with called_as(f"study.run({given})"):
             code, plan = cli.start(words, self)
-        return Result.of(plan.folder, code)
+        return None if "--dry-run" in words else Result.of(plan.folder, code)
 
 
 def _words(name: str, value: Any) -> list[str]:
@@ -59,7 +61,7 @@ def _words(name: str, value: Any) -> list[str]:
         return []
     if value is True:
         return [option]
-    if name == "warm_start" and not isinstance(value, str):
+    if name == "warm_start" and not isinstance(value, str | os.PathLike):
         return [word for folder in value for word in (option, str(folder))]
     if isinstance(value, tuple | list | range):
         return [option, "".join(f"{one}," for one in value).rstrip(",") + ("," if len(value) == 1 else "")]

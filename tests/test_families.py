@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import families, presets
+from trainer import families, identity, presets
 from trainer.data.images import load_images
-from trainer.errors import UsageError
+from trainer.errors import RecordError, UsageError
 from trainer.identity import arm_id, run_id
 from trainer.loop import train
 from trainer.meter import Meter
@@ -185,3 +186,45 @@ def test_nothing_outside_a_family_names_one():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             named = node.module if isinstance(node, ast.ImportFrom) else None
             assert not (named or "").startswith("trainer.families."), path
+
+
+@pytest.mark.parametrize("metric", ["linacc/z_agg@M", "linacc/code@1"])
+def test_a_study_of_a_family_with_another_score_is_refused(preset, tmp_path, capsys, metric):
+    from studies import Study
+
+    study = Study(name="s", question="A?", space=lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 1e-2)}, metric=metric)
+    words = ["--preset", preset, *SMALL[:-1], "--dry-run", "--executor", "process", "--results-dir", str(tmp_path / "results")]
+    assert study.main(words) == 2
+    out, said = capsys.readouterr()
+    known = "family = 'tiny': is judged by linacc/code@1, but a study ranks and compares runs by linacc/z_agg@M"
+    assert (known if metric == "linacc/z_agg@M" else "metric 'linacc/code@1': no study records it") in said
+    assert said.count("\n") == 1 and not out and not (tmp_path / "results").exists()
+
+
+def test_the_code_of_a_family_elsewhere_is_on_record_and_compared(preset, tmp_path, monkeypatch):
+    shutil.copytree(HERE / "families" / "tiny", tmp_path / "families" / "teeny", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path / "families")])
+    for known in (identity.provenance, identity.family_code):
+        monkeypatch.setattr(identity, known.__name__, known.__wrapped__)
+    assert "family" not in identity.provenance() and identity.family_code("seq_jepa") is None
+    now = identity.provenance("teeny")
+    assert now["family"] == {"name": "teeny", "code": identity.family_code("teeny")}
+    assert {name: now[name] for name in ("commit", "code")} == {name: identity.provenance()[name] for name in ("commit", "code")}
+    before = [{"provenance": {name: value for name, value in now.items() if name != "family"}}]
+    assert identity.other_code(before) is None and identity.other_code([{"provenance": now}]) is None
+    with (tmp_path / "families" / "teeny" / "learning.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert identity.other_code(before) is None
+    found = identity.other_code([{"provenance": now}])
+    assert found.startswith(f"recorded by code {now['family']['code']} of family teeny, which is now ") and "ships" not in found
+
+
+def test_a_run_of_a_family_with_other_sources_is_not_continued(preset, tmp_path):
+    run = tiny(preset, epochs=1, **{"runtime.across_commits": False})
+    train(run, tmp_path)
+    path = tmp_path / run_id(run) / "records.jsonl"
+    code = lines(tmp_path, run)[0]["provenance"]["family"]["code"]
+    assert code == identity.family_code("tiny")
+    path.write_text(path.read_text(encoding="utf-8").replace(code, "0123456789abcdef"), encoding="utf-8")
+    with pytest.raises(RecordError, match="recorded by code 0123456789abcdef of family tiny"):
+        train(run, tmp_path)

@@ -441,3 +441,13 @@ def test_options_of_a_call_are_those_of_the_command_line():
         _words("help", True)
     with pytest.raises(UsageError, match="unknown option '--sead'"):
         two_settings().run(sead=3)
+
+
+def test_a_call_takes_a_folder_as_a_path():
+    assert _words("warm_start", Path("results/a")) == ["--warm-start", "results/a"] == _words("warm_start", "results/a")
+    assert _words("warm_start", [Path("a"), "b"]) == ["--warm-start", "a", "--warm-start", "b"]
+
+
+def test_a_dry_run_from_python_prints_the_plan_and_returns_nothing(tmp_path, capsys):
+    assert two_settings().run(dry_run=True, quick=True, executor="process", results_dir=tmp_path) is None
+    assert capsys.readouterr().out.startswith("study      lr_clip_digits_quick") and not list(tmp_path.iterdir())

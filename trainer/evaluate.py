@@ -142,7 +142,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
             "views": sorted(set(options.views)), "protocol": options.protocol, "epochs": options.epochs,
             "subspace": options.subspace, "overrides": list(options.overrides),
         },
-        "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device), "provenance": provenance(),
+        "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device), "provenance": provenance(config.family),
     }  # fmt: skip
 
 

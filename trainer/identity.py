@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from trainer import families
 from trainer.config import RunConfig, split_sizes
 
 SCIENTIFIC = ("family", "data", "model", "objective", "optim", "schedule", "precision")
@@ -59,11 +60,16 @@ def _without_legacy(value: Any) -> Any:
 
 
 @cache
-def provenance() -> dict[str, Any]:
-    """Commit, whether the tree differs from it, hash of the code, and versions; columns of the record, not identity."""
+def provenance(family: str = families.DEFAULT) -> dict[str, Any]:
+    """Commit, whether the tree differs from it, hash of the code, and versions; columns of the record, not identity.
+
+    Args:
+        family: of the run; one whose code lies elsewhere adds ``family``, its name and a hash of its sources.
+    """
     commit, _ = _git("rev-parse", "HEAD")
     status, _ = _git("status", "--porcelain")
     versions = {name: metadata.version(name) for name in ("torch", "numpy", "scikit-learn")}
+    code = family_code(family)
     return {
         "commit": commit,
         "dirty": None if status is None else bool(status),
@@ -71,18 +77,30 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "host": platform.node(),
         "versions": versions,
+        **({"family": {"name": family, "code": code}} if code else {}),
     }
 
 
 @cache
 def code_hash() -> str:
     """Hash of the sources that numbers come from; it tells code apart where git cannot be asked."""
+    return _hash(ROOT, *(ROOT / package for package in ("search_spaces", "studies", "trainer")))
+
+
+@cache
+def family_code(name: str) -> str | None:
+    """The same of a family in a folder of its own, which neither our commit nor our hash speaks of; None for one that ships here."""
+    folder = families.folder(name)
+    return None if folder.is_relative_to(ROOT / "trainer") else _hash(folder, folder)
+
+
+def _hash(root: Path, *folders: Path) -> str:
     digest = hashlib.sha256()
-    for package in ("search_spaces", "studies", "trainer"):
-        for path in sorted((ROOT / package).rglob("*")):
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
             if path.suffix in (".py", ".yaml"):
                 content = path.read_bytes()
-                digest.update(f"{path.relative_to(ROOT).as_posix()} {len(content)}\n".encode() + content)
+                digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:16]
 
 
@@ -95,7 +113,7 @@ def unknown_commit() -> str | None:
 
 
 def other_code(lines: Iterable[dict[str, Any]]) -> str | None:
-    """By which other code lines of a record were written, in words: by commit, and by the hash of the code where git knew none."""
+    """By which other code lines of a record were written, in words: by commit, by the hash of the code where git knew none, and by that of a family elsewhere."""
     now = provenance()
     for line in lines:
         before = line.get("provenance") or {}
@@ -105,6 +123,9 @@ def other_code(lines: Iterable[dict[str, Any]]) -> str | None:
                 return f"recorded by commit {commit[:10]}, this code is {now['commit'][:10]}"
         elif code and code != now["code"]:
             return f"recorded by code {code}, this code is {now['code']} (hashes of the sources; the commit is unknown)"
+        family = before.get("family")  # records of before families were hashed have none
+        if family and family["code"] != (here := family_code(family["name"])):
+            return f"recorded by code {family['code']} of family {family['name']}, which is now {here or 'one that ships here'}"
     return None
 
 

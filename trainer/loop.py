@@ -116,7 +116,7 @@ def _train(
             clock, core = time.perf_counter(), time.process_time()
             metrics = probes.at_start(method, baselines)
             spent = {"seconds": {"probes": time.perf_counter() - clock}, "core_seconds": {"probes": time.process_time() - core}}
-            origin = {"config": config.model_dump(mode="json"), "provenance": provenance()}
+            origin = {"config": config.model_dump(mode="json"), "provenance": provenance(config.family)}
             where = {"device": str(device), "workers": workers, "compiled": config.runtime.compile}
             record.write("eval", metrics, 0, 0, split=probes.split, split_hash=images.split_hash, **spent, **origin, **where)
             checkpoint.save(folder, _state(parts, arm, probe_epoch))

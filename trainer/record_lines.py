@@ -22,11 +22,20 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Times = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
 
+class Family(TypedDict):
+    """Of a family whose code lies outside ours."""
+
+    __pydantic_config__ = _FORM  # type: ignore[misc]
+    name: str
+    code: str
+
+
 class Provenance(TypedDict):
     __pydantic_config__ = _FORM  # type: ignore[misc]
     commit: NotRequired[str | None]
     dirty: NotRequired[bool | None]
     code: NotRequired[str | None]
+    family: NotRequired[Family]
 
 
 class Data(TypedDict):

@@ -52,7 +52,7 @@ class RunRecord:
 
     def resume(self, step: int, probe_epoch: int) -> None:
         """Note that another attempt continues the run after ``step`` steps."""
-        self.write("resume", {}, step, probe_epoch, provenance=provenance(), repaired=self._file.repaired)
+        self.write("resume", {}, step, probe_epoch, provenance=provenance(self._config.family), repaired=self._file.repaired)
 
     def write(self, event: str, metrics: dict[str, float], step: int, probe_epoch: int | None, **fields: Any) -> None:
         """Append an event that happened after ``step`` steps; a repeated epoch that differs is reported."""

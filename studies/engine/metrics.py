@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from trainer import families
+from trainer.config import RunConfig
 from trainer.errors import UsageError
 
 
@@ -24,7 +27,7 @@ class Metric:
 
 
 LINACC = "linacc/z_agg@M"
-_ACTION = [Metric(f"r2_action.{scale}/z_pair@2", "R2 of the actions") for scale in ("feature_std", "none", "views")]
+_ACTIONS = {f"r2_action.{scale}/z_pair@2": scale for scale in ("feature_std", "none", "views")}
 _RANKS = [
     Metric(f"{kind}/{name}@M", f"{words} of {name}")
     for kind, words in (("rank_pr", "effective rank"), ("rank_sv", "rank of the singular values"), ("rankme", "RankMe"))
@@ -38,7 +41,7 @@ METRICS = {
         Metric("linacc/z_agg@1", "linear accuracy of z_agg from one view", "percent"),
         Metric("linacc/z_mean@M", "linear accuracy of the mean z", "percent"),
         Metric("predict/z_hat@M", "prediction loss", higher=False),
-        *_ACTION,
+        *(Metric(name, "R2 of the actions") for name in _ACTIONS),
         *_RANKS,
     )
 }
@@ -49,3 +52,27 @@ def metric(name: str) -> Metric:
     if name not in METRICS:
         raise UsageError(f"metric {name!r}: no study records it; it must be one of {', '.join(METRICS)}")
     return METRICS[name]
+
+
+def check_recorded(names: Iterable[str], config: RunConfig) -> None:
+    """Refuse a run that will not have the metrics of a study on record.
+
+    Args:
+        names: of the metrics that the study and its contrasts are about.
+
+    Raises:
+        UsageError: its family is judged by another score, or its actions are scaled otherwise.
+    """
+    score = families.load(config.family).headline(config)["score"]
+    if score != LINACC.replace("@M", f"@{config.data.observed_views}"):
+        raise UsageError(
+            f"family = {config.family!r}: is judged by {score}, but a study ranks and compares runs by {LINACC}; "
+            "train it with python -m trainer"
+        )
+    scale = config.data.action_scale
+    for name in names:
+        if _ACTIONS.get(name, scale) != scale:
+            raise UsageError(
+                f"metric {name!r}: runs with data.action_scale = {scale!r} record r2_action.{scale}/z_pair@2; name that, "
+                f"or override data.action_scale={_ACTIONS[name]}"
+            )

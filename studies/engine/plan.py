@@ -9,6 +9,7 @@ from typing import Any
 from studies.engine import devices
 from studies.engine.contrasts import Declaration
 from studies.engine.halving import rung_epochs
+from studies.engine.metrics import check_recorded
 from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from trainer import presets
 from trainer.config import RunConfig
@@ -103,6 +104,7 @@ class Plan:
         for overrides in [*(arm.overrides for arm in self.arms), *points]:
             config = self.config(overrides, self.seeds[0])
             devices.check(config, self.resources, here)
+            check_recorded({self.declared.metric.name, *(one.metric for one in self.declared.contrasts)}, config)
             if config.data.pretrain_on != "train":
                 raise UsageError(
                     f"preset {self.preset}: data.pretrain_on = {config.data.pretrain_on!r}, but a study selects on validation images, which "

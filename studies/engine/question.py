@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,9 +19,12 @@ WHOLE = "all"
 RESERVED = frozenset(
     "event schema_version t at session name trial run_id arm_id bracket params raw source label state epoch value objectives reason rung cutoff peers stop "
     "rank floor kind counted again trials values epochs role reference peer runs seeds search_value place from rungs key seed study arm n views complete "
-    "problem gate_passed collapsed probe_epoch commit dirty verdict own front stop_reason usd level setting".split()
+    "problem gate_passed collapsed probe_epoch commit dirty verdict own front stop_reason usd level setting "
+    "gate_judged collapsed_judged run_ids commits device_seconds reference_arm_id".split()
 )
 """Fields of the record and columns of the tables, which no setting may be called."""
+_MEASURED = re.compile(r"difference_.*|(linacc|rank|predict_|r2_action|agg_minus_mean).*_(mean|half|n|epoch)")
+"""Columns that tables make of metrics."""
 MUST = ("collapse", "start")
 
 
@@ -230,6 +234,8 @@ class Question:
         self._check(arms)
         points = [self.params(keys) for keys in self._points(True)]
         shown = self.shown if self.shown is not None else dict.fromkeys(self.columns, Show())
+        if self.strata:  # tables are grouped by it, whatever else they show
+            shown = dict(shown) if self.strata.name in shown else {self.strata.name: Show(), **shown}
         columns = []
         for name, show in shown.items():
             values = [point[name] for point in points if name in point]
@@ -270,11 +276,17 @@ class Question:
         if self.space is None and not self.arms(False):
             raise UsageError(f"study {self.name}: has neither a search space nor arms; give it space= or arms=")
         for name in self.columns:
-            if name in RESERVED or "/" in name or name.startswith(("seconds.", "core_seconds.", "objective.")):
+            if (
+                name in RESERVED
+                or "/" in name
+                or name.startswith(("seconds.", "core_seconds.", "objective."))
+                or _MEASURED.fullmatch(name)
+            ):
                 raise UsageError(f"setting {name!r}: this name means something else in the record; choose another")
         if unknown := next((name for name in self.shown or {} if name not in self.columns), None):
             raise UsageError(f"shown {unknown!r}: is no setting of the study; it has {', '.join(self.columns)}")
         self._check_strata()
+        self._check_settings()
         keys = [arm.key for arm in arms]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
@@ -315,6 +327,17 @@ class Question:
                     f"reference {self.reference.settings}: is the same as the arm, for which the space gives these values too; give it others"
                 )
 
+    def _check_settings(self) -> None:
+        """Each setting is the value of a key that some arm or point of the space sets."""
+        points = [*self._points(True), *(arm.overrides for arm in self.arms(True))]
+        points += [self.reference.settings] if self.reference else []
+        for name, key in self.columns.items():
+            if all(lookup(keys, key) is None for keys in points):
+                known = dict.fromkeys(key for keys in points for key, _ in _leaves(keys))
+                raise UsageError(
+                    f"settings {name!r}: no arm and no point of the space sets {key!r}; they set {', '.join(known) or 'nothing'}"
+                )
+
     def _check_strata(self) -> None:
         if self.strata is None:
             return
@@ -332,6 +355,10 @@ class Question:
         if offered is None:
             raise UsageError(
                 f"strata {name!r}: the space does not choose it; use trial.suggest_categorical({name!r}, ...)"
+            )
+        if without := next((keys for keys in self.corners if self.params(keys).get(name) is None), None):
+            raise UsageError(
+                f"strata {name!r}: the space sets no {self.columns[name]} in {without}; every point needs its level"
             )
         for level in levels:
             if level not in offered:

@@ -19,6 +19,7 @@ import os
 import re
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
@@ -36,7 +37,15 @@ def load(name: str) -> ModuleType:
     Raises:
         UsageError: there is none.
     """
-    if not isinstance(name, str) or not re.fullmatch("[a-z][a-z0-9_]*", name) or find_spec(f"{__name__}.{name}") is None:
-        known = ", ".join(sorted(module.name for module in iter_modules(__path__)))
-        raise UsageError(f"family = {name!r}: must be one of {known}; folders with others are named in ${FOLDERS}")
+    folder(name)
     return import_module(f"{__name__}.{name}")
+
+
+def folder(name: str) -> Path:
+    """Where a family's code is. Raises UsageError if there is none of that name."""
+    known = isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]*", name)
+    spec = find_spec(f"{__name__}.{name}") if known else None
+    if spec is None or spec.origin is None:
+        names = ", ".join(sorted(module.name for module in iter_modules(__path__)))
+        raise UsageError(f"family = {name!r}: must be one of {names}; folders with others are named in ${FOLDERS}")
+    return Path(spec.origin).resolve().parent
