@@ -92,7 +92,7 @@ class Declaration:
         return f"best/{level}" if self.stratum else "best"
 
     def check(self, keys: Iterable[str], levels: Iterable[str]) -> None:
-        """Refuse a contrast between arms that the study will not have. Raises UsageError.
+        """Refuse a contrast between arms that the study will not have, and two that cannot be told apart. Raises UsageError.
 
         Args:
             keys: of the arms known before the search.
@@ -104,7 +104,17 @@ class Declaration:
             raise UsageError(
                 f"{len(self.contrasts)} primary contrasts are declared, at most {MOST} are allowed; leave the others exploratory"
             )
+        asked, compared = set(), {}
         for one in self.contrasts:
+            if not one.question.strip():
+                raise UsageError(f"contrast of {one.arm!r} and {one.reference!r}: has no question; say in a few words what it tells")
+            if one.question in asked:
+                raise UsageError(f"contrast {one.question!r}: is declared twice; each contrast needs a question of its own")
+            asked.add(one.question)
+            comparison = (one.arm, one.reference, one.metric)
+            if comparison in compared:
+                raise UsageError(f"contrast {one.question!r}: compares the same as {compared[comparison]!r}; remove one of them")
+            compared[comparison] = one.question
             for key in (one.arm, one.reference):
                 if key not in known:
                     raise UsageError(
