@@ -60,7 +60,7 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
     plan = make_plan(options, study)
     plan.declared.check((arm.key for arm in plan.arms), plan.confirm)
     plan.check(study.corners, here=options.address is None)
-    warm_start.check(plan)
+    warm_start.check(plan, study)
     _points_left(plan, study)
     if options.dry_run:
         print("\n".join(plan.lines()))

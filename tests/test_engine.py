@@ -254,7 +254,7 @@ def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
     finished_study(tmp_path / "old", num_trials=12)
     (tmp_path / "new").mkdir()
     p = plan(tmp_path / "new", num_trials=6, warm_start=(str(tmp_path / "old"),))
-    warm_start.check(p)
+    warm_start.check(p, STUDY)
     decisions = Decisions(p.folder)
     assert warm_start.absorb(p, decisions) == 12 == warm_start.absorb(p, decisions)
     jobs = make(p)
@@ -275,11 +275,11 @@ def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
 def test_a_warm_start_from_what_does_not_compare_is_refused(tmp_path, changes, words):
     finished_study(tmp_path / "old")
     with pytest.raises(UsageError, match=words):
-        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path / "old"),), **changes))
+        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path / "old"),), **changes), STUDY)
     with pytest.raises(UsageError, match="no readable study.json"):
-        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path),)))
+        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path),)), STUDY)
     with pytest.raises(UsageError, match="--resume"):
-        warm_start.check(plan(tmp_path / "old", warm_start=(str(tmp_path / "old"),)))
+        warm_start.check(plan(tmp_path / "old", warm_start=(str(tmp_path / "old"),)), STUDY)
 
 
 def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
@@ -333,7 +333,7 @@ def begun_with_a_warm_start(tmp_path):
 
 def resumed(p, *folders):
     p = replace(p, search=replace(p.search, warm_start=tuple(map(str, folders))))
-    warm_start.check(p)
+    warm_start.check(p, STUDY)
     agree(p)
     decisions = Decisions(p.folder)
     known = warm_start.absorb(p, decisions)

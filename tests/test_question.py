@@ -33,7 +33,7 @@ from studies import (
 )
 from studies.controls import CONTROLS
 from studies.engine.decisions import Decisions
-from studies.engine import spaces
+from studies.engine import spaces, warm_start
 from studies.engine.settings import Resources, SearchPlan, Stopping
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs
@@ -346,6 +346,46 @@ def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
     (tmp_path / "s" / "study.json").write_text(json.dumps(content | {"declared": kept}))
     with pytest.raises(UsageError, match="declared.contrasts"):
         agree(plan(two_settings(contrasts=lambda _: (Contrast("clipping", "best", "shared"),))))
+
+
+# --- the trials of an earlier study
+
+
+def earlier(folder: Path, **changes) -> Plan:
+    """A finished study of one parameter ``x``."""
+    study = one_number("x", **changes)
+    plan = planned(folder, study)
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps({**plan.stored(), "created": "2026-01-01T00:00:00Z"}))
+    play(Jobs(plan, Decisions(folder), study), seen=lambda job, epoch: Seen(epoch, 90.0, epoch, objectives={"linacc": 90.0}))
+    return plan
+
+
+def one_number(name: str, key: str = "optim.lr", **changes) -> Study:
+    space = lambda trial: {key: trial.suggest_float(name, 1e-4, 1e-2, log=True)}  # noqa: E731
+    return Study(**{"name": "one", "question": "Does it?", "space": space, "trials": 3} | changes)
+
+
+def test_a_warm_start_takes_no_trials_that_are_other_arms_here(tmp_path):
+    earlier(tmp_path / "old")
+    new = replace(planned(tmp_path / "new", one_number("x")), search=SearchPlan(warm_start=(str(tmp_path / "old"),)))
+    warm_start.check(new, one_number("x"))
+    with pytest.raises(UsageError, match="its trial 0 is arm .*, here the same point .* is "):
+        warm_start.check(new, one_number("x", "optim.weight_decay"))
+    with pytest.raises(UsageError, match="none of this space .KeyError: 'y'"):
+        warm_start.check(new, one_number("y"))
+
+
+def test_a_warm_start_speaks_of_its_trials_by_this_study_s_names(tmp_path):
+    earlier(tmp_path / "old")
+    study = one_number("x", settings={"rate": "optim.lr"}, label=lambda point, _: f"rate {point['rate']:g}")
+    (tmp_path / "new").mkdir()
+    plan = replace(planned(tmp_path / "new", study), search=SearchPlan(warm_start=(str(tmp_path / "old"),)), num_trials=1)
+    decisions = Decisions(plan.folder)
+    warm_start.absorb(plan, decisions)
+    jobs = Jobs(plan, decisions, study)
+    play(jobs, seen=lambda job, epoch: Seen(epoch, 10.0, epoch, objectives={"linacc": 10.0}))
+    assert {one.label.split()[0] for one in jobs.search.ranking("all") if one.trial < 0} == {"rate"}
 
 
 # --- directions, several keys, predictions
