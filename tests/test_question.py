@@ -34,6 +34,7 @@ from studies import (
 from studies.controls import CONTROLS
 from studies.engine.decisions import Decisions
 from studies.engine import spaces, warm_start
+from studies.engine.folder import agree
 from studies.engine.settings import Resources, SearchPlan, Stopping
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs
@@ -41,7 +42,7 @@ from studies.options import make_plan, parser
 from studies.engine.plan import Plan
 from studies.study import _words
 from trainer.errors import UsageError
-from trainer.registration import registration
+from trainer.registration import changed, registration
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, gate_validity)
@@ -286,6 +287,7 @@ def test_the_hash_follows_everything_that_is_registered_and_nothing_else(tmp_pat
         "seeds": info(two_settings(), "--seeds", "4"),
         "epochs": info(two_settings(), "--epochs", "20"),
         "stopping": info(two_settings(), "--eta", "2"),
+        "reference": info(two_settings(reference=Reference({"optim.clip_norm": 100.0}, "unclipped"))),
     }
     hashes = {registration(one)["hash"] for one in other.values()} | {registration(base)["hash"]}
     assert len(hashes) == 1 + len(other)
@@ -310,6 +312,7 @@ def test_the_verdict_carries_the_hash_and_says_what_changed(tmp_path):
         "seeds": {"seeds": [1, 2]},
         "stopping": {"stopping": {"rule": "asha"}},
         "question": {"declared": asked["declared"] | {"question": "Else?"}},
+        "reference": {"declared": asked["declared"] | {"reference_settings": [["optim.clip_norm", 100.0]]}},
     }.items():
         (made.folder / "study.json").write_text(json.dumps(content | changes))
         (said,) = registered(load(made.folder))
@@ -322,8 +325,6 @@ def test_the_verdict_carries_the_hash_and_says_what_changed(tmp_path):
 
 
 def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
-    from studies.engine.folder import agree
-
     def plan(study):
         made = planned(tmp_path / "s", study)
         made.folder.mkdir(exist_ok=True)
@@ -386,6 +387,41 @@ def test_a_warm_start_speaks_of_its_trials_by_this_study_s_names(tmp_path):
     jobs = Jobs(plan, decisions, study)
     play(jobs, seen=lambda job, epoch: Seen(epoch, 10.0, epoch, objectives={"linacc": 10.0}))
     assert {one.label.split()[0] for one in jobs.search.ranking("all") if one.trial < 0} == {"rate"}
+
+
+@pytest.mark.parametrize(
+    "now, words",
+    [
+        ({"reference": Reference({"optim.clip_norm": None, "optim.weight_decay": 0.3}, "unclipped")}, "declared.reference_settings"),
+        ({"reference": Reference({"optim.clip_norm": 100.0}, "unclipped")}, "declared.reference_settings"),
+        ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 5e-2, log=True), "optim.clip_norm": trial.suggest_float("clip_norm", 0.1, 10.0, log=True)}}, "ranges.lr = "),
+    ],
+)  # fmt: skip
+def test_a_continued_study_keeps_its_reference_and_its_ranges(tmp_path, now, words):
+    def plan(study):
+        return planned(tmp_path, study)
+
+    agree(plan(two_settings()))
+    Decisions(tmp_path).append("start", name="x", trial=None)
+    agree(plan(two_settings()))
+    content = json.loads((tmp_path / "study.json").read_text())
+    with pytest.raises(UsageError, match=words):
+        agree(plan(two_settings(**now)))
+    (tmp_path / "study.json").write_text(json.dumps(content | {"ranges": {**content["ranges"], "momentum": "uniform 0 to 1"}}))
+    with pytest.raises(UsageError, match="ranges.momentum = 'uniform 0 to 1', not None"):
+        agree(plan(two_settings()))
+    earlier_code = {name: value for name, value in content.items() if name != "ranges"}
+    earlier_code["declared"] = {name: value for name, value in content["declared"].items() if name != "reference_settings"}
+    (tmp_path / "study.json").write_text(json.dumps(earlier_code))  # it noted neither
+    agree(plan(two_settings()))
+
+
+def test_a_registration_of_earlier_code_knows_no_settings_of_its_reference():
+    now = registration({"declared": plain(two_settings())})
+    before = registration({"declared": {name: value for name, value in plain(two_settings()).items() if name != "reference_settings"}})
+    assert "reference" not in before and before["hash"] != now["hash"]
+    assert changed(before, now) == [] and changed(now, before) == ["reference"]
+    assert changed({**now, "hash": before["hash"]}, now) == ["the registration itself"]
 
 
 # --- directions, several keys, predictions

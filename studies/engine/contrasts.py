@@ -73,6 +73,7 @@ class Declaration:
     Attributes:
         stratum: name of the column whose ``levels`` are searched separately, None if there is one search.
         reference: role of the arms that the best ones are compared with, None if there are none.
+        reference_settings: what the reference of a searched arm has instead, as (configuration key, value) in the order of the keys.
         controls: what each control must do, by its key: ``collapse``, or ``start`` for an untrained encoder.
         predicts: epochs whose order of the trials is compared with that of the last epoch.
     """
@@ -84,6 +85,7 @@ class Declaration:
     levels: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     reference: str | None = None
+    reference_settings: tuple[tuple[str, Any], ...] = ()
     controls: dict[str, str] = field(default_factory=dict)
     predicts: tuple[int, ...] = ()
 

@@ -246,6 +246,7 @@ class Question:
             levels=self.strata.levels if self.strata else self.levels,
             columns=tuple(columns),
             reference=self._reference_role(arms),
+            reference_settings=tuple(sorted(_leaves(self.reference.settings), key=lambda one: one[0])) if self.reference else (),
             controls={control.key: control.must for control in self.controls},
             predicts=tuple(sorted({max(1, round(share * epochs)) for share in self.predicts} - {epochs})),
         )
