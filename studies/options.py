@@ -114,7 +114,8 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     """The plan of a study's command line. Raises UsageError for a wrong option or a wrong declaration."""
     arms = study.fixed_arms(o.quick)
     keys, search = study.taken, study.space is not None
-    for override in o.overrides:
+    overrides = [*study.overrides, *o.overrides]
+    for override in overrides:
         if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
             raise UsageError(f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and the end")
         key = override.partition("=")[0]
@@ -122,7 +123,6 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         if taken:
             raise UsageError(f"{key}: this study sets {taken} itself for its arms; remove the override")
     seeds = _seeds(o.seeds, 2 if o.quick else 3)
-    overrides = [*study.overrides, *o.overrides]
     base = presets.load(o.preset, overrides, {"epochs": o.epochs} if o.epochs is not None else None)
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")

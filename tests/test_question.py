@@ -238,7 +238,7 @@ WRONG = {
     "empty stratum": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "strata": Strata("shape", ("cosine", "constant")),
                        "settings": {"shape": "schedule.name"}}, "level 'constant' is empty"),
     "no stratum in the space": ({"strata": Strata("shape", ("a",)), "settings": {"shape": "schedule.name"}}, "the space does not choose it"),
-    "reference equal to its arm": ({"reference": Reference({}, "same")}, "is the same as the arm"),
+    "reference equal to its arm": ({"reference": Reference({}, "unclipped")}, "is the same as the arm"),
     "metric nobody records": ({"metric": "linacc/zz"}, "no study records it"),
     "contrast's metric": ({"contrasts": lambda _: (Contrast("x", "best", "shared", "nothing"),)}, "no study records it"),
     "contrast without arms": ({"contrasts": lambda _: (Contrast("x", "best/ema", "shared"),)}, "no arm 'best/ema'"),
@@ -258,6 +258,19 @@ WRONG = {
     "arm twice": ({"arms": lambda _: (Arm("a", "grid", "a", {}), Arm("a", "grid", "a", {"optim.lr": 0.1}))}, "declared twice"),
     "arm's reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"),)}, "is no arm"),
     "arm is its reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"), Arm("b", "grid", "b", {}))}, "is the same arm"),
+    "arm is its reference after the preset": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None}, "b"), Arm("b", "grid", "b", {}))}, "its reference 'b' is the same arm"),
+    "arm is its own reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "a"),)}, "is its own reference"),
+    "contrast of one arm": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None}), Arm("b", "grid", "b", {})), "contrasts": lambda _: (Contrast("x", "a", "b"),)},
+                            "contrast 'x': 'a' and 'b'"),
+    "reference equal to its arm after the preset": ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 1e-2)}}, "is the same as the arm"),
+    "reference does not build": ({"reference": Reference({"optim.clipp_norm": None}, "unclipped")}, "optim.clipp_norm: unknown key"),
+    "arm by its length": ({"arms": lambda _: (Arm("a", "grid", "a", {"epochs": 10}),), "settings": {"lr": "optim.lr"}}, "arm 'a': sets epochs, by which no arm differs"),
+    "reference by its seed": ({"reference": Reference({"seed": 3}, "unclipped")}, "reference: sets seed"),
+    "space of what is measured": ({"space": lambda t: {"eval.probe_epochs": t.suggest_categorical("probe", ((1,), (2,)))}, "reference": None, "contrasts": lambda _: ()}, "the search space: sets eval.probe_epochs"),
+    "parameter without use": ({"space": lambda trial: (trial.suggest_float("momentum", 0.0, 1.0), space(trial))[1]}, "momentum (uniform 0 to 1) changes no setting"),
+    "choice without use": ({"space": lambda trial: (trial.suggest_categorical("kind", ("a", "b")), space(trial))[1]}, "kind (a, b) changes no setting"),
+    "setting in all arms that the space sets": ({"overrides": ("optim.lr=0.5",)}, "this study sets optim.lr itself"),
+    "seed in all arms": ({"overrides": ("seed=7",)}, "seed=7: a study sets this itself"),
     "unknown default": ({"defaults": {"speed": 3}}, "defaults 'speed'"),
 }  # fmt: skip
 
@@ -347,6 +360,19 @@ def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
     (tmp_path / "s" / "study.json").write_text(json.dumps(content | {"declared": kept}))
     with pytest.raises(UsageError, match="declared.contrasts"):
         agree(plan(two_settings(contrasts=lambda _: (Contrast("clipping", "best", "shared"),))))
+
+
+def test_a_parameter_has_an_effect_wherever_it_has_one(tmp_path, capsys):
+    def branching(trial):
+        """Each parameter matters on one branch or at one end only, and one has a single value."""
+        keys = {"schedule.name": trial.suggest_categorical("schedule", ("cosine", "constant")), "optim.lr": trial.suggest_float("lr", 1e-3, 1e-3)}
+        strength, share = trial.suggest_float("strength", 0.0, 0.1), trial.suggest_float("share", 0.0, 1.0)
+        if keys["schedule.name"] == "constant":
+            return keys | {"schedule.final_lr_ratio": None, "optim.weight_decay": strength * share}
+        return keys | {"schedule.warmup_epochs": trial.suggest_float("warmup_epochs", 0.0, 2.0)}
+
+    study = two_settings(space=branching, reference=None, contrasts=lambda _: ())
+    assert study.main(["--dry-run", "--results-dir", str(tmp_path)]) == 0, capsys.readouterr().err
 
 
 # --- the trials of an earlier study

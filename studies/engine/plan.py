@@ -94,7 +94,7 @@ class Plan:
         """Build every kind of run once, so that none is found impossible in the middle of the study.
 
         Args:
-            points: overrides at the corners of the search space.
+            points: overrides at the corners of the search space, and those of the references there.
             here: whether trials run on this machine.
 
         Raises:
@@ -115,7 +115,10 @@ class Plan:
                 )
 
     def arm_id(self, arm: Arm) -> str:
-        return arm_id(self.config(arm.overrides, self.seeds[0]))
+        return self.id_of(arm.overrides)
+
+    def id_of(self, overrides: dict[str, Any]) -> str:
+        return arm_id(self.config(overrides, self.seeds[0]))
 
     @property
     def twins(self) -> int:

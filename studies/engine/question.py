@@ -143,6 +143,16 @@ class Question:
     def corners(self) -> list[dict[str, Any]]:
         return spaces.corners(self.space) if self.space is not None else []
 
+    @property
+    def eligible_corners(self) -> list[dict[str, Any]]:
+        return [keys for keys in self.corners if self.eligible(self.params(keys))]
+
+    @property
+    def references(self) -> list[dict[str, Any]]:
+        """Configuration keys of the references of arms at the corners, none without a declared reference."""
+        changes = self.reference.settings if self.reference else None
+        return [] if changes is None else [{**keys, **changes} for keys in self.eligible_corners]
+
     def grid_points(self) -> list[dict[str, Any]]:
         return spaces.grid(self.space, self.grid, self.strata.name if self.strata else None)
 
@@ -285,10 +295,8 @@ class Question:
                     raise UsageError(
                         f"arm {arm.key!r}: its reference {named!r} is no arm of the study; it has {', '.join(keys)}"
                     )
-                if named is not None and (named == arm.key or _of(arms, named).overrides == arm.overrides):
-                    raise UsageError(
-                        f"arm {arm.key!r}: its reference {named!r} is the same arm; give it one that differs"
-                    )
+                if named is not None and named == arm.key:
+                    raise UsageError(f"arm {arm.key!r}: is its own reference; give it one that differs")
         for control in self.controls:
             if control.must not in MUST:
                 raise UsageError(
@@ -306,14 +314,9 @@ class Question:
                 raise UsageError(
                     "reference: is of searched arms, and this study searches none; give each arm a reference of its own"
                 )
-            eligible = [keys for keys in self.corners if self.eligible(self.params(keys))]
-            if not eligible:
+            if not self.eligible_corners:
                 raise UsageError(
                     "eligible: accepts no corner of the space, so that no arm could be confirmed; correct it"
-                )
-            if all({**keys, **self.reference.settings} == keys for keys in eligible):
-                raise UsageError(
-                    f"reference {self.reference.settings}: is the same as the arm, for which the space gives these values too; give it others"
                 )
 
     def _check_strata(self) -> None:
@@ -360,7 +363,3 @@ def _leaves(keys: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in keys.items():
         found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
     return found
-
-
-def _of(arms: tuple[Arm, ...], key: str) -> Arm:
-    return next(arm for arm in arms if arm.key == key)

@@ -28,6 +28,11 @@ class Parameter:
     low: float = 0.0
     high: float = 0.0
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value."""
+        return self.low < self.high if self.choices is None else len(self.choices) > 1
+
 
 class Known:
     """A trial whose parameters are known: it answers with them."""
@@ -100,7 +105,7 @@ def zero_or_log(trial: Any, name: str, low: float, high: float, zero_from: float
 
 
 def branches(
-    space: Space, options: Callable[[str, Parameter], tuple[Any, ...]]
+    space: Space, options: Callable[[str, Parameter], tuple[Any, ...]], most: int = MOST_BRANCHES
 ) -> Iterator[tuple[Walker, dict[str, Any]]]:
     """Every branch, with the configuration keys there, the first parameter varying slowest.
 
@@ -108,7 +113,7 @@ def branches(
         UsageError: the space fails, returns no mapping of keys, or has too many branches.
     """
     path: tuple[int, ...] = ()
-    for _ in range(MOST_BRANCHES):
+    for _ in range(most):
         walker = Walker(path, options)
         try:
             keys = space(walker)
@@ -131,7 +136,7 @@ def branches(
             return
         path = (*(place for place, _ in taken[:-1]), taken[-1][0] + 1)
     raise UsageError(
-        f"the search space has more than {MOST_BRANCHES} branches of choices; give numbers as suggest_int or suggest_float"
+        f"the search space has more than {most} branches of choices; give numbers as suggest_int or suggest_float"
     )
 
 
