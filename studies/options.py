@@ -9,6 +9,7 @@ from pathlib import Path
 
 from studies import exit_codes
 from studies.capacity import trials_at_once
+from studies.engine import fields
 from studies.engine.question import Question
 from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 from studies.engine.folder import stored
@@ -31,7 +32,12 @@ EXECUTORS = ("ray", "process")
 
 
 def parser(study: Question, quick: bool = False) -> Parser:
-    """The common options, and those of a search for a study that has one; ``quick``: with its defaults of ``--quick``."""
+    """The common options, and those of a search for a study that has one; ``quick``: with its defaults of ``--quick``.
+
+    Raises:
+        UsageError: a field of the declaration is not what it should be.
+    """
+    fields.check(study, quick)
     name, file = study.name, _command(study)
     examples = [
         f"{file} --quick",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +22,8 @@ RESERVED = frozenset(
     "problem gate_passed collapsed probe_epoch commit dirty verdict own front stop_reason usd level setting".split()
 )
 """Fields of the record and columns of the tables, which no setting may be called."""
+SEARCHED = re.compile(r"(best|candidate\d*)(/.*)?", re.DOTALL)
+"""Keys of the arms that a search chooses."""
 MUST = ("collapse", "start")
 
 
@@ -290,6 +293,8 @@ class Question:
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
         for arm in arms:
+            if self.space is not None and SEARCHED.fullmatch(arm.key):
+                raise UsageError(f"arm {arm.key!r}: best and candidate are the keys of searched arms; choose another key")
             for named in (arm.reference, arm.peer):
                 if named is not None and named not in keys:
                     raise UsageError(
