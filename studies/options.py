@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from studies import exit_codes
 from studies.capacity import trials_at_once
@@ -16,6 +17,7 @@ from studies.engine.folder import stored
 from studies.engine.halving import rung_epochs
 from studies.engine.plan import Plan
 from studies.processors import check_sizes, processors_here
+from studies.study import _words
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError
@@ -80,18 +82,34 @@ def parser(study: Question, quick: bool = False) -> Parser:
     limits.add_argument("--budget-usd", type=float, help="the same in money; needs --usd-per-hour")
     limits.add_argument("--usd-per-hour", type=float, default=0.0, help="price of everything the study runs on; gives the cost of trials and arms")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001")
-    _set_defaults(p, {**study.defaults, **(study.quick if quick else {})})
+    _set_defaults(p, study, quick)
     return p
 
 
-def _set_defaults(p: Parser, defaults: dict[str, object]) -> None:
-    """A study's own defaults, and what --help says of them. Raises UsageError for an option that there is not."""
-    known = {action.dest: action for action in p._actions}
-    for name, value in defaults.items():
-        if name not in known:
-            raise UsageError(f"defaults {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}")
-        known[name].help = f"{(known[name].help or '').partition(' (default')[0]} (default: {value})"
-    p.set_defaults(**defaults)
+def _set_defaults(p: Parser, study: Question, quick: bool) -> None:
+    """A study's own defaults, read as a command line has them, and what --help says of them. Raises UsageError for one that no command could give."""
+    known = {action.dest: action for action in p._actions if action.option_strings}
+    for field, values in (("defaults", study.defaults), *([("quick", study.quick)] if quick else [])):
+        for name, value in values.items():
+            if name not in known:
+                raise UsageError(f"{field} {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}")
+            try:
+                read = p.parse_args(_words(name, value))
+            except UsageError as error:
+                raise UsageError(f"{field} {name!r}: {error}") from None
+            p.set_defaults(**{name: getattr(read, name)})
+    for name in {**study.defaults, **study.quick}:
+        head, _, usual = (known[name].help or "").partition(" (default: ")
+        usual, _, in_quick = usual.removesuffix(")").partition("; ")
+        if name in study.defaults:
+            usual, in_quick = _said(study.defaults[name]), ""
+        if name in study.quick:
+            in_quick = f"{_said(study.quick[name])} with --quick"
+        known[name].help = f"{head} (default: {'; '.join(filter(None, (usual, in_quick)))})"
+
+
+def _said(value: Any) -> str:
+    return str(value).replace("%", "%%")
 
 
 def _command(study: Question) -> str:

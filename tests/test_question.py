@@ -295,6 +295,10 @@ WRONG = {
     "prediction without a search": ({"predicts": (0.5,), "space": None, "reference": None, "arms": lambda _: (Arm("a", "grid", "a", {}),), "contrasts": lambda _: ()}, "this study has no space"),
     "arm with a searched key": ({"arms": lambda _: (Arm("best", "grid", "a", {"optim.clip_norm": 1.0}),)}, "arm 'best': best and candidate are the keys"),
     "control with a searched key": ({"controls": (Control("candidate2", "c", {"optim.clip_norm": 1.0}),), "contrasts": lambda _: ()}, "arm 'candidate2': best and candidate"),
+    "default that no command gives": ({"defaults": {"sampler": "sobol"}}, "defaults 'sampler': argument --sampler: invalid choice: 'sobol'"),
+    "quick default of a wrong kind": ({"quick": {"num_trials": "many"}}, "quick 'num_trials': argument --num-trials: invalid int value: 'many'"),
+    "default of an override": ({"defaults": {"overrides": ("optim.lr=1",)}}, "defaults 'overrides': is no option"),
+    "default that breaks a rule": ({"defaults": {"seeds": 0}}, "--seeds 0: the number of seeds must be 1 to 100"),
     "unknown default": ({"defaults": {"speed": 3}}, "defaults 'speed'"),
 }  # fmt: skip
 
@@ -306,6 +310,29 @@ def test_a_wrong_declaration_is_one_line_before_anything_starts(wrong, tmp_path,
     out, said = capsys.readouterr()
     assert words in said and said.startswith("error: ") and said.count("\n") == 1 and not out
     assert not list(tmp_path.iterdir())
+
+
+# --- defaults of a study
+
+
+def test_a_study_s_defaults_are_read_as_a_command_has_them_and_give_way_to_one():
+    study = two_settings(defaults={"seeds": 5, "epochs": 20, "deterministic": True, "results_dir": "there"}, quick={"num_trials": 9, "epochs": 6})
+    usual, quick = parser(study).parse_args([]), parser(study, quick=True).parse_args(["--quick", "--seeds", "4", "--num-trials", "7"])
+    assert (usual.seeds, usual.epochs, usual.num_trials, usual.deterministic, usual.results_dir) == ("5", 20, None, True, Path("there"))
+    assert (quick.seeds, quick.epochs, quick.num_trials, quick.deterministic) == ("4", 6, 7, True)
+    assert info(study)["seeds"] == [0, 1, 2, 3, 4]
+    told = " ".join(parser(study).format_help().split())
+    assert "(default: 5)" in told and "(default: 20; 6 with --quick)" in told and "(default: 6; 9 with --quick)" in told
+
+
+@pytest.mark.parametrize("study", [module.STUDY for module in SHIPPED], ids=lambda study: study.name)
+def test_help_says_the_number_of_trials_that_quick_plans(study, tmp_path):
+    told = re.search(r"search trials \(default: \d+; (\d+) with --quick\)", " ".join(parser(study).format_help().split()))
+    assert (told and int(told[1])) == (info_quick(study, tmp_path)["num_trials"] or None)
+
+
+def info_quick(study: Study, folder: Path) -> dict:
+    return make_plan(parser(study, quick=True).parse_args(["--quick", "--results-dir", str(folder)]), study).stored()
 
 
 # --- registered before the data
