@@ -299,6 +299,22 @@ WRONG = {
     "quick default of a wrong kind": ({"quick": {"num_trials": "many"}}, "quick 'num_trials': argument --num-trials: invalid int value: 'many'"),
     "default of an override": ({"defaults": {"overrides": ("optim.lr=1",)}}, "defaults 'overrides': is no option"),
     "default that breaks a rule": ({"defaults": {"seeds": 0}}, "--seeds 0: the number of seeds must be 1 to 100"),
+    **{f"range {name}": ({"space": lambda trial, ask=ask: {"optim.lr": ask(trial)}, "reference": None, "contrasts": lambda _: ()}, words) for name, (ask, words) in {
+        "upside down": (lambda t: t.suggest_float("lr", 1e-2, 1e-4), "lr goes from 0.01 to 0.0001; the lower end must come first"),
+        "log from 0": (lambda t: t.suggest_float("lr", 0, 1e-2, log=True), "lr is log-uniform from 0 on"),
+        "log in steps": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, log=True, step=1e-4), "lr is log-uniform in steps of 0.0001"),
+        "log int in steps": (lambda t: t.suggest_int("lr", 1, 8, log=True, step=2), "lr is log-uniform in steps of 2"),
+        "step of 0": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, step=0.0), "lr has step = 0"),
+        "in words": (lambda t: t.suggest_float("lr", "a", "b"), "lr has low = 'a'; it must be a number"),
+        "int of floats": (lambda t: t.suggest_int("lr", 0.5, 2), "lr has low = 0.5; it must be a whole number"),
+        "without choices": (lambda t: t.suggest_categorical("lr", []), "lr has no choices"),
+    }.items()},
+    "first point's choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "first_points": lambda: [{"shape": "cosin"}]}, "shape = 'cosin' is not in cosine"),
+    "first point's name": ({"first_points": lambda: [{"lrr": 1e-3}]}, "'lrr' is no parameter of the space; it has lr, clip_norm"),
+    "first point outside": ({"first_points": lambda: [{"lr": 1.0}]}, "lr = 1.0 is not in log-uniform 0.0001 to 0.01"),
+    "grid outside": ({"grid": {"lr": (1e-3, 1.0)}}, "grid: lr = 1.0 is not in"),
+    "grid's name": ({"grid": {"weight_decay": (1e-3,)}}, "grid: 'weight_decay' is no parameter"),
+    "grid of a choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "grid": {"shape": ("cosine",)}}, "grid 'shape': is a choice"),
     "unknown default": ({"defaults": {"speed": 3}}, "defaults 'speed'"),
 }  # fmt: skip
 
@@ -310,6 +326,10 @@ def test_a_wrong_declaration_is_one_line_before_anything_starts(wrong, tmp_path,
     out, said = capsys.readouterr()
     assert words in said and said.startswith("error: ") and said.count("\n") == 1 and not out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_step_ends_below_the_end_of_its_range():
+    assert spaces.corners(lambda t: {"x": t.suggest_float("x", 0.0, 1.9, step=0.5), "n": t.suggest_int("n", 1, 6, step=2)}) == [{"x": 1.5, "n": 5}, {"x": 0.0, "n": 1}]
 
 
 # --- defaults of a study

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from studies.engine import spaces
+from studies.engine import points, spaces
 from studies.engine.contrasts import Column, Contrast, Declaration
 from studies.engine.metrics import LINACC, metric
 from studies.engine.settings import Arm
@@ -241,11 +241,11 @@ class Question:
             UsageError: it contradicts itself.
         """
         self._check(arms)
-        points = [self.params(keys) for keys in self._points(True)]
+        described = [self.params(keys) for keys in self._points(True)]
         shown = self.shown if self.shown is not None else dict.fromkeys(self.columns, Show())
         columns = []
         for name, show in shown.items():
-            values = [point[name] for point in points if name in point]
+            values = [point[name] for point in described if name in point]
             number = bool(values) and all(
                 isinstance(value, int | float) and not isinstance(value, bool) for value in values
             )
@@ -289,6 +289,7 @@ class Question:
         if unknown := next((name for name in self.shown or {} if name not in self.columns), None):
             raise UsageError(f"shown {unknown!r}: is no setting of the study; it has {', '.join(self.columns)}")
         self._check_strata()
+        points.check(self.space, self.first_points(), self.grid)
         keys = [arm.key for arm in arms]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
