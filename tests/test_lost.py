@@ -80,7 +80,7 @@ def kind_of(folder):
 def test_a_study_that_is_whole_is_left_alone(ended, tmp_path):
     folder = shutil.copytree(ended, tmp_path / "s")
     p = kill_engine.make_plan(folder, 3)
-    jobs = Jobs(p, Decisions(folder), kill_engine.space, _history(p))
+    jobs = Jobs(p, Decisions(folder), kill_engine.STUDY, _history(p))
     assert jobs.left == 0 and jobs.lost == []
 
 

@@ -315,6 +315,7 @@ WRONG = {
     "grid outside": ({"grid": {"lr": (1e-3, 1.0)}}, "grid: lr = 1.0 is not in"),
     "grid's name": ({"grid": {"weight_decay": (1e-3,)}}, "grid: 'weight_decay' is no parameter"),
     "grid of a choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "grid": {"shape": ("cosine",)}}, "grid 'shape': is a choice"),
+    "units of no parameter": ({"units": {"lrr": "per step"}}, "units 'lrr': is no parameter of the space; it has lr, clip_norm"),
     "unknown default": ({"defaults": {"speed": 3}}, "defaults 'speed'"),
 }  # fmt: skip
 

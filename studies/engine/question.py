@@ -288,6 +288,8 @@ class Question:
                 raise UsageError(f"setting {name!r}: this name means something else in the record; choose another")
         if unknown := next((name for name in self.shown or {} if name not in self.columns), None):
             raise UsageError(f"shown {unknown!r}: is no setting of the study; it has {', '.join(self.columns)}")
+        if unknown := next((name for name in self.units if name not in self.ranges), None):
+            raise UsageError(f"units {unknown!r}: is no parameter of the space; it has {', '.join(self.ranges) or 'none'}")
         self._check_strata()
         points.check(self.space, self.first_points(), self.grid)
         keys = [arm.key for arm in arms]
