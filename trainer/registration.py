@@ -33,7 +33,10 @@ def registration(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of the parts that differ; also of a registration whose own hash does not fit its parts. A part that it lacks is unknown."""
+    """Names of the parts that differ; also of a registration whose own hash does not fit its parts.
+
+    A part that ``before`` lacks is unknown: it was recorded by earlier code.
+    """
     known = [name for name in PARTS if name in before]
     text = json.dumps({name: before[name] for name in known}, sort_keys=True, separators=(",", ":"))
     altered = (

@@ -73,7 +73,7 @@ class Declaration:
     Attributes:
         stratum: name of the column whose ``levels`` are searched separately, None if there is one search.
         reference: role of the arms that the best ones are compared with, None if there are none.
-        reference_settings: what the reference of a searched arm has instead, as (configuration key, value) in the order of the keys.
+        reference_settings: what the reference of a searched arm has instead, as (configuration key, value), by key.
         controls: what each control must do, by its key: ``collapse``, or ``start`` for an untrained encoder.
         predicts: epochs whose order of the trials is compared with that of the last epoch.
     """
@@ -94,7 +94,9 @@ class Declaration:
         return f"best/{level}" if self.stratum else "best"
 
     def check(self, keys: Iterable[str], levels: Iterable[str]) -> None:
-        """Refuse a contrast between arms that the study will not have, and two that cannot be told apart. Raises UsageError.
+        """Refuse a contrast between arms that the study will not have, and two that cannot be told apart.
+
+        Raises UsageError.
 
         Args:
             keys: of the arms known before the search.
@@ -109,13 +111,19 @@ class Declaration:
         asked, compared = set(), {}
         for one in self.contrasts:
             if not one.question.strip():
-                raise UsageError(f"contrast of {one.arm!r} and {one.reference!r}: has no question; say in a few words what it tells")
+                raise UsageError(
+                    f"contrast of {one.arm!r} and {one.reference!r}: has no question; say in a few words what it tells"
+                )
             if one.question in asked:
-                raise UsageError(f"contrast {one.question!r}: is declared twice; each contrast needs a question of its own")
+                raise UsageError(
+                    f"contrast {one.question!r}: is declared twice; each contrast needs a question of its own"
+                )
             asked.add(one.question)
             comparison = (one.arm, one.reference, one.metric)
             if comparison in compared:
-                raise UsageError(f"contrast {one.question!r}: compares the same as {compared[comparison]!r}; remove one of them")
+                raise UsageError(
+                    f"contrast {one.question!r}: compares the same as {compared[comparison]!r}; remove one of them"
+                )
             compared[comparison] = one.question
             for key in (one.arm, one.reference):
                 if key not in known:

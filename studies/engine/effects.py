@@ -15,7 +15,9 @@ ONE_ARM = "is the same arm: after the preset both have the same settings (arm {}
 
 
 def check(plan: Plan, question: Question) -> None:
-    """Compare arms by what they are, after preset and overrides. Every configuration must have been built by :meth:`Plan.check`.
+    """Compare arms by what they are, after preset and overrides.
+
+    Every configuration must have been built by :meth:`Plan.check`.
 
     Raises:
         UsageError: a setting that no arm differs by, an arm that is its own reference, or a parameter without effect.
@@ -34,7 +36,9 @@ def check(plan: Plan, question: Question) -> None:
 def _scientific(who: str, keys: Iterable[str]) -> None:
     for key in keys:
         if key.partition(".")[0] not in SCIENTIFIC:
-            raise UsageError(f"{who}: sets {key}, by which no arm differs; it must be a setting of {', '.join(SCIENTIFIC)}")
+            raise UsageError(
+                f"{who}: sets {key}, by which no arm differs; it must be a setting of {', '.join(SCIENTIFIC)}"
+            )
 
 
 def _pairs(plan: Plan) -> None:
@@ -45,8 +49,14 @@ def _pairs(plan: Plan) -> None:
             if named in arms and plan.arm_id(arm) == (same := plan.arm_id(arms[named])):
                 raise UsageError(f"arm {arm.key!r}: its reference {named!r} {ONE_ARM.format(same)}")
     for one in plan.declared.contrasts:
-        if one.arm in arms and one.reference in arms and plan.arm_id(arms[one.arm]) == (same := plan.arm_id(arms[one.reference])):
-            raise UsageError(f"contrast {one.question!r}: {one.arm!r} and {one.reference!r}: {one.reference!r} {ONE_ARM.format(same)}")
+        if (
+            one.arm in arms
+            and one.reference in arms
+            and plan.arm_id(arms[one.arm]) == (same := plan.arm_id(arms[one.reference]))
+        ):
+            raise UsageError(
+                f"contrast {one.question!r}: {one.arm!r} and {one.reference!r}: {one.reference!r} {ONE_ARM.format(same)}"
+            )
 
 
 def _searched_reference(plan: Plan, question: Question) -> None:

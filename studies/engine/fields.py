@@ -32,21 +32,39 @@ FIELDS: dict[str, Rule] = {
     "name": ("a word", lambda value: isinstance(value, str) and bool(value)),
     "question": ("a text", _is(str)),
     "space": ("a function of a trial", callable),
-    "strata": ("Strata(name, levels)", lambda value: isinstance(value, Strata) and isinstance(value.name, str) and _each(object)(value.levels)),
-    "reference": ("Reference(settings), as Reference({'optim.clip_norm': None})", lambda value: isinstance(value, Reference) and isinstance(value.settings, dict)),
+    "strata": (
+        "Strata(name, levels)",
+        lambda value: isinstance(value, Strata) and isinstance(value.name, str) and _each(object)(value.levels),
+    ),
+    "reference": (
+        "Reference(settings), as Reference({'optim.clip_norm': None})",
+        lambda value: isinstance(value, Reference) and isinstance(value.settings, dict),
+    ),
     "controls": ("a tuple of Control", _each(Control)),
-    "trials": ("a whole number from 1 on", lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0),
+    "trials": (
+        "a whole number from 1 on",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
+    ),
     "eligible": ("a function of a point's settings", callable),
     "settings": ("a mapping of names to configuration keys", _is(Mapping)),
-    "shown": ("a mapping of settings, as {'lr': Show()}", lambda value: isinstance(value, Mapping) and all(map(_is(Show), value.values()))),
+    "shown": (
+        "a mapping of settings, as {'lr': Show()}",
+        lambda value: isinstance(value, Mapping) and all(map(_is(Show), value.values())),
+    ),
     "units": MAPPING,
     "label": ("a function of a point's settings and the run's steps", callable),
     "arms": ("a function of whether the study is quick that returns arms, as lambda quick: (Arm(...),)", callable),
     "contrasts": ("a function of the fixed arms that returns contrasts, as lambda arms: (Contrast(...),)", callable),
     "first_points": ("a function without arguments that returns points, as lambda: [{'lr': 0.001}]", callable),
-    "grid": ("a mapping of parameters to their values", lambda value: isinstance(value, Mapping) and all(map(_each(object), value.values()))),
+    "grid": (
+        "a mapping of parameters to their values",
+        lambda value: isinstance(value, Mapping) and all(map(_each(object), value.values())),
+    ),
     "metric": ("the name of a metric", _is(str)),
-    "predicts": ("shares of a run between 0 and 1, as (1 / 3,)", lambda value: _each(object)(value) and all(_number(one) and 0 < one < 1 for one in value)),
+    "predicts": (
+        "shares of a run between 0 and 1, as (1 / 3,)",
+        lambda value: _each(object)(value) and all(_number(one) and 0 < one < 1 for one in value),
+    ),
     "overrides": ("a tuple of texts, as ('optim.lr=0.001',)", _each(str)),
     "defaults": MAPPING,
     "quick": MAPPING,
@@ -70,7 +88,9 @@ def check(question: Question, quick: bool) -> None:
         if not (value is None and name in OPTIONAL) and not fits(value):
             raise UsageError(f"{name} {value!r}: must be {rule}")
     if question.predicts and question.space is None:
-        raise UsageError(f"predicts {question.predicts!r}: is about the trials of a search, and this study has no space; leave it out")
+        raise UsageError(
+            f"predicts {question.predicts!r}: is about the trials of a search, and this study has no space; leave it out"
+        )
     for either in {False, quick}:
         _returns("arms", Arm, call("arms", question.arms, either))
     _returns("contrasts", Contrast, call("contrasts", question.contrasts, question.fixed_arms(quick)))

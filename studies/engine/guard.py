@@ -15,4 +15,6 @@ def call(what: str, function: Callable[..., Any], *given: Any) -> Any:
     except UsageError:
         raise
     except Exception as error:  # whatever the function of a user raises
-        raise UsageError(f"{what} fails: {type(error).__name__}: {' '.join(str(error).split())}; correct its function") from None
+        raise UsageError(
+            f"{what} fails: {type(error).__name__}: {' '.join(str(error).split())}; correct its function"
+        ) from None

@@ -160,7 +160,7 @@ class Plan:
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
             *self._contrast_lines(),
-            f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, seeds, epochs and stopping rule",
+            f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, reference, seeds, epochs and stopping rule",
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",

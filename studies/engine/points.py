@@ -1,4 +1,7 @@
-"""The points and grid values that an author names by hand must be points of the space: Optuna would refuse, or ignore, them in the middle of a study."""
+"""The points and grid values that an author names by hand must be points of the space.
+
+Optuna would refuse them, or ignore them, in the middle of a study.
+"""
 
 from __future__ import annotations
 

@@ -259,7 +259,9 @@ class Question:
             levels=self.strata.levels if self.strata else self.levels,
             columns=tuple(columns),
             reference=self._reference_role(arms),
-            reference_settings=tuple(sorted(_leaves(self.reference.settings), key=lambda one: one[0])) if self.reference else (),
+            reference_settings=tuple(sorted(_leaves(self.reference.settings), key=lambda one: one[0]))
+            if self.reference
+            else (),
             controls={control.key: control.must for control in self.controls},
             predicts=tuple(sorted({max(1, round(share * epochs)) for share in self.predicts} - {epochs})),
         )
@@ -289,7 +291,9 @@ class Question:
         if unknown := next((name for name in self.shown or {} if name not in self.columns), None):
             raise UsageError(f"shown {unknown!r}: is no setting of the study; it has {', '.join(self.columns)}")
         if unknown := next((name for name in self.units if name not in self.ranges), None):
-            raise UsageError(f"units {unknown!r}: is no parameter of the space; it has {', '.join(self.ranges) or 'none'}")
+            raise UsageError(
+                f"units {unknown!r}: is no parameter of the space; it has {', '.join(self.ranges) or 'none'}"
+            )
         self._check_strata()
         points.check(self.space, self.first_points(), self.grid)
         keys = [arm.key for arm in arms]
@@ -297,7 +301,9 @@ class Question:
             raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
         for arm in arms:
             if self.space is not None and SEARCHED.fullmatch(arm.key):
-                raise UsageError(f"arm {arm.key!r}: best and candidate are the keys of searched arms; choose another key")
+                raise UsageError(
+                    f"arm {arm.key!r}: best and candidate are the keys of searched arms; choose another key"
+                )
             for named in (arm.reference, arm.peer):
                 if named is not None and named not in keys:
                     raise UsageError(

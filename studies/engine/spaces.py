@@ -126,7 +126,9 @@ def _check_range(name: str, low: Any, high: Any, step: Any, log: bool, whole: bo
     if step is not None and step <= 0:
         raise UsageError(f"the search space: {name} has step = {step:g}; it must be positive")
     if log and low <= 0:
-        raise UsageError(f"the search space: {name} is log-uniform from {low:g} on; a logarithm needs a positive lower end")
+        raise UsageError(
+            f"the search space: {name} is log-uniform from {low:g} on; a logarithm needs a positive lower end"
+        )
     if log and step not in (None, 1 if whole else None):
         raise UsageError(f"the search space: {name} is log-uniform in steps of {step:g}; leave out one of the two")
 
