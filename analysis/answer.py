@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.claims import unresolved
 from analysis.cost import Cost
 from analysis.decimals import decimals
-from analysis.differences import SAME_ARM
+from analysis.differences import SAME_ARM, resolve
 from analysis.family import NO_VERDICT, NOT_RESOLVED
 from analysis.layout import Sheet, command_lines, narrowed
 from analysis.predicted import short
@@ -38,7 +38,7 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
         return [*open_, *(line for text in asked for line in textwrap.wrap(text, width))][: ANSWERS + 1]
     if primary.empty:
         return [*(open_ or ["None of the declared contrasts has been run yet." if study.declared.contrasts else "No contrast was declared: no verdict."])]
-    absent = [one.question for one in study.declared.contrasts if one.question not in set(primary["question"])]
+    absent = [one.question for one in study.declared.contrasts if resolve(study, one) is None]
     room = ANSWERS - len(open_) - bool(absent)
     shown = primary if len(primary) <= room else primary.iloc[: max(0, room - 1)]
     rows = [_row(line) for _, line in shown.iterrows()]

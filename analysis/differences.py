@@ -50,7 +50,7 @@ def differences(study: Study) -> pd.DataFrame:
 
 
 def _differences(study: Study) -> pd.DataFrame:
-    primary = {comparison: one for one in study.declared.contrasts if (comparison := _resolve(study, one)) is not None}
+    primary = {comparison: one for one in study.declared.contrasts if (comparison := resolve(study, one)) is not None}
     plan = dict.fromkeys([*primary, *_exploratory(study)])
     found = {comparison: compare_arms(study, *comparison) for comparison in plan}
     # a contrast that could not be run counts like the others: what was declared does not shrink afterwards
@@ -92,7 +92,7 @@ def compare_arms(study: Study, metric: str, key: Key, reference: Key) -> Differe
     return paired(_by_seed(study, metric, key), _by_seed(study, metric, reference), study.step(metric))
 
 
-def _resolve(study: Study, contrast: Contrast) -> Comparison | None:
+def resolve(study: Study, contrast: Contrast) -> Comparison | None:
     """A declared contrast between arms on record; None where one of them was not compared."""
     key = study.arms.keys.get(contrast.arm)
     reference = study.arms.keys.get(contrast.reference)

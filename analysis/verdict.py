@@ -23,6 +23,7 @@ from analysis.differences import (
     differences,
     find,
     names,
+    resolve,
     rows_of,
 )
 from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE
@@ -63,11 +64,11 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
 
 def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: Contrast) -> list[str]:
     """A declared comparison: what it asks, its decision, and what collapsed on either side."""
-    head = contrast.asks or f"{contrast.question[0].upper()}{contrast.question[1:]}:"
-    lines = found[found["primary"] & (found["question"] == contrast.question)]
-    if lines.empty:
+    asked = contrast.question or f"{contrast.arm} minus {contrast.reference}"
+    head = contrast.asks or f"{asked[0].upper()}{asked[1:]}:"
+    line = _line(study, found, contrast)
+    if line is None:
         return [f"{head} not answered, as {' and '.join(_absent(study, contrast))} was not compared."]
-    line = lines.iloc[0]
     if line["verdict"] == SAME_ARM:
         return [f"{head} no answer, as the search chose the reference itself ({line['arm']}), which leaves nothing to compare."]
     one, other = _row(table, (line["arm_id"], line["role"])), _row(table, (line["reference_arm_id"], line["reference_role"]))
@@ -79,6 +80,16 @@ def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: 
     if study.declared.kind(line["reference_role"]) == "reference" and line["role"] == "best":
         return [*said, _collapse(found, contrast, one, other, line)]
     return [*said, *(_effort(study, contrast) if line["role"] == line["reference_role"] == "best" else [])]
+
+
+def _line(study: Study, found: pd.DataFrame, contrast: Contrast) -> pd.Series | None:
+    """The contrast's row of ``found``, by what it compares: studies begun by earlier code may ask two things in the same words."""
+    if (comparison := resolve(study, contrast)) is None:
+        return None
+    metric, (arm_id, role), (reference_arm_id, reference_role) = comparison
+    same = (found["metric"] == metric.removesuffix("@M")) & (found["arm_id"] == arm_id) & (found["role"] == role)
+    same &= (found["reference_arm_id"] == reference_arm_id) & (found["reference_role"] == reference_role)
+    return found[found["primary"] & same].iloc[0]
 
 
 def _collapse(found: pd.DataFrame, contrast: Contrast, one: pd.Series, other: pd.Series, decided: pd.Series) -> str:

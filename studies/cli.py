@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from studies import exit_codes
-from studies.engine import warm_start
+from studies.engine import effects, warm_start
 from studies.engine.decisions import NAME, Decisions
 from studies.engine.folder import stored
 from studies.engine.plan import Plan
@@ -59,8 +59,9 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
     options = parser(study, quick="--quick" in words).parse_args(split_overrides(words))
     plan = make_plan(options, study)
     plan.declared.check((arm.key for arm in plan.arms), plan.confirm)
-    plan.check(study.corners, here=options.address is None)
-    warm_start.check(plan)
+    plan.check([*study.corners, *study.references], here=options.address is None)
+    effects.check(plan, study)
+    warm_start.check(plan, study)
     _points_left(plan, study)
     if options.dry_run:
         print("\n".join(plan.lines()))

@@ -44,7 +44,7 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
     """Run or continue a study.
 
     Args:
-        search: a module of ``search_spaces``, or None.
+        search: the study's declaration, None if nothing is searched.
         address: of a running Ray cluster, or None to start Ray here.
         shown: says on the console what is going on; it has been entered.
 

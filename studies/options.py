@@ -6,15 +6,18 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from studies import exit_codes
 from studies.capacity import trials_at_once
+from studies.engine import fields
 from studies.engine.question import Question
 from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 from studies.engine.folder import stored
 from studies.engine.halving import rung_epochs
 from studies.engine.plan import Plan
 from studies.processors import check_sizes, processors_here
+from studies.study import _words
 from trainer import presets
 from trainer.cli import Parser, add_data_options, data_settings
 from trainer.errors import UsageError
@@ -31,7 +34,12 @@ EXECUTORS = ("ray", "process")
 
 
 def parser(study: Question, quick: bool = False) -> Parser:
-    """The common options, and those of a search for a study that has one; ``quick``: with its defaults of ``--quick``."""
+    """The common options, and those of a search for a study that has one; ``quick``: with its defaults of ``--quick``.
+
+    Raises:
+        UsageError: a field of the declaration is not what it should be.
+    """
+    fields.check(study, quick)
     name, file = study.name, _command(study)
     examples = [
         f"{file} --quick",
@@ -74,18 +82,34 @@ def parser(study: Question, quick: bool = False) -> Parser:
     limits.add_argument("--budget-usd", type=float, help="the same in money; needs --usd-per-hour")
     limits.add_argument("--usd-per-hour", type=float, default=0.0, help="price of everything the study runs on; gives the cost of trials and arms")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001")
-    _set_defaults(p, {**study.defaults, **(study.quick if quick else {})})
+    _set_defaults(p, study, quick)
     return p
 
 
-def _set_defaults(p: Parser, defaults: dict[str, object]) -> None:
-    """A study's own defaults, and what --help says of them. Raises UsageError for an option that there is not."""
-    known = {action.dest: action for action in p._actions}
-    for name, value in defaults.items():
-        if name not in known:
-            raise UsageError(f"defaults {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}")
-        known[name].help = f"{(known[name].help or '').partition(' (default')[0]} (default: {value})"
-    p.set_defaults(**defaults)
+def _set_defaults(p: Parser, study: Question, quick: bool) -> None:
+    """A study's own defaults, read as a command line has them, and what --help says of them. Raises UsageError for one that no command could give."""
+    known = {action.dest: action for action in p._actions if action.option_strings}
+    for field, values in (("defaults", study.defaults), *([("quick", study.quick)] if quick else [])):
+        for name, value in values.items():
+            if name not in known:
+                raise UsageError(f"{field} {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}")
+            try:
+                read = p.parse_args(_words(name, value))
+            except UsageError as error:
+                raise UsageError(f"{field} {name!r}: {error}") from None
+            p.set_defaults(**{name: getattr(read, name)})
+    for name in {**study.defaults, **study.quick}:
+        head, _, usual = (known[name].help or "").partition(" (default: ")
+        usual, _, in_quick = usual.removesuffix(")").partition("; ")
+        if name in study.defaults:
+            usual, in_quick = _said(study.defaults[name]), ""
+        if name in study.quick:
+            in_quick = f"{_said(study.quick[name])} with --quick"
+        known[name].help = f"{head} (default: {'; '.join(filter(None, (usual, in_quick)))})"
+
+
+def _said(value: Any) -> str:
+    return str(value).replace("%", "%%")
 
 
 def _command(study: Question) -> str:
@@ -114,7 +138,8 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     """The plan of a study's command line. Raises UsageError for a wrong option or a wrong declaration."""
     arms = study.fixed_arms(o.quick)
     keys, search = study.taken, study.space is not None
-    for override in o.overrides:
+    overrides = [*study.overrides, *o.overrides]
+    for override in overrides:
         if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
             raise UsageError(f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and the end")
         key = override.partition("=")[0]
@@ -122,7 +147,6 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         if taken:
             raise UsageError(f"{key}: this study sets {taken} itself for its arms; remove the override")
     seeds = _seeds(o.seeds, 2 if o.quick else 3)
-    overrides = [*study.overrides, *o.overrides]
     base = presets.load(o.preset, overrides, {"epochs": o.epochs} if o.epochs is not None else None)
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")

@@ -16,6 +16,7 @@ from search_spaces import step2_rate as space
 from studies.engine import warm_start
 from studies.engine.budget import exhausted
 from studies.engine.decisions import Decisions, comparable
+from studies.engine.question import Question
 from studies.engine.settings import Limits
 from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
 from studies.engine.folder import agree
@@ -238,6 +239,20 @@ def test_the_top_k_of_each_teacher_are_confirmed_with_their_search_scores(tmp_pa
     assert len({run for line in compared for run in line["runs"] if line["role"] != "untrained"}) == 2 * (1 + 2 * 4)
 
 
+def test_qmc_draws_whole_numbers_and_steps_evenly():
+    def space(trial):
+        return {"n": trial.suggest_int("n", 2, 5), "even": trial.suggest_int("even", 0, 6, step=2), "size": trial.suggest_int("size", 1, 64, log=True),
+                "share": trial.suggest_float("share", 0.0, 1.0, step=0.25)}  # fmt: skip
+
+    sampling = Sampling(Question("q", "Which?", space=space), 1000, "qmc")
+    drawn = [sampling.suggest(number)[2] for number in range(64)]
+    for name, values in {"n": (2, 3, 4, 5), "even": (0, 2, 4, 6), "share": (0.0, 0.25, 0.5, 0.75, 1.0)}.items():
+        counts = [sum(point[name] == value for point in drawn) for value in values]
+        assert sum(counts) == 64 and max(counts) - min(counts) <= 2, (name, counts)
+    sizes = [point["size"] for point in drawn]
+    assert all(isinstance(size, int) and 1 <= size <= 64 for size in sizes) and 28 <= sum(size <= 8 for size in sizes) <= 42
+
+
 # --- warm start
 
 
@@ -254,7 +269,7 @@ def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
     finished_study(tmp_path / "old", num_trials=12)
     (tmp_path / "new").mkdir()
     p = plan(tmp_path / "new", num_trials=6, warm_start=(str(tmp_path / "old"),))
-    warm_start.check(p)
+    warm_start.check(p, STUDY)
     decisions = Decisions(p.folder)
     assert warm_start.absorb(p, decisions) == 12 == warm_start.absorb(p, decisions)
     jobs = make(p)
@@ -275,11 +290,11 @@ def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
 def test_a_warm_start_from_what_does_not_compare_is_refused(tmp_path, changes, words):
     finished_study(tmp_path / "old")
     with pytest.raises(UsageError, match=words):
-        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path / "old"),), **changes))
+        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path / "old"),), **changes), STUDY)
     with pytest.raises(UsageError, match="no readable study.json"):
-        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path),)))
+        warm_start.check(plan(tmp_path / "new", warm_start=(str(tmp_path),)), STUDY)
     with pytest.raises(UsageError, match="--resume"):
-        warm_start.check(plan(tmp_path / "old", warm_start=(str(tmp_path / "old"),)))
+        warm_start.check(plan(tmp_path / "old", warm_start=(str(tmp_path / "old"),)), STUDY)
 
 
 def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
@@ -333,7 +348,7 @@ def begun_with_a_warm_start(tmp_path):
 
 def resumed(p, *folders):
     p = replace(p, search=replace(p.search, warm_start=tuple(map(str, folders))))
-    warm_start.check(p)
+    warm_start.check(p, STUDY)
     agree(p)
     decisions = Decisions(p.folder)
     known = warm_start.absorb(p, decisions)

@@ -14,9 +14,14 @@ import torch
 from small import config
 
 from analysis.study import load
-from studies.engine.decisions import Decisions
 from studies.driver import _history
+from studies.engine import warm_start
+from studies.engine.decisions import Decisions
+from studies.engine.folder import agree
 from studies.engine.jobs import Jobs
+from studies.engine.search import verify
+from studies.options import make_plan, parser
+from studies.step2_rate import STUDY
 from trainer import checkpoint, evaluation_record, identity, jsonl
 from trainer.errors import RecordError, UsageError
 from trainer.identity import run_id
@@ -237,3 +242,20 @@ def test_a_study_of_an_earlier_commit_gives_the_same_table(tmp_path):
         wanted = pd.read_csv(tmp_path / "study" / f"{name}.csv")
         found = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
         pd.testing.assert_frame_equal(found[wanted.columns], wanted, check_dtype=False)
+
+
+def test_a_study_of_an_earlier_commit_is_continued_and_taken_over(tmp_path):
+    """It noted neither its reference's settings nor all that is declared today, and its trials are the arms that they were."""
+    with tarfile.open(Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+
+    def planned(*words):
+        common = ["--results-dir", str(tmp_path), "--across-commits", "--epochs", "2", "--seeds", "0,1", "--num-trials", "2", "--top-k", "1", "--stopping", "none"]
+        return make_plan(parser(STUDY).parse_args([*common, *words]), STUDY)
+
+    p = planned("--study", "study", "--resume")
+    for _ in range(2):  # as it was written, and as the first continuation wrote it
+        decisions = Decisions(p.folder)
+        agree(p, lambda: verify(p, decisions, STUDY))
+        decisions.close()
+    warm_start.check(planned("--study", "new", "--warm-start", str(p.folder)), STUDY)

@@ -33,7 +33,8 @@ from studies import (
 )
 from studies.controls import CONTROLS
 from studies.engine.decisions import Decisions
-from studies.engine import spaces
+from studies.engine import spaces, warm_start
+from studies.engine.folder import agree
 from studies.engine.settings import Resources, SearchPlan, Stopping
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs
@@ -41,7 +42,7 @@ from studies.options import make_plan, parser
 from studies.engine.plan import Plan
 from studies.study import _words
 from trainer.errors import UsageError
-from trainer.registration import registration
+from trainer.registration import changed, registration
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, gate_validity)
@@ -237,11 +238,14 @@ WRONG = {
     "empty stratum": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "strata": Strata("shape", ("cosine", "constant")),
                        "settings": {"shape": "schedule.name"}}, "level 'constant' is empty"),
     "no stratum in the space": ({"strata": Strata("shape", ("a",)), "settings": {"shape": "schedule.name"}}, "the space does not choose it"),
-    "reference equal to its arm": ({"reference": Reference({}, "same")}, "is the same as the arm"),
+    "reference equal to its arm": ({"reference": Reference({}, "unclipped")}, "is the same as the arm"),
     "metric nobody records": ({"metric": "linacc/zz"}, "no study records it"),
     "contrast's metric": ({"contrasts": lambda _: (Contrast("x", "best", "shared", "nothing"),)}, "no study records it"),
     "contrast without arms": ({"contrasts": lambda _: (Contrast("x", "best/ema", "shared"),)}, "no arm 'best/ema'"),
     "contrast with itself": ({"contrasts": lambda _: (Contrast("x", "best", "best"),)}, "with itself"),
+    "contrast without a question": ({"contrasts": lambda _: (Contrast(" ", "best", "shared"),)}, "has no question"),
+    "contrasts of one question": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("x", "best", "shared", "rank_pr/z@M"))}, "contrast 'x': is declared twice"),
+    "contrast twice": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("y", "best", "shared"))}, "contrast 'y': compares the same as 'x'"),
     "no question": ({"question": "Clipping."}, "must be a question"),
     "nothing to run": ({"space": None, "reference": None, "contrasts": lambda _: ()}, "neither a search space nor arms"),
     "space fails": ({"space": lambda trial: {"optim.lr": trial.nothing}}, "the search space fails: AttributeError"),
@@ -254,6 +258,64 @@ WRONG = {
     "arm twice": ({"arms": lambda _: (Arm("a", "grid", "a", {}), Arm("a", "grid", "a", {"optim.lr": 0.1}))}, "declared twice"),
     "arm's reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"),)}, "is no arm"),
     "arm is its reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"), Arm("b", "grid", "b", {}))}, "is the same arm"),
+    "arm is its reference after the preset": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None}, "b"), Arm("b", "grid", "b", {}))}, "its reference 'b' is the same arm"),
+    "arm is its own reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "a"),)}, "is its own reference"),
+    "contrast of one arm": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None}), Arm("b", "grid", "b", {})), "contrasts": lambda _: (Contrast("x", "a", "b"),)},
+                            "contrast 'x': 'a' and 'b'"),
+    "reference equal to its arm after the preset": ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 1e-2)}}, "is the same as the arm"),
+    "reference does not build": ({"reference": Reference({"optim.clipp_norm": None}, "unclipped")}, "optim.clipp_norm: unknown key"),
+    "arm by its length": ({"arms": lambda _: (Arm("a", "grid", "a", {"epochs": 10}),), "settings": {"lr": "optim.lr"}}, "arm 'a': sets epochs, by which no arm differs"),
+    "reference by its seed": ({"reference": Reference({"seed": 3}, "unclipped")}, "reference: sets seed"),
+    "space of what is measured": ({"space": lambda t: {"eval.probe_epochs": t.suggest_categorical("probe", ((1,), (2,)))}, "reference": None, "contrasts": lambda _: ()}, "the search space: sets eval.probe_epochs"),
+    "parameter without use": ({"space": lambda trial: (trial.suggest_float("momentum", 0.0, 1.0), space(trial))[1]}, "momentum (uniform 0 to 1) changes no setting"),
+    "choice without use": ({"space": lambda trial: (trial.suggest_categorical("kind", ("a", "b")), space(trial))[1]}, "kind (a, b) changes no setting"),
+    "setting in all arms that the space sets": ({"overrides": ("optim.lr=0.5",)}, "this study sets optim.lr itself"),
+    "seed in all arms": ({"overrides": ("seed=7",)}, "seed=7: a study sets this itself"),
+    "contrasts as a list": ({"contrasts": [Contrast("x", "best", "shared")]}, "must be a function of the fixed arms"),
+    "no contrasts": ({"contrasts": lambda _: None}, "contrasts: returns None; it must return a tuple of Contrast"),
+    "contrasts fail": ({"contrasts": lambda arms: (arms[9],)}, "contrasts fails: IndexError"),
+    "contrasts of something else": ({"contrasts": lambda _: ("best",)}, "contrasts: returns 'best' among others"),
+    "arms as a tuple": ({"arms": (Arm("a", "grid", "a", {}),)}, "must be a function of whether the study is quick"),
+    "arms without an argument": ({"arms": lambda: ()}, "arms fails: TypeError"),
+    "first points as a list": ({"first_points": [{"lr": 1e-3}]}, "must be a function without arguments"),
+    "strata as a word": ({"strata": "teacher"}, "strata 'teacher': must be Strata(name, levels)"),
+    "reference as a mapping": ({"reference": {"optim.clip_norm": None}}, "must be Reference(settings)"),
+    "shown as a tuple": ({"shown": ("lr",)}, "must be a mapping of settings"),
+    "shown as words": ({"shown": {"lr": "rate"}}, "must be a mapping of settings"),
+    "one control": ({"controls": CONTROLS[0]}, "must be a tuple of Control"),
+    "trials in words": ({"trials": "24"}, "trials '24': must be a whole number"),
+    "overrides as a text": ({"overrides": "optim.lr=1"}, "must be a tuple of texts"),
+    "grid of numbers": ({"grid": {"lr": 0.1}}, "must be a mapping of parameters to their values"),
+    "eligible fails": ({"eligible": lambda point: point["teacher"] == "ema"}, "fails: KeyError: 'teacher'"),
+    "label of one argument": ({"label": lambda point: "x"}, "fails: TypeError"),
+    "label of nothing": ({"label": lambda point, steps: None}, "returns None; it must return a text"),
+    "reference's label fails": ({"reference": Reference({"optim.clip_norm": None}, "unclipped", lambda label: label.split("?")[1])}, "the reference's label fails: IndexError"),
+    "prediction at an epoch": ({"predicts": (10,)}, "must be shares of a run between 0 and 1"),
+    "prediction without tuple": ({"predicts": 1 / 3}, "must be shares of a run"),
+    "prediction without a search": ({"predicts": (0.5,), "space": None, "reference": None, "arms": lambda _: (Arm("a", "grid", "a", {}),), "contrasts": lambda _: ()}, "this study has no space"),
+    "arm with a searched key": ({"arms": lambda _: (Arm("best", "grid", "a", {"optim.clip_norm": 1.0}),)}, "arm 'best': best and candidate are the keys"),
+    "control with a searched key": ({"controls": (Control("candidate2", "c", {"optim.clip_norm": 1.0}),), "contrasts": lambda _: ()}, "arm 'candidate2': best and candidate"),
+    "default that no command gives": ({"defaults": {"sampler": "sobol"}}, "defaults 'sampler': argument --sampler: invalid choice: 'sobol'"),
+    "quick default of a wrong kind": ({"quick": {"num_trials": "many"}}, "quick 'num_trials': argument --num-trials: invalid int value: 'many'"),
+    "default of an override": ({"defaults": {"overrides": ("optim.lr=1",)}}, "defaults 'overrides': is no option"),
+    "default that breaks a rule": ({"defaults": {"seeds": 0}}, "--seeds 0: the number of seeds must be 1 to 100"),
+    **{f"range {name}": ({"space": lambda trial, ask=ask: {"optim.lr": ask(trial)}, "reference": None, "contrasts": lambda _: ()}, words) for name, (ask, words) in {
+        "upside down": (lambda t: t.suggest_float("lr", 1e-2, 1e-4), "lr goes from 0.01 to 0.0001; the lower end must come first"),
+        "log from 0": (lambda t: t.suggest_float("lr", 0, 1e-2, log=True), "lr is log-uniform from 0 on"),
+        "log in steps": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, log=True, step=1e-4), "lr is log-uniform in steps of 0.0001"),
+        "log int in steps": (lambda t: t.suggest_int("lr", 1, 8, log=True, step=2), "lr is log-uniform in steps of 2"),
+        "step of 0": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, step=0.0), "lr has step = 0"),
+        "in words": (lambda t: t.suggest_float("lr", "a", "b"), "lr has low = 'a'; it must be a number"),
+        "int of floats": (lambda t: t.suggest_int("lr", 0.5, 2), "lr has low = 0.5; it must be a whole number"),
+        "without choices": (lambda t: t.suggest_categorical("lr", []), "lr has no choices"),
+    }.items()},
+    "first point's choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "first_points": lambda: [{"shape": "cosin"}]}, "shape = 'cosin' is not in cosine"),
+    "first point's name": ({"first_points": lambda: [{"lrr": 1e-3}]}, "'lrr' is no parameter of the space; it has lr, clip_norm"),
+    "first point outside": ({"first_points": lambda: [{"lr": 1.0}]}, "lr = 1.0 is not in log-uniform 0.0001 to 0.01"),
+    "grid outside": ({"grid": {"lr": (1e-3, 1.0)}}, "grid: lr = 1.0 is not in"),
+    "grid's name": ({"grid": {"weight_decay": (1e-3,)}}, "grid: 'weight_decay' is no parameter"),
+    "grid of a choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "grid": {"shape": ("cosine",)}}, "grid 'shape': is a choice"),
+    "units of no parameter": ({"units": {"lrr": "per step"}}, "units 'lrr': is no parameter of the space; it has lr, clip_norm"),
     "unknown default": ({"defaults": {"speed": 3}}, "defaults 'speed'"),
 }  # fmt: skip
 
@@ -265,6 +327,33 @@ def test_a_wrong_declaration_is_one_line_before_anything_starts(wrong, tmp_path,
     out, said = capsys.readouterr()
     assert words in said and said.startswith("error: ") and said.count("\n") == 1 and not out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_step_ends_below_the_end_of_its_range():
+    assert spaces.corners(lambda t: {"x": t.suggest_float("x", 0.0, 1.9, step=0.5), "n": t.suggest_int("n", 1, 6, step=2)}) == [{"x": 1.5, "n": 5}, {"x": 0.0, "n": 1}]
+
+
+# --- defaults of a study
+
+
+def test_a_study_s_defaults_are_read_as_a_command_has_them_and_give_way_to_one():
+    study = two_settings(defaults={"seeds": 5, "epochs": 20, "deterministic": True, "results_dir": "there"}, quick={"num_trials": 9, "epochs": 6})
+    usual, quick = parser(study).parse_args([]), parser(study, quick=True).parse_args(["--quick", "--seeds", "4", "--num-trials", "7"])
+    assert (usual.seeds, usual.epochs, usual.num_trials, usual.deterministic, usual.results_dir) == ("5", 20, None, True, Path("there"))
+    assert (quick.seeds, quick.epochs, quick.num_trials, quick.deterministic) == ("4", 6, 7, True)
+    assert info(study)["seeds"] == [0, 1, 2, 3, 4]
+    told = " ".join(parser(study).format_help().split())
+    assert "(default: 5)" in told and "(default: 20; 6 with --quick)" in told and "(default: 6; 9 with --quick)" in told
+
+
+@pytest.mark.parametrize("study", [module.STUDY for module in SHIPPED], ids=lambda study: study.name)
+def test_help_says_the_number_of_trials_that_quick_plans(study, tmp_path):
+    told = re.search(r"search trials \(default: \d+; (\d+) with --quick\)", " ".join(parser(study).format_help().split()))
+    assert (told and int(told[1])) == (info_quick(study, tmp_path)["num_trials"] or None)
+
+
+def info_quick(study: Study, folder: Path) -> dict:
+    return make_plan(parser(study, quick=True).parse_args(["--quick", "--results-dir", str(folder)]), study).stored()
 
 
 # --- registered before the data
@@ -283,6 +372,7 @@ def test_the_hash_follows_everything_that_is_registered_and_nothing_else(tmp_pat
         "seeds": info(two_settings(), "--seeds", "4"),
         "epochs": info(two_settings(), "--epochs", "20"),
         "stopping": info(two_settings(), "--eta", "2"),
+        "reference": info(two_settings(reference=Reference({"optim.clip_norm": 100.0}, "unclipped"))),
     }
     hashes = {registration(one)["hash"] for one in other.values()} | {registration(base)["hash"]}
     assert len(hashes) == 1 + len(other)
@@ -307,6 +397,7 @@ def test_the_verdict_carries_the_hash_and_says_what_changed(tmp_path):
         "seeds": {"seeds": [1, 2]},
         "stopping": {"stopping": {"rule": "asha"}},
         "question": {"declared": asked["declared"] | {"question": "Else?"}},
+        "reference": {"declared": asked["declared"] | {"reference_settings": [["optim.clip_norm", 100.0]]}},
     }.items():
         (made.folder / "study.json").write_text(json.dumps(content | changes))
         (said,) = registered(load(made.folder))
@@ -319,8 +410,6 @@ def test_the_verdict_carries_the_hash_and_says_what_changed(tmp_path):
 
 
 def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
-    from studies.engine.folder import agree
-
     def plan(study):
         made = planned(tmp_path / "s", study)
         made.folder.mkdir(exist_ok=True)
@@ -343,6 +432,94 @@ def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
     (tmp_path / "s" / "study.json").write_text(json.dumps(content | {"declared": kept}))
     with pytest.raises(UsageError, match="declared.contrasts"):
         agree(plan(two_settings(contrasts=lambda _: (Contrast("clipping", "best", "shared"),))))
+
+
+def test_a_parameter_has_an_effect_wherever_it_has_one(tmp_path, capsys):
+    def branching(trial):
+        """Each parameter matters on one branch or at one end only, and one has a single value."""
+        keys = {"schedule.name": trial.suggest_categorical("schedule", ("cosine", "constant")), "optim.lr": trial.suggest_float("lr", 1e-3, 1e-3)}
+        strength, share = trial.suggest_float("strength", 0.0, 0.1), trial.suggest_float("share", 0.0, 1.0)
+        if keys["schedule.name"] == "constant":
+            return keys | {"schedule.final_lr_ratio": None, "optim.weight_decay": strength * share}
+        return keys | {"schedule.warmup_epochs": trial.suggest_float("warmup_epochs", 0.0, 2.0)}
+
+    study = two_settings(space=branching, reference=None, contrasts=lambda _: ())
+    assert study.main(["--dry-run", "--results-dir", str(tmp_path)]) == 0, capsys.readouterr().err
+
+
+# --- the trials of an earlier study
+
+
+def earlier(folder: Path, **changes) -> Plan:
+    """A finished study of one parameter ``x``."""
+    study = one_number("x", **changes)
+    plan = planned(folder, study)
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps({**plan.stored(), "created": "2026-01-01T00:00:00Z"}))
+    play(Jobs(plan, Decisions(folder), study), seen=lambda job, epoch: Seen(epoch, 90.0, epoch, objectives={"linacc": 90.0}))
+    return plan
+
+
+def one_number(name: str, key: str = "optim.lr", **changes) -> Study:
+    space = lambda trial: {key: trial.suggest_float(name, 1e-4, 1e-2, log=True)}  # noqa: E731
+    return Study(**{"name": "one", "question": "Does it?", "space": space, "trials": 3} | changes)
+
+
+def test_a_warm_start_takes_no_trials_that_are_other_arms_here(tmp_path):
+    earlier(tmp_path / "old")
+    new = replace(planned(tmp_path / "new", one_number("x")), search=SearchPlan(warm_start=(str(tmp_path / "old"),)))
+    warm_start.check(new, one_number("x"))
+    with pytest.raises(UsageError, match="its trial 0 is arm .*, here the same point .* is "):
+        warm_start.check(new, one_number("x", "optim.weight_decay"))
+    with pytest.raises(UsageError, match="none of this space .KeyError: 'y'"):
+        warm_start.check(new, one_number("y"))
+
+
+def test_a_warm_start_speaks_of_its_trials_by_this_study_s_names(tmp_path):
+    earlier(tmp_path / "old")
+    study = one_number("x", settings={"rate": "optim.lr"}, label=lambda point, _: f"rate {point['rate']:g}")
+    (tmp_path / "new").mkdir()
+    plan = replace(planned(tmp_path / "new", study), search=SearchPlan(warm_start=(str(tmp_path / "old"),)), num_trials=1)
+    decisions = Decisions(plan.folder)
+    warm_start.absorb(plan, decisions)
+    jobs = Jobs(plan, decisions, study)
+    play(jobs, seen=lambda job, epoch: Seen(epoch, 10.0, epoch, objectives={"linacc": 10.0}))
+    assert {one.label.split()[0] for one in jobs.search.ranking("all") if one.trial < 0} == {"rate"}
+
+
+@pytest.mark.parametrize(
+    "now, words",
+    [
+        ({"reference": Reference({"optim.clip_norm": None, "optim.weight_decay": 0.3}, "unclipped")}, "declared.reference_settings"),
+        ({"reference": Reference({"optim.clip_norm": 100.0}, "unclipped")}, "declared.reference_settings"),
+        ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 5e-2, log=True), "optim.clip_norm": trial.suggest_float("clip_norm", 0.1, 10.0, log=True)}}, "ranges.lr = "),
+    ],
+)  # fmt: skip
+def test_a_continued_study_keeps_its_reference_and_its_ranges(tmp_path, now, words):
+    def plan(study):
+        return planned(tmp_path, study)
+
+    agree(plan(two_settings()))
+    Decisions(tmp_path).append("start", name="x", trial=None)
+    agree(plan(two_settings()))
+    content = json.loads((tmp_path / "study.json").read_text())
+    with pytest.raises(UsageError, match=words):
+        agree(plan(two_settings(**now)))
+    (tmp_path / "study.json").write_text(json.dumps(content | {"ranges": {**content["ranges"], "momentum": "uniform 0 to 1"}}))
+    with pytest.raises(UsageError, match="ranges.momentum = 'uniform 0 to 1', not None"):
+        agree(plan(two_settings()))
+    earlier_code = {name: value for name, value in content.items() if name != "ranges"}
+    earlier_code["declared"] = {name: value for name, value in content["declared"].items() if name != "reference_settings"}
+    (tmp_path / "study.json").write_text(json.dumps(earlier_code))  # it noted neither
+    agree(plan(two_settings()))
+
+
+def test_a_registration_of_earlier_code_knows_no_settings_of_its_reference():
+    now = registration({"declared": plain(two_settings())})
+    before = registration({"declared": {name: value for name, value in plain(two_settings()).items() if name != "reference_settings"}})
+    assert "reference" not in before and before["hash"] != now["hash"]
+    assert changed(before, now) == [] and changed(now, before) == ["reference"]
+    assert changed({**now, "hash": before["hash"]}, now) == ["the registration itself"]
 
 
 # --- directions, several keys, predictions

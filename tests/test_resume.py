@@ -57,13 +57,13 @@ def test_runs_of_another_commit_are_refused_unless_allowed(tmp_path, monkeypatch
     later = ("--study", "two", "--warm-start", str(p.folder))
     if not known:  # nothing to compare with
         agree(planned(tmp_path, "--study", "one", "--resume"))
-        return warm_start.check(planned(tmp_path, *later))
+        return warm_start.check(planned(tmp_path, *later), step2_rate.STUDY)
     with pytest.raises(RecordError, match=f"{p.folder} was {words}: .* --across-commits if you know"):
         agree(planned(tmp_path, "--study", "one", "--resume"))
     with pytest.raises(UsageError, match=f"--warm-start {p.folder}: {words}; give --across-commits if you know"):
-        warm_start.check(planned(tmp_path, *later))
+        warm_start.check(planned(tmp_path, *later), step2_rate.STUDY)
     agree(planned(tmp_path, "--study", "one", "--resume", "--across-commits"))
-    warm_start.check(planned(tmp_path, *later, "--across-commits"))
+    warm_start.check(planned(tmp_path, *later, "--across-commits"), step2_rate.STUDY)
 
 
 def test_runtime_settings_may_change_and_others_may_not(tmp_path):

@@ -215,3 +215,17 @@ def test_few_contrasts_are_declared_and_checked():
         contrasts.Declaration("Q?", (one,) * 7).check(keys, ())
     with pytest.raises(UsageError, match="with itself"):
         contrasts.Declaration("Q?", (contrasts.Contrast("x", "shared", "shared"),)).check(keys, ())
+
+
+def test_two_contrasts_in_the_same_words_each_say_their_own_numbers(tmp_path):
+    """No study can declare them any more; those begun by earlier code are on record."""
+    of = {"arm": "best/ema", "reference": "best/ema/lambda0"}
+    asked = [{"question": "rate", **of, "metric": "linacc/z_agg@M"}, {"question": "rate", **of, "metric": "rank_pr/z_agg@M", "measures": "effective rank", "unit": ""},
+             {"question": "", **of, "metric": "rank_pr/z@M"}]  # fmt: skip
+    made = Builder(tmp_path / "demo", confirm=["ema"], declared=json.loads(json.dumps(asdict(STUDIES["step2_rate"]))) | {"contrasts": asked})
+    made.arm("b", "best", "ema", 0.1, [60.0, 61.0, 62.5], "r", 61.0)
+    made.arm("r", "lambda0", "ema", 0.0, [50.0, 51.0, 52.0])
+    study = load(made.folder)
+    said = [line for line in sentences(study, comparison_table(study)) if line.startswith(("Rate:", "Best/ema minus"))]
+    assert len(said) == 3 and "61.2 against 51.0 percent" in said[0]
+    assert "ffective rank of" in said[1] and "61.2" not in said[1] and "61.2" not in said[2]

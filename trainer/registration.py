@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping")
+PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping", "reference")
 
 
 def registration(info: dict[str, Any]) -> dict[str, Any]:
@@ -26,14 +26,20 @@ def registration(info: dict[str, Any]) -> dict[str, Any]:
         "epochs": info.get("epochs"),
         "stopping": info.get("stopping"),
     }
+    if "reference_settings" in asked:  # studies begun by earlier code noted only what their references are called
+        parts["reference"] = asked["reference_settings"]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return {**json.loads(text), "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of the parts that differ; also of a registration whose own hash does not fit its parts."""
-    text = json.dumps({name: before.get(name) for name in PARTS}, sort_keys=True, separators=(",", ":"))
+    """Names of the parts that differ; also of a registration whose own hash does not fit its parts.
+
+    A part that ``before`` lacks is unknown: it was recorded by earlier code.
+    """
+    known = [name for name in PARTS if name in before]
+    text = json.dumps({name: before[name] for name in known}, sort_keys=True, separators=(",", ":"))
     altered = (
         ["the registration itself"] if hashlib.sha256(text.encode()).hexdigest()[:16] != before.get("hash") else []
     )
-    return [*altered, *(name for name in PARTS if before.get(name) != now.get(name))]
+    return [*altered, *(name for name in known if before[name] != now.get(name))]

@@ -73,6 +73,7 @@ class Declaration:
     Attributes:
         stratum: name of the column whose ``levels`` are searched separately, None if there is one search.
         reference: role of the arms that the best ones are compared with, None if there are none.
+        reference_settings: what the reference of a searched arm has instead, as (configuration key, value), by key.
         controls: what each control must do, by its key: ``collapse``, or ``start`` for an untrained encoder.
         predicts: epochs whose order of the trials is compared with that of the last epoch.
     """
@@ -84,6 +85,7 @@ class Declaration:
     levels: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     reference: str | None = None
+    reference_settings: tuple[tuple[str, Any], ...] = ()
     controls: dict[str, str] = field(default_factory=dict)
     predicts: tuple[int, ...] = ()
 
@@ -92,7 +94,9 @@ class Declaration:
         return f"best/{level}" if self.stratum else "best"
 
     def check(self, keys: Iterable[str], levels: Iterable[str]) -> None:
-        """Refuse a contrast between arms that the study will not have. Raises UsageError.
+        """Refuse a contrast between arms that the study will not have, and two that cannot be told apart.
+
+        Raises UsageError.
 
         Args:
             keys: of the arms known before the search.
@@ -104,7 +108,23 @@ class Declaration:
             raise UsageError(
                 f"{len(self.contrasts)} primary contrasts are declared, at most {MOST} are allowed; leave the others exploratory"
             )
+        asked, compared = set(), {}
         for one in self.contrasts:
+            if not one.question.strip():
+                raise UsageError(
+                    f"contrast of {one.arm!r} and {one.reference!r}: has no question; say in a few words what it tells"
+                )
+            if one.question in asked:
+                raise UsageError(
+                    f"contrast {one.question!r}: is declared twice; each contrast needs a question of its own"
+                )
+            asked.add(one.question)
+            comparison = (one.arm, one.reference, one.metric)
+            if comparison in compared:
+                raise UsageError(
+                    f"contrast {one.question!r}: compares the same as {compared[comparison]!r}; remove one of them"
+                )
+            compared[comparison] = one.question
             for key in (one.arm, one.reference):
                 if key not in known:
                     raise UsageError(

@@ -18,7 +18,7 @@ from trainer.lock import Lock
 from trainer.records import write_json
 
 COMPARED = (
-    "preset", "overrides", "base_arm", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate", "declared",
+    "preset", "overrides", "base_arm", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate", "declared", "ranges",
 )  # fmt: skip
 """Settings of study.json that a continued study must share."""
 
@@ -44,11 +44,13 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
                 ours, theirs = ([one for one in given or () if not one.startswith("runtime.")] for given in (ours, theirs))
             if key == "search":  # the earlier studies may have been moved: by what they are, below
                 ours, theirs = ({name: value for name, value in (search or {}).items() if name != "warm_start"} for search in (ours, theirs))
-            if key == "declared":  # what a study begun by earlier code did not say cannot have changed
+            if key == "ranges" and theirs is None:  # what a study begun by earlier code did not say cannot have changed
+                continue
+            if key == "declared":  # likewise
                 ours = _as_far_as(theirs, ours)
             if theirs != ours and isinstance(ours, dict) and isinstance(theirs, dict):
-                part = next(name for name in ours if theirs.get(name) != ours[name])
-                key, theirs, ours = f"{key}.{part}", theirs.get(part), ours[part]
+                part = next(name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name))
+                key, theirs, ours = f"{key}.{part}", theirs.get(part), ours.get(part)
             if key in ("preset", "overrides", "base_arm") and theirs != ours:
                 key, theirs, ours = _named(key, theirs, ours, before.get("base"), now_plain["base"])
             if key == "search.lag" and 0 in (ours, theirs):
@@ -76,7 +78,7 @@ def _as_far_as(theirs: Any, ours: Any) -> Any:
         return None
     if isinstance(theirs, dict) and isinstance(ours, dict):
         return {name: _as_far_as(value, ours[name]) for name, value in theirs.items() if name in ours}
-    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours) and all(isinstance(one, dict) for one in theirs):
         return [_as_far_as(*pair) for pair in zip(theirs, ours, strict=True)]
     return ours
 

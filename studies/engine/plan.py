@@ -95,7 +95,7 @@ class Plan:
         """Build every kind of run once, so that none is found impossible in the middle of the study.
 
         Args:
-            points: overrides at the corners of the search space.
+            points: overrides at the corners of the search space, and those of the references there.
             here: whether trials run on this machine.
 
         Raises:
@@ -117,7 +117,10 @@ class Plan:
                 )
 
     def arm_id(self, arm: Arm) -> str:
-        return arm_id(self.config(arm.overrides, self.seeds[0]))
+        return self.id_of(arm.overrides)
+
+    def id_of(self, overrides: dict[str, Any]) -> str:
+        return arm_id(self.config(overrides, self.seeds[0]))
 
     @property
     def twins(self) -> int:
@@ -159,7 +162,7 @@ class Plan:
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
             *self._contrast_lines(),
-            f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, seeds, epochs and stopping rule",
+            f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, reference, seeds, epochs and stopping rule",
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
             f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from studies.engine import spaces
+from studies.engine import points, spaces
 from studies.engine.contrasts import Column, Contrast, Declaration
 from studies.engine.metrics import LINACC, metric
 from studies.engine.settings import Arm
@@ -25,6 +25,8 @@ RESERVED = frozenset(
 """Fields of the record and columns of the tables, which no setting may be called."""
 _MEASURED = re.compile(r"difference_.*|(linacc|rank|predict_|r2_action|agg_minus_mean).*_(mean|half|n|epoch)")
 """Columns that tables make of metrics."""
+SEARCHED = re.compile(r"(best|candidate\d*)(/.*)?", re.DOTALL)
+"""Keys of the arms that a search chooses."""
 MUST = ("collapse", "start")
 
 
@@ -147,6 +149,16 @@ class Question:
     def corners(self) -> list[dict[str, Any]]:
         return spaces.corners(self.space) if self.space is not None else []
 
+    @property
+    def eligible_corners(self) -> list[dict[str, Any]]:
+        return [keys for keys in self.corners if self.eligible(self.params(keys))]
+
+    @property
+    def references(self) -> list[dict[str, Any]]:
+        """Configuration keys of the references of arms at the corners, none without a declared reference."""
+        changes = self.reference.settings if self.reference else None
+        return [] if changes is None else [{**keys, **changes} for keys in self.eligible_corners]
+
     def grid_points(self) -> list[dict[str, Any]]:
         return spaces.grid(self.space, self.grid, self.strata.name if self.strata else None)
 
@@ -232,13 +244,13 @@ class Question:
             UsageError: it contradicts itself.
         """
         self._check(arms)
-        points = [self.params(keys) for keys in self._points(True)]
+        described = [self.params(keys) for keys in self._points(True)]
         shown = self.shown if self.shown is not None else dict.fromkeys(self.columns, Show())
         if self.strata:  # tables are grouped by it, whatever else they show
             shown = dict(shown) if self.strata.name in shown else {self.strata.name: Show(), **shown}
         columns = []
         for name, show in shown.items():
-            values = [point[name] for point in points if name in point]
+            values = [point[name] for point in described if name in point]
             number = bool(values) and all(
                 isinstance(value, int | float) and not isinstance(value, bool) for value in values
             )
@@ -252,6 +264,9 @@ class Question:
             levels=self.strata.levels if self.strata else self.levels,
             columns=tuple(columns),
             reference=self._reference_role(arms),
+            reference_settings=tuple(sorted(_leaves(self.reference.settings), key=lambda one: one[0]))
+            if self.reference
+            else (),
             controls={control.key: control.must for control in self.controls},
             predicts=tuple(sorted({max(1, round(share * epochs)) for share in self.predicts} - {epochs})),
         )
@@ -285,21 +300,28 @@ class Question:
                 raise UsageError(f"setting {name!r}: this name means something else in the record; choose another")
         if unknown := next((name for name in self.shown or {} if name not in self.columns), None):
             raise UsageError(f"shown {unknown!r}: is no setting of the study; it has {', '.join(self.columns)}")
+        if unknown := next((name for name in self.units if name not in self.ranges), None):
+            raise UsageError(
+                f"units {unknown!r}: is no parameter of the space; it has {', '.join(self.ranges) or 'none'}"
+            )
         self._check_strata()
         self._check_settings()
+        points.check(self.space, self.first_points(), self.grid)
         keys = [arm.key for arm in arms]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
         for arm in arms:
+            if self.space is not None and SEARCHED.fullmatch(arm.key):
+                raise UsageError(
+                    f"arm {arm.key!r}: best and candidate are the keys of searched arms; choose another key"
+                )
             for named in (arm.reference, arm.peer):
                 if named is not None and named not in keys:
                     raise UsageError(
                         f"arm {arm.key!r}: its reference {named!r} is no arm of the study; it has {', '.join(keys)}"
                     )
-                if named is not None and (named == arm.key or _of(arms, named).overrides == arm.overrides):
-                    raise UsageError(
-                        f"arm {arm.key!r}: its reference {named!r} is the same arm; give it one that differs"
-                    )
+                if named is not None and named == arm.key:
+                    raise UsageError(f"arm {arm.key!r}: is its own reference; give it one that differs")
         for control in self.controls:
             if control.must not in MUST:
                 raise UsageError(
@@ -317,23 +339,18 @@ class Question:
                 raise UsageError(
                     "reference: is of searched arms, and this study searches none; give each arm a reference of its own"
                 )
-            eligible = [keys for keys in self.corners if self.eligible(self.params(keys))]
-            if not eligible:
+            if not self.eligible_corners:
                 raise UsageError(
                     "eligible: accepts no corner of the space, so that no arm could be confirmed; correct it"
-                )
-            if all({**keys, **self.reference.settings} == keys for keys in eligible):
-                raise UsageError(
-                    f"reference {self.reference.settings}: is the same as the arm, for which the space gives these values too; give it others"
                 )
 
     def _check_settings(self) -> None:
         """Each setting is the value of a key that some arm or point of the space sets."""
-        points = [*self._points(True), *(arm.overrides for arm in self.arms(True))]
-        points += [self.reference.settings] if self.reference else []
+        given = [*self._points(True), *(arm.overrides for arm in self.arms(True))]
+        given += [self.reference.settings] if self.reference else []
         for name, key in self.columns.items():
-            if all(lookup(keys, key) is None for keys in points):
-                known = dict.fromkeys(key for keys in points for key, _ in _leaves(keys))
+            if all(lookup(keys, key) is None for keys in given):
+                known = dict.fromkeys(key for keys in given for key, _ in _leaves(keys))
                 raise UsageError(
                     f"settings {name!r}: no arm and no point of the space sets {key!r}; they set {', '.join(known) or 'nothing'}"
                 )
@@ -386,7 +403,3 @@ def _leaves(keys: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in keys.items():
         found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
     return found
-
-
-def _of(arms: tuple[Arm, ...], key: str) -> Arm:
-    return next(arm for arm in arms if arm.key == key)

@@ -17,7 +17,7 @@ import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
-    FloatDistribution,
+    IntDistribution,
 )
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
 
@@ -79,12 +79,17 @@ class Sobol(BaseSampler):
         if isinstance(param_distribution, CategoricalDistribution):
             choices = param_distribution.choices
             return choices[min(int(share * len(choices)), len(choices) - 1)]
-        if not isinstance(param_distribution, FloatDistribution):
-            raise TypeError(f"{param_name}: qmc draws floats and choices, not {type(param_distribution).__name__}")
-        low, high = param_distribution.low, param_distribution.high
+        low, high, step = param_distribution.low, param_distribution.high, param_distribution.step
+        whole = isinstance(param_distribution, IntDistribution)
         if param_distribution.log:
-            return min(max(math.exp(math.log(low) + share * (math.log(high) - math.log(low))), low), high)
-        return low + share * (high - low)
+            half = 0.5 if whole else 0.0  # of a whole number, so that the first and the last get their share
+            start, end = math.log(low - half), math.log(high + half)
+            drawn = math.exp(start + share * (end - start))
+            return min(max(round(drawn) if whole else drawn, low), high)
+        if step is None:
+            return low + share * (high - low)
+        steps = round((high - low) / step)
+        return low + min(int(share * (steps + 1)), steps) * step
 
 
 @cache

@@ -240,7 +240,8 @@ class Search:
         found = []
         for number, line in enumerate(self._decisions.of("warm"), start=1):
             if line["state"] in ("complete", "pruned") and line["objectives"].get("linacc") is not None:
-                label, keys = self.question.describe(line["params"], self._steps), self.question.point(line["raw"])
+                keys = self.question.point(line["raw"])
+                label = self.question.describe(self.question.params(keys), self._steps)  # by this study's names, not the earlier one's
                 value = line["objectives"]["linacc"]
                 found.append(Candidate(-number, label, keys, line["state"], line["epoch"], value, line["objectives"]))
         return found

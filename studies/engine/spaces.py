@@ -6,9 +6,11 @@ choice in turn, so that nothing about it is written a second time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
+from numbers import Integral, Real
 from random import Random
 from typing import Any
 
@@ -21,12 +23,33 @@ MOST_CORNERS = 128
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a space asks a trial for."""
+    """What a space asks a trial for.
+
+    Attributes:
+        text: its range in words.
+        high: the highest value, in steps from ``low`` where there are any.
+        whole: whether its values are whole numbers.
+    """
 
     text: str
     choices: tuple[Any, ...] | None = None
     low: float = 0.0
     high: float = 0.0
+    step: float | None = None
+    whole: bool = False
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one value."""
+        return self.low < self.high if self.choices is None else len(self.choices) > 1
+
+    def holds(self, value: Any) -> bool:
+        """Whether a sampler could suggest the value."""
+        if self.choices is not None:
+            return value in self.choices
+        if not _number(value, self.whole) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or abs((steps := (value - self.low) / self.step) - round(steps)) < 1e-8
 
 
 class Known:
@@ -61,22 +84,26 @@ class Walker:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
+        _check_range(name, low, high, step, log, whole=False)
         words = f"{'log-uniform' if log else 'uniform'} {low:g} to {high:g}{f' in steps of {step:g}' if step else ''}"
-        return self._take(name, Parameter(words, None, low, high))
+        return self._take(name, _range(words, low, high, step, whole=False))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        _check_range(name, low, high, step, log, whole=True)
         words = (
             f"whole numbers {low} to {high}{f' in steps of {step}' if step > 1 else ''}{', log-uniform' if log else ''}"
         )
-        return self._take(name, Parameter(words, None, low, high))
+        return self._take(name, _range(words, low, high, step, whole=True))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
+        if not choices:
+            raise UsageError(f"the search space: {name} has no choices; name them")
         return self._take(name, Parameter(", ".join(map(str, choices)), tuple(choices)))
 
     def describe(self, name: str, text: str) -> None:
         """Say a parameter's range in other words."""
         old = self.parameters[name]
-        self.parameters[name] = Parameter(text, old.choices, old.low, old.high)
+        self.parameters[name] = replace(old, text=text)
 
     def _take(self, name: str, parameter: Parameter) -> Any:
         if name in self.raw:  # asked again: one answer per trial, as a sampler gives it
@@ -86,6 +113,34 @@ class Walker:
         self.taken.append((place, len(values)))
         self.parameters[name], self.raw[name] = parameter, values[place]
         return values[place]
+
+
+def _check_range(name: str, low: Any, high: Any, step: Any, log: bool, whole: bool) -> None:
+    """Refuse what the samplers refuse. Raises UsageError."""
+    kind = "a whole number" if whole else "a number"
+    for said, value in (("low", low), ("high", high), *([] if step is None else [("step", step)])):
+        if not _number(value, whole):
+            raise UsageError(f"the search space: {name} has {said} = {value!r}; it must be {kind}")
+    if low > high:
+        raise UsageError(f"the search space: {name} goes from {low:g} to {high:g}; the lower end must come first")
+    if step is not None and step <= 0:
+        raise UsageError(f"the search space: {name} has step = {step:g}; it must be positive")
+    if log and low <= 0:
+        raise UsageError(
+            f"the search space: {name} is log-uniform from {low:g} on; a logarithm needs a positive lower end"
+        )
+    if log and step not in (None, 1 if whole else None):
+        raise UsageError(f"the search space: {name} is log-uniform in steps of {step:g}; leave out one of the two")
+
+
+def _number(value: Any, whole: bool) -> bool:
+    return isinstance(value, Integral if whole else Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _range(words: str, low: float, high: float, step: float | None, whole: bool) -> Parameter:
+    if step is not None:  # the last step may end below high
+        high = low + math.floor((high - low) / step + 1e-9) * step
+    return Parameter(words, None, low, high, step, whole)
 
 
 def zero_or_log(trial: Any, name: str, low: float, high: float, zero_from: float) -> float:
@@ -100,7 +155,7 @@ def zero_or_log(trial: Any, name: str, low: float, high: float, zero_from: float
 
 
 def branches(
-    space: Space, options: Callable[[str, Parameter], tuple[Any, ...]]
+    space: Space, options: Callable[[str, Parameter], tuple[Any, ...]], most: int = MOST_BRANCHES
 ) -> Iterator[tuple[Walker, dict[str, Any]]]:
     """Every branch, with the configuration keys there, the first parameter varying slowest.
 
@@ -108,7 +163,7 @@ def branches(
         UsageError: the space fails, returns no mapping of keys, or has too many branches.
     """
     path: tuple[int, ...] = ()
-    for _ in range(MOST_BRANCHES):
+    for _ in range(most):
         walker = Walker(path, options)
         try:
             keys = space(walker)
@@ -131,7 +186,7 @@ def branches(
             return
         path = (*(place for place, _ in taken[:-1]), taken[-1][0] + 1)
     raise UsageError(
-        f"the search space has more than {MOST_BRANCHES} branches of choices; give numbers as suggest_int or suggest_float"
+        f"the search space has more than {most} branches of choices; give numbers as suggest_int or suggest_float"
     )
 
 
@@ -155,6 +210,16 @@ def choices(space: Space) -> dict[str, tuple[Any, ...]]:
     found: dict[str, tuple[Any, ...]] = {}
     for walker, _ in branches(space, _at("low")):
         found |= {name: one.choices for name, one in walker.parameters.items() if one.choices is not None}
+    return found
+
+
+def variants(space: Space) -> dict[str, list[Parameter]]:
+    """Every parameter as each branch that has it asks for it."""
+    found: dict[str, list[Parameter]] = {}
+    for walker, _ in branches(space, _at("low")):
+        for name, parameter in walker.parameters.items():
+            if parameter not in found.setdefault(name, []):
+                found[name].append(parameter)
     return found
 
 

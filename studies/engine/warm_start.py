@@ -12,20 +12,22 @@ from studies.engine.commits import other_code
 from studies.engine.decisions import NAME, Decisions
 from studies.engine.job import NOT_RUN
 from studies.engine.plan import Plan
+from studies.engine.question import Question
 from trainer.decision_lines import read_decisions, read_info
 from trainer.errors import UsageError
+from trainer.identity import arm_id
 from trainer.lock import NAME as LOCK
 
 NEEDED = ("base_arm", "epochs", "search_seed", "rungs", "ranges")
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, question: Question) -> None:
     """Refuse an earlier study whose values do not stand beside this one's.
 
     Once its trials are on this study's record, the earlier study may be gone.
 
     Raises:
-        UsageError: no study there, another preset, length, seed, rungs or space, or another commit.
+        UsageError: no study there, another preset, length, seed, rungs or space, trials that are other arms here, or another commit.
     """
     ours = json.loads(json.dumps(plan.stored()))
     for folder in map(Path, plan.search.warm_start):
@@ -39,8 +41,25 @@ def check(plan: Plan) -> None:
         for key in NEEDED:
             if theirs.get(key) != ours.get(key):
                 raise UsageError(f"--warm-start {folder}: that study has {key} = {theirs.get(key)!r}, this one {ours.get(key)!r}; its values are not comparable")
+        _same_arms(plan, question, folder)
         if found := other_code(folder, plan):
             raise UsageError(f"--warm-start {folder}: {found}; give --across-commits if you know that nothing relevant changed")
+
+
+def _same_arms(plan: Plan, question: Question, folder: Path) -> None:
+    """Refuse trials that would be other arms here: a range in words does not say which setting it is of."""
+    for line in read_decisions(folder / NAME):
+        if line["event"] != "suggest" or line.get("arm_id") is None:
+            continue
+        try:
+            ours = arm_id(plan.config(question.point(line["raw"]), plan.search_seed))
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            ours = f"none of this space ({type(error).__name__}: {' '.join(str(error).split())})"
+        if ours != line["arm_id"]:
+            raise UsageError(
+                f"--warm-start {folder}: its trial {line['trial']} is arm {line['arm_id']}, here the same point {line['raw']} is {ours}; this space "
+                "makes other settings of it, so its values are not comparable"
+            )
 
 
 def identity(folder: str) -> dict[str, Any] | None:

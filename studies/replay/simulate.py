@@ -54,7 +54,7 @@ class Outcome:
         busy: worker-seconds, start-ups and lost parts of epochs included.
         state: of each trial: ``complete``, ``pruned``, ``diverged`` or ``failed``.
         at: the epoch each trial stands at.
-        picks: the trial chosen in each bracket as :meth:`studies.engine.jobs.Jobs._best` does, by furthest epoch, then value,
+        picks: the trial chosen in each bracket as :meth:`studies.engine.search.Search.ranking` does, by furthest epoch, then value,
             then arrival; None where none has a finite value.
         decisions: judgements of a trial at a rung or gate.
     """

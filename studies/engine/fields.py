@@ -1,0 +1,114 @@
+"""The fields of a declaration are what they should be: a slip is one line before any of them is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from studies.engine.contrasts import Contrast
+from studies.engine.guard import call
+from studies.engine.question import Control, Question, Reference, Show, Strata
+from studies.engine.settings import Arm
+from trainer.errors import UsageError
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _each(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple | list) and all(isinstance(one, kind) for one in value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+MAPPING: Rule = ("a mapping, as {'name': ...}", _is(Mapping))
+FUNCTION: Rule = ("a function", callable)
+FIELDS: dict[str, Rule] = {
+    "name": ("a word", lambda value: isinstance(value, str) and bool(value)),
+    "question": ("a text", _is(str)),
+    "space": ("a function of a trial", callable),
+    "strata": (
+        "Strata(name, levels)",
+        lambda value: isinstance(value, Strata) and isinstance(value.name, str) and _each(object)(value.levels),
+    ),
+    "reference": (
+        "Reference(settings), as Reference({'optim.clip_norm': None})",
+        lambda value: isinstance(value, Reference) and isinstance(value.settings, dict),
+    ),
+    "controls": ("a tuple of Control", _each(Control)),
+    "trials": (
+        "a whole number from 1 on",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
+    ),
+    "eligible": ("a function of a point's settings", callable),
+    "settings": ("a mapping of names to configuration keys", _is(Mapping)),
+    "shown": (
+        "a mapping of settings, as {'lr': Show()}",
+        lambda value: isinstance(value, Mapping) and all(map(_is(Show), value.values())),
+    ),
+    "units": MAPPING,
+    "label": ("a function of a point's settings and the run's steps", callable),
+    "arms": ("a function of whether the study is quick that returns arms, as lambda quick: (Arm(...),)", callable),
+    "contrasts": ("a function of the fixed arms that returns contrasts, as lambda arms: (Contrast(...),)", callable),
+    "first_points": ("a function without arguments that returns points, as lambda: [{'lr': 0.001}]", callable),
+    "grid": (
+        "a mapping of parameters to their values",
+        lambda value: isinstance(value, Mapping) and all(map(_each(object), value.values())),
+    ),
+    "metric": ("the name of a metric", _is(str)),
+    "predicts": (
+        "shares of a run between 0 and 1, as (1 / 3,)",
+        lambda value: _each(object)(value) and all(_number(one) and 0 < one < 1 for one in value),
+    ),
+    "overrides": ("a tuple of texts, as ('optim.lr=0.001',)", _each(str)),
+    "defaults": MAPPING,
+    "quick": MAPPING,
+}
+"""What each field must be."""
+OPTIONAL = frozenset({"space", "strata", "reference", "settings", "shown", "label"})
+"""Fields that may be None."""
+
+
+def check(question: Question, quick: bool) -> None:
+    """Look at every field, then ask each function once.
+
+    Args:
+        quick: whether the study is.
+
+    Raises:
+        UsageError: a field of the wrong kind, or a function of the author that fails or returns something else.
+    """
+    for name, (rule, fits) in FIELDS.items():
+        value = getattr(question, name)
+        if not (value is None and name in OPTIONAL) and not fits(value):
+            raise UsageError(f"{name} {value!r}: must be {rule}")
+    if question.predicts and question.space is None:
+        raise UsageError(
+            f"predicts {question.predicts!r}: is about the trials of a search, and this study has no space; leave it out"
+        )
+    for either in {False, quick}:
+        _returns("arms", Arm, call("arms", question.arms, either))
+    _returns("contrasts", Contrast, call("contrasts", question.contrasts, question.fixed_arms(quick)))
+    _returns("first_points", dict, call("first_points", question.first_points))
+    for keys in question.corners:
+        params = question.params(keys)
+        call(f"eligible at {params}", question.eligible, params)
+        label = call(f"label at {params}", question.describe, params, 1000)
+        if not isinstance(label, str):
+            raise UsageError(f"label at {params}: returns {label!r}; it must return a text")
+    if question.reference is not None and question.reference.label is not None:
+        call("the reference's label", question.reference.label, "an arm")
+
+
+def _returns(what: str, kind: type, found: Any) -> None:
+    rule = f"it must return a tuple of {kind.__name__}"
+    if not isinstance(found, Iterable) or isinstance(found, str | Mapping):
+        raise UsageError(f"{what}: returns {found!r}; {rule}")
+    for one in call(what, tuple, found):
+        if not isinstance(one, kind):
+            raise UsageError(f"{what}: returns {one!r} among others; {rule}")
