@@ -1,4 +1,5 @@
-"""``python -m analysis STUDY_FOLDER [STUDY_FOLDER ...]``: the answer of each study, with its report written beside it."""
+"""``python -m analysis STUDY_FOLDER [STUDY_FOLDER ...]``: the answer of each study, with its report written beside
+it."""
 
 from __future__ import annotations
 
@@ -26,14 +27,19 @@ def _run(arguments: list[str]) -> int:
 
     parser = Parser(
         prog="python -m analysis",
-        description="Read the records of a study, finished or not, print its answer, and write STUDY_FOLDER/report: the table of "
-        "compared arms with paired intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict in sentences.",
+        description=(
+            "Read the records of a study, finished or not, print its answer, and write STUDY_FOLDER/report: the table"
+            " of compared arms with paired intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict"
+            " in sentences."
+        ),
         examples=EXAMPLES,
         exits=EXITS,
     )
     holds = "a folder with study.json, decisions.jsonl and runs/"
     parser.add_argument("folders", nargs="+", type=Path, metavar="STUDY_FOLDER", help=holds)
-    parser.add_argument("--full", action="store_true", help="print every table and sentence, not only question, answers and table")
+    parser.add_argument(
+        "--full", action="store_true", help="print every table and sentence, not only question, answers and table"
+    )
     options = parser.parse_args(arguments)
     from analysis.report import (
         report,  # plotting libraries take seconds to import; --help must not

@@ -1,4 +1,5 @@
-"""The end of a study on one screen: its question, the answer to each declared contrast, the table, and where the rest is."""
+"""The end of a study on one screen: its question, the answer to each declared contrast, the table, and where the rest
+is."""
 
 from __future__ import annotations
 
@@ -31,13 +32,29 @@ def question(study: Study, width: int) -> list[str]:
 
 
 def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[str]:
-    """At most a line that says how to read them and ``ANSWERS`` lines: what is missing, then one line per primary contrast."""
+    """At most a line that says how to read them and ``ANSWERS`` lines: what is missing, then one line per primary
+    contrast."""
     primary = found[found["primary"]]
-    open_ = [line for sentence in [*missing(study, spent), *_altered(study)] for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)]
+    open_ = [
+        line
+        for sentence in [*missing(study, spent), *_altered(study)]
+        for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)
+    ]
     if primary.empty and (asked := short(study)):
         return [*open_, *(line for text in asked for line in textwrap.wrap(text, width))][: ANSWERS + 1]
     if primary.empty:
-        return [*(open_ or ["None of the declared contrasts has been run yet." if study.declared.contrasts else "No contrast was declared: no verdict."])]
+        return [
+            *(
+                open_
+                or [
+                    (
+                        "None of the declared contrasts has been run yet."
+                        if study.declared.contrasts
+                        else "No contrast was declared: no verdict."
+                    )
+                ]
+            )
+        ]
     absent = [one.question for one in study.declared.contrasts if resolve(study, one) is None]
     room = ANSWERS - len(open_) - bool(absent)
     shown = primary if len(primary) <= room else primary.iloc[: max(0, room - 1)]
@@ -53,17 +70,24 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
 
 
 def table(study: Study, numbers: pd.DataFrame, found: pd.DataFrame, width: int, room: int) -> tuple[Sheet | None, str]:
-    """The arms that the answers are about, then controls and others as far as ``room`` lines hold them; and what is left out."""
+    """The arms that the answers are about, then controls and others as far as ``room`` lines hold them; and what is
+    left out."""
     if numbers.empty:
         return None, ""
     sheet = narrowed(short_accuracy(numbers, study.declared), width)
     title = accuracy_title(numbers, study.declared)
     rows_left = room - len(textwrap.wrap(title, width)) - max(column.count("\n") + 1 for column in sheet.columns) - 1
     asked = found[found["primary"]]
-    wanted = {*zip(asked["arm_id"], asked["role"], strict=True), *zip(asked["reference_arm_id"], asked["reference_role"], strict=True)}
+    wanted = {
+        *zip(asked["arm_id"], asked["role"], strict=True),
+        *zip(asked["reference_arm_id"], asked["reference_role"], strict=True),
+    }
     keys = list(zip(numbers["arm_id"], numbers["role"], strict=True))
     rank = {"control": 1, "untrained": 1, "best": 2, "reference": 2}
-    order = sorted(range(len(keys)), key=lambda place: 0 if keys[place] in wanted else rank.get(study.declared.kind(keys[place][1]), 3))
+    order = sorted(
+        range(len(keys)),
+        key=lambda place: 0 if keys[place] in wanted else rank.get(study.declared.kind(keys[place][1]), 3),
+    )
     kept = sorted(order[: max(1, rows_left)])
     left_out = len(keys) - len(kept)
     rest = f"{left_out} more arm{'s' if left_out > 1 else ''} in the report" if left_out else ""
@@ -80,11 +104,16 @@ def _reading(study: Study, primary: pd.DataFrame) -> str:
     few = primary["verdict"] == NO_VERDICT
     if few.all():
         n = int(primary["n"].max())
-        return f"{NO_VERDICT.capitalize()} ({n} seed{'' if n == 1 else 's'}). Observed differences in {_measured(study)}:"
+        return (
+            f"{NO_VERDICT.capitalize()} ({n} seed{'' if n == 1 else 's'}). Observed differences in {_measured(study)}:"
+        )
     n = sorted({int(value) for value in primary.loc[~few, "n"]})
     seeds = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[0]}"
     asked = len(study.declared.contrasts)
-    return f"{_measured(study)[0].upper()}{_measured(study)[1:]}, adjusted for {asked} (Holm), {seeds} seeds; needs: smallest that resolves:"
+    return (
+        f"{_measured(study)[0].upper()}{_measured(study)[1:]}, adjusted for {asked} (Holm), {seeds} seeds; needs:"
+        " smallest that resolves:"
+    )
 
 
 def _altered(study: Study) -> list[str]:

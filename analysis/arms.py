@@ -48,13 +48,18 @@ class Arms:
     def runs(self) -> dict[Key, dict[int, str]]:
         """run_id by seed."""
         seeds, run_ids = self._finals["seed"].to_numpy(), self._finals["run_id"].to_numpy()
-        return {key: dict(zip(map(int, seeds[places]), run_ids[places], strict=True)) for key, places in self.positions.items()}
+        return {
+            key: dict(zip(map(int, seeds[places]), run_ids[places], strict=True))
+            for key, places in self.positions.items()
+        }
 
     @cached_property
     def first(self) -> dict[Key, dict[str, Any]]:
         """What all runs of an arm share, taken from its first."""
         frame = self._finals.drop_duplicates(["arm_id", "role"])
-        shared = frame[["arm_id", "role", "label", "key", *_names(self._asked), "reference", "peer", "search_value", "place"]]
+        shared = frame[
+            ["arm_id", "role", "label", "key", *_names(self._asked), "reference", "peer", "search_value", "place"]
+        ]
         return {(row["arm_id"], row["role"]): row for row in shared.to_dict("records")}
 
     @cached_property
@@ -67,7 +72,11 @@ class Arms:
                 "level": [_place(asked.level(row), asked.levels) for row in rows],
                 "place": [row["place"] for row in rows],
                 "search": [-row["search_value"] if key[1] == "best" else None for key, row in self.first.items()],
-                **{f"setting {column.name}": [row[column.name] for row in rows] for column in asked.columns if column.number},
+                **{
+                    f"setting {column.name}": [row[column.name] for row in rows]
+                    for column in asked.columns
+                    if column.number
+                },
             },
             index=range(len(self.first)),
         ).astype({"place": "Float64", "search": float})
@@ -105,7 +114,8 @@ class Arms:
 
     @cached_property
     def keys(self) -> dict[str, Key]:
-        """By the key under which the study declares an arm; of several with one key the first in order. One arm may have several keys."""
+        """By the key under which the study declares an arm; of several with one key the first in order. One arm may
+        have several keys."""
         found: dict[str, Key] = {}
         for key in self.ordered:
             if self.first[key]["key"]:
@@ -129,7 +139,10 @@ def rows_of(study: Study, key: Key) -> pd.DataFrame:
 
 def find(study: Study, kind: str, level: str | None = None) -> Key | None:
     """The first arm of a kind (and level) in the order of ``arms``; of several best ones, the best searched."""
-    return next((key for key in arms(study) if study.declared.kind(key[1]) == kind and level in (None, level_of(study, key))), None)
+    return next(
+        (key for key in arms(study) if study.declared.kind(key[1]) == kind and level in (None, level_of(study, key))),
+        None,
+    )
 
 
 def level_of(study: Study, key: Key) -> str | None:

@@ -34,10 +34,14 @@ def costs(study: Study, table: pd.DataFrame, found: Cost) -> list[str]:
 
 
 def _record(study: Study) -> list[str]:
-    kinds = {name.removeprefix("seconds."): study.curves[name].sum() for name in study.curves if name.startswith("seconds.")}
+    kinds = {
+        name.removeprefix("seconds."): study.curves[name].sum() for name in study.curves if name.startswith("seconds.")
+    }
     if not kinds:
         return []
-    parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in sorted(kinds.items(), key=lambda item: -item[1]))
+    parts = ", ".join(
+        f"{kind} {duration(seconds)}" for kind, seconds in sorted(kinds.items(), key=lambda item: -item[1])
+    )
     runs = study.curves["run_id"].nunique()
     return [f"Time on record over {runs} run{'' if runs == 1 else 's'}: {duration(sum(kinds.values()))} ({parts})."]
 
@@ -60,7 +64,8 @@ def _machine(study: Study, found: Cost) -> list[str]:
 
 
 def _shares(study: Study, found: Cost) -> str:
-    """Where the time went, in parts that add up: nobody's, held by runs that did not compute, and training and probes."""
+    """Where the time went, in parts that add up: nobody's, held by runs that did not compute, and training and
+    probes."""
     free = found.free
     used = study.curves[[name for name in study.curves if name.startswith("core_seconds.")]].sum().sum()
     available = sum(session.seconds * session.begin["cores"] for session in found.sessions)
@@ -70,7 +75,10 @@ def _shares(study: Study, found: Cost) -> str:
     if not 0 < busy <= 1 - free:
         return f"{text}."
     parts = [round(100 * free), round(100 * busy)]
-    return f"{text}, in {100 - sum(parts)} % runs started, waited or saved, or left cores unused, and in {parts[1]} % they trained and probed."
+    return (
+        f"{text}, in {100 - sum(parts)} % runs started, waited or saved, or left cores unused, and in {parts[1]} % they"
+        " trained and probed."
+    )
 
 
 def _money(found: Cost) -> list[str]:
@@ -88,7 +96,9 @@ def _dearest(table: pd.DataFrame, found: Cost) -> list[str]:
         return []
     row = paid.loc[paid["device_seconds"].idxmax()]
     usd = f", {money(row['usd'])} USD" if found.priced else ""
-    return [f"Dearest arm of the comparison: {row['arm']}, {row['device_seconds'] / 3600:.2g} {found.device}-hours{usd}."]
+    return [
+        f"Dearest arm of the comparison: {row['arm']}, {row['device_seconds'] / 3600:.2g} {found.device}-hours{usd}."
+    ]
 
 
 def _lost(lost: Counter[str]) -> list[str]:

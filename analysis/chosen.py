@@ -30,20 +30,31 @@ def selections(decisions: list[dict[str, Any]], asked: Declared, where: str) -> 
     arm_ids |= {-number: line.get("arm_id") for number, line in enumerate(warm, start=1)}
     nameless = asked.stratum and any(line.get("event") == "select" and asked.stratum not in line for line in decisions)
     if nameless:
-        raise UsageError(f"{where}: a select line has no {asked.stratum}, so that it cannot be told whose choice it is; restore the file from a copy")
+        raise UsageError(
+            f"{where}: a select line has no {asked.stratum}, so that it cannot be told whose choice it is; restore the"
+            " file from a copy"
+        )
     last = {asked.level(line): line for line in decisions if line.get("event") == "select" and "trials" in line}
     found = {}
     for level, line in last.items():
         columns = zip(line["trials"], line["values"], line["epochs"], strict=True)
         found[level] = [
-            {"trial": trial, "arm_id": arm_ids.get(trial), "value": value, "epoch": epoch} for trial, value, epoch in columns
+            {"trial": trial, "arm_id": arm_ids.get(trial), "value": value, "epoch": epoch}
+            for trial, value, epoch in columns
         ]
     return found
 
 
-def superseded(compared: dict[Key, dict[str, Any]], chosen: dict[str | None, list[dict[str, Any]]], asked: Declared) -> list[Key]:
-    """Arms that only an earlier choice brought into the comparison, and the references that nothing refers to any more."""
-    old = [key for key, line in compared.items() if key[1] in CHOSEN and not _current(key, line, chosen.get(asked.level(line)))]
+def superseded(
+    compared: dict[Key, dict[str, Any]], chosen: dict[str | None, list[dict[str, Any]]], asked: Declared
+) -> list[Key]:
+    """Arms that only an earlier choice brought into the comparison, and the references that nothing refers to any
+    more."""
+    old = [
+        key
+        for key, line in compared.items()
+        if key[1] in CHOSEN and not _current(key, line, chosen.get(asked.level(line)))
+    ]
     kept = {line.get("reference") for key, line in compared.items() if key not in old}
     twins = {compared[key].get("reference") for key in old if key[1] == "best"} - kept
     return [*old, *((arm_id, asked.reference) for arm_id in twins if (arm_id, asked.reference) in compared)]

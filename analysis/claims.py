@@ -15,9 +15,16 @@ def claim(line: pd.Series) -> str:
     digits = decimals(line["metric"])
     pairs = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
     if line["verdict"] == NO_VERDICT or pd.isna(line["low"]):
-        return f"observed difference {interval(line['mean'], line['low'], line['high'], digits)} ({pairs})" if line["n"] else f"no difference known ({pairs})"
+        return (
+            f"observed difference {interval(line['mean'], line['low'], line['high'], digits)} ({pairs})"
+            if line["n"]
+            else f"no difference known ({pairs})"
+        )
     if line["verdict"] == EXPLORATORY:
-        return f"difference {interval(line['mean'], line['low'], line['high'], digits)} (exploratory: unadjusted interval, {pairs})"
+        return (
+            f"difference {interval(line['mean'], line['low'], line['high'], digits)} (exploratory: unadjusted interval,"
+            f" {pairs})"
+        )
     adjusted = f"difference {interval(line['mean'], line['adjusted_low'], line['adjusted_high'], digits)}"
     alone = f"unadjusted [{number(line['low'], digits, True)}, {number(line['high'], digits, True)}]"
     tested = f"{pairs}, {alone}, Holm p {p_value(line['p_holm'])}"
@@ -31,8 +38,9 @@ def could_resolve(line: pd.Series) -> str:
     needed, digits = line["seeds_needed"], decimals(line["metric"])
     seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
     return (
-        f"at this spread and n an observed difference of {number(line['resolvable'], digits)} would have been resolved, a true one of "
-        f"{number(line['resolvable_with_power'], digits)} in {100 * POWER:.0f} % of studies; one as observed needs {seeds}"
+        f"at this spread and n an observed difference of {number(line['resolvable'], digits)} would have been resolved,"
+        f" a true one of {number(line['resolvable_with_power'], digits)} in {100 * POWER:.0f} % of studies; one as"
+        f" observed needs {seeds}"
     )
 
 

@@ -1,7 +1,7 @@
 """Means and paired differences over seeds, with 95 % t intervals.
 
-Everything takes plain numbers; NaN and None mean "missing", are left out, and are counted. No words are made here: what a
-difference allows to be said depends on all that were declared with it (``family``).
+Everything takes plain numbers; NaN and None mean "missing", are left out, and are counted. No words are made here: what
+a difference allows to be said depends on all that were declared with it (``family``).
 """
 
 from __future__ import annotations

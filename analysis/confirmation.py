@@ -1,6 +1,7 @@
 """The search's best arms on fresh seeds: its scores beside the confirmed ones, and what became of its order.
 
-The score by which an arm was chosen is too high by the choice itself: of many trials the luckiest lead. How the next arms
+The score by which an arm was chosen is too high by the choice itself: of many trials the luckiest lead. How the next
+arms
 stand to the best is exploratory: intervals, no verdict.
 """
 
@@ -63,7 +64,10 @@ def order_held(study: Study, table: pd.DataFrame) -> list[str]:
         ]
         of_level = f" of {level}" if stratum else ""
         if against:
-            said.append(f"On fresh seeds, each minus the best{of_level} (exploratory: unadjusted 95 % intervals, no verdict): {', '.join(against)}.")
+            said.append(
+                f"On fresh seeds, each minus the best{of_level} (exploratory: unadjusted 95 % intervals, no verdict):"
+                f" {', '.join(against)}."
+            )
     return said
 
 
@@ -73,8 +77,14 @@ def _shrinkage(rows: pd.DataFrame) -> str:
         return ""
     mean, of = known.mean(), "" if len(known) == len(rows) else f" (the {len(known)} scored at the last epoch)"
     if mean > 0:
-        return f"The search scores were {number(mean)} points above the confirmed ones on average{of}, as scores that served a choice tend to be."
-    return f"The search scores were {number(-mean)} points below the confirmed ones on average{of}: no sign of a lucky choice."
+        return (
+            f"The search scores were {number(mean)} points above the confirmed ones on average{of}, as scores that"
+            " served a choice tend to be."
+        )
+    return (
+        f"The search scores were {number(-mean)} points below the confirmed ones on average{of}: no sign of a lucky"
+        " choice."
+    )
 
 
 def _short(row: pd.Series) -> str:

@@ -2,8 +2,8 @@
 
 An attempt holds its workers from its ``start`` line to the ``finish`` or ``fail`` line of its job; one that a kill
 cut short, to the last time known of its session. Whoever pays for a machine pays for all of it: a study costs the
-wall time of its sessions, of which each of the places that trials had at that moment (``concurrent``) is an equal share,
-and what no attempt held is start-up and idle time.
+wall time of its sessions, of which each of the places that trials had at that moment (``concurrent``) is an equal
+share, and what no attempt held is start-up and idle time.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class Session:
     def attempt(self, start: dict[str, Any], until: float, end: str) -> Attempt:
         held = round(max(0.0, until - start["t"]), 3)  # times are on record in milliseconds
         share = sum(seconds / places for seconds, places in self.places(start["t"], until) if places)
-        return Attempt(start["name"], start.get("trial"), held, held * self.devices, share, share / 3600 * self.price, end)
+        return Attempt(
+            start["name"], start.get("trial"), held, held * self.devices, share, share / 3600 * self.price, end
+        )
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,10 @@ def cost(study: Study) -> Cost:
     rows = []
     for row in _jobs(study):
         held = of.get(row["name"], [])
-        row |= {"attempts": len(held) if sessions else None, "held_seconds": sum(a.seconds for a in held) if sessions else NAN}
+        row |= {
+            "attempts": len(held) if sessions else None,
+            "held_seconds": sum(a.seconds for a in held) if sessions else NAN,
+        }
         row["device_seconds"] = sum(a.device_seconds for a in held) if shared else NAN
         rows.append(row | {"usd": sum(a.usd for a in held) if priced else NAN})
     numbers = ("held_seconds", "device_seconds", "usd")
@@ -168,7 +173,8 @@ def cost(study: Study) -> Cost:
 
 
 def per_arm(study: Study, found: Cost) -> dict[tuple[str, str], dict[str, float]]:
-    """``device_seconds`` and ``usd`` of each compared arm's runs; an untrained one reads another's epoch 0 and costs nothing."""
+    """``device_seconds`` and ``usd`` of each compared arm's runs; an untrained one reads another's epoch 0 and costs
+    nothing."""
     costs = ["device_seconds", "usd"]
     by_name = found.runs.set_index("name")[costs]
     # min_count: where nothing is known the sum is unknown, not 0
@@ -218,7 +224,12 @@ def _sessions(decisions: list[dict[str, Any]]) -> list[Session]:
 def _jobs(study: Study) -> list[dict[str, Any]]:
     """Who each job is: the trials, then the runs of the comparison, each once."""
     rows = [
-        {"name": trial["name"] or f"t{trial['trial']:03d}", "trial": trial["trial"], "arm": trial["label"], "state": trial["state"]}
+        {
+            "name": trial["name"] or f"t{trial['trial']:03d}",
+            "trial": trial["trial"],
+            "arm": trial["label"],
+            "state": trial["state"],
+        }
         for _, trial in study.search.iterrows()
     ]
     labels = names(study)
@@ -235,5 +246,6 @@ def _jobs(study: Study) -> list[dict[str, Any]]:
         if line["event"] in ("start", "finish") and line.get("trial") is None and line.get("name"):
             arm_of.setdefault(line["name"], None)
     return rows + [
-        {"name": name, "trial": None, "arm": arm, "state": states.get(name, "unfinished")} for name, arm in arm_of.items()
+        {"name": name, "trial": None, "arm": arm, "state": states.get(name, "unfinished")}
+        for name, arm in arm_of.items()
     ]

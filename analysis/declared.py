@@ -1,7 +1,8 @@
-"""What a study declared before its data, as study.json has it: its question, its primary contrasts, and what its arms are.
+"""What a study declared before its data, as study.json has it: its question, its primary contrasts, and what its arms
+are.
 
-Studies begun before declarations were complete get what was then fixed for their kind (``earlier/``): a search, or arms that were
-given. Those files are records: they hold what the two studies of that time declare (a test compares them).
+Studies begun before declarations were complete get what was then fixed for their kind (``earlier/``): a search, or arms
+that were given. Those files are records: they hold what the two studies of that time declare (a test compares them).
 """
 
 from __future__ import annotations
@@ -132,7 +133,8 @@ def _read(noted: dict[str, Any]) -> Declared:
     contrasts = tuple(Contrast(**{"metric": one["metric"]} | one) for one in noted["contrasts"])
     columns = tuple(Column(**one) for one in noted.get("columns", ()))
     return Declared(
-        str(noted["question"]), contrasts, Metric(**noted.get("metric", {})), noted.get("stratum"), tuple(noted.get("levels", ())), columns,
+        str(noted["question"]), contrasts, Metric(**noted.get("metric", {})), noted.get("stratum"),
+        tuple(noted.get("levels", ())), columns,
         noted.get("reference"), dict(noted.get("controls", {})), tuple(noted.get("predicts", ())),
     )  # fmt: skip
 

@@ -13,7 +13,8 @@ from analysis.family import BETTER, EXPLORATORY, WORSE, decide
 from analysis.study import Study
 
 __all__ = [
-    "LINACC", "NOT_COMPARED", "RANKS", "REFERENCE", "SAME_ARM", "Key", "arms", "compare_arms", "differences", "find", "level_of", "names",
+    "LINACC", "NOT_COMPARED", "RANKS", "REFERENCE", "SAME_ARM", "Key", "arms", "compare_arms", "differences", "find",
+    "level_of", "names",
     "reference_of", "rows_of",
 ]  # fmt: skip
 
@@ -28,7 +29,8 @@ Comparison = tuple[str, Key, Key]
 _NAN = float("nan")
 _COLUMNS = [
     "metric", "arm", "role", "arm_id", "reference", "reference_role", "reference_arm_id", "question",
-    "mean", "low", "high", "sd", "n", "dropped", "p", "primary", "p_holm", "level", "adjusted_low", "adjusted_high", "verdict",
+    "mean", "low", "high", "sd", "n", "dropped", "p", "primary", "p_holm", "level", "adjusted_low", "adjusted_high",
+    "verdict",
     "resolvable", "resolvable_with_power", "seeds_needed",
 ]  # fmt: skip
 
@@ -39,10 +41,11 @@ _MADE: WeakKeyDictionary[Study, pd.DataFrame] = WeakKeyDictionary()
 def differences(study: Study) -> pd.DataFrame:
     """One row per comparison: arm minus reference, on seeds that both have; the declared contrasts first.
 
-    ``low`` and ``high`` are the 95 % interval of the one comparison. A primary contrast also has what its family decides:
-    ``p_holm``, the interval at its adjusted ``level`` and the verdict (see ``family.Decision``). All others are exploratory: every
-    arm meets its reference (and its peer, if it has one) in the study's metric, which for a candidate is the best arm of its level; a best
-    arm also meets its reference in the effective ranks, and the best arm of every level that of the first. The frame is made once per study; do not change it.
+    ``low`` and ``high`` are the 95 % interval of the one comparison. A primary contrast also has what its family
+    decides: ``p_holm``, the interval at its adjusted ``level`` and the verdict (see ``family.Decision``). All others
+    are exploratory: every arm meets its reference (and its peer, if it has one) in the study's metric, which for a
+    candidate is the best arm of its level; a best arm also meets its reference in the effective ranks, and the best arm
+    of every level that of the first. The frame is made once per study; do not change it.
     """
     if study not in _MADE:
         _MADE[study] = _differences(study)
@@ -66,14 +69,21 @@ def _differences(study: Study) -> pd.DataFrame:
             "mean": one.mean, "low": low, "high": high, "sd": one.sd, "n": one.n, "dropped": one.dropped, "p": one.p,
         }  # fmt: skip
         decision = decisions.get((metric, key, reference))
-        row |= {"primary": decision is not None, "question": primary[metric, key, reference].question if decision else None}
+        row |= {
+            "primary": decision is not None,
+            "question": primary[metric, key, reference].question if decision else None,
+        }
         if _same_arm(study, metric, key, reference):
             # one arm in two roles (the reference won the search): a difference of exactly 0 says nothing
             row |= {"verdict": SAME_ARM, "p": _NAN}
         elif decision is None:
             row |= {"verdict": EXPLORATORY, "seeds_needed": seeds_needed(one.mean, one.spread)}
         else:
-            row |= {"verdict": _word(decision.verdict, primary[metric, key, reference].higher), "p_holm": decision.p_holm, "level": decision.level}
+            row |= {
+                "verdict": _word(decision.verdict, primary[metric, key, reference].higher),
+                "p_holm": decision.p_holm,
+                "level": decision.level,
+            }
             row |= {"adjusted_low": decision.low, "adjusted_high": decision.high, "seeds_needed": decision.seeds_needed}
             row |= {"resolvable": decision.resolvable, "resolvable_with_power": decision.with_power}
         rows.append(row)
@@ -98,7 +108,9 @@ def resolve(study: Study, contrast: Contrast) -> Comparison | None:
     reference = study.arms.keys.get(contrast.reference)
     if key is None or reference is None:
         return None
-    if contrast.reference == f"{contrast.arm}/{study.declared.reference}":  # its own, where an earlier choice left another
+    if (
+        contrast.reference == f"{contrast.arm}/{study.declared.reference}"
+    ):  # its own, where an earlier choice left another
         reference = reference_of(study, key) or reference
     return contrast.metric, key, reference
 
@@ -110,7 +122,11 @@ def _exploratory(study: Study) -> list[Comparison]:
         reference, peer = reference_of(study, key), reference_of(study, key, "peer")
         found += [(metric, key, other) for other in (reference, peer) if other is not None]
         if key[1] == "best":
-            base = reference if reference and study.declared.kind(reference[1]) == "reference" else find(study, "reference", level_of(study, key))
+            base = (
+                reference
+                if reference and study.declared.kind(reference[1]) == "reference"
+                else find(study, "reference", level_of(study, key))
+            )
             if base is not None:
                 found += [(name, key, base) for name in (metric, *RANKS)]
     best = [key for level in study.declared.levels if (key := find(study, "best", level)) is not None]

@@ -13,6 +13,8 @@ def typed(
     """Rows with at least ``columns``; metrics, seconds and ``number`` float, ``whole`` nullable integers."""
     frame = pd.DataFrame(rows)
     frame = frame.reindex(columns=columns + [name for name in frame.columns if name not in columns])
-    metrics = [name for name in frame.columns if "/" in name or name.startswith(("seconds.", "core_seconds.", "objective."))]
-    types: dict[str, str] = {name: "float64" for name in (*metrics, *number)}
-    return frame.astype(types | {name: "Int64" for name in whole})
+    metrics = [
+        name for name in frame.columns if "/" in name or name.startswith(("seconds.", "core_seconds.", "objective."))
+    ]
+    types: dict[str, str] = dict.fromkeys((*metrics, *number), "float64")
+    return frame.astype(types | dict.fromkeys(whole, "Int64"))

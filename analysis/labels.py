@@ -9,7 +9,8 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 _PLACES = [("left", "center", 5, 0), ("right", "center", -5, 0), ("center", "bottom", 0, 5), ("center", "top", 0, -5),
-           ("left", "bottom", 4, 3), ("left", "top", 4, -3), ("right", "bottom", -4, 3), ("right", "top", -4, -3)]  # fmt: skip
+           ("left", "bottom", 4, 3), ("left", "top", 4, -3), ("right", "bottom", -4, 3), ("right", "top", -4,
+           -3)]  # fmt: skip
 """Alignment of the text and its offset in points, best first."""
 _GAP = 3
 """Pixels between two pieces of text."""

@@ -1,4 +1,5 @@
-"""Tables, sentences and commands on a console of any width and encoding: columns are dropped, words are never broken."""
+"""Tables, sentences and commands on a console of any width and encoding: columns are dropped, words are never
+broken."""
 
 from __future__ import annotations
 
@@ -11,7 +12,21 @@ from rich.table import Table
 
 WIDTH = 120
 """Columns where the output is no terminal."""
-_PLAIN = str.maketrans({"±": "+-", "\N{GREEK SMALL LETTER LAMDA}": "lambda", "τ": "tau", "–": "-", "—": "-", "…": "...", "≥": ">=", "≤": "<=", "²": "2", "×": "x", "→": "->"})
+_PLAIN = str.maketrans(
+    {
+        "±": "+-",
+        "\N{GREEK SMALL LETTER LAMDA}": "lambda",
+        "τ": "tau",
+        "–": "-",
+        "—": "-",
+        "…": "...",
+        "≥": ">=",
+        "≤": "<=",
+        "²": "2",
+        "×": "x",
+        "→": "->",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,9 @@ def show(sheet: Sheet, console: Console) -> None:
         is_text = number < fits.text
         parts = [part for cell in cells for part in (cell.split() if is_text else cell.split("\n"))]
         least = max(map(len, parts), default=1)  # words wrap between words, numbers not at all
-        shown.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, min_width=least, overflow="fold")
+        shown.add_column(
+            column, justify="left" if is_text else "right", no_wrap=not is_text, min_width=least, overflow="fold"
+        )
     for row in fits.rows:
         shown.add_row(*row)
     console.print(shown, markup=False)
@@ -80,7 +97,12 @@ def plain(text: str, console: Console) -> str:
 
 def as_encoded(sheet: Sheet, console: Console) -> Sheet:
     rows = [[plain(cell, console) for cell in row] for row in sheet.rows]
-    return replace(sheet, title=plain(sheet.title, console), columns=[plain(column, console) for column in sheet.columns], rows=rows)
+    return replace(
+        sheet,
+        title=plain(sheet.title, console),
+        columns=[plain(column, console) for column in sheet.columns],
+        rows=rows,
+    )
 
 
 def command_lines(command: str, width: int) -> list[str]:

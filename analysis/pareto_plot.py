@@ -108,7 +108,9 @@ def _legend(trials: pd.DataFrame, confirmed: set[str], asked: Declared) -> list[
         return Line2D([], [], **{"linestyle": "", "color": GREY, "label": label, "markersize": 6} | look)
 
     handles = []
-    of_level = trials[asked.stratum] if asked.stratum else pd.Series(next(iter(asked.levels), ""), trials.index, dtype=object)
+    of_level = (
+        trials[asked.stratum] if asked.stratum else pd.Series(next(iter(asked.levels), ""), trials.index, dtype=object)
+    )
     for name in (name for name in asked.levels if name in set(of_level) | confirmed):
         own = trials[of_level == name]
         look = {"color": colour_of(name, asked.levels), "marker": _mark(name, asked) if len(own) else "D"}
@@ -117,11 +119,17 @@ def _legend(trials: pd.DataFrame, confirmed: set[str], asked: Declared) -> list[
             look |= {"alpha": FAINT} | ({} if whole.any() else {"markerfacecolor": "white"})
         handles.append(entry(f"{name if asked.stratum else 'trial'}, one seed" if len(own) else name, **look))
     if trials["front"].any():
-        handles.append(entry("front: no trial is better\nin both", marker="o", color="black", markerfacecolor=GREY, linestyle="-"))
+        handles.append(
+            entry("front: no trial is better\nin both", marker="o", color="black", markerfacecolor=GREY, linestyle="-")
+        )
     if (trials["state"] != "complete").any():
-        handles.append(entry("hollow: stopped early,\nscores of that epoch", marker="o", markerfacecolor="white", alpha=FAINT))
+        handles.append(
+            entry("hollow: stopped early,\nscores of that epoch", marker="o", markerfacecolor="white", alpha=FAINT)
+        )
     if (~trials["own"].astype(bool) & (trials["state"] == "complete")).any():
-        handles.append(entry("faint: taken over from\nan earlier study", marker="o", markeredgecolor="white", alpha=FAINT))
+        handles.append(
+            entry("faint: taken over from\nan earlier study", marker="o", markeredgecolor="white", alpha=FAINT)
+        )
     if confirmed:
         label = "confirmed: mean, 95 % t\nintervals if n ≥ 3; number:\nplace in the search"
         handles.append(entry(label, marker="D", markeredgecolor="black", markersize=8))

@@ -105,7 +105,10 @@ def curves_figure(study: Study) -> Figure:
         rows = rows_of(study, key)
         if key[1] == "untrained":
             continue
-        colour, style = colour_of(level_of(study, key), study.declared.levels), _STYLES.get(study.declared.kind(key[1]), "-")
+        colour, style = (
+            colour_of(level_of(study, key), study.declared.levels),
+            _STYLES.get(study.declared.kind(key[1]), "-"),
+        )
         alike = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
         look = {"color": colour, "linestyle": style, "marker": _MARKERS[alike % len(_MARKERS)], "markersize": 4}
         of_arm = curves[curves["run_id"].isin(rows["run_id"])]
@@ -146,8 +149,11 @@ def curves_figure(study: Study) -> Figure:
 
 
 def _placed(rows: pd.DataFrame, asked: Declared) -> pd.DataFrame:
-    """Rows with their ``level`` and ``setting``, the place on the axis; without a number to set them against, all stand at 1."""
-    level = rows[asked.stratum] if asked.stratum else pd.Series(next(iter(asked.levels), "all"), rows.index, dtype=object)
+    """Rows with their ``level`` and ``setting``, the place on the axis; without a number to set them against, all stand
+    at 1."""
+    level = (
+        rows[asked.stratum] if asked.stratum else pd.Series(next(iter(asked.levels), "all"), rows.index, dtype=object)
+    )
     setting = rows[asked.axis.name].astype(float) if asked.axis is not None else pd.Series(1.0, rows.index)
     return rows.assign(level=level, setting=setting).dropna(subset=["setting"])
 
@@ -198,7 +204,11 @@ def _trials(panel: Axes, axis: _Axis, trials: pd.DataFrame, colour: str) -> set[
             whole = trial["state"] == "complete"
             marks.add(("whole" if whole else "stopped") + ("" if trial["own"] else ", taken over"))
             look = {"alpha": 1 if trial["own"] else FAINT, "markersize": 5, "zorder": 6}
-            look |= {"markeredgecolor": "white", "markeredgewidth": 0.6} if whole else {"markeredgecolor": colour, "markeredgewidth": 1.1}
+            look |= (
+                {"markeredgecolor": "white", "markeredgewidth": 0.6}
+                if whole
+                else {"markeredgecolor": colour, "markeredgewidth": 1.1}
+            )
             panel.plot(x, trial["value"], "o", markerfacecolor=colour if whole else "white", **look)
             if not whole and pd.notna(trial["epoch"]):
                 panel.annotate(f"{trial['epoch']}", (x, trial["value"]), fontsize=7, color=colour,
@@ -220,7 +230,8 @@ def _confirmed(panel: Axes, axis: _Axis, study: Study, level: str) -> set[str]:
             marks |= {"further" if further else "confirmed", *(() if error is None else ("interval",))}
             size, order = (5.5, 4.9) if further else (7.5, 5)
             panel.errorbar(axis.at(rows["setting"].iloc[0]), mean.mean, yerr=error, fmt="D", markersize=size, capsize=4,
-                           color=colour_of(level, study.declared.levels), markeredgecolor="black", ecolor="black", elinewidth=1.3, zorder=order)  # fmt: skip
+                           color=colour_of(level, study.declared.levels), markeredgecolor="black", ecolor="black",
+                           elinewidth=1.3, zorder=order)  # fmt: skip
     return marks
 
 

@@ -1,4 +1,5 @@
-"""Whether an earlier epoch predicts the end: the order of the search's full-length trials then and at the last epoch."""
+"""Whether an earlier epoch predicts the end: the order of the search's full-length trials then and at the last
+epoch."""
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ _COLUMNS = ["epoch", "last", "n", "correlation", "low", "high", "regret", "kept"
 def prediction(study: Study) -> pd.DataFrame:
     """One row per declared earlier epoch.
 
-    ``correlation`` is Spearman's over the n trials that have a score at both epochs, with a 95 % bootstrap interval over trials (NaN
-    below ``FEWEST``); ``regret`` the points lost at the last epoch by choosing the best trial of the earlier one; ``kept`` whether the
-    best trial of the last epoch is among the best third of the earlier one.
+    ``correlation`` is Spearman's over the n trials that have a score at both epochs, with a 95 % bootstrap interval
+    over trials (NaN below ``FEWEST``); ``regret`` the points lost at the last epoch by choosing the best trial of the
+    earlier one; ``kept`` whether the best trial of the last epoch is among the best third of the earlier one.
     """
     last = study.info.get("epochs")
     scores = study.curves.assign(score=values(study.curves, LINACC)).dropna(subset=["score"])
@@ -49,7 +50,8 @@ def predicted(study: Study) -> list[str]:
 def short(study: Study) -> list[str]:
     """The same in a line per epoch, for the end of a study on a terminal."""
     return [
-        f"epoch {row['epoch']} predicts {row['last']}: rank correlation {_interval(row)}, regret {number(row['regret'])} points (n = {row['n']})"
+        f"epoch {row['epoch']} predicts {row['last']}: rank correlation {_interval(row)}, regret"
+        f" {number(row['regret'])} points (n = {row['n']})"
         for _, row in prediction(study).iterrows()
         if row["n"]
     ]
@@ -85,8 +87,9 @@ def _sentence(row: pd.Series) -> str:
         return f"{head}: no trial has a score at both, so whether one predicts the other is not answered yet."
     third = "is" if row["kept"] else "is not"
     return (
-        f"{head}, over {row['n']} trials: Spearman's rank correlation {_interval(row)}; choosing the best trial of the earlier epoch loses "
-        f"{number(row['regret'])} points at the end, and the best trial of the end {third} among the best third then."
+        f"{head}, over {row['n']} trials: Spearman's rank correlation {_interval(row)}; choosing the best trial of the"
+        f" earlier epoch loses {number(row['regret'])} points at the end, and the best trial of the end {third} among"
+        " the best third then."
     )
 
 

@@ -22,12 +22,15 @@ def registered(study: Study) -> list[str]:
     differing = changed(before, now)
     if differing:
         return [
-            f"CHANGED AFTER REGISTRATION: {', '.join(differing)} differ from what was registered as {before['hash']} (study.json has {now['hash']} now)."
+            f"CHANGED AFTER REGISTRATION: {', '.join(differing)} differ from what was registered as {before['hash']}"
+            f" (study.json has {now['hash']} now)."
         ]
     if any(line["event"] in _RESULTS for line in study.decisions[: study.decisions.index(noted)]):
         return [
-            f"Registered as {before['hash']} AFTER the first result: the study was begun before registrations were kept."
+            f"Registered as {before['hash']} AFTER the first result: the study was begun before registrations were"
+            " kept."
         ]
     return [
-        f"Registered before the first result as {before['hash']}: question, metric, primary contrasts, seeds, epochs and stopping rule."
+        f"Registered before the first result as {before['hash']}: question, metric, primary contrasts, seeds, epochs"
+        " and stopping rule."
     ]

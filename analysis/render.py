@@ -29,7 +29,13 @@ def sheets(
         return []
     labels = Sheet("The arms in full", ["arm", "settings"], table[["arm", "label"]].to_numpy().tolist(), text=2)
     searched = [] if confirmed is None or confirmed.empty else [_searched(confirmed)]
-    return [_accuracy(table, asked or Declared()), *searched, _health(table), *([_against(found)] if len(found) else []), labels]
+    return [
+        _accuracy(table, asked or Declared()),
+        *searched,
+        _health(table),
+        *([_against(found)] if len(found) else []),
+        labels,
+    ]
 
 
 def to_markdown(all_sheets: list[Sheet]) -> str:
@@ -38,7 +44,9 @@ def to_markdown(all_sheets: list[Sheet]) -> str:
     for sheet in all_sheets:
         rule = [":--" if number < sheet.text else "--:" for number in range(len(sheet.columns))]
         lines = [sheet.columns, rule, *sheet.rows]
-        cells = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+        cells = [
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+        ]
         parts.append(f"## {sheet.title}\n\n" + "\n".join(cells) + "\n")
     return "\n".join(parts)
 
@@ -89,7 +97,11 @@ _ACCURACIES = {"linacc_z_agg": "z_agg", "linacc_z_1": "z_1\n(1 view)", "linacc_z
 
 def accuracy_title(table: pd.DataFrame, asked: Declared) -> str:
     views, epochs = _several(table["views"]), _several(_trained(table)["epoch"])
-    own = "" if group_of(asked) in _ACCURACIES else f" and {asked.metric.words}{'' if asked.metric.higher else ' (less is better)'}"
+    own = (
+        ""
+        if group_of(asked) in _ACCURACIES
+        else f" and {asked.metric.words}{'' if asked.metric.higher else ' (less is better)'}"
+    )
     return f"Linear accuracy (%){own}, mean ± half of the 95 % t interval; M = {views} views, epoch {epochs}"
 
 
@@ -108,14 +120,17 @@ def _accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
     if (table["role"] == "candidate").any():
         title += "; the reference of a 2nd, 3rd, ... is the best of its level"
     group, digits = group_of(asked), decimals(asked.metric.name)
-    shown = _ACCURACIES if group in _ACCURACIES else {**_ACCURACIES, group: "\n".join(textwrap.wrap(_of_metric(asked), 16))}
+    shown = (
+        _ACCURACIES if group in _ACCURACIES else {**_ACCURACIES, group: "\n".join(textwrap.wrap(_of_metric(asked), 16))}
+    )
     against = [*textwrap.wrap(f"{_of_metric(asked)} minus", 16), "reference [95 %,", "unadjusted]"]
     columns = ["arm", "n", *shown.values(), "\n".join(against), "verdict"]
     rows = [
         [
             row["arm"], f"{row['n']}/{row['runs']}",
             *(plus_minus(row, name, digits if name == group else 1) if f"{name}_n" in row else EMPTY for name in shown),
-            interval(row["difference_mean"], row["difference_low"], row["difference_high"], digits), verdict(row["verdict"]),
+            interval(row["difference_mean"], row["difference_low"], row["difference_high"], digits),
+            verdict(row["verdict"]),
         ]
         for _, row in table.iterrows()
     ]  # fmt: skip
@@ -139,12 +154,17 @@ def _searched(confirmed: pd.DataFrame) -> Sheet:
         place = EMPTY if pd.isna(row["place"]) else str(row["place"])
         against = interval(row["difference"], row["low"], row["high"])
         rows.append([row["arm"], place, score, mean, number(row["shrinkage"], sign=True), against])
-    title = "Search and confirmation: linear accuracy (%) on the search's seed and on the study's seeds, arms in the search's order"
+    title = (
+        "Search and confirmation: linear accuracy (%) on the search's seed and on the study's seeds, arms in the"
+        " search's order"
+    )
     return Sheet(title, columns, rows, optional=(1, 2))
 
 
 def _health(table: pd.DataFrame) -> Sheet:
-    scalings = [name.removesuffix("_mean") for name in table if name.startswith("r2_action.") and name.endswith("_mean")]
+    scalings = [
+        name.removesuffix("_mean") for name in table if name.startswith("r2_action.") and name.endswith("_mean")
+    ]
     columns = ["arm", "z_agg -\nmean z", "rank z", "rank z_agg"]
     for name in scalings:
         epochs = _several(_trained(table)[f"{name}_epoch"])
@@ -157,27 +177,45 @@ def _health(table: pd.DataFrame) -> Sheet:
         cells = [row["arm"], plus_minus(row, "agg_minus_mean"), plus_minus(row, "rank_pr_z")]
         cells += [plus_minus(row, "rank_pr_z_agg"), *(plus_minus(row, name, 2) for name in scalings)]
         cells += [plus_minus(row, "predict_z_hat", 3), _of(row, "collapsed"), _of(row, "gate_passed", "gate_judged")]
-        rows.append([*cells, *([f"{number(row['search_value'])} / {number(row['linacc_z_agg_mean'])}"] if one_each else [])])
-    title = "The same arms: effective ranks, action probe (untrained: epoch 0), prediction loss, runs collapsed, gates passed"
+        rows.append(
+            [*cells, *([f"{number(row['search_value'])} / {number(row['linacc_z_agg_mean'])}"] if one_each else [])]
+        )
+    title = (
+        "The same arms: effective ranks, action probe (untrained: epoch 0), prediction loss, runs collapsed, gates"
+        " passed"
+    )
     title += ", accuracy in the search beside the confirmed one" if one_each else ""
     return Sheet(title, columns, rows, optional=(len(columns) - 1, 4 + len(scalings), 1, 3))
 
 
 def _against(found: pd.DataFrame) -> Sheet:
-    columns = ["on", "arm", "against", "difference [95 %]", "pairs\n(lost)", "adjusted\ninterval", "Holm\np", "verdict", "could\nresolve", "seeds\nneeded"]
+    columns = [
+        "on",
+        "arm",
+        "against",
+        "difference [95 %]",
+        "pairs\n(lost)",
+        "adjusted\ninterval",
+        "Holm\np",
+        "verdict",
+        "could\nresolve",
+        "seeds\nneeded",
+    ]
     rows = [
         [
             _METRIC_WORDS.get(row["metric"], row["metric"]), row["arm"], row["reference"],
             interval(row["mean"], row["low"], row["high"], decimals(row["metric"])), f"{row['n']} ({row['dropped']})",
-            between(row["adjusted_low"], row["adjusted_high"], decimals(row["metric"])), p_value(row["p_holm"]), verdict(row["verdict"]),
+            between(row["adjusted_low"], row["adjusted_high"], decimals(row["metric"])), p_value(row["p_holm"]),
+            verdict(row["verdict"]),
             number(row["resolvable"], decimals(row["metric"])),
             EMPTY if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
         ]
         for _, row in found.iterrows()
     ]  # fmt: skip
     title = (
-        "Paired differences over common seeds (lost: seeds of either arm without a pair), unadjusted; the declared contrasts with the "
-        "interval, Holm's p and the verdict of their family, and the smallest difference that would have been resolved"
+        "Paired differences over common seeds (lost: seeds of either arm without a pair), unadjusted; the declared"
+        " contrasts with the interval, Holm's p and the verdict of their family, and the smallest difference that would"
+        " have been resolved"
     )
     return Sheet(title, columns, rows, 3, optional=(9, 4, 6, 8, 5))
 
@@ -191,7 +229,11 @@ def between(low: float, high: float, digits: int = 1) -> str:
     return EMPTY if pd.isna(low) else f"[{number(low, digits, True)}, {number(high, digits, True)}]"
 
 
-_METRIC_WORDS = {"linacc/z_agg": "linacc", RANKS[0].removesuffix("@M"): "rank z", RANKS[1].removesuffix("@M"): "rank z_agg"}
+_METRIC_WORDS = {
+    "linacc/z_agg": "linacc",
+    RANKS[0].removesuffix("@M"): "rank z",
+    RANKS[1].removesuffix("@M"): "rank z_agg",
+}
 
 
 def _of(row: pd.Series, count: str, total: str | None = None) -> str:

@@ -102,7 +102,9 @@ def read_run(path: Path) -> Run:
         elif event == "eval" and line.get("split") == "validation" and epoch is not None:
             evals.setdefault(epoch, line)
     if evals and not configs:
-        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off? {REMEDY[0].upper()}{REMEDY[1:]}")
+        raise UsageError(
+            f"{path} has no configuration on any line; was its beginning cut off? {REMEDY[0].upper()}{REMEDY[1:]}"
+        )
     config = configs[-1] if configs else {}
     commits = dict.fromkeys(str(source.get("commit") or "unknown") for source in provenances)
     known = [source["dirty"] for source in provenances if source.get("dirty") is not None]

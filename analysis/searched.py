@@ -12,7 +12,13 @@ from analysis.differences import names
 from analysis.study import Study
 from analysis.trials import NOT_RUN
 
-_STATES = {"pruned": "stopped early", "collapsed": "collapsed", "diverged": "diverged", **NOT_RUN, "unfinished": "not ended"}
+_STATES = {
+    "pruned": "stopped early",
+    "collapsed": "collapsed",
+    "diverged": "diverged",
+    **NOT_RUN,
+    "unfinished": "not ended",
+}
 
 
 def searched(study: Study) -> list[str]:
@@ -24,8 +30,8 @@ def searched(study: Study) -> list[str]:
     lag = study.setting("search", "lag", 0)
     if lag:
         said.append(
-            f"The search was deterministic: every suggestion and judgement rests on the trials up to {lag} before it, not on "
-            "who ended first, so that a repetition gives the same table."
+            f"The search was deterministic: every suggestion and judgement rests on the trials up to {lag} before it,"
+            " not on who ended first, so that a repetition gives the same table."
         )
     return said
 
@@ -64,7 +70,11 @@ def _runs_left(study: Study, spent: Cost) -> tuple[int, int]:
     trained = study.finals[study.finals["role"] != "untrained"]
     # before ends were noted for the comparison, only the run's own record tells
     begun = ("no record", "not ended", "nothing evaluated")
-    over = {run_id for run_id, problem in zip(trained["run_id"], trained["problem"], strict=True) if not problem.startswith(begun)}
+    over = {
+        run_id
+        for run_id, problem in zip(trained["run_id"], trained["problem"], strict=True)
+        if not problem.startswith(begun)
+    }
     return int(((runs["state"] == "unfinished") & ~runs["name"].isin(over)).sum()), len(runs)
 
 
@@ -75,7 +85,11 @@ def _first(study: Study) -> str:
     counts = trials["state"].value_counts()
     text += "".join(f", {counts[state]} {words}" for state, words in _STATES.items() if state in counts)
     ranges = study.info.get("ranges") or {}
-    return f"{text}. Searched: " + ("; ".join(f"{name} {words}" for name, words in ranges.items()) or "no ranges on record") + "."
+    return (
+        f"{text}. Searched: "
+        + ("; ".join(f"{name} {words}" for name, words in ranges.items()) or "no ranges on record")
+        + "."
+    )
 
 
 def _stops(trials: pd.DataFrame) -> list[str]:
@@ -95,14 +109,18 @@ def _rule(reason: str) -> str:
         return "collapsed (" + re.sub(r".*is below (\S+) at epoch.*", r"rank of z_agg below \1", reason) + ")"
     if "not finite" in reason:
         return "without a finite score"
-    return re.split(r" of \d+ | at epoch ", reason)[0] + (" of the peers" if reason.startswith("not in the top") else "")
+    return re.split(r" of \d+ | at epoch ", reason)[0] + (
+        " of the peers" if reason.startswith("not in the top") else ""
+    )
 
 
 def _taken_over(study: Study) -> list[str]:
     if study.warm.empty:
         return []
     by_study = study.warm.groupby("from", sort=False).size()
-    counts = [f"{count} trial{'' if count == 1 else 's'} taken over from study {name}" for name, count in by_study.items()]
+    counts = [
+        f"{count} trial{'' if count == 1 else 's'} taken over from study {name}" for name, count in by_study.items()
+    ]
     parts = " and ".join(counts)
     said = [f"Warm start: {parts}; the sampler and the stopping rule knew them, and they are not counted above."]
     labels = {key[0]: name for key, name in names(study).items() if key[1] in ("best", "candidate")}

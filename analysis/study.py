@@ -25,7 +25,8 @@ from trainer.errors import RecordError, UsageError
 
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
-    "arm_id", "role", "key", "label", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch", "complete",
+    "arm_id", "role", "key", "label", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch",
+    "complete",
     "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty",
 ]  # fmt: skip
 
@@ -48,10 +49,10 @@ class Study:
         curves: one row per (run_id, epoch) on validation: seed, probe_epoch, views, one column per
             metric under its name on record, ``seconds.<kind>`` and ``core_seconds.<kind>``.
         finals: one row per run of every compared arm, at the study's last epoch (``untrained``: at
-            epoch 0): who it is, its shown settings, place (in the search's ranking of its level), epoch (reached), complete, problem
-            (text, "" if complete), gate_passed and collapsed (True, False or NA), views, commit, dirty, and one column
-            per metric. Metrics are NaN where complete is False. ``collapsed`` means: effective rank of z below
-            half of what it was in the same run before training; ``commit`` is None without a record.
+            epoch 0): who it is, its shown settings, place (in the search's ranking of its level), epoch (reached),
+            complete, problem (text, "" if complete), gate_passed and collapsed (True, False or NA), views, commit,
+            dirty, and one column per metric. Metrics are NaN where complete is False. ``collapsed`` means: effective
+            rank of z below half of what it was in the same run before training; ``commit`` is None without a record.
     """
 
     folder: Path
@@ -71,7 +72,11 @@ class Study:
 
     @cached_property
     def arms(self) -> Arms:
-        aliases = {str(line["key"]): (line["arm_id"], line["role"]) for line in self.decisions if line["event"] == "compare" and line.get("key")}
+        aliases = {
+            str(line["key"]): (line["arm_id"], line["role"])
+            for line in self.decisions
+            if line["event"] == "compare" and line.get("key")
+        }
         return Arms(self.finals, self.declared, aliases)
 
     def measured(self, metric: str, key: Key) -> np.ndarray:
@@ -92,7 +97,9 @@ class Study:
         if metric not in self._steps:
             known = np.unique(values(self.curves, metric).dropna())
             gaps = np.diff(known)
-            self._steps[metric] = float(min(gaps[gaps > 1e-9], default=0.0))  # below that it is rounding of the division
+            self._steps[metric] = float(
+                min(gaps[gaps > 1e-9], default=0.0)
+            )  # below that it is rounding of the division
         return self._steps[metric]
 
     @cached_property
@@ -162,15 +169,25 @@ def _curves(runs: dict[str, Run]) -> pd.DataFrame:
 
 
 def _finals(
-    compared: dict[Any, dict[str, Any]], runs: dict[str, Run], info: dict[str, Any], asked: Declared, given_up: dict[str, str]
+    compared: dict[Any, dict[str, Any]],
+    runs: dict[str, Run],
+    info: dict[str, Any],
+    asked: Declared,
+    given_up: dict[str, str],
 ) -> pd.DataFrame:
     rows = []
     names = [column.name for column in asked.columns]
-    twins = {line["reference"]: asked.level(line) for (_, role), line in compared.items() if role == "best" and line.get("reference")}
+    twins = {
+        line["reference"]: asked.level(line)
+        for (_, role), line in compared.items()
+        if role == "best" and line.get("reference")
+    }
     for (arm_id, role), line in compared.items():
         run_ids, seeds = line.get("runs") or [], line.get("seeds") or []
         if len(run_ids) != len(seeds):
-            raise UsageError(f"arm {arm_id} ({role}) lists {len(run_ids)} runs for {len(seeds)} seeds in decisions.jsonl")
+            raise UsageError(
+                f"arm {arm_id} ({role}) lists {len(run_ids)} runs for {len(seeds)} seeds in decisions.jsonl"
+            )
         label = line.get("label") or f"{role} {asked.level(line) or ''}".strip()
         arm = {"arm_id": arm_id, "role": role, "key": arm_key(line, info, asked, twins), "label": label}
         arm |= {name: line.get(name) for name in (*names, "reference", "peer", "search_value", "place")}

@@ -57,8 +57,10 @@ def operator_r2_figure(arrays: Arrays) -> Figure:
     handles, texts = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     clipped = f", below {_WORST} drawn at {_WORST}" if below else ""
-    titled(figure, arrays, "Is a change of the factor one linear operator M_δ, whatever the image? R²: 0 = no better than the "
-           f"mean code or no change{clipped}; error: |M_δ M_ε − M_δ+ε| / |M_δ+ε|, by variance; 0 = they compose")  # fmt: skip
+    titled(figure, arrays,
+        "Is a change of the factor one linear operator M_δ, whatever the image? R²: 0 = no better than the "
+           f"mean code or no change{clipped}; error: |M_δ M_ε − M_δ+ε| / |M_δ+ε|, "
+           "by variance; 0 = they compose")  # fmt: skip
     return figure
 
 

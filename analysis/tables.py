@@ -43,8 +43,8 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     views M, epoch); how many (planned runs, n complete ones with a linear accuracy); per metric
     ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
     ``r2_action.<scaling>`` with the ``_epoch`` of the probe, one group of columns per action scaling;
-    ``difference_...`` to the reference in the study's metric, unadjusted and, for a primary contrast, as its family decides
-    (see ``differences``); ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
+    ``difference_...`` to the reference in the study's metric, unadjusted and, for a primary contrast, as its family
+    decides (see ``differences``); ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
     (NaN where unknown); and the ``search_value`` by which the arm was chosen, which is too high by selection
     wherever it is not confirmed, with its ``place`` among its level's.
 
@@ -57,7 +57,9 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     paid = per_arm(study, spent or cost(study))
     referred = {reference_of(study, key) for key in keys}
     in_accuracy = found[found["metric"] == study.declared.metric.name.removesuffix("@M")].to_dict("records")
-    lines = {(line["arm_id"], line["role"], line["reference_arm_id"], line["reference_role"]): line for line in in_accuracy}
+    lines = {
+        (line["arm_id"], line["role"], line["reference_arm_id"], line["reference_role"]): line for line in in_accuracy
+    }
     scalings = _scalings(study)
     rows = []
     for key in keys:
@@ -87,7 +89,8 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
 
 
 _DIFFERENCE = (
-    "mean", "low", "high", "n", "dropped", "p", "p_holm", "level", "adjusted_low", "adjusted_high", "resolvable", "resolvable_with_power",
+    "mean", "low", "high", "n", "dropped", "p", "p_holm", "level", "adjusted_low", "adjusted_high", "resolvable",
+    "resolvable_with_power",
     "seeds_needed",
 )  # fmt: skip
 _WHO, _HOW_MANY = ["study", "arm", "role"], ["runs", "n", "epoch", "views"]
@@ -107,14 +110,32 @@ def group_of(asked: Declared) -> str:
     """The group of columns that the study's own metric is in."""
     own = asked.metric.name
     action = _ACTION.fullmatch(own)
-    return f"r2_action.{action[1]}" if action else next(name for name, metric in metrics_of(asked).items() if metric == own)
+    return (
+        f"r2_action.{action[1]}"
+        if action
+        else next(name for name, metric in metrics_of(asked).items() if metric == own)
+    )
 
 
 def _columns(asked: Declared, scalings: list[str]) -> list[str]:
     numbers = [f"{group}_{part}" for group in _groups(asked, scalings) for part in ("mean", "half", "n")]
     epochs = [f"r2_action.{scaling}_epoch" for scaling in scalings]
     against = ["reference", *(f"difference_{name}" for name in _DIFFERENCE), "verdict"]
-    return [*_WHO, *(column.name for column in asked.columns), *_HOW_MANY, *numbers, *epochs, *against, *_COUNTS, *_COST, "search_value", "place", *_TEXT, "dirty", "reference_arm_id"]
+    return [
+        *_WHO,
+        *(column.name for column in asked.columns),
+        *_HOW_MANY,
+        *numbers,
+        *epochs,
+        *against,
+        *_COUNTS,
+        *_COST,
+        "search_value",
+        "place",
+        *_TEXT,
+        "dirty",
+        "reference_arm_id",
+    ]
 
 
 def _groups(asked: Declared, scalings: list[str]) -> list[str]:
@@ -124,12 +145,29 @@ def _groups(asked: Declared, scalings: list[str]) -> list[str]:
 def _typed(table: pd.DataFrame, asked: Declared, scalings: list[str]) -> pd.DataFrame:
     """Stable types, also where a column is empty, so that files of different studies can be joined."""
     groups = _groups(asked, scalings)
-    whole = ["runs", "n", "place", "epoch", "views", *_COUNTS, "difference_n", "difference_dropped", "difference_seeds_needed"]
+    whole = [
+        "runs",
+        "n",
+        "place",
+        "epoch",
+        "views",
+        *_COUNTS,
+        "difference_n",
+        "difference_dropped",
+        "difference_seeds_needed",
+    ]
     whole += [*(f"{group}_n" for group in groups), *(f"r2_action.{scaling}_epoch" for scaling in scalings)]
     numbers = ["search_value", *_COST, *(column.name for column in asked.columns if column.number)]
     numbers += [f"{group}_{part}" for group in groups for part in ("mean", "half")]
     numbers += [name for part in _DIFFERENCE if (name := f"difference_{part}") not in whole]
-    text = [*_WHO, *(column.name for column in asked.columns if not column.number), "reference", "verdict", "reference_arm_id", *_TEXT]
+    text = [
+        *_WHO,
+        *(column.name for column in asked.columns if not column.number),
+        "reference",
+        "verdict",
+        "reference_arm_id",
+        *_TEXT,
+    ]
     types = {"Int64": whole, "float64": numbers, "string": text, "boolean": ["dirty"]}
     return table.astype({name: kind for kind, columns in types.items() for name in columns})
 
@@ -145,11 +183,14 @@ def _who(study: Study, key: Key) -> dict[str, Any]:
     dirty, gates, collapsed = (_known(_of_arm(study, name, key)) for name in ("dirty", "gate_passed", "collapsed"))
     return {
         "study": study.name, "arm": names(study)[key], "label": first["label"], "role": key[1],
-        **{column.name: first[column.name] for column in study.declared.columns}, "arm_id": key[0], "runs": len(runs), "epoch": _common(study.measured("epoch", key)[done]),
-        "views": _common(study.measured("views", key)[done]), "seeds": " ".join(map(str, runs)), "run_ids": " ".join(runs.values()),
+        **{column.name: first[column.name] for column in study.declared.columns}, "arm_id": key[0], "runs": len(runs),
+        "epoch": _common(study.measured("epoch", key)[done]),
+        "views": _common(study.measured("views", key)[done]), "seeds": " ".join(map(str, runs)),
+        "run_ids": " ".join(runs.values()),
         "commits": " ".join(sorted(commits)), "dirty": any(dirty) if dirty else None,
         "search_value": first["search_value"], "place": first["place"],
-        "gate_passed": sum(gates), "gate_judged": len(gates), "collapsed": sum(collapsed), "collapsed_judged": len(collapsed),
+        "gate_passed": sum(gates), "gate_judged": len(gates), "collapsed": sum(collapsed),
+        "collapsed_judged": len(collapsed),
     }  # fmt: skip
 
 

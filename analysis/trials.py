@@ -36,7 +36,11 @@ def own_trials(decisions: list[dict[str, Any]], asked: Declared) -> pd.DataFrame
 
 def warm_trials(decisions: list[dict[str, Any]], asked: Declared) -> pd.DataFrame:
     """One row per trial of an earlier study, ``from`` being its name, in the order of the record."""
-    rows = [_row(line, line) | {"from": line.get("from"), "source": "warm"} for line in decisions if line.get("event") == "warm"]
+    rows = [
+        _row(line, line) | {"from": line.get("from"), "source": "warm"}
+        for line in decisions
+        if line.get("event") == "warm"
+    ]
     return _frame(rows, asked, "from")
 
 
@@ -48,7 +52,9 @@ def all_trials(own: pd.DataFrame, warm: pd.DataFrame) -> pd.DataFrame:
 
 def not_run(decisions: list[dict[str, Any]]) -> dict[str, str]:
     """Runs of the comparison that were given up, with why, by run id."""
-    ends = {line.get("run_id"): line for line in decisions if line.get("event") == "finish" and line.get("trial") is None}
+    ends = {
+        line.get("run_id"): line for line in decisions if line.get("event") == "finish" and line.get("trial") is None
+    }
     return {run_id: NOT_RUN[line["state"]] for run_id, line in ends.items() if line.get("state") in NOT_RUN}
 
 

@@ -1,7 +1,7 @@
 """What the study says, in sentences.
 
-Words follow the adjusted decisions of the declared contrasts (``family``); nothing is called equal, and what is exploratory is
-given with its interval alone.
+Words follow the adjusted decisions of the declared contrasts (``family``); nothing is called equal, and what is
+exploratory is given with its interval alone.
 """
 
 from __future__ import annotations
@@ -59,7 +59,15 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     said += order_held(study, confirmation(study))
     said += _controls(study, table)
     said += _levels(study)
-    return [*said, *_method(study, found), *registered(study), *_search_seed(study, table), *_provenance(study), *_incomplete(study), *_superseded(study)]
+    return [
+        *said,
+        *_method(study, found),
+        *registered(study),
+        *_search_seed(study, table),
+        *_provenance(study),
+        *_incomplete(study),
+        *_superseded(study),
+    ]
 
 
 def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: Contrast) -> list[str]:
@@ -70,12 +78,26 @@ def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: 
     if line is None:
         return [f"{head} not answered, as {' and '.join(_absent(study, contrast))} was not compared."]
     if line["verdict"] == SAME_ARM:
-        return [f"{head} no answer, as the search chose the reference itself ({line['arm']}), which leaves nothing to compare."]
-    one, other = _row(table, (line["arm_id"], line["role"])), _row(table, (line["reference_arm_id"], line["reference_role"]))
-    words = contrast.words.get(line["verdict"]) or (_UNRESOLVED if contrast.asks and line["verdict"] == NOT_RESOLVED else "")
-    own, against = _of(study, contrast, line["arm_id"], line["role"]), _of(study, contrast, line["reference_arm_id"], line["reference_role"])
+        return [
+            f"{head} no answer, as the search chose the reference itself ({line['arm']}), which leaves nothing to"
+            " compare."
+        ]
+    one, other = (
+        _row(table, (line["arm_id"], line["role"])),
+        _row(table, (line["reference_arm_id"], line["reference_role"])),
+    )
+    words = contrast.words.get(line["verdict"]) or (
+        _UNRESOLVED if contrast.asks and line["verdict"] == NOT_RESOLVED else ""
+    )
+    own, against = (
+        _of(study, contrast, line["arm_id"], line["role"]),
+        _of(study, contrast, line["reference_arm_id"], line["reference_role"]),
+    )
     unit = f" {contrast.unit}" if contrast.unit else ""
-    values = f"{contrast.measures} of {line['arm']}{_edge(study, one)} {own} against {against}{unit} of {line['reference']}, {claim(line)}."
+    values = (
+        f"{contrast.measures} of {line['arm']}{_edge(study, one)} {own} against {against}{unit} of {line['reference']},"
+        f" {claim(line)}."
+    )
     said = [f"{head} {f'{words}. ' if words else ''}{values[0].upper() if words else values[0]}{values[1:]}"]
     if study.declared.kind(line["reference_role"]) == "reference" and line["role"] == "best":
         return [*said, _collapse(found, contrast, one, other, line)]
@@ -83,7 +105,8 @@ def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: 
 
 
 def _line(study: Study, found: pd.DataFrame, contrast: Contrast) -> pd.Series | None:
-    """The contrast's row of ``found``, by what it compares: studies begun by earlier code may ask two things in the same words."""
+    """The contrast's row of ``found``, by what it compares: studies begun by earlier code may ask two things in the
+    same words."""
     if (comparison := resolve(study, contrast)) is None:
         return None
     metric, (arm_id, role), (reference_arm_id, reference_role) = comparison
@@ -94,10 +117,16 @@ def _line(study: Study, found: pd.DataFrame, contrast: Contrast) -> pd.Series | 
 
 def _collapse(found: pd.DataFrame, contrast: Contrast, one: pd.Series, other: pd.Series, decided: pd.Series) -> str:
     """Runs collapsed and effective ranks of a best arm and its reference."""
-    head = f"Collapse, {contrast.question}: {_collapsed(one)} with {decided['arm']}, {_collapsed(other)} with {decided['reference']}."
-    against = found[(found["arm_id"] == one["arm_id"]) & (found["role"] == "best") & (found["reference_arm_id"] == other["arm_id"])]
+    head = (
+        f"Collapse, {contrast.question}: {_collapsed(one)} with {decided['arm']}, {_collapsed(other)} with"
+        f" {decided['reference']}."
+    )
+    against = found[
+        (found["arm_id"] == one["arm_id"]) & (found["role"] == "best") & (found["reference_arm_id"] == other["arm_id"])
+    ]
     ranks = [
-        f"of {name} {number(one[f'rank_pr_{name}_mean'])} against {number(other[f'rank_pr_{name}_mean'])}, {claim(line)}"
+        f"of {name} {number(one[f'rank_pr_{name}_mean'])} against {number(other[f'rank_pr_{name}_mean'])},"
+        f" {claim(line)}"
         for metric, name in zip(RANKS, ("z", "z_agg"), strict=True)
         for _, line in against[against["metric"] == metric.removesuffix("@M")].iterrows()
     ]
@@ -107,17 +136,29 @@ def _collapse(found: pd.DataFrame, contrast: Contrast, one: pd.Series, other: pd
 
 def _repaired(base: pd.Series, best: pd.Series, decided: pd.Series, contrast: Contrast) -> str:
     """The counts of collapsed runs say what there was to repair; the word rests on the declared contrast."""
-    if decided["verdict"] not in (BETTER, WORSE, NOT_RESOLVED) or min(base["collapsed_judged"], best["collapsed_judged"]) < MIN_SEEDS:
+    if (
+        decided["verdict"] not in (BETTER, WORSE, NOT_RESOLVED)
+        or min(base["collapsed_judged"], best["collapsed_judged"]) < MIN_SEEDS
+    ):
         return ""
     if base["collapsed"] == 0:
         return "The reference did not collapse by this measure, so there was nothing to repair."
     if decided["verdict"] == NOT_RESOLVED:
-        return f"Whether collapse is repaired is not resolved: the adjusted interval of the {contrast.measures} includes 0."
+        return (
+            f"Whether collapse is repaired is not resolved: the adjusted interval of the {contrast.measures}"
+            " includes 0."
+        )
     if decided["verdict"] == WORSE:
         return "So this does not repair collapse here."
     if best["collapsed"] == 0 and base["collapsed"] == base["collapsed_judged"]:
-        return f"So this repairs collapse here: every run of the reference collapsed, none of the arm, and its {contrast.measures} is better."
-    return f"So the {contrast.measures} is better, but the runs that collapsed are not all of the reference's and none of the arm's."
+        return (
+            "So this repairs collapse here: every run of the reference collapsed, none of the arm, and its"
+            f" {contrast.measures} is better."
+        )
+    return (
+        f"So the {contrast.measures} is better, but the runs that collapsed are not all of the reference's and none of"
+        " the arm's."
+    )
 
 
 def _effort(study: Study, contrast: Contrast) -> list[str]:
@@ -127,14 +168,28 @@ def _effort(study: Study, contrast: Contrast) -> list[str]:
     for key in (contrast.arm, contrast.reference):
         level = study.declared.level(study.arms.first[study.arms.keys[key]])
         own, taken = trials[trials[study.declared.stratum] == level], int((warm[study.declared.stratum] == level).sum())
-        parts.append(f"{level} {len(own)} trials, {int((own['state'] == 'complete').sum())} to the end{f' and {taken} taken over' if taken else ''}")
-    return [f"Each of the two is the best of its own search ({'; '.join(parts)}) and keeps its own settings: this compares the best found with each."]
+        parts.append(
+            f"{level} {len(own)} trials, {int((own['state'] == 'complete').sum())} to the"
+            f" end{f' and {taken} taken over' if taken else ''}"
+        )
+    return [
+        f"Each of the two is the best of its own search ({'; '.join(parts)}) and keeps its own settings: this compares"
+        " the best found with each."
+    ]
 
 
 def _others(study: Study, found: pd.DataFrame) -> list[str]:
     """What was not declared: its intervals alone."""
-    lines = found[(found["verdict"] == EXPLORATORY) & (found["metric"] == study.declared.metric.name.removesuffix("@M")) & (found["role"] != "candidate")]
-    parts = [f"{line['arm']} minus {line['reference']} {interval(line['mean'], line['low'], line['high'], decimals(line['metric']))}" for _, line in lines.iterrows()]
+    lines = found[
+        (found["verdict"] == EXPLORATORY)
+        & (found["metric"] == study.declared.metric.name.removesuffix("@M"))
+        & (found["role"] != "candidate")
+    ]
+    parts = [
+        f"{line['arm']} minus {line['reference']}"
+        f" {interval(line['mean'], line['low'], line['high'], decimals(line['metric']))}"
+        for _, line in lines.iterrows()
+    ]
     if not parts:
         return []
     head = f"{study.declared.metric.words[0].upper()}{study.declared.metric.words[1:]}"
@@ -146,7 +201,9 @@ def _absent(study: Study, contrast: Contrast) -> list[str]:
 
 
 def _of(study: Study, contrast: Contrast, arm_id: str, role: str) -> str:
-    return number(mean_interval(study.measured(contrast.metric, (arm_id, role)).tolist()).mean, decimals(contrast.metric))
+    return number(
+        mean_interval(study.measured(contrast.metric, (arm_id, role)).tolist()).mean, decimals(contrast.metric)
+    )
 
 
 def _controls(study: Study, table: pd.DataFrame) -> list[str]:
@@ -164,7 +221,9 @@ def _controls(study: Study, table: pd.DataFrame) -> list[str]:
             answer = "it behaved as a control should"
         else:
             answer = "it did NOT collapse throughout, so read the other collapse counts with care"
-        numbers = f"rank of z {number(row['rank_pr_z_mean'])}, linear accuracy {number(row['linacc_z_agg_mean'])} percent"
+        numbers = (
+            f"rank of z {number(row['rank_pr_z_mean'])}, linear accuracy {number(row['linacc_z_agg_mean'])} percent"
+        )
         said.append(f"Control that must collapse, {row['arm']}: {_collapsed(row)}; {numbers}{passed}: {answer}.")
     return said
 
@@ -188,25 +247,39 @@ def _method(study: Study, found: pd.DataFrame) -> list[str]:
     said = []
     if asked:
         said.append(
-            f"Declared before the data: {len(asked)} primary contrast{'s' if len(asked) > 1 else ''} ({'; '.join(one.question for one in asked)}). "
-            "Verdict words follow their Holm-adjusted decision (any wrong word in at most 5 % of studies in which nothing differs); an adjusted "
-            "interval is the t interval at the level at which Holm's rule decides, and excludes 0 exactly when that resolves the contrast. "
-            "Everything else is exploratory: unadjusted 95 % t intervals over paired seeds, and no verdict."
+            f"Declared before the data: {len(asked)} primary contrast{'s' if len(asked) > 1 else ''}"
+            f" ({'; '.join(one.question for one in asked)}). Verdict words follow their Holm-adjusted decision (any"
+            " wrong word in at most 5 % of studies in which nothing differs); an adjusted interval is the t interval"
+            " at the level at which Holm's rule decides, and excludes 0 exactly when that resolves the contrast."
+            " Everything else is exploratory: unadjusted 95 % t intervals over paired seeds, and no verdict."
         )
     else:
-        said.append("This study declared no contrast before its data: every interval is an unadjusted, exploratory 95 % t interval over paired seeds.")
+        said.append(
+            "This study declared no contrast before its data: every interval is an unadjusted, exploratory 95 % t"
+            " interval over paired seeds."
+        )
     few = [line["question"] for _, line in primary.iterrows() if line["verdict"] == NO_VERDICT]
     if few:
         said.append(f"{NO_VERDICT.capitalize()} pairs of seeds for {'; '.join(few)}.")
-    return [*said, f"A run counts as collapsed when the effective rank of z is below {COLLAPSED_BELOW:g} times what it was before training."]
+    return [
+        *said,
+        (
+            f"A run counts as collapsed when the effective rank of z is below {COLLAPSED_BELOW:g} times what it was"
+            " before training."
+        ),
+    ]
 
 
 def _search_seed(study: Study, table: pd.DataFrame) -> list[str]:
     seed = study.info.get("search_seed")
-    shared = seed is not None and any(str(seed) in str(seeds).split() for seeds in table.loc[table["role"].isin(["best", "candidate"]), "seeds"])
+    shared = seed is not None and any(
+        str(seed) in str(seeds).split() for seeds in table.loc[table["role"].isin(["best", "candidate"]), "seeds"]
+    )
     if not shared:
         return []
-    return [f"Seed {seed} also served the search, so one confirmed value helped to choose the best arms and favours them."]
+    return [
+        f"Seed {seed} also served the search, so one confirmed value helped to choose the best arms and favours them."
+    ]
 
 
 def _provenance(study: Study) -> list[str]:
@@ -214,13 +287,17 @@ def _provenance(study: Study) -> list[str]:
     commits = sorted({commit for joined in rows["commit"] for commit in str(joined).split("+")})
     said = []
     if len(commits) > 1:
-        said.append(f"The compared runs mix {len(commits)} code versions: {', '.join(commit[:10] for commit in commits)}.")
+        said.append(
+            f"The compared runs mix {len(commits)} code versions: {', '.join(commit[:10] for commit in commits)}."
+        )
     dirty = int(rows.drop_duplicates("run_id")["dirty"].fillna(False).sum())
     if dirty:
         said.append(f"Compared runs made with uncommitted changes in the code: {dirty}.")
     views = sorted(rows["views"].dropna().unique())
     if len(views) > 1:
-        said.append(f"The compared arms observe {' and '.join(map(str, views))} views, each measured at its own number.")
+        said.append(
+            f"The compared arms observe {' and '.join(map(str, views))} views, each measured at its own number."
+        )
     return said
 
 
@@ -253,7 +330,12 @@ def _edge(study: Study, best: pd.Series) -> str:
     axis, stratum = study.declared.axis, study.declared.stratum
     if axis is None or best["role"] != "best" or pd.isna(best[axis.name]):
         return ""
-    tried = pd.concat([trials.loc[trials[stratum] == best[stratum], axis.name] if stratum else trials[axis.name] for trials in (study.search, study.warm)])
+    tried = pd.concat(
+        [
+            trials.loc[trials[stratum] == best[stratum], axis.name] if stratum else trials[axis.name]
+            for trials in (study.search, study.warm)
+        ]
+    )
     if len(tried) > 1 and best[axis.name] >= tried.max():
         return f" (the largest {axis.symbol or axis.name} tried: the optimum may lie beyond)"
     return ""

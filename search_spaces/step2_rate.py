@@ -17,7 +17,11 @@ ZERO_FROM = 5e-4  # a tenth of the draws are exactly 0
 WARMUP_EPOCHS = (0.0, 6.0)
 HALF_LIFE = (0.002, 0.5)
 # likeliest strengths first, so that a short search still brackets the optimum for every teacher
-GRID = {"lambda_rate": (0.1, 0.03, 0.3, 0.01, 1.0), "ema_half_life": (0.02, 0.1, 0.005, 0.05, 0.2), "warmup_epochs": (0.0, 2.0, 6.0)}
+GRID = {
+    "lambda_rate": (0.1, 0.03, 0.3, 0.01, 1.0),
+    "ema_half_life": (0.02, 0.1, 0.005, 0.05, 0.2),
+    "warmup_epochs": (0.0, 2.0, 6.0),
+}
 SETTINGS = {
     "teacher": "objective.teacher", "lambda_rate": "objective.weights.rate", "schedule": "schedule.name",
     "warmup_epochs": "schedule.warmup_epochs", "ema_half_life": "objective.ema.half_life",

@@ -1,8 +1,8 @@
 """Studies: search, controls and confirmation on paired seeds, through Ray Tune or in plain processes.
 
-A study is a declaration (``Study``). The ``engine`` says what will run, what runs next and who is stopped, all from durable
-records, and imports neither torch nor ray; ``conductor`` carries its jobs to one of the ``executors`` and back; ``driver``
-runs it all.
+A study is a declaration (``Study``). The ``engine`` says what will run, what runs next and who is stopped, all from
+durable records, and imports neither torch nor ray; ``conductor`` carries its jobs to one of the ``executors`` and back;
+``driver`` runs it all.
 """
 
 from studies.hidden import refuse_hidden

@@ -1,4 +1,5 @@
-"""``python -m studies COMMAND``: tools around a study. Studies themselves are files: ``python studies/step2_rate.py``."""
+"""``python -m studies COMMAND``: tools around a study. Studies themselves are files: ``python
+studies/step2_rate.py``."""
 
 from __future__ import annotations
 
@@ -18,8 +19,14 @@ from trainer.errors import UsageError  # noqa: E402
 # name: (module with ``main(argv) -> exit code``, one line of help); imported only when asked for
 COMMANDS = {
     "list": ("studies.study_list", "which studies can be run, and which are in the results folder, finished or not"),
-    "doctor": ("studies.doctor.command", "what would go wrong with a study on this machine or cluster, told beforehand"),
-    "replay": ("studies.replay.command", "recorded learning curves under other stopping rules: what would each have cost and found?"),
+    "doctor": (
+        "studies.doctor.command",
+        "what would go wrong with a study on this machine or cluster, told beforehand",
+    ),
+    "replay": (
+        "studies.replay.command",
+        "recorded learning curves under other stopping rules: what would each have cost and found?",
+    ),
 }
 EXAMPLES = (
     "python -m studies list",

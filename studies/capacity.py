@@ -52,7 +52,9 @@ class Capacity:
         if self._looked is None or now - self._looked > REFRESH_SECONDS:
             self._looked = now
             r = self._resources
-            fit = trials_at_once((node["Resources"] for node in self._nodes() if node["Alive"]), r.cpus, r.gpus, r.workers)
+            fit = trials_at_once(
+                (node["Resources"] for node in self._nodes() if node["Alive"]), r.cpus, r.gpus, r.workers
+            )
             fit = min(fit, r.concurrent or fit)
             if fit != self._fit:
                 self._fit = fit

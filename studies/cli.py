@@ -78,11 +78,14 @@ def _gone(error: ClusterLost) -> str:
 
 def _existing(plan: Plan, options: Namespace) -> None:
     if plan.begun and not options.resume:
-        raise UsageError(f"study {plan.study} exists in {plan.folder}; add --resume to continue it, or choose another --study name")
+        raise UsageError(
+            f"study {plan.study} exists in {plan.folder}; add --resume to continue it, or choose another --study name"
+        )
 
 
 def _points_left(plan: Plan, study: Question) -> None:
-    """Refuse more trials than the grid has points that no earlier study tried; a continued study may keep its number."""
+    """Refuse more trials than the grid has points that no earlier study tried; a continued study may keep its
+    number."""
     s, begun = plan.search, plan.begun
     if s.sampler != "grid" or not s.warm_start or (begun and plan.num_trials <= stored(plan)["num_trials"]):
         return
@@ -96,11 +99,13 @@ def _points_left(plan: Plan, study: Question) -> None:
         known = decisions.events
     tried = [line["raw"] for line in known if line["event"] == "warm"]
     points = study.grid_points()
-    left = sum(not any(all(raw.get(name) == value for name, value in point.items()) for raw in tried) for point in points)
+    left = sum(
+        not any(all(raw.get(name) == value for name, value in point.items()) for raw in tried) for point in points
+    )
     if plan.num_trials > left:
         raise UsageError(
-            f"--num-trials {plan.num_trials}: the grid has {len(points)} points, of which the --warm-start studies tried {len(points) - left}; "
-            f"ask for at most {left}, or take another --sampler"
+            f"--num-trials {plan.num_trials}: the grid has {len(points)} points, of which the --warm-start studies"
+            f" tried {len(points) - left}; ask for at most {left}, or take another --sampler"
         )
 
 
@@ -148,9 +153,16 @@ def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: b
     report(plan.folder, console, full=options.full)
     figures_to_mirrors(plan)
     if jobs.failed:
-        console.print(f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again", highlight=False)
+        console.print(
+            f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again",
+            highlight=False,
+        )
     if not complete:
         cut = f" and {len(jobs.running)} were interrupted" if jobs.running else ""
-        print_command(console, f"{jobs.budget_reached}: {jobs.left} runs were not started{cut}. Raise it and continue with:", again)
+        print_command(
+            console,
+            f"{jobs.budget_reached}: {jobs.left} runs were not started{cut}. Raise it and continue with:",
+            again,
+        )
         return exit_codes.BUDGET
     return exit_codes.FAULT if jobs.failed else exit_codes.OK

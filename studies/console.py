@@ -67,7 +67,8 @@ class StudyConsole(Terminal):
 
 
 def beside_name(console: Console, name: str, text: str, width: int) -> None:
-    """A line that begins with a name: on a terminal the text wraps between words, beside the name; elsewhere it is one line."""
+    """A line that begins with a name: on a terminal the text wraps between words, beside the name; elsewhere it is one
+    line."""
     if not console.is_terminal:
         console.print(Text(f"{name:<{width}}{text}"), highlight=False, soft_wrap=True)
         return
@@ -79,7 +80,8 @@ def beside_name(console: Console, name: str, text: str, width: int) -> None:
 
 
 def print_command(console: Console, text: str, command: str) -> None:
-    """A sentence and the command it is about, which stays one that can be pasted: a terminal gets it in lines that go on."""
+    """A sentence and the command it is about, which stays one that can be pasted: a terminal gets it in lines that go
+    on."""
     console.print(Text(text), highlight=False)
     lines, line = [], " "
     for word in shlex.split(command) if console.is_terminal else []:
@@ -92,7 +94,8 @@ def print_command(console: Console, text: str, command: str) -> None:
 
 
 class StudyLog(io.TextIOBase):
-    """Whole lines with the time of day; secrets of the environment are masked. A full disk ends the log, not the study."""
+    """Whole lines with the time of day; secrets of the environment are masked. A full disk ends the log, not the
+    study."""
 
     def __init__(self) -> None:
         self._file: io.TextIOWrapper | None = None

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from studies.executors.process import ProcessExecutor
     from studies.engine.jobs import Jobs  # it imports Optuna
 
-def run_study(plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool, shown: Shown | None = None) -> tuple[bool, Jobs]:
+
+def run_study(
+    plan: Plan, search: Any, console: Console, *, address: str | None, dashboard: bool, shown: Shown | None = None
+) -> tuple[bool, Jobs]:
     """Run or continue a study.
 
     Args:
@@ -71,10 +74,25 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
         if note := unknown_commit():
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
         r = plan.resources
-        machine = {"cores": processors_here(), "concurrent": r.concurrent, "workers": r.workers, "gpus": r.gpus, "cpus": r.cpus}
-        decisions.append("begin", at=stamp(), **machine, usd_per_hour=plan.limits.usd_per_hour, commit=provenance()["commit"], registration=registration(plan.stored()))
+        machine = {
+            "cores": processors_here(),
+            "concurrent": r.concurrent,
+            "workers": r.workers,
+            "gpus": r.gpus,
+            "cpus": r.cpus,
+        }
+        decisions.append(
+            "begin",
+            at=stamp(),
+            **machine,
+            usd_per_hour=plan.limits.usd_per_hour,
+            commit=provenance()["commit"],
+            registration=registration(plan.stored()),
+        )
         if plan.search.warm_start:
-            console.print(f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler")
+            console.print(
+                f"warm start: {warm_start.absorb(plan, decisions)} trials of earlier studies are known to the sampler"
+            )
         from studies.engine.jobs import Jobs  # Optuna: a second in which plain processes import torch
 
         jobs = Jobs(plan, decisions, search, _history(plan))
@@ -84,7 +102,9 @@ def run_study(plan: Plan, search: Any, console: Console, *, address: str | None,
 
         def end() -> None:
             seconds = round(decisions.session_seconds, 3)
-            decisions.append("session", seconds=seconds, cores=processors_here(), finished=finished, budget=jobs.budget_reached)
+            decisions.append(
+                "session", seconds=seconds, cores=processors_here(), finished=finished, budget=jobs.budget_reached
+            )
 
         try:
             finished = finished or _execute(plan, jobs, console, address, dashboard, shown, processes)
@@ -111,7 +131,9 @@ def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:
         reports, completed = reports_on_record(path, config)
         if completed and plan.gate and job.trial is None:
             # recorded without the gate that is to be judged: the trainer judges it, and trains nothing
-            completed = any((line.get("gate") or {}).get("gate") == plan.gate for line in read_run(path, run_id(config)))
+            completed = any(
+                (line.get("gate") or {}).get("gate") == plan.gate for line in read_run(path, run_id(config))
+            )
         return [Seen.of(report) for report in reports], completed
 
     return history
@@ -136,7 +158,13 @@ def _verify(plan: Plan, search: Any) -> None:
 
 
 def _execute(
-    plan: Plan, jobs: Jobs, console: Console, address: str | None, dashboard: bool, shown: Shown, processes: ProcessExecutor | None
+    plan: Plan,
+    jobs: Jobs,
+    console: Console,
+    address: str | None,
+    dashboard: bool,
+    shown: Shown,
+    processes: ProcessExecutor | None,
 ) -> bool:
     """Returns whether the study is complete; False if it was interrupted or its budget is spent."""
     shown.follow(jobs)
@@ -153,7 +181,11 @@ def _execute(
             "mirror_environment": str(mirror_environment) if mirror_environment.exists() else None,
         }
         packing, watchdog = Packing(plan.resources.gpus), Watchdog(plan.limits.hang_minutes * 60)
-        opened = nullcontext(processes) if processes else _ray(plan, jobs, console, interrupt, folder, address, dashboard, values, shown)
+        opened = (
+            nullcontext(processes)
+            if processes
+            else _ray(plan, jobs, console, interrupt, folder, address, dashboard, values, shown)
+        )
         try:
             with opened as executor, _mirrored(plan, jobs) as mirror:
 
@@ -168,7 +200,9 @@ def _execute(
             return False
         except OSError as error:
             what = f"{error.filename or plan.folder}: {error.strerror}"
-            raise UsageError(f"{what}; what is on record stands, and the same command with --resume continues") from None
+            raise UsageError(
+                f"{what}; what is on record stands, and the same command with --resume continues"
+            ) from None
     return jobs.left == 0
 
 

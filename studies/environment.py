@@ -1,4 +1,5 @@
-"""What of the user's environment Ray and the trials are given: what they need, and nothing that could be a secret. No ray."""
+"""What of the user's environment Ray and the trials are given: what they need, and nothing that could be a secret. No
+ray."""
 
 from __future__ import annotations
 
@@ -9,15 +10,17 @@ from contextlib import contextmanager
 
 # what Python, torch, the GPU libraries, Ray and the mirror look at; everything else stays with the driver
 NEEDED = frozenset(
-    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TMP TEMP PWD HOSTNAME TERM COLUMNS LINES VIRTUAL_ENV CC CXX CPATH LIBRARY_PATH "
-    "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NO_PROXY HTTP_PROXY HTTPS_PROXY ALL_PROXY".split()
+    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TMP TEMP PWD HOSTNAME TERM COLUMNS LINES VIRTUAL_ENV CC CXX"
+    " CPATH LIBRARY_PATH REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NO_PROXY HTTP_PROXY HTTPS_PROXY ALL_PROXY".split()
 )
 NEEDED_PREFIXES = tuple(
-    "CUDA CUDNN CUBLAS NVIDIA_ NCCL_ GLOO_ OMP_ GOMP_ KMP_ MKL_ OPENBLAS_ NUMEXPR_ VECLIB_ TORCH PYTORCH_ TRITON_ HIP_ HSA_ ROCR_ PYTHON "
-    "CONDA_ LC_ LD_ DYLD_ MALLOC_ GLIBC_ RAY_ TUNE_ WANDB_ SEQ_JEPA_ XDG_ SSL_ SLURM_ COVERAGE_ COV_".split()
+    "CUDA CUDNN CUBLAS NVIDIA_ NCCL_ GLOO_ OMP_ GOMP_ KMP_ MKL_ OPENBLAS_ NUMEXPR_ VECLIB_ TORCH PYTORCH_ TRITON_ HIP_"
+    " HSA_ ROCR_ PYTHON CONDA_ LC_ LD_ DYLD_ MALLOC_ GLIBC_ RAY_ TUNE_ WANDB_ SEQ_JEPA_ XDG_ SSL_ SLURM_ COVERAGE_"
+    " COV_".split()
 )
 _SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH|JWT|COOKIE|(^|_)(KEY|PAT|DSN|PASS|PWD|PW)$", re.IGNORECASE
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH|JWT|COOKIE|(^|_)(KEY|PAT|DSN|PASS|PWD|PW)$",
+    re.IGNORECASE,
 )
 _NO_SECRET = frozenset(("PWD", "OLDPWD", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "SSH_AUTH_SOCK", "XAUTHORITY"))
 _PASSWORD_IN_URL = re.compile(r"\w+://[^\s/:@]*:([^\s/@]+)@")
@@ -54,7 +57,9 @@ def for_mirror(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def only_needed(environment: MutableMapping[str, str] = os.environ, keep: frozenset[str] = frozenset()) -> Iterator[None]:
+def only_needed(
+    environment: MutableMapping[str, str] = os.environ, keep: frozenset[str] = frozenset()
+) -> Iterator[None]:
     """While this lasts, the environment holds what is needed: what processes inherit and what Ray copies and logs.
 
     Args:

@@ -10,7 +10,8 @@ NAME = "report"
 
 
 def figures_to_mirrors(plan: Plan) -> None:
-    """Send every PNG of the study's report, as a run of its own named ``report``; whatever goes wrong is said and costs nothing."""
+    """Send every PNG of the study's report, as a run of its own named ``report``; whatever goes wrong is said and costs
+    nothing."""
     figures = sorted((plan.folder / NAME).glob("*.png"))
     if not figures or (plan.wandb == "off" and not plan.tensorboard):
         return

@@ -2,8 +2,8 @@
 
     python studies/gate_validity.py --quick     18 epochs, judged at 2 and 6
 
-Random arms of step 2, none stopped early: the rank correlation of each earlier epoch with the last, with its interval, and what
-choosing the best arm there would have cost.
+Random arms of step 2, none stopped early: the rank correlation of each earlier epoch with the last, with its interval,
+and what choosing the best arm there would have cost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A file called ``analysis.py`` beside a study's own hides our package of that name, until the report at the very end."""
+"""A file called ``analysis.py`` beside a study's own hides our package of that name, until the report at the very
+end."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def refuse_hidden() -> None:
-    """End the program with one line and exit code 2 where another module is found under the name of a package of ours."""
+    """End the program with one line and exit code 2 where another module is found under the name of a package of
+    ours."""
     for name in PACKAGES:
         spec = find_spec(name)
         if spec is None:

@@ -56,7 +56,9 @@ class Live:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._doing:
-            self._spinner.update(text=Text(f"{self._doing} ({minutes(self._clock() - self._since)})", overflow="ellipsis", no_wrap=True))
+            self._spinner.update(
+                text=Text(f"{self._doing} ({minutes(self._clock() - self._since)})", overflow="ellipsis", no_wrap=True)
+            )
             yield self._spinner
         if self._jobs is not None:
             yield self._progress(options.max_width)
@@ -67,7 +69,10 @@ class Live:
         done, left = self.remaining.done, self.remaining.left
         line = Table.grid(padding=(0, 1))
         text = self.epochs() + self._time_left(left)
-        line.add_row(ProgressBar(total=max(1.0, done + left), completed=done, width=max(10, min(40, width - len(text) - 2))), text)
+        line.add_row(
+            ProgressBar(total=max(1.0, done + left), completed=done, width=max(10, min(40, width - len(text) - 2))),
+            text,
+        )
         return line
 
     def epochs(self) -> str:
@@ -90,10 +95,15 @@ class Live:
         """A line per run."""
         running = list(self._jobs.running.items())
         width = max((len(name) for name, _ in running), default=0)
-        scores = {name: f"linacc {score:.1f} at {epoch}" for name, (score, epoch) in self.scores.items() if name in dict(running)}
+        scores = {
+            name: f"linacc {score:.1f} at {epoch}"
+            for name, (score, epoch) in self.scores.items()
+            if name in dict(running)
+        }
         beside = max(map(len, scores.values()), default=-2) + 2
         return [
-            f"{name:<{width}}  epoch {self.remaining.at.get(name, 0):>2}/{self._jobs.plan.epochs}  {scores.get(name, ''):<{beside}}{job.label}"
+            f"{name:<{width}}  epoch {self.remaining.at.get(name, 0):>2}/{self._jobs.plan.epochs} "
+            f" {scores.get(name, ''):<{beside}}{job.label}"
             for name, job in running
         ]
 
@@ -132,4 +142,3 @@ def _trials(jobs: Jobs) -> set[str]:
 def _compared(jobs: Jobs) -> int:
     """Compared runs that are neither waiting for their first start nor ended."""
     return sum(job.trial is None for job in jobs.unfinished) - len(jobs.comparison.queue)
-

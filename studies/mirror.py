@@ -1,8 +1,9 @@
 """The search trials in an SQLite storage that optuna-dashboard opens while the study runs.
 
-Trial t007 of the study is trial 7 there: running, with a point of its curve for every probed epoch, or ended. It mirrors and
-is never read back: a live storage would be ahead of the record after a kill. Deleting the file loses nothing; the next driver
-writes it again.
+Trial t007 of the study is trial 7 there: running, with a point of its curve for every probed epoch, or ended. It
+mirrors and
+is never read back: a live storage would be ahead of the record after a kill. Deleting the file loses nothing; the next
+driver writes it again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from studies.engine.sampling import Sampling
 
 NAME = "optuna.db"
 LOCK_SECONDS = 10
-PLACE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
+PLACE = (
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_READONLY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_PERM",
+)
 """SQLite's names for faults that say nothing against the file's content."""
 
 
@@ -30,7 +39,8 @@ class Mirror:
     """Shows trials in ``results/<study>/optuna.db`` as they start, are probed and end.
 
     The study does not need it, so no fault of the file ends or holds up the study: a damaged or foreign file is moved
-    aside and written anew; one that cannot be opened or written is said once on stderr and given up until the next driver.
+    aside and written anew; one that cannot be opened or written is said once on stderr and given up until the next
+    driver.
     """
 
     def __init__(self, plan: Plan, sampling: Sampling):
@@ -80,9 +90,13 @@ class Mirror:
             self._storage.engine.dispose()
 
     def _open(self) -> None:
-        self._storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+        self._storage = optuna.storages.RDBStorage(
+            f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
+        )
         # a mirror need not survive a power cut, and waiting for the disk would hold up the study
-        event.listen(self._storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+        event.listen(
+            self._storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
+        )
         self._storage.engine.dispose()  # the connections opened so far
         self._study = self._begin()
         found = self._storage.get_all_trials(self._study, deepcopy=False)
@@ -94,7 +108,9 @@ class Mirror:
 
     def _begin(self) -> int:
         directions = ["maximize"] * len(self._objectives)
-        study = optuna.create_study(storage=self._storage, study_name=self._name, directions=directions, load_if_exists=True)
+        study = optuna.create_study(
+            storage=self._storage, study_name=self._name, directions=directions, load_if_exists=True
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(self._objectives))
@@ -151,12 +167,19 @@ class Mirror:
         aside = self.path.replace(self.path.with_name(f"{NAME}.damaged"))
         for ending in ("-journal", "-wal", "-shm"):  # SQLite would play what belongs to the old file into the new one
             self.path.with_name(NAME + ending).unlink(missing_ok=True)
-        print(f"{self.path} is damaged or not this study's ({_reason(error)}): moved to {aside.name} and written anew", file=sys.stderr)
+        print(
+            f"{self.path} is damaged or not this study's ({_reason(error)}): moved to {aside.name} and written anew",
+            file=sys.stderr,
+        )
 
     def _give_up(self, what: str, error: Exception) -> None:
         self._study = None
         self.close()
-        print(f"{self.path} cannot be {what} ({_reason(error)}): no more trials appear in it; the next start of the study tries again", file=sys.stderr)
+        print(
+            f"{self.path} cannot be {what} ({_reason(error)}): no more trials appear in it; the next start of the study"
+            " tries again",
+            file=sys.stderr,
+        )
 
 
 def _of_the_place(error: BaseException | None) -> bool:

@@ -56,18 +56,23 @@ class Trials:
         begun = self._begun.get(number)
         state, values = (TrialState.RUNNING if begun else TrialState.WAITING), None
         if finish is not None:
-            state, values, _ = outcome(self._plan.search.objectives, finish["state"], finish["epoch"], finish["objectives"])
+            state, values, _ = outcome(
+                self._plan.search.objectives, finish["state"], finish["epoch"], finish["objectives"]
+            )
             if finish["state"] in NOT_RUN:
                 state = TrialState.FAIL
             if state == TrialState.PRUNED and finish["state"] != "diverged":
                 told = [finish["objectives"].get(name) for name in self._plan.search.objectives]
                 values = None if None in told else told
-        # what the suggestion does not mean literally is no parameter: a strength that stands for 0 would be read as itself
+        # what the suggestion does not mean literally is no parameter: a strength that stands for 0 would be read as
+        # itself
         literal = {name: value for name, value in asked.params.items() if line["params"].get(name) == value}
         return FrozenTrial(
-            number=number, trial_id=-1, state=state, value=None, values=values, datetime_start=begun, datetime_complete=complete,
+            number=number, trial_id=-1, state=state, value=None, values=values, datetime_start=begun,
+            datetime_complete=complete,
             params=literal, distributions={name: asked.distributions[name] for name in literal},
-            user_attrs=self._attributes(number, asked, finish), system_attrs={}, intermediate_values=self.curve(number) if curve else {},
+            user_attrs=self._attributes(number, asked, finish), system_attrs={},
+            intermediate_values=self.curve(number) if curve else {},
         )  # fmt: skip
 
     def curve(self, number: int) -> dict[int, float]:

@@ -50,49 +50,116 @@ def parser(study: Question, quick: bool = False) -> Parser:
         f"{file} optim.lr=0.001 data.transform=affine --study another_name",
     ]
     p = Parser(prog=file, description=study.question, examples=examples, exits=exit_codes.MEANING)
-    p.add_argument("--preset", default="digits", help="a name from python -m trainer --list-presets, or a YAML file (default: digits)")
-    p.add_argument("--seeds", help="how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 3; 2 with --quick)")
+    p.add_argument(
+        "--preset",
+        default="digits",
+        help="a name from python -m trainer --list-presets, or a YAML file (default: digits)",
+    )
+    p.add_argument(
+        "--seeds",
+        help=(
+            "how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 3; 2 with"
+            " --quick)"
+        ),
+    )
     p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's)")
-    p.add_argument("--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays")
+    p.add_argument(
+        "--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays"
+    )
     p.add_argument("--quick", action="store_true", help="few trials and two seeds: means without a verdict")
     p.add_argument("--study", help=f"name of the study's folder (default: {name}_<preset>, with _quick)")
     p.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
-    p.add_argument("--resume", action="store_true", help="continue the study if it exists; a complete one only prints its table")
-    p.add_argument("--full", action="store_true", help="at the end, print every table and sentence of the report, not only the answer")
+    p.add_argument(
+        "--resume", action="store_true", help="continue the study if it exists; a complete one only prints its table"
+    )
+    p.add_argument(
+        "--full",
+        action="store_true",
+        help="at the end, print every table and sentence of the report, not only the answer",
+    )
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    p.add_argument("--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)")
-    p.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events, to runs/<run>/tensorboard")
+    p.add_argument(
+        "--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)"
+    )
+    p.add_argument(
+        "--tensorboard", action="store_true", help="also write TensorBoard events, to runs/<run>/tensorboard"
+    )
     p.add_argument("--across-commits", action="store_true", help="re-use runs recorded by other commits")
     add_data_options(p)
     if study.space is not None:
         _search_options(p, study)
     machine = p.add_argument_group("machine")
-    machine.add_argument("--executor", choices=EXECUTORS, default="ray", help="who starts trials: ray, or plain processes on this machine (default: ray)")
+    machine.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default="ray",
+        help="who starts trials: ray, or plain processes on this machine (default: ray)",
+    )
     machine.add_argument("--address", help="of a running Ray cluster (default: start Ray on this machine)")
     machine.add_argument("--cpus-per-trial", type=int, default=1, help="per worker (default: 1)")
-    machine.add_argument("--gpus-per-trial", type=float, default=0.0, help="per worker; a fraction shares a GPU, once one trial alone has shown that it fits (default: 0)")
-    machine.add_argument("--workers-per-trial", type=int, default=1, help="processes that train one run together (default: 1)")
-    machine.add_argument("--backend", choices=["local", "ray-train"], help="local: in the trial's process; ray-train: TorchTrainer (default: local for one worker)")
-    machine.add_argument("--max-concurrent", type=int, help="trials at once (default: as many as fit; on a cluster a higher number lets one trial wait, so that it may grow)")
+    machine.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        default=0.0,
+        help="per worker; a fraction shares a GPU, once one trial alone has shown that it fits (default: 0)",
+    )
+    machine.add_argument(
+        "--workers-per-trial", type=int, default=1, help="processes that train one run together (default: 1)"
+    )
+    machine.add_argument(
+        "--backend",
+        choices=["local", "ray-train"],
+        help="local: in the trial's process; ray-train: TorchTrainer (default: local for one worker)",
+    )
+    machine.add_argument(
+        "--max-concurrent",
+        type=int,
+        help=(
+            "trials at once (default: as many as fit; on a cluster a higher number lets one trial wait, so that it may"
+            " grow)"
+        ),
+    )
     machine.add_argument("--dashboard", action="store_true", help="start Ray's dashboard on loopback")
     limits = p.add_argument_group("limits", "change when things run, never what they compute")
-    limits.add_argument("--retries", type=int, default=2, help="failures of a run that are forgiven; preemptions are not counted (default: 2)")
-    limits.add_argument("--hang-minutes", type=float, default=30.0, help="a run that is silent for longer is killed and tried again (default: 30)")
-    limits.add_argument("--budget-hours", type=float, help="wall time of the study, all sessions together; then no new run is started")
+    limits.add_argument(
+        "--retries",
+        type=int,
+        default=2,
+        help="failures of a run that are forgiven; preemptions are not counted (default: 2)",
+    )
+    limits.add_argument(
+        "--hang-minutes",
+        type=float,
+        default=30.0,
+        help="a run that is silent for longer is killed and tried again (default: 30)",
+    )
+    limits.add_argument(
+        "--budget-hours", type=float, help="wall time of the study, all sessions together; then no new run is started"
+    )
     limits.add_argument("--budget-usd", type=float, help="the same in money; needs --usd-per-hour")
-    limits.add_argument("--usd-per-hour", type=float, default=0.0, help="price of everything the study runs on; gives the cost of trials and arms")
-    p.add_argument("overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001")
+    limits.add_argument(
+        "--usd-per-hour",
+        type=float,
+        default=0.0,
+        help="price of everything the study runs on; gives the cost of trials and arms",
+    )
+    p.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001"
+    )
     _set_defaults(p, study, quick)
     return p
 
 
 def _set_defaults(p: Parser, study: Question, quick: bool) -> None:
-    """A study's own defaults, read as a command line has them, and what --help says of them. Raises UsageError for one that no command could give."""
+    """A study's own defaults, read as a command line has them, and what --help says of them. Raises UsageError for one
+    that no command could give."""
     known = {action.dest: action for action in p._actions if action.option_strings}
     for field, values in (("defaults", study.defaults), *([("quick", study.quick)] if quick else [])):
         for name, value in values.items():
             if name not in known:
-                raise UsageError(f"{field} {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}")
+                raise UsageError(
+                    f"{field} {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}"
+                )
             try:
                 read = p.parse_args(_words(name, value))
             except UsageError as error:
@@ -114,24 +181,70 @@ def _said(value: Any) -> str:
 
 def _command(study: Question) -> str:
     """How the study is started: as one of those that ship here, or as the file that runs."""
-    return f"python studies/{study.name}.py" if Path(__file__).with_name(f"{study.name}.py").is_file() else f"python {Path(sys.argv[0]).name}"
+    return (
+        f"python studies/{study.name}.py"
+        if Path(__file__).with_name(f"{study.name}.py").is_file()
+        else f"python {Path(sys.argv[0]).name}"
+    )
 
 
 def _search_options(p: Parser, study: Question) -> None:
-    g = p.add_argument_group("search", f"of {'; '.join(f'{name}: {text}' for name, text in study.ranges.items())}".replace("%", "%%"))
+    g = p.add_argument_group(
+        "search", f"of {'; '.join(f'{name}: {text}' for name, text in study.ranges.items())}".replace("%", "%%")
+    )
     of_each = f"of each {study.strata.name} " if study.strata else ""
     g.add_argument("--num-trials", type=int, help=f"search trials (default: {study.trials}; 6 with --quick)")
-    g.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="tpe: multivariate TPE after a small grid; qmc: a Sobol sequence (default: tpe)")
-    g.add_argument("--objectives", default="linacc", help=f"of {', '.join(OBJECTIVES)}; two, joined by a comma, give a Pareto search (default: linacc)")
+    g.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default="tpe",
+        help="tpe: multivariate TPE after a small grid; qmc: a Sobol sequence (default: tpe)",
+    )
+    g.add_argument(
+        "--objectives",
+        default="linacc",
+        help=f"of {', '.join(OBJECTIVES)}; two, joined by a comma, give a Pareto search (default: linacc)",
+    )
     g.add_argument("--top-k", type=int, help=f"arms {of_each}confirmed on the seed list (default: 3; 1 with --quick)")
-    g.add_argument("--stopping", choices=["asha", "none"], default="asha", help="none trains every trial to the end (default: asha)")
+    g.add_argument(
+        "--stopping",
+        choices=["asha", "none"],
+        default="asha",
+        help="none trains every trial to the end (default: asha)",
+    )
     g.add_argument("--grace", type=int, help=f"first epoch at which a trial may be stopped (default: {Stopping.grace})")
     g.add_argument("--eta", type=int, help=f"about one in so many goes on at each rung (default: {Stopping.eta})")
-    g.add_argument("--brackets", type=int, help="Hyperband's brackets: trials take turns in starting at a later rung (default: 1)")
-    g.add_argument("--collapse-rank", type=float, help=f"effective rank of z_agg below which a trial is stopped as collapsed, 0: never (default: {Stopping.collapse_rank:g})")
-    g.add_argument("--deterministic", action="store_true", help="the same table whatever is killed, however many run at once and whoever ends first")
-    g.add_argument("--lag", type=int, help=f"deterministic: trial k depends on the trials up to k - LAG, so at most LAG are searched at once (default: {LAG})")
-    g.add_argument("--warm-start", action="append", default=[], metavar="FOLDER", help="an earlier study: its trials are told to the sampler, its runs are not run again")
+    g.add_argument(
+        "--brackets", type=int, help="Hyperband's brackets: trials take turns in starting at a later rung (default: 1)"
+    )
+    g.add_argument(
+        "--collapse-rank",
+        type=float,
+        help=(
+            "effective rank of z_agg below which a trial is stopped as collapsed, 0: never (default:"
+            f" {Stopping.collapse_rank:g})"
+        ),
+    )
+    g.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same table whatever is killed, however many run at once and whoever ends first",
+    )
+    g.add_argument(
+        "--lag",
+        type=int,
+        help=(
+            "deterministic: trial k depends on the trials up to k - LAG, so at most LAG are searched at once (default:"
+            f" {LAG})"
+        ),
+    )
+    g.add_argument(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="an earlier study: its trials are told to the sampler, its runs are not run again",
+    )
 
 
 def make_plan(o: Namespace, study: Question) -> Plan:
@@ -141,7 +254,10 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     overrides = [*study.overrides, *o.overrides]
     for override in overrides:
         if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
-            raise UsageError(f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and the end")
+            raise UsageError(
+                f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and"
+                " the end"
+            )
         key = override.partition("=")[0]
         taken = next((k for k in keys if key == k or key.startswith(f"{k}.") or k.startswith(f"{key}.")), None)
         if taken:
@@ -151,17 +267,27 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
     if base.optim.batch_size % max(1, o.workers_per_trial):
-        raise UsageError(f"--workers-per-trial {o.workers_per_trial}: must divide optim.batch_size = {base.optim.batch_size}")
+        raise UsageError(
+            f"--workers-per-trial {o.workers_per_trial}: must divide optim.batch_size = {base.optim.batch_size}"
+        )
     declared = study.declaration(arms, base.epochs)
     number = 0
     if search:
         number = o.num_trials if o.num_trials is not None else (6 if o.quick else study.trials)
         if number < 1:
-            raise UsageError(f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search")
+            raise UsageError(
+                f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search"
+            )
         if number > MOST_TRIALS:
-            raise UsageError(f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can be split with --warm-start")
+            raise UsageError(
+                f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can"
+                " be split with --warm-start"
+            )
         if o.sampler == "grid" and number > (points := len(study.grid_points())):
-            raise UsageError(f"--num-trials {number}: the grid has {points} points; ask for at most so many, or take another --sampler")
+            raise UsageError(
+                f"--num-trials {number}: the grid has {points} points; ask for at most so many, or take another"
+                " --sampler"
+            )
     stem = Path(o.preset).stem
     name = check_name(o.study if o.study is not None else f"{study.name}_{stem}{'_quick' if o.quick else ''}")
     place = o.results_dir.absolute() / name
@@ -200,7 +326,9 @@ def make_plan(o: Namespace, study: Question) -> Plan:
 def _search(o: Namespace) -> SearchPlan:
     objectives = tuple(word.strip() for word in o.objectives.split(","))
     if objectives[0] != "linacc" or len(set(objectives)) != len(objectives) or not set(objectives) <= set(OBJECTIVES):
-        raise UsageError(f"--objectives {o.objectives!r}: linacc, by which trials are stopped and ranked, or {','.join(OBJECTIVES)}")
+        raise UsageError(
+            f"--objectives {o.objectives!r}: linacc, by which trials are stopped and ranked, or {','.join(OBJECTIVES)}"
+        )
     if o.lag is not None and not o.deterministic:
         raise UsageError(f"--lag {o.lag}: is only valid with --deterministic")
     if o.lag is not None and o.lag < 2:
@@ -226,9 +354,15 @@ def _stopping(o: Namespace, epochs: int) -> Stopping:
     rule = Stopping(rule=o.stopping, **given, collapse_rank=floor)
     rungs = rung_epochs(rule.grace, rule.eta, epochs) if rule.rule == "asha" else ()
     if "grace" in given and rule.rule == "asha" and not rungs:
-        raise UsageError(f"--grace {rule.grace}: no rung lies in the first half of {epochs} epochs; give at most {epochs // 2}, or --stopping none")
+        raise UsageError(
+            f"--grace {rule.grace}: no rung lies in the first half of {epochs} epochs; give at most {epochs // 2}, or"
+            " --stopping none"
+        )
     if rule.brackets > max(1, len(rungs)):
-        raise UsageError(f"--brackets {rule.brackets}: there are {len(rungs)} rungs (epochs {', '.join(map(str, rungs)) or 'none'}), a bracket each at most")
+        raise UsageError(
+            f"--brackets {rule.brackets}: there are {len(rungs)} rungs (epochs {', '.join(map(str, rungs)) or 'none'}),"
+            " a bracket each at most"
+        )
     return rule
 
 
@@ -270,7 +404,9 @@ def _seeds(text: str | None, default: int) -> tuple[int, ...]:
         raise UsageError(rule)
     if "," not in text:
         if not 1 <= numbers[0] <= 100:
-            raise UsageError(f"--seeds {text}: the number of seeds must be 1 to 100; one particular seed is written {text},")
+            raise UsageError(
+                f"--seeds {text}: the number of seeds must be 1 to 100; one particular seed is written {text},"
+            )
         return tuple(range(numbers[0]))
     if len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
         raise UsageError(rule)
@@ -283,7 +419,9 @@ def _resources(o: Namespace) -> Resources:
     _only_with_ray(o)
     backend = o.backend or ("local" if o.workers_per_trial == 1 else "ray-train")
     if backend == "local" and o.workers_per_trial > 1:
-        raise UsageError(f"--workers-per-trial {o.workers_per_trial} needs --backend ray-train: a local trial is one process")
+        raise UsageError(
+            f"--workers-per-trial {o.workers_per_trial} needs --backend ray-train: a local trial is one process"
+        )
     if o.max_concurrent is not None and o.max_concurrent < 1:
         raise UsageError(f"--max-concurrent {o.max_concurrent}: must be at least 1")
     cpus, gpus = o.cpus_per_trial * o.workers_per_trial, o.gpus_per_trial * o.workers_per_trial
@@ -292,13 +430,20 @@ def _resources(o: Namespace) -> Resources:
     have_cpus, have_gpus = processors_here(), len(list(Path("/dev").glob("nvidia[0-9]*")))
     if cpus > have_cpus:
         raise UsageError(
-            f"one trial would take {o.workers_per_trial} x {o.cpus_per_trial} = {cpus} CPUs, this machine has {have_cpus}; "
-            "lower --cpus-per-trial or --workers-per-trial, or give a cluster's --address"
+            f"one trial would take {o.workers_per_trial} x {o.cpus_per_trial} = {cpus} CPUs, this machine has"
+            f" {have_cpus}; lower --cpus-per-trial or --workers-per-trial, or give a cluster's --address"
         )
     if gpus > have_gpus:
-        raise UsageError(f"one trial would take {gpus:g} GPUs, this machine has {have_gpus}; lower --gpus-per-trial or give a cluster's --address")
-    fit = trials_at_once([{"CPU": have_cpus, "GPU": have_gpus}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial)
-    return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, min(fit, o.max_concurrent or fit), o.executor)
+        raise UsageError(
+            f"one trial would take {gpus:g} GPUs, this machine has {have_gpus}; lower --gpus-per-trial or give a"
+            " cluster's --address"
+        )
+    fit = trials_at_once(
+        [{"CPU": have_cpus, "GPU": have_gpus}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial
+    )
+    return Resources(
+        o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, min(fit, o.max_concurrent or fit), o.executor
+    )
 
 
 def _only_with_ray(o: Namespace) -> None:
@@ -310,4 +455,6 @@ def _only_with_ray(o: Namespace) -> None:
         "--dashboard": o.dashboard,
     }
     if o.executor == "process" and (option := next((option for option, given in asked.items() if given), None)):
-        raise UsageError(f"{option}: needs Ray, and --executor process starts plain processes on this machine; remove one of the two")
+        raise UsageError(
+            f"{option}: needs Ray, and --executor process starts plain processes on this machine; remove one of the two"
+        )

@@ -21,7 +21,8 @@ class Packing:
 
     @property
     def share(self) -> float:
-        """What a trial started now may take of a GPU, 0 for all it wants: the first is alone and must show what it needs."""
+        """What a trial started now may take of a GPU, 0 for all it wants: the first is alone and must show what it
+        needs."""
         return self._share if self._measured and 0 < self._share < 1 else 0.0
 
     def may_start(self, running: int) -> bool:
@@ -38,7 +39,10 @@ class Packing:
             return  # a report repeated on resuming comes before the first step
         memory = report.get("memory")
         if memory is None:
-            raise UsageError(f"--gpus-per-trial {self._share:g}: the trial used no GPU, so there is nothing to share; remove it or runtime.device")
+            raise UsageError(
+                f"--gpus-per-trial {self._share:g}: the trial used no GPU, so there is nothing to share; remove it or"
+                " runtime.device"
+            )
         reason = fits(memory["peak_bytes"], memory["total_bytes"], self._share)
         if reason is not None:
             raise UsageError(reason)

@@ -1,7 +1,7 @@
 """A study's own folder for what Ray and Tune write: token, sessions, logs, sockets. Nobody else can look into it.
 
-Ray makes its own folders writable for everyone; here they lie below one that only this user can enter, and they go with the
-driver. What a killed driver left is removed by the next one: its lock is free then.
+Ray makes its own folders writable for everyone; here they lie below one that only this user can enter, and they go with
+the driver. What a killed driver left is removed by the next one: its lock is free then.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def private_folder(environment: Mapping[str, str] = os.environ) -> Iterator[Path
     """
     place = base(environment)
     if why := fault(place):
-        raise UsageError(f"temporary folder {place}: {why}; set RAY_TMPDIR to a folder with a short path that you can write to, such as /tmp")
+        raise UsageError(
+            f"temporary folder {place}: {why}; set RAY_TMPDIR to a folder with a short path that you can write to, such"
+            " as /tmp"
+        )
     _remove_left(place)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))  # mode 700
     try:

@@ -11,7 +11,9 @@ from pathlib import Path
 from trainer.errors import UsageError
 
 
-def container_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> tuple[float | None, int | None]:
+def container_limits(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> tuple[float | None, int | None]:
     """(processors, bytes) that control groups allow this process, None where they set no limit.
 
     The group and all above it count, in both versions of the interface.
@@ -26,7 +28,9 @@ def container_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Pat
         for name in ("memory.max", "memory.limit_in_bytes"):
             if text_of(folder / name).isdigit():
                 memory.append(int(text_of(folder / name)))
-    return min(processors, default=None), min((m for m in memory if m < 2**60), default=None)  # version 1 writes "none" as 2**63
+    return min(processors, default=None), min(
+        (m for m in memory if m < 2**60), default=None
+    )  # version 1 writes "none" as 2**63
 
 
 def _groups(root: Path, membership: Path) -> Iterator[Path]:
@@ -63,4 +67,7 @@ def check_sizes(o: Namespace) -> None:
     if not 0 <= o.gpus_per_trial < 1e6 or (o.gpus_per_trial > 1 and o.gpus_per_trial % 1):
         raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g}: must be 0, a fraction below 1, or a whole number")
     if 0 < o.gpus_per_trial < 1 and o.workers_per_trial > 1:
-        raise UsageError(f"--gpus-per-trial {o.gpus_per_trial:g} with {o.workers_per_trial} workers: nccl needs a whole GPU per worker")
+        raise UsageError(
+            f"--gpus-per-trial {o.gpus_per_trial:g} with {o.workers_per_trial} workers: nccl needs a whole GPU per"
+            " worker"
+        )

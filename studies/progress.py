@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 20
 WORDS = {
-    "complete": "done", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED", "out_of_memory": "NO MEMORY",
+    "complete": "done", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED",
+    "out_of_memory": "NO MEMORY",
 }  # fmt: skip
 
 
@@ -62,18 +63,23 @@ class Shown:
         elif what == "epoch":
             self._epoch(name, result)
         elif what == "waiting":
-            has = ", ".join(f"{result['free'].get(kind, 0):g} of {result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
-            self._say(f"waiting   no trial has started yet: its process is starting, or others hold what it needs; free: {has}")
+            has = ", ".join(
+                f"{result['free'].get(kind, 0):g} of {result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU")
+            )
+            self._say(
+                "waiting   no trial has started yet: its process is starting, or others hold what it needs; free:"
+                f" {has}"
+            )
         elif what == "stalled":
             have = ", ".join(f"{result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
             self._say(
-                f"STALLED   no trial could start for {result['minutes']:g} minutes; the cluster has {have}. Check that its nodes are alive "
-                "(ray status) and what else uses them; Ctrl-C and --resume lose nothing"
+                f"STALLED   no trial could start for {result['minutes']:g} minutes; the cluster has {have}. Check that"
+                " its nodes are alive (ray status) and what else uses them; Ctrl-C and --resume lose nothing"
             )
         elif what == "hung":
             self._say(
-                f"HUNG      {name}: no report for {result['minutes']:g} minutes; it is killed and tried again from its last epoch. If an epoch "
-                "really takes that long, raise --hang-minutes"
+                f"HUNG      {name}: no report for {result['minutes']:g} minutes; it is killed and tried again from its"
+                " last epoch. If an epoch really takes that long, raise --hang-minutes"
             )
         elif what == "again":
             self._say(f"retry     {name}  {result['kind']}: {result['reason'][:110]}")

@@ -44,7 +44,8 @@ def grid(quick: bool) -> tuple[Arm, ...]:
 
 
 def contrasts(arms: tuple[Arm, ...]) -> tuple[Contrast, ...]:
-    """The rate at one strength in each of the four settings, and EMA minus stop-gradient at that strength under each schedule."""
+    """The rate at one strength in each of the four settings, and EMA minus stop-gradient at that strength under each
+    schedule."""
     weights = {float(arm.key.rpartition("/")[2]) for arm in arms if arm.role == "grid"}
     w = f"{PRIMARY if PRIMARY in weights else max(weights):g}"
     rate = [Contrast(f"coding rate, {t} {s}", f"{t}/{s}/{w}", f"{t}/{s}/0") for t, s in product(TEACHERS, SCHEDULES)]

@@ -25,7 +25,8 @@ from studies.controls import CONTROLS  # noqa: E402
 
 EMA = Contrast(
     "ema minus stopgrad", "best/ema", "best/stopgrad", asks="Is the EMA teacher still needed with the rate?",
-    words={"better": "Yes, for linear accuracy in this setting", "worse": "No, for linear accuracy in this setting (stopgrad is better)"},
+    words={"better": "Yes, for linear accuracy in this setting",
+        "worse": "No, for linear accuracy in this setting (stopgrad is better)"},
 )  # fmt: skip
 
 STUDY = Study(

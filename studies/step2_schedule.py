@@ -27,7 +27,8 @@ USUAL = 2.0
 
 
 def arms(quick: bool) -> tuple[Arm, ...]:
-    """All combinations; ``quick`` leaves out the longest warm-up. Each refers to the one without warm-up, and a cosine to its constant peer."""
+    """All combinations; ``quick`` leaves out the longest warm-up. Each refers to the one without warm-up, and a cosine
+    to its constant peer."""
     found = []
     for teacher, schedule, warmup in product(TEACHERS, SCHEDULES, WARMUPS):
         if quick and warmup > USUAL:

@@ -2,7 +2,8 @@
 
     python studies/step2_target.py --quick
 
-Each target has a search of its own for its strength, and its best arm is compared with the same network without the rate.
+Each target has a search of its own for its strength, and its best arm is compared with the same network without the
+rate.
 """
 
 from __future__ import annotations

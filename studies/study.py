@@ -29,7 +29,8 @@ class Study(Question):
 
         Args:
             overrides: settings common to all arms, ``"optim.lr=0.001"``.
-            options: those of the command line: ``quick=True``, ``num_trials=8``, ``seeds=(0, 1, 2)``, ``results_dir="results"``.
+            options: those of the command line: ``quick=True``, ``num_trials=8``, ``seeds=(0, 1, 2)``,
+                ``results_dir="results"``.
 
         Returns:
             What the study found, as tables. After Ctrl-C or with its budget spent it is what is on record by then. None

@@ -1,14 +1,13 @@
 """Notices a trial that says nothing, and a study in which nothing can start.
 
-Time is what this process was awake for: one that was stopped (Ctrl-Z, a closed lid) for an hour heard nobody meanwhile, and
-nobody was silent.
+Time is what this process was awake for: one that was stopped (Ctrl-Z, a closed lid) for an hour heard nobody meanwhile,
+and nobody was silent.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-
 
 LONGEST_LOOK = 10.0
 """Looks come several times a second; what goes beyond this, the driver itself was away."""
@@ -47,7 +46,8 @@ class Watchdog:
         return [name for name, when in self._heard.items() if now - when > self.silence]
 
     def waited(self, waiting: int, seconds: float) -> bool:
-        """Whether jobs have been waiting for a worker, while none ran, for longer than this; said once until one runs."""
+        """Whether jobs have been waiting for a worker, while none ran, for longer than this; said once until one
+        runs."""
         now = self._now()
         if self._heard or not waiting:
             self._idle_since = None

@@ -12,10 +12,13 @@ from selenium import webdriver
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-needs_a_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no browser here: apt install chromium chromium-driver")
+needs_a_browser = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="no browser here: apt install chromium chromium-driver"
+)
 # asks nothing of the network, which a closed one would refuse many times; --no-sandbox: root may not have one
 ARGUMENTS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-proxy-server",
 )  # fmt: skip
 

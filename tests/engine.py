@@ -17,12 +17,17 @@ def plan(folder: Path, **changes) -> Plan:
     """Six trials, one rung at epoch 10, two seeds; ``changes`` name fields of Plan, SearchPlan, Stopping or Limits."""
     parts = {"search": SearchPlan, "stopping": Stopping, "limits": Limits}
     settings = {
-        "study": "s", "folder": folder, "preset": "digits", "overrides": [], "seeds": (0, 1), "epochs": 30, "arms": STUDY.fixed_arms(False),
-        "resources": Resources(1, 0, 1, "local", 2), "num_trials": 6, "confirm": STUDY.levels, "ranges": STUDY.ranges, "gate": "gate30", "declared": STUDY.declaration(STUDY.fixed_arms(False)),
+        "study": "s", "folder": folder, "preset": "digits", "overrides": [], "seeds": (0, 1), "epochs": 30,
+        "arms": STUDY.fixed_arms(False),
+        "resources": Resources(1, 0, 1, "local", 2), "num_trials": 6, "confirm": STUDY.levels, "ranges": STUDY.ranges,
+        "gate": "gate30", "declared": STUDY.declaration(STUDY.fixed_arms(False)),
     }  # fmt: skip
     for name, part in parts.items():
         known = part.__dataclass_fields__.keys() & changes.keys()
-        settings[name] = part(**({"grace": 10, "collapse_rank": 0.0} if part is Stopping else {}) | {key: changes.pop(key) for key in known})
+        settings[name] = part(
+            **({"grace": 10, "collapse_rank": 0.0} if part is Stopping else {})
+            | {key: changes.pop(key) for key in known}
+        )
     return Plan(**{**settings, **changes})
 
 
@@ -42,7 +47,8 @@ def seen_of(job: Job, epoch: int) -> Seen:
 
 
 def play(jobs: Jobs, until: int | None = None, concurrent: int = 2, seen=seen_of, turns=None) -> int:
-    """Run all jobs, ``concurrent`` at a time, one epoch each in turn; stop after ``until`` epochs. Returns epochs trained.
+    """Run all jobs, ``concurrent`` at a time, one epoch each in turn; stop after ``until`` epochs. Returns epochs
+    trained.
 
     Args:
         turns: orders the names of the running jobs before each round.

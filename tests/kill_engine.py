@@ -1,8 +1,8 @@
 """The engine on real records in a process that can be killed at any durable write.
 
 A stand-in for training writes what the trainer writes: an ``epoch`` and an ``eval`` line per epoch in the run's
-``records.jsonl``, then a checkpoint replaced atomically, then the report; it resumes from the checkpoint. Three runs train in
-turn, an epoch each. Everything else is the study's own code.
+``records.jsonl``, then a checkpoint replaced atomically, then the report; it resumes from the checkpoint. Three runs
+train in turn, an epoch each. Everything else is the study's own code.
 """
 
 from __future__ import annotations
@@ -67,14 +67,26 @@ class Killed:
 def make_plan(folder: Path, lag: int) -> Plan:
     """Twelve trials of two teachers, a rung at epoch 2 of 6, the two best of each confirmed on two seeds."""
     horizon = ["schedule.horizon_epochs=6", "schedule.warmup_epochs=0"]
-    return plan(folder, num_trials=12, epochs=EPOCHS, grace=GRACE, collapse_rank=1.5, top_k=2, lag=lag, overrides=horizon, gate=None)
+    return plan(
+        folder,
+        num_trials=12,
+        epochs=EPOCHS,
+        grace=GRACE,
+        collapse_rank=1.5,
+        top_k=2,
+        lag=lag,
+        overrides=horizon,
+        gate=None,
+    )
 
 
 def measured(job: Job, epoch: int) -> tuple[float, float]:
     """Score and rank: lambda = 1 has collapsed by epoch 2, and 0.3 has no number from then on."""
     weight = job.overrides["objective.weights.rate"]
     score = score_of(job, epoch) + job.seed % 7
-    return (float("nan") if weight > 0.25 and weight < 0.9 and epoch >= 2 else score), (1.1 if weight > 0.9 and epoch >= 2 else 9.0)
+    return (float("nan") if weight > 0.25 and weight < 0.9 and epoch >= 2 else score), (
+        1.1 if weight > 0.9 and epoch >= 2 else 9.0
+    )
 
 
 class Training:
@@ -85,7 +97,10 @@ class Training:
         config = p.config(job.overrides, job.seed)
         self._folder = p.folder / "runs" / run_id(config)
         self._m = config.data.observed_views
-        self._file = RecordFile(self._folder / "records.jsonl", {"study": "s", "run_id": run_id(config), "arm_id": arm_id(config), "seed": job.seed})
+        self._file = RecordFile(
+            self._folder / "records.jsonl",
+            {"study": "s", "run_id": run_id(config), "arm_id": arm_id(config), "seed": job.seed},
+        )
         self._checkpoint = self._folder / "checkpoint.json"
         self.epoch = json.loads(self._checkpoint.read_text()) if self._checkpoint.exists() else 0
         if self._file.attempt > 1 and self.epoch < p.epochs:
@@ -94,7 +109,8 @@ class Training:
             self._write("eval", 0, {}, config=config.model_dump(mode="json"), split="validation")
 
     def train(self) -> Seen:
-        """One epoch; what the run would report. One that was killed between its last checkpoint and its end only ends."""
+        """One epoch; what the run would report. One that was killed between its last checkpoint and its end only
+        ends."""
         if self.epoch < self._plan.epochs:
             self._epoch()
         if self.epoch == self._plan.epochs:

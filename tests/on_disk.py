@@ -137,7 +137,9 @@ def write_stl10(root: Path, unlabelled: int = 12, train: int = 10, test: int = 8
     return _joined(parts)
 
 
-def write_3diebench(root: Path, train: int = 4, test: int = 2, views: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def write_3diebench(
+    root: Path, train: int = 4, test: int = 2, views: int = 3
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The tree with its lists; returns images (n, V, 3, 256, 256) before compression, labels, latents (n, V, 7)."""
     folder = root / "3DIEBench"
     random = np.random.default_rng(0)
@@ -165,7 +167,8 @@ def save_jpeg(path: Path, image: np.ndarray, grey: bool = False) -> None:
 
 
 class _Python2Pickler(pickle._Pickler):
-    """Writes bytes as Python 2 wrote its strings, which the published files hold: readers decode them as they choose."""
+    """Writes bytes as Python 2 wrote its strings, which the published files hold: readers decode them as they
+    choose."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -183,4 +186,6 @@ def _pickle(path: Path, content: dict) -> None:
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts]).astype(np.int64)
+    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts]).astype(
+        np.int64
+    )

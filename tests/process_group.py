@@ -26,7 +26,9 @@ def together(world: int, work: Callable[..., None], *arguments: Any, answers: in
     queue = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
         place = str(Path(folder) / "meeting")
-        processes = [context.Process(target=work, args=(rank, world, place, *arguments, queue)) for rank in range(world)]
+        processes = [
+            context.Process(target=work, args=(rank, world, place, *arguments, queue)) for rank in range(world)
+        ]
         for process in processes:
             process.start()
         found: list[Any] = []

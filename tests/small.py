@@ -26,8 +26,13 @@ def views(run: RunConfig, images, rank: int = 0, world: int = 1) -> Views:
 def whole(fixed) -> dict:
     """All fixed sequences of a split as one batch."""
     batches = list(fixed.batches(10_000))
-    joined = {name: torch.cat([b[name] for b in batches]) for name in ("actions", "labels", "index", "poses", "factors")}
-    return joined | {name: [torch.cat(views) for views in zip(*(b[name] for b in batches))] for name in ("observed", "target")}
+    joined = {
+        name: torch.cat([b[name] for b in batches]) for name in ("actions", "labels", "index", "poses", "factors")
+    }
+    return joined | {
+        name: [torch.cat(views) for views in zip(*(b[name] for b in batches), strict=True)]
+        for name in ("observed", "target")
+    }
 
 
 def method(run: RunConfig, actions: int = 2) -> SeqJEPA:

@@ -23,7 +23,8 @@ from trainer.records import read
 from trainer.step import forward
 
 CIFAR = [
-    "data.generated=true", "data.sizes=[64,64,64]", "model.encoder.width=8", "model.action_dim=16", "model.layers=1", "model.predictor_hidden=32",
+    "data.generated=true", "data.sizes=[64,64,64]", "model.encoder.width=8", "model.action_dim=16", "model.layers=1",
+    "model.predictor_hidden=32",
     "optim.batch_size=32", "model.dropout=0.0",
 ]  # fmt: skip
 
@@ -34,7 +35,8 @@ def maps(*shape, offset=0.0):
 
 @pytest.fixture(params=["eager", *(["compiled"] if compilable.has_compiler() else [])])
 def kernels(request, monkeypatch):
-    """The kernels' plain tensor code, which runs everywhere, and compiled where a compiler is; without one the product refuses."""
+    """The kernels' plain tensor code, which runs everywhere, and compiled where a compiler is; without one the product
+    refuses."""
     if request.param == "eager":
         monkeypatch.setattr(fused_norm, "_compiled", lambda function: function)
         monkeypatch.setattr(compilable, "has_compiler", lambda: True)
@@ -55,11 +57,23 @@ def test_the_fused_norm_equals_the_plain_one_in_single_precision(kernels, residu
         y = norm.act(a, b if residual else None, relu)
         assert (y.grad_fn.name() == "_NormActBackward") == fused
         y.backward(g.to(dtype))
-        found.append([y, a.grad, b.grad if residual else torch.zeros(1), norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+        found.append(
+            [
+                y,
+                a.grad,
+                b.grad if residual else torch.zeros(1),
+                norm.weight.grad,
+                norm.bias.grad,
+                norm.running_mean,
+                norm.running_var,
+            ]
+        )
     for plain, fast in zip(*([t.detach() for t in side] for side in found), strict=True):
         # maps are rounded to bf16 (8 bits), statistics and parameter gradients are not
         tolerance = 6e-3 if fast.dtype == torch.bfloat16 else 2e-5
-        assert float((plain.float() - fast.float()).abs().max()) <= tolerance * max(1.0, float(plain.detach().float().abs().max()))
+        assert float((plain.float() - fast.float()).abs().max()) <= tolerance * max(
+            1.0, float(plain.detach().float().abs().max())
+        )
 
 
 def test_the_fused_norm_steps_aside_where_it_does_not_apply(kernels):
@@ -108,7 +122,9 @@ def test_compiling_changes_no_state_and_reports_what_it_saves(kernels):
     plain = forward(run, "cpu", model, model.weights, batch)[1].item()
     model.load_state_dict(state)
     numbers = torch.get_rng_state()
-    fast, line = whether_it_pays(run, model, model, device, batch, lambda m, b: forward(run, "cpu", m, model.weights, b)[1])
+    fast, line = whether_it_pays(
+        run, model, model, device, batch, lambda m, b: forward(run, "cpu", m, model.weights, b)[1]
+    )
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), numbers) and all(p.grad is None for p in model.parameters())
     assert "compiled in" in line and ("pays from epoch" in line or "does not pay" in line)
@@ -122,13 +138,23 @@ def test_compiling_changes_no_state_and_reports_what_it_saves(kernels):
 def test_a_compiled_run_follows_the_plain_one_and_resumes_bit_for_bit(kernels, tmp_path, capsys):
     losses = {}
     for name in ("false", "true"):
-        run = presets.load("cifar100_aug_gate", [*CIFAR, f"runtime.compile={name}", "schedule.horizon_epochs=3", "schedule.warmup_epochs=1"], {"epochs": 3})
+        run = presets.load(
+            "cifar100_aug_gate",
+            [*CIFAR, f"runtime.compile={name}", "schedule.horizon_epochs=3", "schedule.warmup_epochs=1"],
+            {"epochs": 3},
+        )
         train(run, tmp_path / name)
         (path,) = (tmp_path / name).glob("*/records.jsonl")
         losses[name] = [line["metrics"]["loss/total"] for line in read(path) if line["event"] == "epoch"]
     assert losses["true"] == pytest.approx(losses["false"], rel=0.02) and losses["true"] != losses["false"]
     assert "compiled in" in capsys.readouterr().err
-    overrides = [*CIFAR, "runtime.compile=true", "schedule.horizon_epochs=3", "schedule.warmup_epochs=1", "runtime.across_commits=true"]
+    overrides = [
+        *CIFAR,
+        "runtime.compile=true",
+        "schedule.horizon_epochs=3",
+        "schedule.warmup_epochs=1",
+        "runtime.across_commits=true",
+    ]
     for epochs in (1, 3):
         train(presets.load("cifar100_aug_gate", overrides, {"epochs": epochs}), tmp_path / "resumed")
     (path,) = (tmp_path / "resumed").glob("*/records.jsonl")
@@ -148,7 +174,9 @@ def test_compiling_what_cannot_be_compiled_is_an_error(tmp_path, monkeypatch):
         train(run, tmp_path)
 
 
-@pytest.mark.parametrize("overrides", [[], ["objective.teacher=ema"], ["objective.symmetric=true", "objective.weights.sigreg=0.01"]])
+@pytest.mark.parametrize(
+    "overrides", [[], ["objective.teacher=ema"], ["objective.symmetric=true", "objective.weights.sigreg=0.01"]]
+)
 def test_the_method_can_be_traced_for_a_compiler(digits, overrides):
     """What CUDA's torch.compile starts from; the eager backend runs the traced graph without generating code."""
     run = config(*overrides)
@@ -176,7 +204,9 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_kept_memory_is_not_faulted_in_again():
     found = {}
     for how in ("returned", "kept"):
-        words = subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout.split()
+        words = subprocess.run(
+            [sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True
+        ).stdout.split()
         found[how] = [int(word) for word in words]
     kept, faults = found["kept"]
     # mallopt is glibc's: there it must hold, and elsewhere the setting must say that it does not

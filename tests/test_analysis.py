@@ -46,7 +46,8 @@ class Builder:
     def decided(self) -> list[dict]:
         return [json.loads(line) for line in (self.folder / "decisions.jsonl").read_text().splitlines()]
 
-    def run(self, run_id: str, value: float | None, *, epochs: int = EPOCHS, reason: str | None = "completed", rank=20.0,
+    def run(self, run_id: str, value: float | None, *, epochs: int = EPOCHS, reason: str | None = "completed",
+        rank=20.0,
             scale="feature_std", commit="a" * 40, gate=True, dirty=False, pixels=False) -> str:  # fmt: skip
         common = {"schema_version": 1, "study": "demo", "run_id": run_id, "arm_id": run_id.split("-")[0], "seed": 1}
         lines = []
@@ -54,7 +55,8 @@ class Builder:
             now = value if epoch == epochs else 50 + ((value or 50) - 50) * epoch / epochs
             metrics = {"linacc_live/z_agg@3": now}
             if epoch in (0, 3, 9, epochs):
-                metrics |= {"linacc/z_agg@3": now, "linacc/z_1@1": 40.0, "linacc/z_mean@3": 60.0, "predict/z_hat@3": 0.1,
+                metrics |= {"linacc/z_agg@3": now, "linacc/z_1@1": 40.0, "linacc/z_mean@3": 60.0,
+                    "predict/z_hat@3": 0.1,
                             "rank_pr/z@3": 10.0 if epoch == 0 else rank, "rank_pr/z_agg@3": rank,
                             f"r2_action.{scale}/z_pair@2": 0.1 * epoch}  # fmt: skip
             if pixels:
@@ -71,7 +73,8 @@ class Builder:
         return run_id
 
     def arm(self, arm_id: str, role: str, teacher: str, rate: float, measured: list, reference: str | None = None,
-            search_value: float | None = None, place: int | None = None, label: str | None = None, peer: str | None = None,
+            search_value: float | None = None, place: int | None = None, label: str | None = None,
+            peer: str | None = None,
             **options) -> None:  # fmt: skip
         """Compare an arm with one run per value on seeds 1, 2, ...; the value "missing" leaves no record."""
         runs = [f"{arm_id.replace('/', '_')}-{role}-{seed}" for seed in range(1, len(measured) + 1)]
@@ -92,7 +95,9 @@ class Builder:
             self.decide({"event": "stop", **who, "epoch": epoch, "value": value, "state": state, "reason": reason})
         if state != "unfinished":
             objectives = {"linacc": value, "r2_action": r2}
-            self.decide({"event": "finish", **who, "epoch": epoch, "value": value, "objectives": objectives, "state": state})
+            self.decide(
+                {"event": "finish", **who, "epoch": epoch, "value": value, "objectives": objectives, "state": state}
+            )
 
 
 def full(folder: Path) -> Builder:
@@ -104,7 +109,14 @@ def full(folder: Path) -> Builder:
     study.arm("sh", "shared", "shared", 0.0, [30.0, 31.0, 30.5], reference="s0", rank=1.0, gate=False)
     study.arm("s1", "best", "stopgrad", 0.1, [62.0, 64.0, 66.0], "s0", 65.0)
     study.arm("e1", "best", "ema", 0.1, [61.0, 65.0, 63.0], "e0", 64.0)
-    stopgrad = [(0.1, 65.0, EPOCHS), (0.03, 61.5, EPOCHS), (0.002, 49.0, 1), (0.4, 60.0, 3), (0.0, 51.0, 3), (0.12, 64.2, EPOCHS)]
+    stopgrad = [
+        (0.1, 65.0, EPOCHS),
+        (0.03, 61.5, EPOCHS),
+        (0.002, 49.0, 1),
+        (0.4, 60.0, 3),
+        (0.0, 51.0, 3),
+        (0.12, 64.2, EPOCHS),
+    ]
     ema = [(0.1, 64.0, EPOCHS), (0.0, 48.0, 1), (0.9, 52.0, 1), (0.05, 62.0, EPOCHS), (0.004, 51.0, 3)]
     for number, (rate, value, epoch) in enumerate(stopgrad + ema):
         teacher = "stopgrad" if number < len(stopgrad) else "ema"
@@ -164,8 +176,12 @@ def test_full_study(tmp_path):
     assert best["search_value"] == 65.0 and best["gate_passed"] == 3 and parquet.iloc[2]["collapsed"] == 3
     assert parquet["verdict"].tolist()[2:] == ["reference", "reference", EXPLORATORY, "not compared"]
     said = (folder / "report/verdict.txt").read_text(encoding="utf-8")
-    assert "12 trials on seed 0, 6 stopped early, 1 diverged" in said and "weights.rate log-uniform 0.001..1 and 0" in said
-    assert "So this repairs collapse here" in said and "Not resolved (which does not show that the two are equal)" in said
+    assert (
+        "12 trials on seed 0, 6 stopped early, 1 diverged" in said and "weights.rate log-uniform 0.001..1 and 0" in said
+    )
+    assert (
+        "So this repairs collapse here" in said and "Not resolved (which does not show that the two are equal)" in said
+    )
     assert "3 of 3 runs collapsed; rank of z 1.0" in said and "Incomplete" not in said and "mix" not in said
     assert all((folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("setting", "curves"))
     found = load(folder)
@@ -192,7 +208,10 @@ def test_missing_values_stay_missing(tmp_path):
     assert row["linacc_z_1_n"] == 3
     said = " ".join(sentences(found, table))
     assert "Incomplete runs, 2 of 9" in said and "mix 2 code versions: aaaaaaaaaa, bbbbbbbbbb" in said
-    assert "uncommitted changes in the code: 1" in said and "No verdict: n<3 pairs of seeds for coding rate, stopgrad" in said
+    assert (
+        "uncommitted changes in the code: 1" in said
+        and "No verdict: n<3 pairs of seeds for coding rate, stopgrad" in said
+    )
 
 
 def test_repeated_decisions_and_a_torn_line(tmp_path):
@@ -213,7 +232,9 @@ def test_one_arm_in_two_roles(tmp_path):
     study = Builder(tmp_path / "demo")
     study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0])
     (line,) = study.decided()
-    study.decide(line | {"role": "best", "label": "best", "reference": "s0"}, line | {"role": "untrained", "label": "untrained"})
+    study.decide(
+        line | {"role": "best", "label": "best", "reference": "s0"}, line | {"role": "untrained", "label": "untrained"}
+    )
     found = load(study.folder)
     table = comparison_table(found)
     assert table["verdict"].tolist() == [SAME_ARM, "reference", "not compared"]
@@ -251,7 +272,11 @@ def test_degenerate_studies(tmp_path, kind):
     found = load(study.folder)
     table = comparison_table(found)
     said = " ".join(sentences(found, table))
-    assert not {"better", "worse", "not resolved"} & set(table["verdict"]) and "better:" not in said and "worse:" not in said
+    assert (
+        not {"better", "worse", "not resolved"} & set(table["verdict"])
+        and "better:" not in said
+        and "worse:" not in said
+    )
     for plot in (setting_plot, curves_plot):
         plot(found, tmp_path / "plot.png")
         assert (tmp_path / "plot.png").stat().st_size > 5000

@@ -92,7 +92,11 @@ def test_no_word_is_broken_at_any_width(folders, monkeypatch, name, full):
         lines = printed(folders[name], width, full)
         at_home = words(lines) - known
         # what is said of the width itself, and of rows that the wider one had room for
-        assert not {word for word in at_home if not re.fullmatch(r"\(left|out|at|this|width,|in|the|report:?|\d+|\\|\.\.\.|.*\.\.\.|\S*[,)]", word)}, (width, at_home)
+        assert not {
+            word
+            for word in at_home
+            if not re.fullmatch(r"\(left|out|at|this|width,|in|the|report:?|\d+|\\|\.\.\.|.*\.\.\.|\S*[,)]", word)
+        }, (width, at_home)
         assert sum("n<3" in line for line in lines) <= 1
 
 
@@ -102,7 +106,9 @@ def test_every_primary_contrast_has_its_line(folders, monkeypatch):
     for teacher in ("stopgrad", "ema"):
         for schedule in ("cosine", "constant"):
             assert re.search(rf"coding rate, {teacher} {schedule} +(better|worse|not resolved, needs \d)", text)
-            assert f"\n{teacher} λ=0.03 {schedule}" in text, "the arms of the answers come first where not all have room"
+            assert f"\n{teacher} λ=0.03 {schedule}" in text, (
+                "the arms of the answers come first where not all have room"
+            )
     assert "10 more arms in the report" in text
     usual = "\n".join(printed(folders["usual"], 80))
     # ema - lambda 0: 16, 15, 8; unadjusted it excludes 0, at the adjusted level it does not, and that decides
@@ -115,10 +121,14 @@ def test_what_is_missing_stands_in_the_answer(folders, monkeypatch):
     monkeypatch.chdir(folders["two seeds, incomplete"].parent)
     lines = printed(folders["two seeds, incomplete"], 80)
     assert any("INCOMPLETE: 3 of 4 trials have not ended" in line for line in lines)
-    assert any("No verdict: n<3 (2 seeds)" in line for line in lines) and any(re.search(r"coding rate, ema +\+10\.5", line) for line in lines)
+    assert any("No verdict: n<3 (2 seeds)" in line for line in lines) and any(
+        re.search(r"coding rate, ema +\+10\.5", line) for line in lines
+    )
 
 
-@pytest.mark.parametrize("command", ["python -m analysis a/b --full", "python -m analysis '/with a space/and more' x.y=3 " + "word " * 30])
+@pytest.mark.parametrize(
+    "command", ["python -m analysis a/b --full", "python -m analysis '/with a space/and more' x.y=3 " + "word " * 30]
+)
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_commands_break_between_words_and_can_be_copied(command, width):
     lines = command_lines(command, width)
@@ -133,12 +143,18 @@ def test_letters_that_the_encoding_lacks(folders):
     report.report(folders["usual"], console)
     report.report(folders["usual"], console, full=True)
     text = file.buffer.getvalue().decode("ascii")
-    assert "stopgrad lambda=0.1 (best)" in text and "64.0 +- 5.0" in text and "?" not in text.replace("needed?", "").replace("rate?", "")
+    assert (
+        "stopgrad lambda=0.1 (best)" in text
+        and "64.0 +- 5.0" in text
+        and "?" not in text.replace("needed?", "").replace("rate?", "")
+    )
     assert plain("5 ± 1", Console(file=io.StringIO())) == "5 ± 1"
 
 
 def run(*arguments: str, **settings) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "analysis", *arguments], cwd=ROOT, capture_output=True, text=True, **settings)
+    return subprocess.run(
+        [sys.executable, "-m", "analysis", *arguments], cwd=ROOT, capture_output=True, text=True, **settings
+    )
 
 
 def test_one_bad_folder_does_not_hide_the_good_ones(folders, tmp_path):
@@ -152,7 +168,9 @@ def test_one_bad_folder_does_not_hide_the_good_ones(folders, tmp_path):
 def started(*arguments: str, **settings) -> subprocess.Popen:
     # a shell's background job ignores SIGINT, and its children inherit that
     restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
-    return subprocess.Popen([sys.executable, "-m", "analysis", *arguments], cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=restore, **settings)
+    return subprocess.Popen(
+        [sys.executable, "-m", "analysis", *arguments], cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=restore, **settings
+    )
 
 
 def test_a_reader_that_goes_away(folders):

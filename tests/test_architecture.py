@@ -22,7 +22,11 @@ def users_of(package, folder):
     """Files of a folder that import a package."""
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files
-    return {str(file.relative_to(ROOT)) for file in files if any(n == package or n.startswith(f"{package}.") for n in imports(file))}
+    return {
+        str(file.relative_to(ROOT))
+        for file in files
+        if any(n == package or n.startswith(f"{package}.") for n in imports(file))
+    }
 
 
 def test_one_file_of_the_trainer_knows_ray():
@@ -35,10 +39,18 @@ def test_one_file_of_the_trainer_knows_ray():
 
 def test_the_study_knows_its_executors_by_their_face():
     """Only the driver opens one; what decides knows none."""
-    for module, users in (("ray_tune", {"studies/driver.py"}), ("process", {"studies/driver.py"}), ("face", {"studies/driver.py", "studies/conductor.py"})):
-        known = {file for file in users_of(f"studies.executors.{module}", "studies") if not file.startswith("studies/executors/")}
+    for module, users in (
+        ("ray_tune", {"studies/driver.py"}),
+        ("process", {"studies/driver.py"}),
+        ("face", {"studies/driver.py", "studies/conductor.py"}),
+    ):
+        known = {
+            file
+            for file in users_of(f"studies.executors.{module}", "studies")
+            if not file.startswith("studies/executors/")
+        }
         assert known == users, module
-    assert not [file for file in users_of("studies.executors", "studies/engine")]
+    assert not list(users_of("studies.executors", "studies/engine"))
     used = {n for n in imports(ROOT / "studies" / "conductor.py") if n.startswith("studies.executors")}
     assert all(n.startswith("studies.executors.face") for n in used), used
 
@@ -46,17 +58,35 @@ def test_the_study_knows_its_executors_by_their_face():
 def test_imports_point_one_way():
     for package in ("studies", "analysis", "search_spaces"):
         assert users_of(package, "trainer") == set()
-    assert users_of("analysis", "studies") == {"studies/cli.py", "studies/result.py"}  # the report at the end, and its tables in a notebook
+    assert users_of("analysis", "studies") == {
+        "studies/cli.py",
+        "studies/result.py",
+    }  # the report at the end, and its tables in a notebook
     for package in ("studies", "search_spaces", "torch", "ray"):
         assert users_of(package, "analysis") == set()
     allowed = {
-        "trainer", "trainer.records", "trainer.record_lines", "trainer.decision_lines", "trainer.errors", "trainer.cli", "trainer.terminal", "trainer.registration",
+        "trainer", "trainer.records", "trainer.record_lines", "trainer.decision_lines", "trainer.errors",
+        "trainer.cli", "trainer.terminal", "trainer.registration",
     }  # fmt: skip
     for file in (ROOT / "analysis").glob("*.py"):
         used = {n for n in imports(file) if n.startswith("trainer")}
-        assert all(any(n == a or n.startswith(f"{a}.") for a in allowed - {"trainer"}) or n == "trainer" for n in used), (file, used)
+        assert all(
+            any(n == a or n.startswith(f"{a}.") for a in allowed - {"trainer"}) or n == "trainer" for n in used
+        ), (file, used)
     above = {
-        "config": ("blocks", "losses", "data", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
+        "config": (
+            "blocks",
+            "losses",
+            "data",
+            "probes",
+            "subspace",
+            "families",
+            "fast",
+            "loop",
+            "step",
+            "method",
+            "source",
+        ),
         "blocks": ("losses", "data", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
         "losses": ("blocks", "probes", "subspace", "families", "fast", "loop", "step", "method", "source"),
         "data": ("blocks", "losses", "probes", "subspace", "families", "fast", "loop", "step", "method"),
@@ -83,26 +113,61 @@ def test_only_a_family_names_itself():
 
 
 def test_planning_and_records_import_neither_torch_nor_optuna():
-    light = ["trainer/config/run.py", "trainer/config/data.py", "trainer/identity.py", "trainer/records.py", "trainer/gates.py", "studies/engine/plan.py", "studies/cli.py", "studies/options.py", "studies/engine/halving.py", "studies/engine/search.py"]
+    light = [
+        "trainer/config/run.py",
+        "trainer/config/data.py",
+        "trainer/identity.py",
+        "trainer/records.py",
+        "trainer/gates.py",
+        "studies/engine/plan.py",
+        "studies/cli.py",
+        "studies/options.py",
+        "studies/engine/halving.py",
+        "studies/engine/search.py",
+    ]
     for name in light:
         assert not {n.partition(".")[0] for n in imports(ROOT / name)} & {"torch", "ray", "optuna"}, name
 
 
 def test_every_folder_says_what_lives_there_and_the_first_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 800
-    for folder in ("trainer", "studies", "search_spaces", "clusters", "analysis", "tests", "studies/replay", "studies/executors"):
+    for folder in (
+        "trainer",
+        "studies",
+        "search_spaces",
+        "clusters",
+        "analysis",
+        "tests",
+        "studies/replay",
+        "studies/executors",
+    ):
         page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
         assert len(page.splitlines()) <= 60, folder
 
 
 def test_links_and_files_that_the_pages_name_are_there():
-    pages = [ROOT / "README.md", *(page for top in ("trainer", "studies", "search_spaces", "clusters", "analysis", "tests") for page in (ROOT / top).rglob("*.md"))]
+    pages = [
+        ROOT / "README.md",
+        *(
+            page
+            for top in ("trainer", "studies", "search_spaces", "clusters", "analysis", "tests")
+            for page in (ROOT / top).rglob("*.md")
+        ),
+    ]
     missing = []
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        names = [name.partition("#")[0] for name in re.findall(r"\]\(([^)\s]+)\)", text) if not name.startswith(("http", "#"))]
+        names = [
+            name.partition("#")[0]
+            for name in re.findall(r"\]\(([^)\s]+)\)", text)
+            if not name.startswith(("http", "#"))
+        ]
         missing += [f"{page.relative_to(ROOT)}: {name}" for name in names if not (page.parent / name).exists()]
         # my_study.py is the reader's own
         files = re.findall(r"`((?:tests|trainer|studies|analysis|search_spaces)/[\w/.-]+\.\w+|\w+\.py)`", text)
-        missing += [f"{page.relative_to(ROOT)}: {name}" for name in files if name != "my_study.py" and not ((ROOT / name).exists() or list(page.parent.rglob(name)))]
+        missing += [
+            f"{page.relative_to(ROOT)}: {name}"
+            for name in files
+            if name != "my_study.py" and not ((ROOT / name).exists() or list(page.parent.rglob(name)))
+        ]
     assert missing == []

@@ -76,8 +76,13 @@ def test_symmetric_is_the_mean_of_both_directions_in_value_and_gradient(digits, 
         if p.requires_grad:
             assert torch.allclose(found[name], p.grad, rtol=1e-4, atol=1e-7), name
     one_way = gradients(config(*settings), batch)[1]
-    assert all(float((one_way[name] - found[name]).abs().max()) > 1e-6 for name in ("encoder.body.0.weight", "predictor.0.weight"))
-    assert float(method(config(*settings))(batch).terms["predict"].detach()) != pytest.approx(float(loss.detach()), rel=1e-6)
+    assert all(
+        float((one_way[name] - found[name]).abs().max()) > 1e-6
+        for name in ("encoder.body.0.weight", "predictor.0.weight")
+    )
+    assert float(method(config(*settings))(batch).terms["predict"].detach()) != pytest.approx(
+        float(loss.detach()), rel=1e-6
+    )
 
 
 def test_the_features_of_a_symmetric_arm_are_those_of_the_forward_direction(digits):
@@ -139,7 +144,11 @@ def test_sharpened_losses_follow_their_formulas_and_centre(form):
         if form == "dino":
             wanted = softmax((goal - used) / 0.04)
             logits = guess / 0.1
-            log_soft = logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True)) - logits.max(1, keepdims=True)
+            log_soft = (
+                logits
+                - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+                - logits.max(1, keepdims=True)
+            )
             expected = -(wanted * log_soft).sum(1).mean()
             slope = (softmax(logits) - wanted) / 0.1 / 10
         else:
@@ -178,7 +187,9 @@ def test_sharpening_acts_in_the_model_and_its_centre_is_saved(batch, form):
     plain_model, plain = gradients(config("objective.weights.rate=0"), batch)
     model, found = gradients(run, batch)
     # the first centre is zero
-    assert torch.allclose(found["encoder.body.0.weight"], plain["encoder.body.0.weight"], atol=1e-6) == (form == "center_cosine")
+    assert torch.allclose(found["encoder.body.0.weight"], plain["encoder.body.0.weight"], atol=1e-6) == (
+        form == "center_cosine"
+    )
     values = [float(one.eval()(batch).terms["predict"].detach()) for one in (model, plain_model)]
     assert values[0] != pytest.approx(values[1], rel=1e-4)
     target = plain_model.train().target(batch["target"][0]).detach()
@@ -206,7 +217,13 @@ def test_the_centre_moves_once_per_step_of_a_symmetric_arm(digits):
     ("{half_life: 0.25, anneal: false}", [0.5**0.1] * 4),
 ])  # fmt: skip
 def test_ema_settings_decide_how_far_the_teacher_moves(digits, settings, expected):
-    run = config("data.sizes=[256,64,64]", "schedule.horizon_epochs=10", "objective.teacher=ema", f"objective.ema={settings}", epochs=10)
+    run = config(
+        "data.sizes=[256,64,64]",
+        "schedule.horizon_epochs=10",
+        "objective.teacher=ema",
+        f"objective.ema={settings}",
+        epochs=10,
+    )
     assert run.horizon_steps == 40 and run.steps_per_epoch == 4
     model = method(run)
     for step, tau in zip((0, 9, 13, 27), expected, strict=True):
@@ -242,10 +259,16 @@ def test_stored_target_statistics_make_a_target_independent_of_its_batch(batch, 
 
 def test_the_teachers_buffers_follow_the_encoders_only_where_they_are_used(batch):
     for policy in ("batch", "ema_buffers_eval"):
-        model = method(config("objective.teacher=ema", "objective.ema={decay: 0.9, anneal: false}", f"objective.target_bn={policy}"))
+        model = method(
+            config(
+                "objective.teacher=ema", "objective.ema={decay: 0.9, anneal: false}", f"objective.target_bn={policy}"
+            )
+        )
         model.encode(batch["observed"])
         name = "body.1.running_mean"
-        before, online = (dict(net.named_buffers())[name].clone() for net in (model.target_branch.average, model.encoder))
+        before, online = (
+            dict(net.named_buffers())[name].clone() for net in (model.target_branch.average, model.encoder)
+        )
         model.after_step(given(model.schedule(0)))
         after = dict(model.target_branch.average.named_buffers())[name].clone()
         expected = 0.9 * before + 0.1 * online if policy == "ema_buffers_eval" else before
@@ -304,7 +327,10 @@ def test_a_switch_that_would_do_nothing_is_refused(settings):
 def test_the_controls_weights_act_in_proportion(digits, name):
     start = "objective.weights.rate=0"
     batch = views(config(), digits).next()
-    found = [gradients(config(start, f"objective.weights.{name}={w}"), batch)[1]["encoder.body.0.weight"] for w in (0.0, 0.01, 0.02)]
+    found = [
+        gradients(config(start, f"objective.weights.{name}={w}"), batch)[1]["encoder.body.0.weight"]
+        for w in (0.0, 0.01, 0.02)
+    ]
     assert not torch.allclose(found[0], found[1], atol=1e-6)
     assert torch.allclose(found[2] - found[0], 2 * (found[1] - found[0]), atol=1e-5)
     assert name not in method(config(start))(batch).terms
@@ -324,7 +350,9 @@ def test_settings_of_the_controls_act(digits):
     batch = views(config(), digits).next()
 
     def value(name, settings):
-        return float(method(config(f"objective.weights.{name}=0.1", f"objective.{name}={settings}"))(batch).terms[name].detach())
+        return float(
+            method(config(f"objective.weights.{name}=0.1", f"objective.{name}={settings}"))(batch).terms[name].detach()
+        )
 
     base = value("sigreg", "{}")
     assert base != value("sigreg", "{slices: 8}") and base != value("sigreg", "{knots: 9}")
@@ -395,7 +423,8 @@ def test_upstreams_action_statistics_are_diluted_by_the_empty_slot(m):
     assert torch.allclose(embed.norm.running_var / true, torch.full_like(true, expected), atol=0.02)
     assert expected == pytest.approx({1: 0.474, 2: 0.745, 3: 0.840, 5: 0.883}[m], abs=0.02)
     if m == 3:
-        # the same action has a standard deviation of 1 in the predictor and of 1.22 in the aggregator, 1.10 in evaluation
+        # the same action has a standard deviation of 1 in the predictor and of 1.22 in the aggregator, 1.10 in
+        # evaluation
         out = out.detach()
         assert float(out[:, -1].std(0).mean()) == pytest.approx(1, abs=0.01)
         assert float(out[:, :-1].std((0, 1)).mean()) == pytest.approx(1.5**0.5, abs=0.02)
@@ -486,7 +515,13 @@ def test_a_matrix_of_one_column_is_a_matrix():
 
 # --- whole runs: tiny splits, four steps an epoch
 
-TINY = (*SMALL, "data.sizes=[256,64,64]", "schedule.horizon_epochs=3", "schedule.warmup_epochs=1", "eval.probe_epochs=[9]")
+TINY = (
+    *SMALL,
+    "data.sizes=[256,64,64]",
+    "schedule.horizon_epochs=3",
+    "schedule.warmup_epochs=1",
+    "eval.probe_epochs=[9]",
+)
 
 
 @pytest.fixture(scope="module")
@@ -499,7 +534,9 @@ def trained(folder, images, *overrides, epochs=1):
     run = config(*TINY, *overrides, epochs=epochs)
     train(run, folder, images=images)
     name = run_id(run)
-    lines = {line["event"]: line["metrics"] for line in read(folder / name / "records.jsonl") if line["epoch"] == epochs}
+    lines = {
+        line["event"]: line["metrics"] for line in read(folder / name / "records.jsonl") if line["epoch"] == epochs
+    }
     return checkpoint.load(folder / name, torch.device("cpu"), name.split("-")[0])["method"], lines
 
 
@@ -514,7 +551,9 @@ def same(left, right):
 
 def test_adam_differs_from_adamw_by_its_decay_only(tmp_path, images):
     runs = {
-        (name, decay): trained(tmp_path / f"{name}{decay}", images, f"optim.name={name}", f"optim.weight_decay={decay}")[0]
+        (name, decay): trained(
+            tmp_path / f"{name}{decay}", images, f"optim.name={name}", f"optim.weight_decay={decay}"
+        )[0]
         for name in ("adamw", "adam")
         for decay in (0, 0.5)
     }
@@ -523,7 +562,9 @@ def test_adam_differs_from_adamw_by_its_decay_only(tmp_path, images):
 
 
 def test_decay_on_all_shrinks_norms_too(tmp_path, images):
-    some, everything = (trained(tmp_path / on, images, "optim.weight_decay=5", f"optim.decay_on={on}")[0] for on in ("matrices", "all"))
+    some, everything = (
+        trained(tmp_path / on, images, "optim.weight_decay=5", f"optim.decay_on={on}")[0] for on in ("matrices", "all")
+    )
     name = "aggregator.norm.weight"
     assert float(everything[name].mean()) < float(some[name].mean()) - 0.01
 
@@ -537,7 +578,10 @@ def test_the_recorded_loss_is_the_mean_over_steps_without_probes(tmp_path, image
     seen = []
 
     def listening(terms, weights):
-        seen.append({name: float(term.detach()) for name, term in terms.items()} | {"total": float(total_loss(terms, weights).detach())})
+        seen.append(
+            {name: float(term.detach()) for name, term in terms.items()}
+            | {"total": float(total_loss(terms, weights).detach())}
+        )
         return total_loss(terms, weights)
 
     monkeypatch.setattr("trainer.step.total_loss", listening)
@@ -602,7 +646,10 @@ def test_a_stopped_arm_carries_on_bit_for_bit(tmp_path, images, arm, teacher, mo
     if arm == "double_bn" and teacher == "ema":
         return  # refused, see above
     settings = [*TINY, f"objective.teacher={teacher}", *ARMS[arm]]
-    long, short = config(*settings, "eval.probe_epochs=[1]", epochs=2), config(*settings, "eval.probe_epochs=[1]", epochs=1)
+    long, short = (
+        config(*settings, "eval.probe_epochs=[1]", epochs=2),
+        config(*settings, "eval.probe_epochs=[1]", epochs=1),
+    )
     results = {}
     for name, runs in (("straight", [long]), ("resumed", [short, long])):
         for run in runs:

@@ -1,4 +1,5 @@
-"""The captured step trains on the same batches at the same rates; here without a graph, on a GPU by tests/gpu/verify.py."""
+"""The captured step trains on the same batches at the same rates; here without a graph, on a GPU by
+tests/gpu/verify.py."""
 
 import pytest
 import torch
@@ -25,7 +26,9 @@ class Uncaptured(CapturedStep):
 
 def records(folder):
     lines = [line for path in folder.glob("*/records.jsonl") for line in read(path)]
-    return [(line["event"], line["epoch"], name, value) for line in lines for name, value in sorted(line["metrics"].items())]
+    return [
+        (line["event"], line["epoch"], name, value) for line in lines for name, value in sorted(line["metrics"].items())
+    ]
 
 
 @pytest.mark.parametrize("overrides", [[], TEACHER, ["objective.symmetric=true"], ["optim.clip_norm=0.05"]], ids=str)
@@ -60,7 +63,7 @@ def test_what_it_returns_stays_as_it_was():
         seen.append((batch["step"].clone(), batch["actions"].clone(), rate.clone()))
         return {"z": 1 * batch["actions"], "labels": batch["labels"]}, batch["step"][None].float()
 
-    step = CapturedStep(source, learn, lambda number: (0.5 ** number, {"ema_decay": None}), torch.device("cpu"))
+    step = CapturedStep(source, learn, lambda number: (0.5**number, {"ema_decay": None}), torch.device("cpu"))
     kept = [step(number) for number in (0, 1, 2, 7)]
     expected = [source.render(source.plan(number)) for number in (0, 1, 2, 7)]
     for (number, actions, rate), batch, (found, values) in zip(seen, expected, kept, strict=True):
@@ -86,7 +89,11 @@ def test_the_twelfth_trial_of_a_process_is_compiled_too(monkeypatch):
     for trial in range(12):
         layer = torch.nn.Linear(3, 1 + trial)
         optimiser = torch.optim.Adam(layer.parameters())
-        evaluate = accelerate.on_cuda(lambda batch, layer=layer: (Output({"predict": layer(batch).mean()}, {}), layer(batch).sum()), Views(), optimiser)
+        evaluate = accelerate.on_cuda(
+            lambda batch, layer=layer: (Output({"predict": layer(batch).mean()}, {}), layer(batch).sum()),
+            Views(),
+            optimiser,
+        )
         output, loss = evaluate(torch.ones(2, 3))
         assert len(compiled) == trial + 1 and loss.requires_grad and not output.terms["predict"].requires_grad
         assert optimiser.param_groups[0]["capturable"]
@@ -94,13 +101,20 @@ def test_the_twelfth_trial_of_a_process_is_compiled_too(monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: python tests/gpu/verify.py")
 def test_cuda_graph_resumes_and_matches_the_plain_step(tmp_path):
-    settings = ["runtime.device=cuda", "eval.probe_epochs=[2]", "epochs=2", "objective.teacher=ema", "objective.ema.half_life=0.1"]
+    settings = [
+        "runtime.device=cuda",
+        "eval.probe_epochs=[2]",
+        "epochs=2",
+        "objective.teacher=ema",
+        "objective.ema.half_life=0.1",
+    ]
     train(config(*settings), tmp_path / "plain")
     train(config(*settings, "runtime.compile=true"), tmp_path / "whole")
     train(config(*settings, "runtime.compile=true", "epochs=1"), tmp_path / "parts")
     train(config(*settings, "runtime.compile=true"), tmp_path / "parts")
     plain, whole, parts = (
-        {row[:3]: row[3] for row in records(tmp_path / name) if row[0] == "epoch"} for name in ("plain", "whole", "parts")
+        {row[:3]: row[3] for row in records(tmp_path / name) if row[0] == "epoch"}
+        for name in ("plain", "whole", "parts")
     )
     assert plain.keys() == whole.keys() == parts.keys()
     for where, expected in plain.items():

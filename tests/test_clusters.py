@@ -22,7 +22,12 @@ pytestmark = pytest.mark.alone
 def node(proc, number, gcs, session):
     folder = proc / str(number)
     folder.mkdir(parents=True)
-    words = ["/x/raylet/raylet", f"--session_dir={session}", f"--gcs-address={gcs}", "--python_worker_command=python --gcs-address=other"]
+    words = [
+        "/x/raylet/raylet",
+        f"--session_dir={session}",
+        f"--gcs-address={gcs}",
+        "--python_worker_command=python --gcs-address=other",
+    ]
     (folder / "cmdline").write_bytes("\0".join(words).encode())
 
 
@@ -63,16 +68,36 @@ def test_no_study_joins_anothers_ray_and_a_refused_token_is_named(tmp_path, monk
         token = Path(place) / "another"
         write_private(token, "0" * 64)
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        first = Study(tmp_path / "first", "--num-trials", "8", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL).start()
+        first = Study(
+            tmp_path / "first", "--num-trials", "8", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL
+        ).start()
         try:
             first.until(lambda: first.epochs >= 1, "an epoch")
-            (raylet,) = [pid for pid in processes.below(first.driver.pid) if processes.title(pid).split(" ")[0].endswith("/raylet")]
+            (raylet,) = [
+                pid
+                for pid in processes.below(first.driver.pid)
+                if processes.title(pid).split(" ")[0].endswith("/raylet")
+            ]
             words = Path(f"/proc/{raylet}/cmdline").read_bytes().decode().split("\0")
             gcs = next(word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
             addresses = [address for address, session in connection._nodes(Path("/proc")) if session.startswith(place)]
             assert addresses == [gcs]
-            command = [sys.executable, str(ROOT / "studies" / "step2_rate.py"), "--results-dir", str(tmp_path / "second"), "--wandb", "off", "--across-commits"]
-            done = subprocess.run([*command, "--address", gcs], capture_output=True, text=True, timeout=200, env={**os.environ, "PYTHONPATH": str(ROOT)})
+            command = [
+                sys.executable,
+                str(ROOT / "studies" / "step2_rate.py"),
+                "--results-dir",
+                str(tmp_path / "second"),
+                "--wandb",
+                "off",
+                "--across-commits",
+            ]
+            done = subprocess.run(
+                [*command, "--address", gcs],
+                capture_output=True,
+                text=True,
+                timeout=200,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
             assert done.returncode == 2 and "Traceback" not in done.stderr
             assert f"the cluster refused the token in {token}" in done.stderr and "RAY_AUTH_TOKEN_PATH" in done.stderr
             assert first.driver.poll() is None and first.decisions("fail") == []

@@ -1,4 +1,5 @@
-"""Manners of every command: --version, examples and exit codes in --help, lists, pipes, repeated options; all of it fast."""
+"""Manners of every command: --version, examples and exit codes in --help, lists, pipes, repeated options; all of it
+fast."""
 
 import os
 import re
@@ -51,7 +52,11 @@ def test_help_has_examples_that_the_command_itself_accepts(name):
 def test_version_names_the_commit_and_the_libraries(name):
     done = python("-X", "importtime", *COMMANDS[name], "--version")
     assert done.returncode == 0
-    assert re.fullmatch(r"seq-jepa-studies \S+( \(not installed\))?, commit \w+( \(modified\))?, Python 3\.\d+\.\d+, torch .+, ray .+, optuna .+\n", done.stdout)
+    assert re.fullmatch(
+        r"seq-jepa-studies \S+( \(not installed\))?, commit \w+( \(modified\))?, Python 3\.\d+\.\d+, torch .+, ray .+,"
+        r" optuna .+\n",
+        done.stdout,
+    )
     assert not {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()} & HEAVY
 
 
@@ -78,7 +83,12 @@ def test_lists_are_printed_by_their_commands(capsys, tmp_path):
     assert trainer_main(["--list-presets"]) == 0 and "cifar100_aug_30" in capsys.readouterr().out
     assert studies_main(["list", "--results-dir", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert "python studies/step2_rate.py" in told and "python studies/step2_grid.py" in told and "study_list" not in told and "no study yet" in told
+    assert (
+        "python studies/step2_rate.py" in told
+        and "python studies/step2_grid.py" in told
+        and "study_list" not in told
+        and "no study yet" in told
+    )
     assert studies_main(["list", "--results-dir", str(tmp_path / "absent")]) == 2
 
 
@@ -96,8 +106,14 @@ def test_studies_in_a_folder_are_listed_with_their_state(tmp_path, capsys):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "study.json").write_text("{}")
     assert studies_main(["list", "--results-dir", str(tmp_path)]) == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.split()}
-    assert lines["ended"].endswith("; finished") and "not finished: continue with --resume" in lines["cut"] and "cannot be read" in lines["broken"]
+    lines = {
+        line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.split()
+    }
+    assert (
+        lines["ended"].endswith("; finished")
+        and "not finished: continue with --resume" in lines["cut"]
+        and "cannot be read" in lines["broken"]
+    )
 
 
 REPLAY = ["studies/replay/recorded/rotation.jsonl.gz", "--orders", "2", "--resamples", "10", "--scheduler", "full"]
@@ -106,7 +122,8 @@ REPLAY = ["studies/replay/recorded/rotation.jsonl.gz", "--orders", "2", "--resam
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("trainer", ["--help"]), ("trainer", ["--list-presets"]), ("trainer", ["--dry-run"]), ("studies", ["--help"]), ("list", []),
+        ("trainer", ["--help"]), ("trainer", ["--list-presets"]), ("trainer", ["--dry-run"]), ("studies", ["--help"]),
+        ("list", []),
         ("rate", ["--help"]), ("rate", ["--dry-run"]), ("replay", REPLAY),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value[-1:]),
@@ -134,7 +151,11 @@ def test_every_exit_code_has_a_meaning_which_the_readme_gives_too():
     ("main", "words", "shown"),
     [
         (trainer_main, ["--seed", "1", "--seed", "2", "--dry-run"], "--seed is given twice, as 1 and as 2"),
-        (trainer_main, ["optim.lr=0.1", "--dry-run", "--optim.lr", "0.2"], "override optim.lr: given twice, as 0.1 and as 0.2"),
+        (
+            trainer_main,
+            ["optim.lr=0.1", "--dry-run", "--optim.lr", "0.2"],
+            "override optim.lr: given twice, as 0.1 and as 0.2",
+        ),
         (step2_rate.main, ["--epochs", "3", "--dry-run", "--epochs=4"], "--epochs is given twice, as 3 and as 4"),
         (step2_rate.main, ["optim.lr=0.1", "optim.lr=0.2", "--dry-run"], "override optim.lr: given twice"),
         (studies_main, ["doctor", "--preset", "digits", "--preset", "cifar10_rot"], "--preset is given twice"),
@@ -151,7 +172,9 @@ def test_the_same_value_twice_and_options_that_collect_are_fine(capsys):
     p.add_argument("--folder", action="append")
     p.add_argument("--size", type=int)
     assert p.parse_args(["--folder", "a", "--folder", "b"]).folder == ["a", "b"]
-    assert p.parse_args(["--size", "1"]).size == 1 and p.parse_args(["--size", "2"]).size == 2, "each command line stands alone"
+    assert p.parse_args(["--size", "1"]).size == 1 and p.parse_args(["--size", "2"]).size == 2, (
+        "each command line stands alone"
+    )
 
 
 def test_ctrl_c_is_a_line_and_130(capsys):
@@ -166,10 +189,26 @@ def test_a_trainers_line_fits_80_columns_and_says_which_number_is_a_rank(capsys)
     from trainer.__main__ import _print_epoch
     from trainer.families.seq_jepa import COLUMNS, LEGEND
 
-    live = {"predict_live/z_hat@3": 0.8248, "linacc_live/z_agg@3": 100.0, "rank_pr_live/z@3": 123.4, "rank_pr_live/z_agg@3": 123.4}
+    live = {
+        "predict_live/z_hat@3": 0.8248,
+        "linacc_live/z_agg@3": 100.0,
+        "rank_pr_live/z@3": 123.4,
+        "rank_pr_live/z_agg@3": 123.4,
+    }
     _print_epoch({**live, "epoch": 1234, "probe_epoch": 1234, "score": 100.0}, COLUMNS)
     line = capsys.readouterr().out.rstrip("\n")
     assert all(len(one) <= 80 for one in LEGEND.splitlines()) and len(line) <= 84
     assert re.search(r"linacc 100\.0  rank z 123\.4  rank z_agg 123\.4  frozen 100\.0$", line)
-    _print_epoch({**live, "epoch": 30, "linacc_live/z_agg@3": 68.7, "rank_pr_live/z@3": 23.4, "rank_pr_live/z_agg@3": 5.2, "probe_epoch": 30, "score": 68.7}, COLUMNS)
+    _print_epoch(
+        {
+            **live,
+            "epoch": 30,
+            "linacc_live/z_agg@3": 68.7,
+            "rank_pr_live/z@3": 23.4,
+            "rank_pr_live/z_agg@3": 5.2,
+            "probe_epoch": 30,
+            "score": 68.7,
+        },
+        COLUMNS,
+    )
     assert len(capsys.readouterr().out.rstrip("\n")) <= 80

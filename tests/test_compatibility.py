@@ -45,12 +45,15 @@ def _check(setting):
 
 
 def test_every_switch_that_a_reproducing_preset_sets_is_in_the_table():
-    """What the presets of the paper, its code and the log change against ours is named, or one of the plain sizes below."""
+    """What the presets of the paper, its code and the log change against ours is named, or one of the plain sizes
+    below."""
     from trainer import presets
 
     plain = {
-        "data", "seed", "epochs", "eval.probe_epochs", "optim.lr", "optim.batch_size", "optim.weight_decay", "optim.name", "objective.weights",
-        "objective.teacher", "model.layers", "model.heads", "model.action_dim", "model.predictor_hidden", "model.encoder", "schedule", "precision", "gates",
+        "data", "seed", "epochs", "eval.probe_epochs", "optim.lr", "optim.batch_size", "optim.weight_decay",
+        "optim.name", "objective.weights",
+        "objective.teacher", "model.layers", "model.heads", "model.action_dim", "model.predictor_hidden",
+        "model.encoder", "schedule", "precision", "gates",
         "objective.rate.form", "objective.rate.on", "objective.sharpen.form",
     }  # fmt: skip
     named = set(re.findall(r"`([a-z_]+\.[a-z_.0-9]+)(?:=[^`]*)?`", DEFECTS + SWITCHES))
@@ -61,8 +64,14 @@ def test_every_switch_that_a_reproducing_preset_sets_is_in_the_table():
             changed |= {key for key, value in settings.items() if defaults.get(key) != value}
     wanted = {"optim.decay_on", "objective.ema.per_epoch", "model.dropout", "data.select_on", "data.pretrain_on"}
     assert wanted <= changed and wanted <= named
-    sizes = {key for key in changed if any(key == part or key.startswith(f"{part}.") for part in plain - {"data", "schedule"})}
-    switches = {key for key in changed - sizes if key.startswith(("optim.", "model.", "objective.ema.", "eval.probe_bn"))}
+    sizes = {
+        key
+        for key in changed
+        if any(key == part or key.startswith(f"{part}.") for part in plain - {"data", "schedule"})
+    }
+    switches = {
+        key for key in changed - sizes if key.startswith(("optim.", "model.", "objective.ema.", "eval.probe_bn"))
+    }
     assert switches - named <= {"objective.ema.decay"}, switches - named
 
 
@@ -81,14 +90,20 @@ def test_the_further_switches_exist(setting):
 def test_the_presets_named_exist():
     from trainer import presets
 
-    for pattern in re.findall(r"^\| `([a-z0-9_*]+)`(?:, `[^|]*)? \| (?:the paper|the research log's own)", SWITCHES, re.M):
+    for pattern in re.findall(
+        r"^\| `([a-z0-9_*]+)`(?:, `[^|]*)? \| (?:the paper|the research log's own)", SWITCHES, re.M
+    ):
         assert any(re.fullmatch(pattern.replace("*", ".*"), name) for name in presets.names()), pattern
 
 
 def test_switches_take_the_values_named():
     from small import config
 
-    named = dict(re.findall(r"`((?:optim|schedule|objective|data|model|eval)\.[a-z_0-9.]+)=([^`]+)`", "\n".join(row[2] for row in ROWS)))
+    named = dict(
+        re.findall(
+            r"`((?:optim|schedule|objective|data|model|eval)\.[a-z_0-9.]+)=([^`]+)`", "\n".join(row[2] for row in ROWS)
+        )
+    )
     needed = {
         "objective.ema.anneal": ["objective.teacher=ema"],
         "data.augment.action": ["data.name=cifar10", "data.transform=augment", "data.content=null", "data.canvas=32"],

@@ -24,9 +24,20 @@ def top_three(folder: Path, second=(61.0, 62.5, 66.5), third=(57.0, 58.0, 61.0),
     study = Builder(folder, num_trials=9, confirm=["stopgrad"], **info)
     study.trial(0, "stopgrad", 0.1, 66.0, arm_id="b", r2=0.4)
     study.trial(1, "stopgrad", 0.3, 65.0, arm_id="c", r2=0.5)
-    study.trial(2, "stopgrad", 0.03, 52.0, 3, "pruned", "not in the top 1/3 of 3 stopgrad trials at epoch 3", arm_id="d", r2=0.6)
+    study.trial(
+        2, "stopgrad", 0.03, 52.0, 3, "pruned", "not in the top 1/3 of 3 stopgrad trials at epoch 3", arm_id="d", r2=0.6
+    )
     study.trial(3, "stopgrad", 0.9, 51.0, 3, "pruned", "not in the top 1/3 of 4 stopgrad trials at epoch 3", r2=0.2)
-    study.trial(4, "stopgrad", 0.001, 20.0, 3, "collapsed", "collapsed: effective rank of z_agg 1.2 is below 2 at epoch 3", r2=0.0)
+    study.trial(
+        4,
+        "stopgrad",
+        0.001,
+        20.0,
+        3,
+        "collapsed",
+        "collapsed: effective rank of z_agg 1.2 is below 2 at epoch 3",
+        r2=0.0,
+    )
     study.trial(5, "stopgrad", 0.7, None, 2, "diverged")
     study.trial(6, "stopgrad", 0.2, None, 0, "out_of_memory")
     study.trial(7, "stopgrad", 0.4, None, 1, "failed")
@@ -42,13 +53,22 @@ def top_three(folder: Path, second=(61.0, 62.5, 66.5), third=(57.0, 58.0, 61.0),
 
 def test_search_scores_beside_confirmed_ones(tmp_path):
     found = load(top_three(tmp_path / "demo").folder)
-    assert list(names(found).values()) == ["stopgrad λ=0.1 (best)", "stopgrad λ=0", "stopgrad λ=0.3 (2nd)", "stopgrad λ=0.03 (3rd)"]
+    assert list(names(found).values()) == [
+        "stopgrad λ=0.1 (best)",
+        "stopgrad λ=0",
+        "stopgrad λ=0.3 (2nd)",
+        "stopgrad λ=0.03 (3rd)",
+    ]
     table = confirmation(found).set_index("place")
-    assert table["search_epoch"].tolist() == [6, 6, 3] and table["confirmed"].tolist() == pytest.approx([64, 190 / 3, 176 / 3])
+    assert table["search_epoch"].tolist() == [6, 6, 3] and table["confirmed"].tolist() == pytest.approx(
+        [64, 190 / 3, 176 / 3]
+    )
     # a score at epoch 3 says nothing of a lucky choice at epoch 6
     assert table["shrinkage"].tolist() == pytest.approx([2, 65 - 190 / 3, float("nan")], nan_ok=True)
     # second - best: -1, -0.5, -0.5, mean -2/3, s.d. 0.288675, half-width 4.302653 * 0.288675 / sqrt(3) = 0.717109
-    assert table.at[2, "difference"] == pytest.approx(-2 / 3) and table.at[2, "low"] == pytest.approx(-2 / 3 - 0.717109, abs=1e-6)
+    assert table.at[2, "difference"] == pytest.approx(-2 / 3) and table.at[2, "low"] == pytest.approx(
+        -2 / 3 - 0.717109, abs=1e-6
+    )
     rows = differences(found).set_index(["role", "metric", "reference_role"])
     assert rows.loc[("candidate", "linacc/z_agg", "best"), "verdict"].tolist() == ["exploratory"] * 2
     assert rows.loc[("best", "linacc/z_agg", "lambda0"), "mean"] == pytest.approx(13)
@@ -93,7 +113,10 @@ def test_one_arm_per_teacher_stays_short(tmp_path):
 def test_states_are_counted_and_are_no_scores(tmp_path):
     found = load(top_three(tmp_path / "demo").folder)
     said = sentences(found, comparison_table(found))
-    assert "9 trials on seed 0, 2 stopped early, 1 collapsed, 1 diverged, 1 not run (failed), 1 not run (out of memory)." in said[0]
+    assert (
+        "9 trials on seed 0, 2 stopped early, 1 collapsed, 1 diverged, 1 not run (failed), 1 not run (out of memory)."
+        in said[0]
+    )
     assert said[1] == "Stopped at epoch 3: 2 not in the top 1/3 of the peers, 1 collapsed (rank of z_agg below 2)."
     assert found.search["value"].isna().tolist() == [False] * 4 + [True] * 4 + [False]
     # a later driver tries the failed one again, and is killed
@@ -102,14 +125,23 @@ def test_states_are_counted_and_are_no_scores(tmp_path):
         file.write(json.dumps(line) + "\n")
     found = load(tmp_path / "demo")
     assert found.search["state"].iloc[7] == "unfinished"
-    assert any("INCOMPLETE: 1 of 9 trials have not ended" in sentence for sentence in sentences(found, comparison_table(found)))
+    assert any(
+        "INCOMPLETE: 1 of 9 trials have not ended" in sentence for sentence in sentences(found, comparison_table(found))
+    )
 
 
 def test_a_longer_search_replaces_its_choice(tmp_path):
-    """The second choice makes the first best arm second; what was best and its twin leave the table where nothing keeps them."""
+    """The second choice makes the first best arm second; what was best and its twin leave the table where nothing keeps
+    them."""
     study = top_three(tmp_path / "demo")
     study.trial(9, "stopgrad", 0.15, 70.0, arm_id="e")
-    choice = {"event": "select", "teacher": "stopgrad", "trials": [9, 0], "values": [70.0, 66.0], "epochs": [EPOCHS, EPOCHS]}
+    choice = {
+        "event": "select",
+        "teacher": "stopgrad",
+        "trials": [9, 0],
+        "values": [70.0, 66.0],
+        "epochs": [EPOCHS, EPOCHS],
+    }
     study.decide(choice)
     study.arm("y", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0])
     study.arm("e", "best", "stopgrad", 0.15, [64.0, 65.0, 69.0], "y", 70.0, place=1)
@@ -118,20 +150,26 @@ def test_a_longer_search_replaces_its_choice(tmp_path):
     assert arms(found) == [("e", "best"), ("y", "lambda0"), ("b", "candidate")]
     assert set(found.dropped) == {("b", "best"), ("c", "candidate"), ("d", "candidate"), ("z", "lambda0")}
     assert "Left out of the comparison: 4 arms" in " ".join(sentences(found, comparison_table(found)))
-    assert superseded({("a", "best"): {"teacher": "ema", "reference": None}}, {}, found.declared) == []  # nothing on record of a choice
+    assert (
+        superseded({("a", "best"): {"teacher": "ema", "reference": None}}, {}, found.declared) == []
+    )  # nothing on record of a choice
 
 
 def test_front_of_two_objectives(tmp_path):
     study = top_three(tmp_path / "demo", search={"objectives": ["linacc", "r2_action"], "lag": 2})
     params = {"teacher": "ema", "lambda_rate": 0.2}
-    study.decide({"event": "warm", "from": "earlier", "trial": 3, "params": params, "state": "complete", "epoch": EPOCHS, "arm_id": "w",
+    study.decide({"event": "warm", "from": "earlier", "trial": 3, "params": params, "state": "complete",
+        "epoch": EPOCHS, "arm_id": "w",
                   "run_id": "w-s0", "objectives": {"linacc": 60.0, "r2_action": 0.55}, "rungs": []})  # fmt: skip
     found = load(study.folder)
     trials = measured(found)
     # trial 8 (64, 0.45) is beaten by trial 1 (65, 0.5); trial 2 has the highest R2, but not at the end
     assert trials.loc[trials["front"], "objective.linacc"].tolist() == [66.0, 65.0, 60.0]
     said = " ".join(sentences(found, comparison_table(found)))
-    front = "stopgrad λ=0.1 (66.0 percent, R2 0.40), stopgrad λ=0.3 (65.0 percent, R2 0.50), ema λ=0.2 (60.0 percent, R2 0.55)"
+    front = (
+        "stopgrad λ=0.1 (66.0 percent, R2 0.40), stopgrad λ=0.3 (65.0 percent, R2 0.50), ema λ=0.2 (60.0 percent, R2"
+        " 0.55)"
+    )
     assert front in said and "9 trials on seed 0" in said and "1 trial taken over from study earlier" in said
     assert "The search was deterministic" in said and "up to 2 before it" in said
     report(study.folder)
@@ -144,8 +182,10 @@ def test_a_warm_trial_may_be_the_best(tmp_path):
     study = Builder(tmp_path / "demo", num_trials=0)
     told = {"state": "complete", "epoch": EPOCHS, "objectives": {"linacc": 66.0}, "rungs": []}
     params = {"teacher": "ema", "lambda_rate": 0.1}
-    study.decide({"event": "warm", "from": "earlier", "trial": 4, "params": params, "arm_id": "b", "run_id": "b-s0", **told},
-                 {"event": "select", "teacher": "ema", "trials": [-1], "values": [66.0], "epochs": [EPOCHS]})  # fmt: skip
+    study.decide({"event": "warm", "from": "earlier", "trial": 4, "params": params, "arm_id": "b", "run_id": "b-s0",
+        **told},
+                 {"event": "select", "teacher": "ema", "trials": [-1], "values": [66.0],
+                     "epochs": [EPOCHS]})  # fmt: skip
     study.trial(0, "ema", 0.3, 60.0)
     study.arm("b", "best", "ema", 0.1, [62.0, 63.0, 67.0], None, 66.0, place=1)
     said = " ".join(sentences(load(study.folder), comparison_table(load(study.folder))))

@@ -25,7 +25,7 @@ def value(loss, rows, step=STEP):
 def distance(projection, t):
     """Squared distance of characteristic functions times the window, at frequencies t (k,) for samples (n,)."""
     empirical = np.exp(1j * np.multiply.outer(np.atleast_1d(t), projection)).mean(1)
-    gauss = np.exp(-np.atleast_1d(t) ** 2 / 2)
+    gauss = np.exp(-(np.atleast_1d(t) ** 2) / 2)
     return np.abs(empirical - gauss) ** 2 * gauss
 
 
@@ -76,7 +76,12 @@ def test_gaussian_samples_have_their_expected_value_and_collapsed_or_scaled_ones
     n = 512
     collapsed = np.zeros((n, 16))
     line = samples(n, 1) * samples(1, 16, 1)
-    for name, rows in {"collapsed": collapsed, "line": line, "small": 0.3 * samples(n, 16), "large": 3 * samples(n, 16)}.items():
+    for name, rows in {
+        "collapsed": collapsed,
+        "line": line,
+        "small": 0.3 * samples(n, 16),
+        "large": 3 * samples(n, 16),
+    }.items():
         assert value(sigreg(slices=64), rows) > 15 * expected, name
     # a collapsed batch has characteristic function 1
     everything = integrate.quad(lambda t: (1 - np.exp(-(t**2) / 2)) ** 2 * np.exp(-(t**2) / 2), -3, 3)[0]
@@ -107,7 +112,9 @@ def test_directions_are_unit_uniform_and_drawn_anew_each_step():
     # a coordinate of a uniform direction: (1 + x) / 2 is Beta((d - 1) / 2, (d - 1) / 2)
     for column in ((1 + rows) / 2).T.numpy():
         assert stats.kstest(column, stats.beta(2.5, 2.5).cdf).pvalue > 1e-3
-    assert torch.equal(directions, loss.directions(6, STEP)) and torch.equal(directions, sigreg(slices=4000).directions(6, STEP))
+    assert torch.equal(directions, loss.directions(6, STEP)) and torch.equal(
+        directions, sigreg(slices=4000).directions(6, STEP)
+    )
     assert float((directions * loss.directions(6, torch.tensor(4))).sum(0).abs().mean()) < 0.5
     assert float((directions * sigreg(seed=1, slices=4000).directions(6, STEP)).sum(0).abs().mean()) < 0.5
     assert sigreg(slices=7).directions(6, STEP).shape == (6, 7)
@@ -144,7 +151,9 @@ def test_vicreg_is_its_formula_in_value_and_gradient(settings):
         plus, minus = rows.copy(), rows.copy()
         plus[i, j] += 1e-5
         minus[i, j] -= 1e-5
-        numeric = (by_hand(plus, config.variance, config.covariance) - by_hand(minus, config.variance, config.covariance)) / 2e-5
+        numeric = (
+            by_hand(plus, config.variance, config.covariance) - by_hand(minus, config.variance, config.covariance)
+        ) / 2e-5
         assert float(given.grad[i, j]) == pytest.approx(numeric, rel=1e-4, abs=1e-8)
 
 

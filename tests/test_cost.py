@@ -18,7 +18,16 @@ from analysis.verdict import sentences
 
 
 def begin(**more) -> dict:
-    return {"event": "begin", "t": 0.0, "cores": 4, "concurrent": 2, "workers": 1, "gpus": 0.0, "cpus": 1, "usd_per_hour": 0.0} | more
+    return {
+        "event": "begin",
+        "t": 0.0,
+        "cores": 4,
+        "concurrent": 2,
+        "workers": 1,
+        "gpus": 0.0,
+        "cpus": 1,
+        "usd_per_hour": 0.0,
+    } | more
 
 
 def start(t: float, name: str, trial: int | None = None) -> dict:
@@ -26,11 +35,21 @@ def start(t: float, name: str, trial: int | None = None) -> dict:
 
 
 def finish(t: float, name: str, trial: int | None = None, state: str = "complete") -> dict:
-    return {"event": "finish", "t": t, "name": name, "trial": trial, "run_id": name, "epoch": 6, "value": 60.0, "state": state}
+    return {
+        "event": "finish",
+        "t": t,
+        "name": name,
+        "trial": trial,
+        "run_id": name,
+        "epoch": 6,
+        "value": 60.0,
+        "state": state,
+    }
 
 
 def fail(t: float, name: str, kind: str, trial: int | None = None, again: bool = True) -> dict:
-    return {"event": "fail", "t": t, "name": name, "trial": trial, "kind": kind, "counted": kind != "preempted", "again": again,
+    return {"event": "fail", "t": t, "name": name, "trial": trial, "kind": kind, "counted": kind != "preempted",
+        "again": again,
             "epoch": 1, "reason": "boom"}  # fmt: skip
 
 
@@ -85,14 +104,20 @@ def test_killed_session_and_two_prices(tmp_path):
     assert runs["attempts"].to_dict() == {"t000": 3, "a-best-1": 1, "a-best-2": 1}
     assert runs["state"].to_dict() == {"t000": "complete", "a-best-1": "complete", "a-best-2": "out_of_memory"}
     # 3.6 USD per hour on two places are 0.0005 USD per second and place, 7.2 are 0.001
-    assert runs["usd"].to_dict() == pytest.approx({"t000": 90 * 0.0005 + 20 * 0.001, "a-best-1": 0.02, "a-best-2": 0.02})
+    assert runs["usd"].to_dict() == pytest.approx(
+        {"t000": 90 * 0.0005 + 20 * 0.001, "a-best-1": 0.02, "a-best-2": 0.02}
+    )
     assert spent.usd == pytest.approx(100 * 0.001 + 50 * 0.002) and spent.wall_seconds == 150
     assert spent.idle * spent.usd == pytest.approx(spent.usd - runs["usd"].sum())
     assert spent.lost == {"preempted": 1, CUT: 1, "out_of_memory": 1}
     table = comparison_table(found, spent)
     assert table["device_seconds"].tolist() == [40, 0] and table["usd"].tolist() == pytest.approx([0.04, 0])
     said = " ".join(costs(found, table, spent))
-    assert "in 2 sessions, 1 without an end on record" in said and "The study took 150 s" not in said and "took 2 min" in said
+    assert (
+        "in 2 sessions, 1 without an end on record" in said
+        and "The study took 150 s" not in said
+        and "took 2 min" in said
+    )
     # 95 of the 200 thousandths that the study cost are nobody's
     assert "cost 0.20 USD at 3.6 and 7.2 USD per hour: search 0.065, comparison 0.040, start-up and idle 0.095" in said
     assert "3 attempts were lost (1 out of memory, 1 preempted, 1 cut when a session ended)" in said
@@ -158,7 +183,11 @@ def test_what_may_still_run_is_not_lost(tmp_path):
     study = Builder(tmp_path / "demo")
     study.decide(begin(), start(0, "r"), {"event": "tick", "t": 60.0})
     spent = cost(load(study.folder))
-    assert spent.runs["held_seconds"].tolist() == [60] and spent.runs["state"].tolist() == ["unfinished"] and not spent.lost
+    assert (
+        spent.runs["held_seconds"].tolist() == [60]
+        and spent.runs["state"].tolist() == ["unfinished"]
+        and not spent.lost
+    )
     study.decide({"event": "session", "t": 70.0, "seconds": 70.0, "cores": 4, "finished": False})
     spent = cost(load(study.folder))
     assert spent.runs["held_seconds"].tolist() == [70] and spent.lost == {CUT: 1}  # interrupted
@@ -168,17 +197,26 @@ def test_a_spent_budget_is_named(tmp_path):
     limits = {"budget_hours": 0.02, "budget_usd": None, "usd_per_hour": 0.5}
     study = Builder(tmp_path / "demo", num_trials=4, confirm=["ema"], limits=limits)
     study.trial(0, "ema", 0.1, 60.0)
-    study.decide(begin(), start(0, "t000", 0), {"event": "session", "t": 90.0, "seconds": 90.0, "cores": 4, "finished": False})
+    study.decide(
+        begin(), start(0, "t000", 0), {"event": "session", "t": 90.0, "seconds": 90.0, "cores": 4, "finished": False}
+    )
     found = load(study.folder)
     said = sentences(found, comparison_table(found))
-    assert said[1].startswith("This study is INCOMPLETE because its budget is spent (0.03 of 0.02 hours): 3 of 4 trials have not ended")
+    assert said[1].startswith(
+        "This study is INCOMPLETE because its budget is spent (0.03 of 0.02 hours): 3 of 4 trials have not ended"
+    )
     assert "the best arms of ema are not chosen yet" in said[1]
 
 
 @pytest.mark.parametrize(
     ("before", "now", "end", "reason"),
     [
-        (3.0, 0.5, {"budget": "--budget-usd 5 is spent (6.00 USD in 2.00 h)"}, " because its budget is spent (6.03 of 5 USD)"),
+        (
+            3.0,
+            0.5,
+            {"budget": "--budget-usd 5 is spent (6.00 USD in 2.00 h)"},
+            " because its budget is spent (6.03 of 5 USD)",
+        ),
         (3.0, 0.5, None, " because its budget is spent (6.03 of 5 USD)"),  # the last driver was killed
         (0.5, 3.0, {"budget": None}, ""),  # 2 hours at 3 USD would be too much, but they cost half a dollar each
         (0.5, 3.0, None, ""),
@@ -187,10 +225,19 @@ def test_a_spent_budget_is_named(tmp_path):
 )
 def test_each_session_counts_at_its_own_price(tmp_path, before, now, end, reason):
     """Two hours, then a minute under another price: the report says what the driver said."""
-    study = Builder(tmp_path / "demo", num_trials=4, limits={"budget_hours": None, "budget_usd": 5.0, "usd_per_hour": now})
+    study = Builder(
+        tmp_path / "demo", num_trials=4, limits={"budget_hours": None, "budget_usd": 5.0, "usd_per_hour": now}
+    )
     study.trial(0, "ema", 0.1, 60.0)
-    study.decide(begin(usd_per_hour=before), {"event": "tick", "t": 7200.0}, begin(usd_per_hour=now), {"event": "tick", "t": 216.0})
+    study.decide(
+        begin(usd_per_hour=before),
+        {"event": "tick", "t": 7200.0},
+        begin(usd_per_hour=now),
+        {"event": "tick", "t": 216.0},
+    )
     if end is not None:
         study.decide({"event": "session", "t": 216.0, "seconds": 216.0, "cores": 4, "finished": False, **end})
     found = load(study.folder)
-    assert sentences(found, comparison_table(found))[1].startswith(f"This study is INCOMPLETE{reason}: 3 of 4 trials have not ended")
+    assert sentences(found, comparison_table(found))[1].startswith(
+        f"This study is INCOMPLETE{reason}: 3 of 4 trials have not ended"
+    )

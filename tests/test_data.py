@@ -79,7 +79,10 @@ def test_a_changed_split_is_refused(monkeypatch):
 def smooth_image(size=48):
     axis = torch.linspace(-1, 1, size, dtype=torch.float64)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    return (torch.exp(-((x - 0.3) ** 2 + (y + 0.1) ** 2) / 0.05) + 0.6 * torch.exp(-((x + 0.2) ** 2 + (y - 0.35) ** 2) / 0.03))[None, None]
+    return (
+        torch.exp(-((x - 0.3) ** 2 + (y + 0.1) ** 2) / 0.05)
+        + 0.6 * torch.exp(-((x + 0.2) ** 2 + (y - 0.35) ** 2) / 0.03)
+    )[None, None]
 
 
 @pytest.mark.parametrize("transform", ["rotation", "affine"])
@@ -96,7 +99,9 @@ def test_warping_a_view_by_its_action_gives_the_next_view_and_the_inverse_leads_
     assert float((first - second).abs().mean()) > 0.03
     # and the label is the pose itself: undoing angle, scale and shift by hand restores the parameters
     label = forward.parameters(transform)
-    assert torch.allclose(torch.atan2(label[:, 0], label[:, 1]).remainder(2 * torch.pi), forward.angle.remainder(2 * torch.pi))
+    assert torch.allclose(
+        torch.atan2(label[:, 0], label[:, 1]).remainder(2 * torch.pi), forward.angle.remainder(2 * torch.pi)
+    )
     there_and_back = poses.relative(drawn[:, 0], drawn[:, 0])
     assert float(there_and_back.shift.abs().max()) == 0 and float(there_and_back.log_scale.abs().max()) == 0
 
@@ -104,7 +109,11 @@ def test_warping_a_view_by_its_action_gives_the_next_view_and_the_inverse_leads_
 def test_a_quarter_turn_is_exact():
     data = config("data.canvas=8", "data.content=8").data
     image = torch.rand(1, 1, 8, 8, dtype=torch.float64)
-    pose = poses.Poses(torch.tensor([torch.pi / 2], dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    pose = poses.Poses(
+        torch.tensor([torch.pi / 2], dtype=torch.float64),
+        torch.zeros(1, 2, dtype=torch.float64),
+        torch.zeros(1, dtype=torch.float64),
+    )
     # positive angles turn x towards y, clockwise on screen
     assert torch.allclose(poses.render(image, pose, data), torch.rot90(image, -1, (2, 3)), atol=1e-12)
 
@@ -145,7 +154,9 @@ def test_fixed_views_are_the_same_for_every_seed_and_differ_between_draws(digits
 
 
 def test_switch_action_scale(digits):
-    raw, scaled = (views(config(f"data.action_scale={scale}"), digits).next()["actions"] for scale in ("none", "feature_std"))
+    raw, scaled = (
+        views(config(f"data.action_scale={scale}"), digits).next()["actions"] for scale in ("none", "feature_std")
+    )
     ratio = (raw / scaled).flatten(0, 1)
     assert torch.allclose(ratio, ratio[:1].expand_as(ratio), atol=1e-5)
     # sine and cosine of a uniform angle have standard deviation 1/sqrt(2)
@@ -153,7 +164,9 @@ def test_switch_action_scale(digits):
 
 
 def test_switch_anchor_first(digits):
-    anchored, free = (whole(views(config(f"data.anchor_first={flag}"), digits).fixed("train"))["poses"] for flag in ("true", "false"))
+    anchored, free = (
+        whole(views(config(f"data.anchor_first={flag}"), digits).fixed("train"))["poses"] for flag in ("true", "false")
+    )
     assert torch.equal(anchored[:, 0], torch.tensor([0.0, 1.0]).expand(1100, 2))
     assert float(free[:, 0].std(0).min()) > 0.5
     assert torch.equal(anchored[:, 1:], free[:, 1:])
@@ -200,10 +213,19 @@ def test_other_saliency_maps_are_another_arm(tmp_path):
     from trainer.identity import arm_id
 
     path = tmp_path / "maps.npy"
-    base = ["data.generated=true", "data.sizes=[16,8,8]", "data.unlabelled=0", "optim.batch_size=8", "data.glimpse.saliency=file", f"runtime.saliency_file={path}"]
+    base = [
+        "data.generated=true",
+        "data.sizes=[16,8,8]",
+        "data.unlabelled=0",
+        "optim.batch_size=8",
+        "data.glimpse.saliency=file",
+        f"runtime.saliency_file={path}",
+    ]
     np.save(path, np.full((32, 96, 96), 7, dtype=np.uint8))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    named, other = (presets.load("stl10_saccades", [*base, f"data.glimpse.map_sha256='{d}'"]) for d in (digest, "0" * 64))
+    named, other = (
+        presets.load("stl10_saccades", [*base, f"data.glimpse.map_sha256='{d}'"]) for d in (digest, "0" * 64)
+    )
     assert arm_id(named) != arm_id(other)
     assert images_module.load_images(named).extras["saliency"].shape == (32, 96, 96)
     for wrong in (other, presets.load("stl10_saccades", base)):
@@ -215,5 +237,8 @@ def test_everything_spelled_out_is_the_same_arm():
     from trainer import presets
     from trainer.identity import arm_id
 
-    ids = {arm_id(presets.load("stl10_saccades", words)) for words in ([], ["data.sizes=[4000,1000,8000]"], ["data.unlabelled=100000"])}
+    ids = {
+        arm_id(presets.load("stl10_saccades", words))
+        for words in ([], ["data.sizes=[4000,1000,8000]"], ["data.unlabelled=100000"])
+    }
     assert len(ids) == 1

@@ -37,7 +37,8 @@ def levels(findings):
 
 
 def told(finding, level, *words):
-    """A finding of this level that holds these words and, unless ok, says why and what to do, in one line of a width to read."""
+    """A finding of this level that holds these words and, unless ok, says why and what to do, in one line of a width to
+    read."""
     assert finding.level == level, finding
     assert level == "ok" or (finding.why and finding.do), finding
     for word in words:
@@ -177,7 +178,12 @@ def test_shared_memory_and_open_files():
 )
 def test_free_space(what, total, free, level):
     finding = storage.space(what, Path("/data/results"), lambda _: (total, total - free, free))
-    told(finding, level, f"{free / GB:.1f} of {total / GB:.0f} GB", *([] if level == "ok" else ["--results-dir" if what == "results" else "RAY_TMPDIR"]))
+    told(
+        finding,
+        level,
+        f"{free / GB:.1f} of {total / GB:.0f} GB",
+        *([] if level == "ok" else ["--results-dir" if what == "results" else "RAY_TMPDIR"]),
+    )
 
 
 def test_space_of_a_folder_that_is_not_there_yet(tmp_path):
@@ -229,7 +235,16 @@ def test_locks_that_do_not_lock(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "kind, on_cluster, level", [("ext4", False, "ok"), (None, False, "ok"), ("tmpfs", False, "warn"), ("overlay", False, "warn"), ("nfs4", False, "warn"), ("fuse.sshfs", False, "warn"), ("nfs4", True, "ok")]
+    "kind, on_cluster, level",
+    [
+        ("ext4", False, "ok"),
+        (None, False, "ok"),
+        ("tmpfs", False, "warn"),
+        ("overlay", False, "warn"),
+        ("nfs4", False, "warn"),
+        ("fuse.sshfs", False, "warn"),
+        ("nfs4", True, "ok"),
+    ],
 )
 def test_kind_of_file_system(kind, on_cluster, level):
     told(storage.results(Path("/r"), kind, on_cluster, lambda _: None), level, *([kind] if kind else []))
@@ -239,7 +254,10 @@ def test_file_system_is_the_innermost_and_last_mount(tmp_path):
     (tmp_path / "my data").mkdir()
     place = str(tmp_path / "my data").replace(" ", "\\040")
     mounts = tmp_path / "mountinfo"
-    mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/a rw\n2 1 0:2 / {place} rw shared:1 - nfs4 host:/x rw\n3 1 0:3 / {place} rw - tmpfs t rw\n")
+    mounts.write_text(
+        f"1 0 0:1 / / rw - ext4 /dev/a rw\n2 1 0:2 / {place} rw shared:1 - nfs4 host:/x rw\n3 1 0:3 / {place} rw -"
+        " tmpfs t rw\n"
+    )
     assert storage.file_system(tmp_path / "my data" / "new", mounts) == "tmpfs"
     assert storage.file_system(tmp_path, mounts) == "ext4"
     assert storage.file_system(tmp_path, tmp_path / "absent") is None
@@ -259,7 +277,13 @@ def test_other_ray_processes(tmp_path):
 
 def test_ray_processes_are_found_by_name(tmp_path):
     assert local_ray.servers(tmp_path) is None
-    for pid, stat in {"self": "", "11": "11 (raylet) S 1", "12": "12 (gcs_server) Z 1", "13": "13 (bash) S 1", "14": None}.items():
+    for pid, stat in {
+        "self": "",
+        "11": "11 (raylet) S 1",
+        "12": "12 (gcs_server) Z 1",
+        "13": "13 (bash) S 1",
+        "14": None,
+    }.items():
         (tmp_path / pid).mkdir()
         if stat is not None:
             (tmp_path / pid / "stat").write_text(stat)
@@ -329,8 +353,18 @@ def test_no_devices():
     "seen, fault, level, words",
     [
         ({"version": "2.15", "cuda": "13.0", "available": True, "count": 2}, None, "ok", ["all 2"]),
-        ({"version": "2.15", "cuda": "13.0", "available": True, "count": 1}, None, "warn", ["1 of 2", "CUDA_VISIBLE_DEVICES"]),
-        ({"version": "2.15", "cuda": None, "available": False, "count": 0}, None, "FAIL", ["CPU build", "install the CUDA build"]),
+        (
+            {"version": "2.15", "cuda": "13.0", "available": True, "count": 1},
+            None,
+            "warn",
+            ["1 of 2", "CUDA_VISIBLE_DEVICES"],
+        ),
+        (
+            {"version": "2.15", "cuda": None, "available": False, "count": 0},
+            None,
+            "FAIL",
+            ["CPU build", "install the CUDA build"],
+        ),
         ({"version": "2.15", "cuda": "13.0", "available": False, "count": 0}, None, "FAIL", ["update the driver"]),
         ({}, "no answer in 30 s", "FAIL", ["no answer"]),
     ],
@@ -353,7 +387,10 @@ def test_the_driver_and_torch_are_asked_with_a_limit(tmp_path, monkeypatch):
     for text, expected in (
         ("echo broken >&2\nexit 9", ([], "broken")),
         ("exec /bin/sleep 9", ([], "no answer in 0.2 s")),
-        ("case $1 in *apps*) ;; *) echo '0, GPU-a, NVIDIA X, 1000, 900';; esac", ([accelerators.Gpu("0", "NVIDIA X", 1000, 900)], None)),
+        (
+            "case $1 in *apps*) ;; *) echo '0, GPU-a, NVIDIA X, 1000, 900';; esac",
+            ([accelerators.Gpu("0", "NVIDIA X", 1000, 900)], None),
+        ),
     ):
         monkeypatch.setattr(accelerators, "SECONDS", 0.2 if "sleep" in text else 10)
         tool.write_text(f"#!/bin/sh\n{text}\n")
@@ -413,7 +450,13 @@ def test_wandb(tmp_path, monkeypatch):
 # a cluster
 
 SPEC = {"cpus": 1, "gpus": 0.0, "workers": 1, "results": Path("/shared/results"), "online": True}
-REPORT = {"host": "a", "python": "3.12.1", "packages": {"ray": "2.60.0", "torch": "2.15.0"}, "code": "d1", "commit": "c" * 40}
+REPORT = {
+    "host": "a",
+    "python": "3.12.1",
+    "packages": {"ray": "2.60.0", "torch": "2.15.0"},
+    "code": "d1",
+    "commit": "c" * 40,
+}
 REPORT |= {"import_error": None, "results": None, "data": None, "wandb_key": True}
 
 
@@ -437,14 +480,20 @@ def test_a_healthy_cluster():
         ({"packages": {"ray": "2.60.0", "torch": "2.14.0"}}, ["torch 2.14.0 (here 2.15.0)", "same versions"]),
         ({"packages": {"ray": "2.60.0", "torch": None}}, ["torch missing"]),
         ({"python": "3.12.2"}, ["Python 3.12.2 (here 3.12.1)"]),
-        ({"code": None, "commit": None, "import_error": "No module named 'trainer'"}, ["cannot import", "No module named 'trainer'"]),
+        (
+            {"code": None, "commit": None, "import_error": "No module named 'trainer'"},
+            ["cannot import", "No module named 'trainer'"],
+        ),
         ({"code": "d2", "commit": "e" * 40}, ["eeeeeeeeee, here cccccccccc", "one commit"]),
         ({"code": "d2"}, ["cccccccccc with other changes"]),
         ({"code": "d2", "commit": None}, ["an unknown commit, here cccccccccc"]),
         ({"results": "absent"}, ["does not see /shared/results", "--results-dir"]),
         ({"results": "unlocked"}, ["ignores locks"]),
         ({"results": "Permission denied"}, ["cannot write to /shared/results (Permission denied)"]),
-        ({"data": "cifar10: there is no /d/cifar; give --download"}, ["cifar10: there is no /d/cifar", "give --download"]),
+        (
+            {"data": "cifar10: there is no /d/cifar; give --download"},
+            ["cifar10: there is no /d/cifar", "give --download"],
+        ),
     ],
 )
 def test_what_a_node_can_lack(changed, words):
@@ -480,8 +529,17 @@ def test_refusals():
     mismatch = "RuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.12.1\n"
     mismatch += "This process on node 10.0.0.1 was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n"
     told(cluster.refused("h:1", mismatch), "FAIL", "ray 2.59.0, Python 3.12.1; here 2.60.0, 3.11.7", "equal versions")
-    told(cluster.refused("h:1", "AuthenticationError: Token authentication is enabled but no"), "FAIL", "token", "auth_token")
-    told(cluster.refused("auto", "ConnectionError: Could not find any running Ray instance. Please"), "FAIL", "ray start --head")
+    told(
+        cluster.refused("h:1", "AuthenticationError: Token authentication is enabled but no"),
+        "FAIL",
+        "token",
+        "auth_token",
+    )
+    told(
+        cluster.refused("auto", "ConnectionError: Could not find any running Ray instance. Please"),
+        "FAIL",
+        "ray start --head",
+    )
 
 
 def test_reaching_an_address():
@@ -512,7 +570,10 @@ def test_what_auto_means(tmp_path, monkeypatch):
 
 
 def test_a_token_that_is_refused_is_told(tmp_path, monkeypatch):
-    code = "import sys, json; print('InvalidAuthToken', file=sys.stderr); print('cluster-facts ' + json.dumps(dict(error='ConnectionError: no')))"
+    code = (
+        "import sys, json; print('InvalidAuthToken', file=sys.stderr); print('cluster-facts ' +"
+        " json.dumps(dict(error='ConnectionError: no')))"
+    )
     fake = tmp_path / "python"
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}"\n')
     fake.chmod(0o755)
@@ -521,9 +582,12 @@ def test_a_token_that_is_refused_is_told(tmp_path, monkeypatch):
 
 
 def test_a_probe_that_fails_or_hangs_is_given_up(tmp_path, monkeypatch):
-    for code, words in (("raise SystemExit('wrecked')", "wrecked"), ("import time; time.sleep(60)", "no answer within 1 s")):
+    for code, words in (
+        ("raise SystemExit('wrecked')", "wrecked"),
+        ("import time; time.sleep(60)", "no answer within 1 s"),
+    ):
         fake = tmp_path / "python"
-        fake.write_text(f"#!/bin/sh\nexec {sys.executable} -c \"{code}\"\n")
+        fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}"\n')
         fake.chmod(0o755)
         monkeypatch.setattr(cluster.sys, "executable", str(fake))
         monkeypatch.setattr(cluster, "PROBE_SECONDS", 1 if "sleep" in code else 30)
@@ -559,7 +623,14 @@ def quiet(tmp_path, monkeypatch):
     """A place of one's own, without W&B and Ray settings of the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_API_KEY", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", "RAY_TMPDIR"):
+    for name in (
+        "WANDB_API_KEY",
+        "RAY_AUTH_TOKEN",
+        "RAY_AUTH_MODE",
+        "RAY_AUTH_TOKEN_PATH",
+        "RAY_ADDRESS",
+        "RAY_TMPDIR",
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -571,8 +642,26 @@ def test_a_report_and_its_exit_codes(quiet, capsys, monkeypatch):
     assert main(["doctor"]) == 0
     assert time.process_time() - started < 10  # its own work; how long others let it wait is not its doing
     out = capsys.readouterr().out
-    for what in ("preset", "python", "packages", "cpus", "memory", "/dev/shm", "open files", "gpus", "results", "temp", "ray here", "ports", "ray token", "data", "wandb"):
-        assert any(line.split(maxsplit=1)[1].startswith(what) for line in out.splitlines() if line.startswith(("ok ", "warn "))), what
+    for what in (
+        "preset",
+        "python",
+        "packages",
+        "cpus",
+        "memory",
+        "/dev/shm",
+        "open files",
+        "gpus",
+        "results",
+        "temp",
+        "ray here",
+        "ports",
+        "ray token",
+        "data",
+        "wandb",
+    ):
+        assert any(
+            line.split(maxsplit=1)[1].startswith(what) for line in out.splitlines() if line.startswith(("ok ", "warn "))
+        ), what
     assert SECRET not in out and "nothing stands in the way" in out
     assert list(quiet.iterdir()) == []  # a look changes nothing
     assert main(["doctor", "--preset", "cifar100_aug_30"]) == 1
@@ -587,7 +676,9 @@ def test_a_limited_machine_is_judged_as_the_study_judges_it(quiet, capsys, monke
         monkeypatch.setattr(module, "processors_here", lambda: 2)
     main(["doctor"])
     out = capsys.readouterr().out
-    assert "2 of 64 (container or affinity), 1 CPU per trial: 2 at once" in out and ("2 trials at once take" in out or "FAIL  memory" in out)
+    assert "2 of 64 (container or affinity), 1 CPU per trial: 2 at once" in out and (
+        "2 trials at once take" in out or "FAIL  memory" in out
+    )
     assert main(["doctor", "--cpus-per-trial", "4"]) == 1
     assert "FAIL  cpus" in capsys.readouterr().out
     with pytest.raises(UsageError, match="= 4 CPUs, this machine has 2"):
@@ -628,7 +719,10 @@ def test_results_that_cannot_be_written_on_a_cluster(quiet, capsys):
 
 
 def test_help_is_quick_and_light(tmp_path):
-    probe = "import sys\ntry:\n    from studies.__main__ import main\n    main(['doctor', '--help'])\nexcept SystemExit as e:\n    assert not e.code\n"
+    probe = (
+        "import sys\ntry:\n    from studies.__main__ import main\n    main(['doctor', '--help'])\nexcept SystemExit as"
+        " e:\n    assert not e.code\n"
+    )
     probe += "bad = {'torch', 'ray', 'numpy', 'pandas'} & set(sys.modules)\nassert not bad, bad"
     seconds, printed, _ = effort([sys.executable, "-c", probe], cwd=ROOT)
     assert "--gpus-per-trial" in printed and seconds < 1.0
@@ -650,19 +744,31 @@ def free_port():
 
 @pytest.fixture
 def running(quiet, tmp_path_factory, monkeypatch):
-    """A Ray head node with tokens, stopped by its own process group alone: `ray stop` would end every Ray of this user."""
+    """A Ray head node with tokens, stopped by its own process group alone: `ray stop` would end every Ray of this
+    user."""
     with tempfile.TemporaryDirectory(prefix="rd", dir="/tmp") as place:  # Ray's sockets need a short path
         token = Path(place) / "token"
         token.write_text(SECRET)
         token.chmod(0o600)
         address = f"127.0.0.1:{free_port()}"
-        settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": place, "PYTHONPATH": str(ROOT)}
+        settings = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_TMPDIR": place,
+            "PYTHONPATH": str(ROOT),
+        }
         words = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-        words += [f"--port={address.partition(':')[2]}", f"--temp-dir={place}/ray", f"--ray-client-server-port={free_port()}"]
+        words += [
+            f"--port={address.partition(':')[2]}",
+            f"--temp-dir={place}/ray",
+            f"--ray-client-server-port={free_port()}",
+        ]
         words += [f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=80000000"]
         with (Path(place) / "log").open("w+") as log:
             command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", *words]
-            process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 until = time.monotonic() + 180
                 while "Ray runtime started" not in (Path(place) / "log").read_text():
@@ -677,7 +783,8 @@ def running(quiet, tmp_path_factory, monkeypatch):
 
 
 def test_a_cluster_that_answers_late_is_not_one_that_is_absent(running, capsys):
-    """Ray gives a head 5 seconds to answer and then ends the process with a line of C++; a busy machine takes longer."""
+    """Ray gives a head 5 seconds to answer and then ends the process with a line of C++; a busy machine takes
+    longer."""
     gcs = next(pid for pid in processes.below(os.getpid()) if "gcs_server" in processes.title(pid).split(" ")[0])
     assert processes.freeze(gcs)
     thaw = threading.Timer(12, processes.thaw, (gcs,))

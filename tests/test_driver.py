@@ -1,4 +1,5 @@
-"""Between the study's logic and its executor: what fits, whose groups are freed, Ctrl-C, and settings no trial can run with."""
+"""Between the study's logic and its executor: what fits, whose groups are freed, Ctrl-C, and settings no trial can run
+with."""
 
 import errno
 import signal
@@ -129,7 +130,9 @@ class Groups:
 
     def __init__(self):
         self.table, self.now, self.removed = {}, 0.0, []
-        self.groups = WorkerGroups({"CPU": 0.99}, 2, lambda: self.table, self.removed.append, "01000000", lambda: self.now)
+        self.groups = WorkerGroups(
+            {"CPU": 0.99}, 2, lambda: self.table, self.removed.append, "01000000", lambda: self.now
+        )
 
     def add(self, group, cpus=0.99, count=2, state="CREATED"):
         self.table[group] = {"state": state, "bundles": {n: {"CPU": cpus} for n in range(count)}}
@@ -247,7 +250,9 @@ def test_a_start_is_on_record_when_the_trial_has_its_place(tmp_path):
 def test_a_silent_trial_is_stopped_and_what_comes_of_it_is_a_hang(tmp_path):
     now, executor, said = [0.0], Executor(), []
     jobs = make(plan(tmp_path))
-    conductor = conductor_of(jobs, executor, watchdog=Watchdog(60, lambda: now[0]), show=lambda what, name, _: said.append((what, name)))
+    conductor = conductor_of(
+        jobs, executor, watchdog=Watchdog(60, lambda: now[0]), show=lambda what, name, _: said.append((what, name))
+    )
     conductor.hand_out()
     silent, other = jobs.running
     for name in (silent, other):
@@ -258,7 +263,10 @@ def test_a_silent_trial_is_stopped_and_what_comes_of_it_is_a_hang(tmp_path):
     assert executor.stopped == [silent] and said.count(("hung", silent)) == 1
     conductor.take(Event("failed", silent, {}, "failed", "its process was killed"))
     (line,) = jobs.decisions.of("fail")
-    assert (line["kind"], line["again"], line["reason"]) == ("hung", True, "silent for 1 minutes") and said[-1] == ("again", silent)
+    assert (line["kind"], line["again"], line["reason"]) == ("hung", True, "silent for 1 minutes") and said[-1] == (
+        "again",
+        silent,
+    )
 
 
 def test_a_cluster_on_which_no_node_is_large_enough_is_refused():
@@ -288,7 +296,14 @@ def test_settings_no_trial_can_run_with(overrides, gpus, workers, said):
 
 
 def test_settings_that_can_run():
-    for overrides, gpus in (([], 0), ([], 1), (["runtime.compile=true"], 1), (["runtime.device=cuda"], 1), (["runtime.device=cuda"], 0), (["runtime.device=cpu"], 0)):
+    for overrides, gpus in (
+        ([], 0),
+        ([], 1),
+        (["runtime.compile=true"], 1),
+        (["runtime.device=cuda"], 1),
+        (["runtime.device=cuda"], 0),
+        (["runtime.device=cpu"], 0),
+    ):
         devices.check(presets.load("digits", overrides), Resources(1, gpus, 1, "local", 1), here=True)
 
 
@@ -313,7 +328,9 @@ def test_a_refusal_ends_the_study_if_nothing_has_run_and_only_its_trial_later(tm
         conductor.take(failed(first, refused))
     conductor.take(Event("epoch", second.name, {"epoch": 1, "score": 50.0, "probe_epoch": 0, "diverged": False}))
     conductor.take(failed(second, refused))
-    assert [line["again"] for line in jobs.decisions.of("fail")] == [False, False] and jobs.states[second.name] == "failed"
+    assert [line["again"] for line in jobs.decisions.of("fail")] == [False, False] and jobs.states[
+        second.name
+    ] == "failed"
 
 
 @pytest.mark.parametrize("kind_of", [told_kind, ray_errors.kind_of], ids=["process", "ray"])
@@ -355,10 +372,12 @@ Selected to kill: (Actor(f4c7): job ID=01000000, task name=A.__init__, required 
 Not selected to kill: (Actor(aa): pid=3, actual memory used=19.00GB, worker ID=1)
 ]
 Top 10 memory users: PID	MEM(GB)	COMMAND
-11793	19.55	somebody else"""
+11793	19.55	somebody else"""  # noqa: E501 (Ray's own words)
 
 
-@pytest.mark.parametrize(("own", "kind", "counted"), [("0.51", "memory_pressure", False), ("15.20", "out_of_memory", True)])
+@pytest.mark.parametrize(
+    ("own", "kind", "counted"), [("0.51", "memory_pressure", False), ("15.20", "out_of_memory", True)]
+)
 def test_a_neighbours_memory_pressure_is_named_and_not_the_trials_fault(tmp_path, own, kind, counted):
     from ray.exceptions import OutOfMemoryError
 
@@ -371,20 +390,29 @@ def test_a_neighbours_memory_pressure_is_named_and_not_the_trials_fault(tmp_path
 
 @pytest.mark.parametrize("kind_of", [told_kind, ray_errors.kind_of], ids=["process", "ray"])
 def test_a_disk_that_is_full_ends_the_study_and_no_trial(tmp_path, kind_of):
-    """A trial's own exception, through Ray or not; it would befall every next trial, and a failed one would change what is suggested."""
+    """A trial's own exception, through Ray or not; it would befall every next trial, and a failed one would change what
+    is suggested."""
     full = OSError(errno.ENOSPC, "No space left on device", "/results/checkpoint.pt")
     jobs = make(plan(tmp_path, retries=2))
-    with pytest.raises(UsageError, match="^No space left on device: '/results/checkpoint.pt'; what is on record stands.*--resume"):
-        conductor_of(jobs).take(failed(jobs.next(), through_ray(full) if kind_of is ray_errors.kind_of else full, kind_of))
+    with pytest.raises(
+        UsageError, match="^No space left on device: '/results/checkpoint.pt'; what is on record stands.*--resume"
+    ):
+        conductor_of(jobs).take(
+            failed(jobs.next(), through_ray(full) if kind_of is ray_errors.kind_of else full, kind_of)
+        )
     (line,) = jobs.decisions.of("fail")
-    assert (line["kind"], line["counted"], line["again"]) == ("disk_full", False, True) and not jobs.decisions.of("finish")
+    assert (line["kind"], line["counted"], line["again"]) == ("disk_full", False, True) and not jobs.decisions.of(
+        "finish"
+    )
 
 
 def test_a_trial_killed_again_and_again_by_others_is_given_up_in_the_end():
     from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
 
     failures = Failures(retries=0)
-    assert all(failures.note("a", "memory_pressure") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)) and not failures.note("a", "memory_pressure")
+    assert all(
+        failures.note("a", "memory_pressure") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)
+    ) and not failures.note("a", "memory_pressure")
 
 
 def test_a_trial_that_the_memory_monitor_kills_ends_the_trial_and_not_the_study():

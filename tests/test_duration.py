@@ -15,7 +15,9 @@ from trainer.blocks.faces import make_encoder
 
 @pytest.mark.parametrize("side", [12, 32, 97])
 @pytest.mark.parametrize(
-    "encoder", [{"width": 8}, {"name": "resnet18", "width": 16}, {"name": "resnet18", "width": 16, "stem": "imagenet"}], ids=["conv", "resnet18", "imagenet"]
+    "encoder",
+    [{"width": 8}, {"name": "resnet18", "width": 16}, {"name": "resnet18", "width": 16, "stem": "imagenet"}],
+    ids=["conv", "resnet18", "imagenet"],
 )
 def test_multiply_adds_are_those_that_torch_counts(encoder, side):
     config = EncoderConfig(**encoder)
@@ -49,4 +51,11 @@ def test_a_plan_for_cifar_tells_its_time(capsys):
 
 
 def test_durations_read_as_people_say_them():
-    assert [duration(s) for s in (4.21, 89, 600, 4.5 * 3600, 60 * 3600, 57 * 86400)] == ["4.2 s", "89 s", "10 min", "4.5 h", "2.5 days", "57 days"]
+    assert [duration(s) for s in (4.21, 89, 600, 4.5 * 3600, 60 * 3600, 57 * 86400)] == [
+        "4.2 s",
+        "89 s",
+        "10 min",
+        "4.5 h",
+        "2.5 days",
+        "57 days",
+    ]

@@ -69,7 +69,9 @@ def test_a_collapsed_trial_stops_with_that_reason_and_its_value(tmp_path, floor,
     assert jobs.report(job.name, late) == stops
     if stops:
         assert jobs.end(job.name, late) == "collapsed"
-        assert jobs.decisions.of("stop")[0]["reason"] == "collapsed: effective rank of z_agg 1.2 is below 1.5 at epoch 10"
+        assert (
+            jobs.decisions.of("stop")[0]["reason"] == "collapsed: effective rank of z_agg 1.2 is below 1.5 at epoch 10"
+        )
         assert jobs.search.sampling.trials()[0].intermediate_values == {10: 41.0}
 
 
@@ -80,7 +82,12 @@ def test_a_study_in_which_many_trials_diverge_finds_the_right_best(tmp_path):
         if job.trial is not None and job.trial % 10 in (0, 3, 6) and epoch >= 4:
             return Seen(epoch, None, 3, diverged=True)
         now = seen_of(job, epoch)
-        return Seen(epoch, now.score + (20 if job.trial is not None and job.trial % 10 in (0, 3, 6) else 0), epoch, objectives=now.objectives)
+        return Seen(
+            epoch,
+            now.score + (20 if job.trial is not None and job.trial % 10 in (0, 3, 6) else 0),
+            epoch,
+            objectives=now.objectives,
+        )
 
     jobs = make(plan(tmp_path, num_trials=30))
     play(jobs, seen=seen)
@@ -88,10 +95,16 @@ def test_a_study_in_which_many_trials_diverge_finds_the_right_best(tmp_path):
     assert states["diverged"] == 9 and states["complete"] + states["pruned"] == 21
     for teacher in space.TEACHERS:
         first = jobs.search.ranking(teacher)[0]
-        ours = [job for job in jobs.search.trials.values() if job.group == teacher and jobs.states[job.name] == "complete"]
+        ours = [
+            job for job in jobs.search.trials.values() if job.group == teacher and jobs.states[job.name] == "complete"
+        ]
         assert first.value == max(score_of(job, 30) for job in ours if job.overrides["objective.weights.rate"] > 0)
     told = Counter(trial.state for trial in jobs.search.sampling.trials())
-    assert told[STATE.COMPLETE] == states["complete"] and told[STATE.PRUNED] == 30 - states["complete"] and told[STATE.RUNNING] == 0
+    assert (
+        told[STATE.COMPLETE] == states["complete"]
+        and told[STATE.PRUNED] == 30 - states["complete"]
+        and told[STATE.RUNNING] == 0
+    )
 
 
 # --- brackets and modes
@@ -136,7 +149,11 @@ def test_the_order_of_ends_changes_nothing_in_deterministic_mode(tmp_path):
         jobs = make(plan(tmp_path / name, num_trials=16, lag=4))
         play(jobs, turns=turns, concurrent=concurrent)
         jobs.comparison.write()
-        kept = [comparable(line) for event in ("suggest", "rung", "stop", "finish", "select", "compare") for line in jobs.decisions.of(event)]
+        kept = [
+            comparable(line)
+            for event in ("suggest", "rung", "stop", "finish", "select", "compare")
+            for line in jobs.decisions.of(event)
+        ]
         found.append(sorted(json.dumps(line, sort_keys=True) for line in kept))
         assert jobs.search.model_based >= 1
     assert found[0] == found[1] == found[2]
@@ -155,12 +172,17 @@ def test_every_sampler_gives_its_own_points_and_the_same_ones_again(tmp_path, sa
         points.append([line["params"] for line in jobs.decisions.of("suggest")])
         sources = {line["source"] for line in jobs.decisions.of("suggest")}
     assert points[0] == points[1] and len({json.dumps(point) for point in points[0]}) == 16
-    assert sources == {"tpe": {"grid", "random", "model"}, "random": {"random"}, "qmc": {"qmc"}, "grid": {"grid"}}[sampler]
+    assert (
+        sources == {"tpe": {"grid", "random", "model"}, "random": {"random"}, "qmc": {"qmc"}, "grid": {"grid"}}[sampler]
+    )
     assert [point["teacher"] for point in points[0]] == ["stopgrad", "ema"] * 8
 
 
 def test_samplers_differ(tmp_path):
-    found = {sampler: Sampling(STUDY, 1000, sampler).suggest(0)[2]["lambda_rate"] for sampler in ("tpe", "random", "qmc", "grid")}
+    found = {
+        sampler: Sampling(STUDY, 1000, sampler).suggest(0)[2]["lambda_rate"]
+        for sampler in ("tpe", "random", "qmc", "grid")
+    }
     assert len(set(found.values())) == 4
 
 
@@ -214,8 +236,14 @@ def test_a_pareto_search_tells_both_values_and_ranks_the_front_first(tmp_path):
     complete = [trial for trial in jobs.search.sampling.trials() if trial.state == STATE.COMPLETE]
     assert complete and all(len(trial.values) == 2 for trial in complete)
     ranked = [c for c in jobs.search.ranking("stopgrad") if c.state == "complete"]
-    front = [c for c in ranked if not any(o.value >= c.value and o.objectives["r2_action"] > c.objectives["r2_action"] for o in ranked)]
-    assert [c.trial for c in ranked[: len(front)]] == [c.trial for c in sorted(front, key=lambda c: (-c.value, c.trial))]
+    front = [
+        c
+        for c in ranked
+        if not any(o.value >= c.value and o.objectives["r2_action"] > c.objectives["r2_action"] for o in ranked)
+    ]
+    assert [c.trial for c in ranked[: len(front)]] == [
+        c.trial for c in sorted(front, key=lambda c: (-c.value, c.trial))
+    ]
     assert ranked[0].value == max(c.value for c in ranked)  # by the stated scalar
 
 
@@ -241,7 +269,8 @@ def test_the_top_k_of_each_teacher_are_confirmed_with_their_search_scores(tmp_pa
 
 def test_qmc_draws_whole_numbers_and_steps_evenly():
     def space(trial):
-        return {"n": trial.suggest_int("n", 2, 5), "even": trial.suggest_int("even", 0, 6, step=2), "size": trial.suggest_int("size", 1, 64, log=True),
+        return {"n": trial.suggest_int("n", 2, 5), "even": trial.suggest_int("even", 0, 6, step=2),
+            "size": trial.suggest_int("size", 1, 64, log=True),
                 "share": trial.suggest_float("share", 0.0, 1.0, step=0.25)}  # fmt: skip
 
     sampling = Sampling(Question("q", "Which?", space=space), 1000, "qmc")
@@ -250,7 +279,10 @@ def test_qmc_draws_whole_numbers_and_steps_evenly():
         counts = [sum(point[name] == value for point in drawn) for value in values]
         assert sum(counts) == 64 and max(counts) - min(counts) <= 2, (name, counts)
     sizes = [point["size"] for point in drawn]
-    assert all(isinstance(size, int) and 1 <= size <= 64 for size in sizes) and 28 <= sum(size <= 8 for size in sizes) <= 42
+    assert (
+        all(isinstance(size, int) and 1 <= size <= 64 for size in sizes)
+        and 28 <= sum(size <= 8 for size in sizes) <= 42
+    )
 
 
 # --- warm start
@@ -285,7 +317,13 @@ def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes, words", [({"epochs": 20}, "epochs = 30"), ({"overrides": ["optim.lr=0.001"]}, "base_arm"), ({"grace": 5}, "rungs"), ({"search_seed": 5}, "search_seed")]
+    "changes, words",
+    [
+        ({"epochs": 20}, "epochs = 30"),
+        ({"overrides": ["optim.lr=0.001"]}, "base_arm"),
+        ({"grace": 5}, "rungs"),
+        ({"search_seed": 5}, "search_seed"),
+    ],
 )
 def test_a_warm_start_from_what_does_not_compare_is_refused(tmp_path, changes, words):
     finished_study(tmp_path / "old")
@@ -302,8 +340,16 @@ def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
 
     old = tmp_path / "old"
     kill_engine.run(old, 0)
-    ended = next(path.parent.name for path in (old / "runs").glob("*/records.jsonl") if path.parent.name.endswith("-s1"))
-    p = kill_engine.plan(tmp_path / "new", warm_start=(str(old),), epochs=6, grace=2, overrides=["schedule.horizon_epochs=6", "schedule.warmup_epochs=0"])
+    ended = next(
+        path.parent.name for path in (old / "runs").glob("*/records.jsonl") if path.parent.name.endswith("-s1")
+    )
+    p = kill_engine.plan(
+        tmp_path / "new",
+        warm_start=(str(old),),
+        epochs=6,
+        grace=2,
+        overrides=["schedule.horizon_epochs=6", "schedule.warmup_epochs=0"],
+    )
     assert not warm_start.fetch(p, "0123456789-s0")
     assert warm_start.fetch(p, ended) and not warm_start.fetch(p, ended)
     copied = p.folder / "runs" / ended / "records.jsonl"
@@ -314,7 +360,15 @@ def test_a_run_on_record_elsewhere_is_copied_whole_and_not_run(tmp_path):
 def test_a_copy_that_a_kill_left_half_made_is_not_read_and_removed_by_the_next_driver(tmp_path, monkeypatch):
     old, run = tmp_path / "old", "0123456789-s0"
     finished_study(old)
-    line = {"schema_version": 1, "run_id": run, "arm_id": "0123456789", "seed": 0, "event": "epoch", "epoch": 1, "metrics": {}}
+    line = {
+        "schema_version": 1,
+        "run_id": run,
+        "arm_id": "0123456789",
+        "seed": 0,
+        "event": "epoch",
+        "epoch": 1,
+        "metrics": {},
+    }
     (old / "runs" / run).mkdir(parents=True)
     (old / "runs" / run / "records.jsonl").write_text(json.dumps(line) + "\n")
     p = plan(tmp_path / "new", warm_start=(str(old),))
@@ -421,7 +475,9 @@ def test_two_earlier_studies_of_one_name_are_told_apart_after_a_kill(tmp_path):
     for kept in (6, 9):  # killed between the two, and in the second
         decisions.path.write_text("".join(lines[:kept]))
         again = Decisions(p.folder)
-        assert warm_start.absorb(p, again) == 12 and [comparable(line) for line in again.events] == [comparable(line) for line in decisions.events]
+        assert warm_start.absorb(p, again) == 12 and [comparable(line) for line in again.events] == [
+            comparable(line) for line in decisions.events
+        ]
         again.close()
     for line in again.events:  # a record of the version before, which had no places
         del line["place"]
@@ -517,8 +573,14 @@ def test_a_study_deleted_in_the_dashboard_is_said_once_and_written_by_the_next_d
 
 def test_failures_are_forgiven_so_often_and_preemptions_not_counted(tmp_path):
     failures = Failures(2)
-    assert [failures.note("a", "failed"), failures.note("a", "hung"), failures.note("a", "out_of_memory")] == [True, True, False]
-    assert all(failures.note("b", "preempted") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)) and not failures.note("b", "preempted")
+    assert [failures.note("a", "failed"), failures.note("a", "hung"), failures.note("a", "out_of_memory")] == [
+        True,
+        True,
+        False,
+    ]
+    assert all(failures.note("b", "preempted") for _ in range(PREEMPTIONS_WITHOUT_PROGRESS)) and not failures.note(
+        "b", "preempted"
+    )
     for epoch in range(1, 100):
         failures.progressed("c", epoch)
         assert failures.note("c", "preempted")
@@ -541,7 +603,9 @@ def test_a_failed_trial_does_not_hold_up_the_study_and_is_no_candidate(tmp_path)
 
 def test_a_budget_stops_starting_and_says_which(tmp_path):
     assert exhausted(Limits(), 1e9, 1e9) is None
-    assert exhausted(Limits(budget_hours=2), 7199, 0) is None and "--budget-hours 2" in exhausted(Limits(budget_hours=2), 7200, 0)
+    assert exhausted(Limits(budget_hours=2), 7199, 0) is None and "--budget-hours 2" in exhausted(
+        Limits(budget_hours=2), 7200, 0
+    )
     assert exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7199, 0.99) is None
     assert "1.00 USD in 2.00 h" in exhausted(Limits(budget_usd=1, usd_per_hour=0.5), 7200, 1.0)
     now = [0.0]
@@ -623,7 +687,9 @@ def test_a_gpu_is_shared_only_after_one_trial_alone_has_shown_its_memory():
     gib = 2**30
     packing = Packing(0.5)
     assert packing.may_start(0) and not packing.may_start(1) and packing.share == 0
-    packing.take({"repeated": True, "memory": {"peak_bytes": 1, "total_bytes": 80 * gib}})  # a resumed run has not trained yet
+    packing.take(
+        {"repeated": True, "memory": {"peak_bytes": 1, "total_bytes": 80 * gib}}
+    )  # a resumed run has not trained yet
     assert not packing.may_start(1)
     packing.take({"memory": {"peak_bytes": 10 * gib, "total_bytes": 80 * gib}})
     assert packing.may_start(1) and packing.share == 0.5

@@ -1,4 +1,5 @@
-"""Evaluating a checkpoint: the command from end to end, each probe against a reference, and what selection must not see."""
+"""Evaluating a checkpoint: the command from end to end, each probe against a reference, and what selection must not
+see."""
 
 import json
 import math
@@ -85,18 +86,31 @@ def test_a_line_says_what_was_measured_on_which_checkpoint(trained, evaluated):
         assert line["event"] == "eval" and line["epoch"] == line["probe_epoch"] == 2 and line["step"] == 8
         assert line["samples_seen"] == 400 and line["study"] == "study" and line["split_hash"] == first["split_hash"]
         assert (line["run_id"], line["arm_id"], line["seed"]) == (run_id(run), first["arm_id"], 0)
-        assert len(line["checkpoint"]["sha256"]) == 64 and "commit" in line["provenance"] and line["seconds"]["evaluation"] > 0
+        assert (
+            len(line["checkpoint"]["sha256"]) == 64
+            and "commit" in line["provenance"]
+            and line["seconds"]["evaluation"] > 0
+        )
         assert line["settings"]["views"] == [2, 3] and line["settings"]["epochs"] == 2
         assert all(value is None or math.isfinite(value) for value in line["metrics"].values())
     names = lines[0]["metrics"].keys()
     for k in (1, 2, 3):
-        assert {f"{probe}/{whose}z_agg@{k}" for probe in ("linacc", "probe_linacc", "knn20", "knn1") for whose in ("", "untrained_")} <= names
+        assert {
+            f"{probe}/{whose}z_agg@{k}"
+            for probe in ("linacc", "probe_linacc", "knn20", "knn1")
+            for whose in ("", "untrained_")
+        } <= names
     assert {
-        "probe_linacc/z_mean@2", "probe_linacc/z_1@1", "probe_linacc/z_res@1", "probe_linacc/pixels@1", "linacc/z_agg_no_actions@3",
-        "r2_action.feature_std/z_pair@2", "r2_action_linear.feature_std/untrained_z_pair@2", "r2_action_paper_mlp.feature_std/pixels_pair@2",
-        "r2_action_paper.feature_std/z_pair@2", "r2_pose/z_agg@3", "r2_pose_paper_mlp/z_1@1", "r2_pose_paper_mlp/z_agg_no_actions@3",
-        "leakage_r2_log.feature_std/z_agg@3", "leakage_linacc_log/z_agg@3", "r2_path.none/z_agg_a@3", "r2_path.none/z_agg_no_vision_a@3",
-        "r2_path_linear.none/z_agg_no_actions@3", "mrr/z_hat@3", "hit5/untrained_z_hat@3", "mrr/chance@3", "online_linacc/z_agg@3",
+        "probe_linacc/z_mean@2", "probe_linacc/z_1@1", "probe_linacc/z_res@1", "probe_linacc/pixels@1",
+        "linacc/z_agg_no_actions@3",
+        "r2_action.feature_std/z_pair@2", "r2_action_linear.feature_std/untrained_z_pair@2",
+        "r2_action_paper_mlp.feature_std/pixels_pair@2",
+        "r2_action_paper.feature_std/z_pair@2", "r2_pose/z_agg@3", "r2_pose_paper_mlp/z_1@1",
+        "r2_pose_paper_mlp/z_agg_no_actions@3",
+        "leakage_r2_log.feature_std/z_agg@3", "leakage_linacc_log/z_agg@3", "r2_path.none/z_agg_a@3",
+        "r2_path.none/z_agg_no_vision_a@3",
+        "r2_path_linear.none/z_agg_no_actions@3", "mrr/z_hat@3", "hit5/untrained_z_hat@3", "mrr/chance@3",
+        "online_linacc/z_agg@3",
         "online_r2_action.feature_std/z_pair@2",
     } <= names  # fmt: skip
 
@@ -113,7 +127,15 @@ def test_what_training_measured_too_is_the_same_number(trained, evaluated):
     start, *_, end = (line["metrics"] for line in read(path / "records.jsonl") if line["event"] == "eval")
     found = evaluated[0][0]["metrics"]
     shared = {name for name in end if name in found}
-    assert {"linacc/z_agg@3", "linacc/z_agg@1", "linacc/z_mean@3", "r2_action.feature_std/z_pair@2", "r2_pose/z_agg@3", "predict/z_hat@3", "rankme/z@3"} <= shared
+    assert {
+        "linacc/z_agg@3",
+        "linacc/z_agg@1",
+        "linacc/z_mean@3",
+        "r2_action.feature_std/z_pair@2",
+        "r2_pose/z_agg@3",
+        "predict/z_hat@3",
+        "rankme/z@3",
+    } <= shared
     assert {name: found[name] for name in shared} == {name: end[name] for name in shared}
     for name in ("linacc/pixels@1", "r2_action.feature_std/pixels_pair@2"):
         assert found[name] == start[name]
@@ -147,13 +169,22 @@ def test_subspace_diagnostics_of_a_checkpoint_are_drawn_from_their_file(trained,
     words = ["--protocol", "ridge", "--subspace", "--set", "eval.subspace.anchors=8", "--set", "eval.subspace.steps=12"]
     assert command(path, *words, "--split", "test", "--out", str(tmp_path / "e.jsonl")) == 0
     (line,) = read(tmp_path / "e.jsonl")
-    assert {"circle_score.h1/rotation", "circle_score.h1/rotation.pixels", "parallelism/rotation.untrained", "subspace_effrank/rotation.z_agg@1"} <= line["metrics"].keys()
+    assert {
+        "circle_score.h1/rotation",
+        "circle_score.h1/rotation.pixels",
+        "parallelism/rotation.untrained",
+        "subspace_effrank/rotation.z_agg@1",
+    } <= line["metrics"].keys()
     arrays = tmp_path / "evaluation-test-subspace.npz"
     assert f"python -m analysis.subspace_plots {arrays}" in capsys.readouterr().out
     assert load_arrays(arrays)["values/rotation"].shape == (12,)
     assert len(draw(arrays, tmp_path / "figures")) == 7
     said = dict(load_arrays(arrays)["about"].tolist())
-    assert said["run"] == line["run_id"] and said["split"] == "test" and said["score"] == f"{line['metrics']['linacc/z_agg@3']:.1f}"
+    assert (
+        said["run"] == line["run_id"]
+        and said["split"] == "test"
+        and said["score"] == f"{line['metrics']['linacc/z_agg@3']:.1f}"
+    )
     assert load_arrays(arrays)["units"].tolist() == ["degrees"]
     assert load_arrays(arrays)["codes"].tolist() == ["", "z_agg@1", "z_agg@2", "z_agg@3", "pixels", "untrained"]
 
@@ -191,7 +222,10 @@ def test_missing_and_contradicting_files_are_one_line(trained, tmp_path, capsys)
 
     assert evaluate.main([]) == 2 and "--checkpoint" in capsys.readouterr().err
     fails("there is no file")
-    checkpoint, records = trained[2] / "checkpoint.pt", (trained[2] / "records.jsonl").read_text().splitlines(keepends=True)
+    checkpoint, records = (
+        trained[2] / "checkpoint.pt",
+        (trained[2] / "records.jsonl").read_text().splitlines(keepends=True),
+    )
     (tmp_path / "checkpoint.pt").write_bytes(checkpoint.read_bytes())
     fails("how the checkpoint was trained")
     (tmp_path / "records.jsonl").write_text(records[1])
@@ -229,7 +263,7 @@ def test_a_test_line_in_a_record_is_refused_as_input_to_selection(tmp_path):
     (gold,) = (line["metrics"] for line in read(path) if line["event"] == "eval" and line["epoch"] == 1)
     record = RunRecord(run, path.parent, "single")
     summary = record.summary(1)
-    record.write("eval", {name: 1e9 for name in gold}, 4, 1, split="test")
+    record.write("eval", dict.fromkeys(gold, 1000000000.0), 4, 1, split="test")
     assert record.summary(1) == summary and summary["score"] == gold["linacc/z_agg@3"]
     assert read_run(path).evals[1]["metrics"] == gold
     assert isinstance(run.gates["g"], GateConfig) and not judge(run, "g", record.lines()).passed
@@ -287,7 +321,10 @@ def test_a_network_reads_what_no_line_can():
     factors = {"rotation": slice(0, 1), "blur": slice(1, 2)}
     line = protocol.regressor_predictions({"x": x}, goals, {"x": held}, factors, 0, 400)["x"]
     net = protocol.regressor_predictions({"x": x}, goals, {"x": held}, factors, 64, 100)["x"]
-    assert r2(truth[:, :1], line[:, :1]) < 0.05 < 0.8 < r2(truth[:, :1], net[:, :1]) and r2(truth[:, 1:], line[:, 1:]) > 0.95
+    assert (
+        r2(truth[:, :1], line[:, :1]) < 0.05 < 0.8 < r2(truth[:, :1], net[:, :1])
+        and r2(truth[:, 1:], line[:, 1:]) > 0.95
+    )
     closed = protocol.linear_prediction(x, goals, held)
     assert r2(truth[:, 1:], closed[:, 1:]) > 0.99 and r2(truth[:, :1], closed[:, :1]) < 0.05
 
@@ -311,14 +348,20 @@ def test_a_perfect_predictor_and_every_rank_score_as_they_should():
     for better in range(10):
         prediction = (aside[:, 0] + 2 * aside[:, 1 : 1 + better].sum(1)).expand(4, 10)
         found = retrieval_scores(prediction, aside)
-        assert found["mrr"] == pytest.approx(1 / (1 + better)) and found["hit1"] == (better < 1) and found["hit5"] == (better < 5)
+        assert (
+            found["mrr"] == pytest.approx(1 / (1 + better))
+            and found["hit1"] == (better < 1)
+            and found["hit5"] == (better < 5)
+        )
 
 
 def test_a_predictor_that_knows_nothing_scores_chance():
     random = torch.Generator().manual_seed(0)
     candidates, guess = torch.randn(6000, 12, 8, generator=random), torch.randn(6000, 8, generator=random)
     expected = chance(12)
-    assert expected["mrr"] == pytest.approx(sum(1 / r for r in range(1, 13)) / 12) and expected["hit5"] == pytest.approx(5 / 12)
+    assert expected["mrr"] == pytest.approx(sum(1 / r for r in range(1, 13)) / 12) and expected[
+        "hit5"
+    ] == pytest.approx(5 / 12)
     assert retrieval_scores(guess, candidates) == pytest.approx(expected, abs=0.02)
     # collapsed: all codes are one
     assert retrieval_scores(guess, candidates[:, :1].expand(-1, 12, -1)) == pytest.approx(expected, abs=1e-9)
@@ -326,7 +369,10 @@ def test_a_predictor_that_knows_nothing_scores_chance():
 
 @pytest.mark.parametrize("name", ["digits", "mini3d"])
 def test_candidates_are_other_views_of_the_same_image(name):
-    tree = {"data": {"name": name, "transform": "rotation" if name == "digits" else "object", "sizes": [16, 12, 8]}, "optim": {"batch_size": 8}}
+    tree = {
+        "data": {"name": name, "transform": "rotation" if name == "digits" else "object", "sizes": [16, 12, 8]},
+        "optim": {"batch_size": 8},
+    }
     run = presets.build(tree)
     images = load_images(run).to(torch.device("cpu"), 1000)
     source = Views(run, images, torch.float32)
@@ -359,7 +405,9 @@ def path_scores(method):
     nothing = torch.zeros(400, dtype=torch.int64)
     inputs = path_features(method, Features(z, z_agg, z, nothing, actions, poses, float("nan"), actions))
     goals = whole_path(poses, presets.build({"data": {"name": "cifar10", "transform": "glimpse"}}).data)
-    return {name: r2(goals[200:], protocol.linear_prediction(x[:200], goals[:200], x[200:])) for name, x in inputs.items()}
+    return {
+        name: r2(goals[200:], protocol.linear_prediction(x[:200], goals[:200], x[200:])) for name, x in inputs.items()
+    }
 
 
 def test_path_integration_by_eye_needs_vision_and_by_reckoning_needs_actions():
@@ -408,7 +456,16 @@ def test_a_sweep_turns_the_picture_about_its_centre_and_starts_unmoved(digits):
 
 
 def test_shifts_move_pixels_and_black_is_normalised_after_rendering():
-    tree = {"data": {"name": "cifar10", "transform": "affine", "generated": True, "sizes": [8, 8, 4], "normalize": "dataset", "max_shift": 0.5}}
+    tree = {
+        "data": {
+            "name": "cifar10",
+            "transform": "affine",
+            "generated": True,
+            "sizes": [8, 8, 4],
+            "normalize": "dataset",
+            "max_shift": 0.5,
+        }
+    }
     run = presets.build(tree | {"optim": {"batch_size": 8}})
     images = load_images(run).to(torch.device("cpu"), 100)
     source, index = Views(run, images, torch.float32), images.splits["test"]
@@ -418,23 +475,32 @@ def test_shifts_move_pixels_and_black_is_normalised_after_rendering():
     pictures = torch.cat(list(sweeps["shift_x"].batches())).view(4, 9, 3, 32, 32)
     whole = source.images_of(index)
     assert torch.allclose(pictures[:, 4], whole, atol=1e-4)
-    assert torch.allclose(pictures[:, 6, :, :, 4:], whole[..., :-4], atol=1e-4)  # a quarter of half a canvas: 4 pixels right
+    assert torch.allclose(
+        pictures[:, 6, :, :, 4:], whole[..., :-4], atol=1e-4
+    )  # a quarter of half a canvas: 4 pixels right
     mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
     assert torch.allclose(pictures[0, 6, :, 0, 0], -mean / std, atol=1e-4)
     assert small(pictures[:, 0]).shape == (4, 3, 16, 16) and 3 * 16 * 16 <= MOST_PIXELS
 
 
-@pytest.mark.parametrize(("low", "high", "steps", "count"), [(-1, 1, 9, 9), (-1, 1, 8, 7), (-2, 1, 8, 7), (0.5, 1, 5, 5), (-0.7, 0.4, 12, 12), (0, 0, 9, 1)])
+@pytest.mark.parametrize(
+    ("low", "high", "steps", "count"),
+    [(-1, 1, 9, 9), (-1, 1, 8, 7), (-2, 1, 8, 7), (0.5, 1, 5, 5), (-0.7, 0.4, 12, 12), (0, 0, 9, 1)],
+)
 def test_a_grid_goes_through_zero_inside_its_range(low, high, steps, count):
     values = through_zero(low, high, steps)
     assert len(values) == count and 0 in values.tolist()
     assert min(low, 0) - 1e-9 <= values.min() and values.max() <= max(high, 0) + 1e-9
     if count > 1:
-        assert torch.allclose(values.diff(), torch.tensor((max(high, 0) - min(low, 0)) / (steps - 1), dtype=torch.float64))
+        assert torch.allclose(
+            values.diff(), torch.tensor((max(high, 0) - min(low, 0)) / (steps - 1), dtype=torch.float64)
+        )
 
 
 def test_an_object_is_turned_by_the_action_itself():
-    run = presets.build({"data": {"name": "mini3d", "transform": "object", "sizes": [16, 8, 8]}, "optim": {"batch_size": 8}})
+    run = presets.build(
+        {"data": {"name": "mini3d", "transform": "object", "sizes": [16, 8, 8]}, "optim": {"batch_size": 8}}
+    )
     images = load_images(run).to(torch.device("cpu"), 1000)
     source, index = Views(run, images, torch.float32), images.splits["validation"][:4]
     sweeps = factor_sweeps(run, images, source, index, 12)
@@ -450,7 +516,9 @@ def test_an_object_is_turned_by_the_action_itself():
     assert ((pictures[:, 2] - expected).abs() > 0.02).float().mean() < 0.002
     assert ((pictures[:, 1] - expected).abs() > 0.02).float().mean() > 0.01
     end = torch.tensor((Rotation.from_quat(start.numpy()) * turn).as_quat())
-    assert torch.allclose(relative_quaternion(start.double(), end), torch.tensor(turn.as_quat()).expand(4, 4), atol=1e-6)
+    assert torch.allclose(
+        relative_quaternion(start.double(), end), torch.tensor(turn.as_quat()).expand(4, 4), atol=1e-6
+    )
 
 
 def test_recorded_pictures_cannot_be_swept_and_the_command_says_so():
@@ -472,10 +540,19 @@ def test_diagnostics_in_training_change_nothing_and_survive_a_resume(tmp_path):
     train(of("model.dropout=0.1", swept, epochs=1), tmp_path / "resumed")
     train(on, tmp_path / "resumed")
     folders = {name: tmp_path / name / run_id(on) for name in ("plain", "on", "resumed")}
-    weights = {name: torch.load(folder / "checkpoint.pt", weights_only=True)["method"] for name, folder in folders.items()}
-    assert all(torch.equal(weights["plain"][key], weights[name][key]) for name in ("on", "resumed") for key in weights["plain"])
-    lines = {name: [line for line in read(folder / "records.jsonl") if line["event"] in ("epoch", "eval")] for name, folder in folders.items()}
-    assert [comparable(line)["metrics"] for line in lines["on"][:4]] == [line["metrics"] for line in lines["resumed"][:4]]
+    weights = {
+        name: torch.load(folder / "checkpoint.pt", weights_only=True)["method"] for name, folder in folders.items()
+    }
+    assert all(
+        torch.equal(weights["plain"][key], weights[name][key]) for name in ("on", "resumed") for key in weights["plain"]
+    )
+    lines = {
+        name: [line for line in read(folder / "records.jsonl") if line["event"] in ("epoch", "eval")]
+        for name, folder in folders.items()
+    }
+    assert [comparable(line)["metrics"] for line in lines["on"][:4]] == [
+        line["metrics"] for line in lines["resumed"][:4]
+    ]
     for without, with_it in zip(lines["plain"], lines["on"], strict=True):
         assert without["metrics"].items() <= with_it["metrics"].items()
         added = with_it["metrics"].keys() - without["metrics"].keys()
@@ -484,7 +561,10 @@ def test_diagnostics_in_training_change_nothing_and_survive_a_resume(tmp_path):
     assert "stability.k4/rotation" in last and "circle_score.h1/rotation.pixels" in last
     assert "stability.k4/rotation" not in lines["on"][2]["metrics"]
     for name in ("on", "resumed"):
-        assert sorted(path.name for path in folders[name].glob("*.npz")) == ["subspace-epoch1.npz", "subspace-epoch2.npz"]
+        assert sorted(path.name for path in folders[name].glob("*.npz")) == [
+            "subspace-epoch1.npz",
+            "subspace-epoch2.npz",
+        ]
     arrays = [load_arrays(folders[name] / "subspace-epoch2.npz") for name in ("on", "resumed")]
     for key, values in arrays[0].items():
         np.testing.assert_array_equal(values, arrays[1][key], err_msg=key)  # NaN equals NaN

@@ -25,9 +25,28 @@ SECRET = "marker-0123456789-secret"
 
 
 def task(folder, seed=0, *overrides):
-    config = presets.load("digits", [*SMALL, *overrides], {"epochs": 3, "seed": seed, "runtime.across_commits": True, "runtime.device": "cpu"})
-    common = {"label": "x", "study": "s", "gate": None, "baselines": False, "wandb": "off", "tensorboard": False, "share": 0.0}
-    return {"name": run_id(config), "config": config.model_dump(mode="json"), "runs": str(folder), "secrets": marks([SECRET]), "mirror_environment": None, **common}
+    config = presets.load(
+        "digits",
+        [*SMALL, *overrides],
+        {"epochs": 3, "seed": seed, "runtime.across_commits": True, "runtime.device": "cpu"},
+    )
+    common = {
+        "label": "x",
+        "study": "s",
+        "gate": None,
+        "baselines": False,
+        "wandb": "off",
+        "tensorboard": False,
+        "share": 0.0,
+    }
+    return {
+        "name": run_id(config),
+        "config": config.model_dump(mode="json"),
+        "runs": str(folder),
+        "secrets": marks([SECRET]),
+        "mirror_environment": None,
+        **common,
+    }
 
 
 @pytest.fixture
@@ -114,7 +133,9 @@ def test_a_silent_trial_is_stopped_by_killing_it(executor, tmp_path):
 
 
 def test_what_a_process_last_printed_is_kept_without_secrets(tmp_path, monkeypatch):
-    monkeypatch.setattr("studies.executors.worker_process._PROGRAM", f"print('loading {SECRET}', flush=True); import os; os._exit(7)")
+    monkeypatch.setattr(
+        "studies.executors.worker_process._PROGRAM", f"print('loading {SECRET}', flush=True); import os; os._exit(7)"
+    )
     executor = ProcessExecutor([None], 1, os.environ, lambda text: text.replace(SECRET, "[hidden]"))
     executor.start({"name": "t0"})
     event = [heard(executor) for _ in range(2)][-1]
@@ -149,19 +170,28 @@ def test_hidden_gpus_are_not_used(tmp_path):
     for number in (0, 1):
         (tmp_path / f"nvidia{number}").touch()
     (tmp_path / "nvidiactl").touch()
-    assert visible_gpus({}, tmp_path) == ["0", "1"] and visible_gpus({"CUDA_VISIBLE_DEVICES": "4,7"}, tmp_path) == ["4", "7"]
+    assert visible_gpus({}, tmp_path) == ["0", "1"] and visible_gpus({"CUDA_VISIBLE_DEVICES": "4,7"}, tmp_path) == [
+        "4",
+        "7",
+    ]
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == []
     with pytest.raises(UsageError, match="--gpus-per-trial 0.5: CUDA_VISIBLE_DEVICES leaves 0 GPU"):
         gpu_slots(2, 0.5, [])
 
 
 @pytest.mark.parametrize(
-    "words", [["--address", "auto"], ["--workers-per-trial", "2"], ["--backend", "ray-train"], ["--dashboard"]], ids=lambda words: words[0]
+    "words",
+    [["--address", "auto"], ["--workers-per-trial", "2"], ["--backend", "ray-train"], ["--dashboard"]],
+    ids=lambda words: words[0],
 )
 def test_what_needs_ray_is_refused_in_one_line(tmp_path, capsys, words):
     assert step2_rate.main(["--results-dir", str(tmp_path), "--executor", "process", *words]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {' '.join(words)}: needs Ray") and said.count("\n") == 1 and not list(tmp_path.iterdir())
+    assert (
+        said.startswith(f"error: {' '.join(words)}: needs Ray")
+        and said.count("\n") == 1
+        and not list(tmp_path.iterdir())
+    )
 
 
 def test_the_plan_says_who_executes(tmp_path, capsys):
@@ -172,9 +202,26 @@ def test_the_plan_says_who_executes(tmp_path, capsys):
 
 def test_a_study_in_plain_processes_never_imports_ray(tmp_path):
     (tmp_path / "ray.py").write_text("raise RuntimeError('ray was imported')\n")
-    words = ["--executor", "process", "--results-dir", str(tmp_path), "--study", "s", "--across-commits", "--epochs", "1", "--seeds", "1", "--wandb", "off", *SMALL]
+    words = [
+        "--executor",
+        "process",
+        "--results-dir",
+        str(tmp_path),
+        "--study",
+        "s",
+        "--across-commits",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--wandb",
+        "off",
+        *SMALL,
+    ]
     command = [sys.executable, str(ROOT / "tests" / "faults" / "one_arm.py"), *words]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -187,7 +234,19 @@ def environment_of(pid):
 
 def test_no_secret_reaches_a_training_process_and_nothing_is_left_of_a_killed_driver(tmp_path, monkeypatch):
     monkeypatch.setenv("SOME_SERVICE_TOKEN", SECRET)
-    study = Study(tmp_path, "--num-trials", "4", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL, executor="process").start()
+    study = Study(
+        tmp_path,
+        "--num-trials",
+        "4",
+        "--stopping",
+        "none",
+        "--epochs",
+        "30",
+        "--seeds",
+        "1",
+        *SMALL,
+        executor="process",
+    ).start()
     study.until(lambda: study.epochs >= 1, "an epoch")
     pids = processes.below(study.driver.pid)
     environments = [environment_of(pid) for pid in pids]

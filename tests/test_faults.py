@@ -1,6 +1,7 @@
 """Faults of real studies, the part that runs with the tests; ``make faults`` runs the whole matrix through Ray.
 
-What is the study's own is tried with plain processes, what is Ray's with Ray; both must give the one reference. Every study here is killed, frozen or starved, and must end as if nothing had happened, or say in one line why not.
+What is the study's own is tried with plain processes, what is Ray's with Ray; both must give the one reference. Every
+study here is killed, frozen or starved, and must end as if nothing had happened, or say in one line why not.
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from trainer.errors import UsageError
 
 pytestmark = pytest.mark.alone
 
-TWO_WORKERS = ["--workers-per-trial", "2", "--epochs", "4", "--seeds", "1", "--probe-epochs", "1,2,3", *SMALL[1:], "model.encoder.width=32"]
+TWO_WORKERS = [
+    "--workers-per-trial",
+    "2",
+    "--epochs",
+    "4",
+    "--seeds",
+    "1",
+    "--probe-epochs",
+    "1,2,3",
+    *SMALL[1:],
+    "model.encoder.width=32",
+]
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +95,24 @@ def test_five_killed_trials_a_hung_one_and_a_second_driver_change_nothing(refere
     assert "HUNG" in out and "raise --hang-minutes" in out
     kinds = [line["kind"] for line in study.decisions("fail")]
     assert all(line["reason"] != "no exception was left" for line in study.decisions("fail"))
-    assert kinds.count("failed") >= 5 and kinds.count("hung") >= 1 and all(line["again"] for line in study.decisions("fail"))
+    assert (
+        kinds.count("failed") >= 5
+        and kinds.count("hung") >= 1
+        and all(line["again"] for line in study.decisions("fail"))
+    )
     assert compare.differences(study, reference) == []
     study.gone()
 
 
 def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_trial_hangs(reference, tmp_path):
-    """The reference ran in plain processes: decisions, records and table are the same whoever executes, and whatever befalls it."""
-    study = Study(tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "1")  # a trial is silent while it imports torch, for long on a busy machine
-    with processes.adopting():  # where orphans do not go to process 1, Ray takes a minute to see them: the system ends them
+    """The reference ran in plain processes: decisions, records and table are the same whoever executes, and whatever
+    befalls it."""
+    study = Study(
+        tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "1"
+    )  # a trial is silent while it imports torch, for long on a busy machine
+    with (
+        processes.adopting()
+    ):  # where orphans do not go to process 1, Ray takes a minute to see them: the system ends them
         study.start()
         frozen = moments.mid_epoch(study)  # it must be cleared away all the same
         study.kill()
@@ -103,7 +124,11 @@ def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_t
     out = study.wait()
     assert "HUNG" in out and "raise --hang-minutes" in out
     kinds = [line["kind"] for line in study.decisions("fail")]
-    assert kinds.count("failed") >= 1 and kinds.count("hung") >= 1 and all(line["again"] for line in study.decisions("fail"))
+    assert (
+        kinds.count("failed") >= 1
+        and kinds.count("hung") >= 1
+        and all(line["again"] for line in study.decisions("fail"))
+    )
     assert {frozen.run, caught.run, hung.run} <= set(study.run_ids)
     assert compare.differences(study, reference) == []
     study.gone()
@@ -160,7 +185,10 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch, tmp_path):
         raise Exception("The current node timed out during startup. This could happen because ...")
 
     monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(UsageError, match="Ray did not start here in 3 attempts .The current node timed out during startup.*--resume tries again"):
+    with pytest.raises(
+        UsageError,
+        match="Ray did not start here in 3 attempts .The current node timed out during startup.*--resume tries again",
+    ):
         connection.start(tmp_path, False)
 
 
@@ -169,7 +197,20 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch, tmp_path):
 
 def test_stopped_trials_of_two_workers_free_everything_beside_another_cluster(neighbour, tmp_path):
     """With the dashboard, which frees placement groups itself, ``make faults`` does the same."""
-    settings = ["--workers-per-trial", "2", "--epochs", "2", "--grace", "1", "--collapse-rank", "1e5", "--num-trials", "2", "--seeds", "1"]
+    settings = [
+        "--workers-per-trial",
+        "2",
+        "--epochs",
+        "2",
+        "--grace",
+        "1",
+        "--collapse-rank",
+        "1e5",
+        "--num-trials",
+        "2",
+        "--seeds",
+        "1",
+    ]
     study = Study(tmp_path, *settings, *SMALL, script=STOPPED)
     study.finish()
     ends = study.decisions("finish")
@@ -181,7 +222,19 @@ def test_stopped_trials_of_two_workers_free_everything_beside_another_cluster(ne
 def test_a_lost_node_is_a_preemption_and_the_study_goes_on(tmp_path):
     with nodes(2) as cluster:
         lost = max(cluster.list_all_nodes(), key=lambda node: not node.head)
-        settings = ["--epochs", "6", "--seeds", "2", "--max-concurrent", "2", "--retries", "0", *SMALL, "--address", cluster.address]
+        settings = [
+            "--epochs",
+            "6",
+            "--seeds",
+            "2",
+            "--max-concurrent",
+            "2",
+            "--retries",
+            "0",
+            *SMALL,
+            "--address",
+            cluster.address,
+        ]
         study = Study(tmp_path, *settings, script=ONE_ARM)
         study.start()
 
@@ -204,7 +257,11 @@ def test_a_record_that_is_full_is_said_and_loses_nothing(reference, tmp_path):
     """The system's own error at the driver's first end of a run, on a machine that allows no disk of one's own too."""
     study = Study(tmp_path, *SHORT, script=FULL, executor="process")
     said = study.finish(code=2)
-    assert said.rstrip().splitlines()[-1].startswith(f"error: {study.folder}/decisions.jsonl: No space left on device; what is on record stands")
+    assert (
+        said.rstrip()
+        .splitlines()[-1]
+        .startswith(f"error: {study.folder}/decisions.jsonl: No space left on device; what is on record stands")
+    )
     assert "--resume" in said and "Traceback" not in said and not study.decisions("finish")
     study.gone()
     again = Study(tmp_path, *SHORT, executor="process")
@@ -214,7 +271,10 @@ def test_a_record_that_is_full_is_said_and_loses_nothing(reference, tmp_path):
 
 needs_a_mount = pytest.mark.skipif(
     not disk.possible(),
-    reason="a disk of its own needs the right to mount; without one: a full record above, a folder that is not writable in test_engine.py",
+    reason=(
+        "a disk of its own needs the right to mount; without one: a full record above, a folder that is not writable in"
+        " test_engine.py"
+    ),
 )
 
 
@@ -299,6 +359,9 @@ def test_no_decision_reads_the_wall_clock():
     for folder in ("studies", "trainer", "search_spaces"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Attribute) and (getattr(node.value, "id", getattr(node.value, "attr", "")), node.attr) in WALL_CLOCK:
+                if (
+                    isinstance(node, ast.Attribute)
+                    and (getattr(node.value, "id", getattr(node.value, "attr", "")), node.attr) in WALL_CLOCK
+                ):
                     found.add(str(path.relative_to(ROOT)))
     assert found <= LABELS_AND_AGES.keys()

@@ -1,4 +1,5 @@
-"""What every figure owes its reader: labelled axes, a legend of what is drawn, and no text cut off or on top of other text.
+"""What every figure owes its reader: labelled axes, a legend of what is drawn, and no text cut off or on top of other
+text.
 
 The rules are checked on the artists of all figures, on studies and diagnostics from the usual to the broken.
 """
@@ -30,8 +31,10 @@ def front(folder):
     study = top_three(folder, search={"objectives": ["linacc", "r2_action"], "lag": 2})
     params = {"teacher": "ema", "lambda_rate": 0.2}
     for number, state in enumerate(("complete", "pruned")):
-        study.decide({"event": "warm", "from": "earlier", "trial": number, "params": params, "state": state, "epoch": EPOCHS, "arm_id": "w",
-                      "run_id": "w-s0", "objectives": {"linacc": 60.0 - number, "r2_action": 0.55}, "rungs": []})  # fmt: skip
+        study.decide({"event": "warm", "from": "earlier", "trial": number, "params": params, "state": state,
+            "epoch": EPOCHS, "arm_id": "w",
+                      "run_id": "w-s0", "objectives": {"linacc": 60.0 - number, "r2_action": 0.55},
+                      "rungs": []})  # fmt: skip
     return study
 
 
@@ -75,12 +78,15 @@ def half_finished(folder):
 def wide(folder):
     study = Builder(folder, study="a_study_with_a_long_name_as_people_give_them")
     for number in range(24):
-        study.trial(number, "stopgrad" if number % 2 else "ema", 10.0 ** (-4 + number / 6), 50 + number / 4, r2=number / 30)
+        study.trial(
+            number, "stopgrad" if number % 2 else "ema", 10.0 ** (-4 + number / 6), 50 + number / 4, r2=number / 30
+        )
     study.arm("a", "shared", "shared", 0.1, [60.0, 61.0, 60.5], None)
     return study
 
 
-STUDIES = {"full": full, "front": front, "empty": Builder, "one trial": one_trial, "stopped only": stopped_only, "only NaN": only_nan,
+STUDIES = {"full": full, "front": front, "empty": Builder, "one trial": one_trial, "stopped only": stopped_only,
+    "only NaN": only_nan,
            "two seeds": two_seeds, "half finished": half_finished, "wide": wide}  # fmt: skip
 
 
@@ -91,7 +97,8 @@ def studies(tmp_path_factory):
 
 # --- diagnostics of a run
 
-WHO = {"run": "0123456789-s3", "arm": "cifar10, stopgrad, λ=0.03, cosine warm-up 2, half-life 0.05 (τ=0.9864)", "seed": "3", "epoch": "20",
+WHO = {"run": "0123456789-s3", "arm": "cifar10, stopgrad, λ=0.03, cosine warm-up 2, half-life 0.05 (τ=0.9864)",
+    "seed": "3", "epoch": "20",
        "split": "validation", "score": "61.2"}  # fmt: skip
 
 
@@ -118,7 +125,8 @@ def diagnostics():
 
 
 OLD_ARRAYS = {
-    "factors", "codes", "angles", "values", "eigenspectrum", "basis", "path", "parallelism", "operator_deltas", "operator_eigenvalues",
+    "factors", "codes", "angles", "values", "eigenspectrum", "basis", "path", "parallelism", "operator_deltas",
+    "operator_eigenvalues",
     "operator_r2", "circle", "harmonic_power", "overlap", "overlap_chance", "projector",
 }  # fmt: skip
 
@@ -171,8 +179,15 @@ def unlabelled(figure):
 
 def undrawn(figure):
     """Labels of legends whose mark is in no panel."""
-    lines = [line for panel in shown(figure) for line in panel.lines if len(line.get_xdata()) and np.isfinite(line.get_xydata()).any()]
-    bars = [patch for panel in shown(figure) for box in panel.containers for patch in box if isinstance(patch, Rectangle)]
+    lines = [
+        line
+        for panel in shown(figure)
+        for line in panel.lines
+        if len(line.get_xdata()) and np.isfinite(line.get_xydata()).any()
+    ]
+    bars = [
+        patch for panel in shown(figure) for box in panel.containers for patch in box if isinstance(patch, Rectangle)
+    ]
     return [
         handle.get_label()
         for legend in [*figure.legends, *(panel.get_legend() for panel in shown(figure) if panel.get_legend())]
@@ -202,7 +217,11 @@ def has(handle: Line2D, lines: list[Line2D]) -> bool:
         return shape(line), hollow, (line.get_alpha() or 1) < 1
 
     def coloured(line):
-        return generic or to_rgb(line.get_color()) == to_rgb(handle.get_color()) or line.get_markeredgecolor() == handle.get_markeredgecolor()
+        return (
+            generic
+            or to_rgb(line.get_color()) == to_rgb(handle.get_color())
+            or line.get_markeredgecolor() == handle.get_markeredgecolor()
+        )
 
     marked = [line for line in lines if line.get_marker() not in (None, "None", "") and coloured(line)]
     stroked = [line for line in lines if dashes(line) is not None and coloured(line)]
@@ -258,7 +277,9 @@ def test_an_empty_panel_says_what_is_missing(drawn):
     for name, figure in drawn.items():
         for panel in shown(figure):
             marks = [line for line in panel.lines if line.get_marker() not in ("None", "") or len(line.get_xdata()) > 2]
-            pieces = [part for part in panel.collections if not isinstance(part, LineCollection) or len(part.get_segments())]
+            pieces = [
+                part for part in panel.collections if not isinstance(part, LineCollection) or len(part.get_segments())
+            ]
             if not (marks or pieces or panel.patches or panel.images):
                 assert panel.texts, name
 
@@ -266,7 +287,9 @@ def test_an_empty_panel_says_what_is_missing(drawn):
 def test_levels_that_need_no_training_are_told_apart_without_colour(studies):
     figure = setting_figure(studies["full"])
     levels = [line for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1 and line.is_dashed()]
-    assert len(levels) == 2 and len({str(line.get_linestyle()) + str(line._unscaled_dash_pattern) for line in levels}) == 2
+    assert (
+        len(levels) == 2 and len({str(line.get_linestyle()) + str(line._unscaled_dash_pattern) for line in levels}) == 2
+    )
     plt.close(figure)
 
 

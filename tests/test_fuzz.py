@@ -1,7 +1,7 @@
 """Damaged files: whatever hypothesis does to them, the outcome is a right table or one line that says what to do.
 
-Every refusal names the file, exits with 2 and changes nothing. The commands run in this process; what they would train with
-Ray, and their pictures, are left out.
+Every refusal names the file, exits with 2 and changes nothing. The commands run in this process; what they would train
+with Ray, and their pictures, are left out.
 """
 
 from __future__ import annotations
@@ -35,14 +35,34 @@ from trainer.presets import __file__ as presets_file
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
 RESUME = "--quick --num-trials 2 --epochs 2 --stopping none --seeds 2 --wandb off --across-commits --resume".split()
 METRIC = "linacc/z_agg@3"
-REMEDIES = ("restore", "delete", "choose", "give", "use ", "must be", "should be", "did you mean", "continue it", "override", "add ")
+REMEDIES = (
+    "restore",
+    "delete",
+    "choose",
+    "give",
+    "use ",
+    "must be",
+    "should be",
+    "did you mean",
+    "continue it",
+    "override",
+    "add ",
+)
 COUNT: Counter[str] = Counter()
 STARTED = time.process_time()
 
 
 def mutated(examples: int):
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=examples, deadline=None, report_multiple_bugs=False, phases=[Phase.explicit, Phase.generate], derandomize=True, database=None, suppress_health_check=checks)
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=[Phase.explicit, Phase.generate],
+        derandomize=True,
+        database=None,
+        suppress_health_check=checks,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +93,9 @@ def quick(written, monkeypatch):
 def rows(study: Path) -> dict[tuple, tuple]:
     """Each row of the table by arm and seed: whether it is complete, and its value."""
     frame = load(study).finals
-    return {(one["arm_id"], one["role"], one["seed"]): (one["complete"], one.get(METRIC)) for _, one in frame.iterrows()}
+    return {
+        (one["arm_id"], one["role"], one["seed"]): (one["complete"], one.get(METRIC)) for _, one in frame.iterrows()
+    }
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -121,7 +143,9 @@ def test_a_damaged_record_of_a_run(whole, quick, tmp_path, capsys, data):
         right(rows(study), whole[1])
     resumed = outcome(step2_rate.main, [*RESUME, "--results-dir", tmp_path], capsys, tmp_path, file, "records, resumed")
     if resumed == 0:  # nothing was to be trained again, so the table must be the old one
-        assert {key: value for key, (_, value) in rows(study).items()} == pytest.approx({key: value for key, (_, value) in whole[1].items()})
+        assert {key: value for key, (_, value) in rows(study).items()} == pytest.approx(
+            {key: value for key, (_, value) in whole[1].items()}
+        )
     else:
         assert resumed in (2, 130)
 
@@ -133,7 +157,9 @@ def test_a_damaged_record_of_decisions(whole, quick, tmp_path, capsys, data):
     study, file = broken_copy(whole, tmp_path, "decisions.jsonl", raw)
     if outcome(analysis_main.main, [study], capsys, tmp_path, file, "decisions") == 0:
         right(rows(study), whole[1])
-    resumed = outcome(step2_rate.main, [*RESUME, "--results-dir", tmp_path], capsys, tmp_path, file, "decisions, resumed")
+    resumed = outcome(
+        step2_rate.main, [*RESUME, "--results-dir", tmp_path], capsys, tmp_path, file, "decisions, resumed"
+    )
     assert resumed in (0, 2, 130)
     if resumed == 0:
         right(rows(study), whole[1])
@@ -146,7 +172,9 @@ def test_a_damaged_study_file(whole, quick, tmp_path, capsys, data):
     study, file = broken_copy(whole, tmp_path, "study.json", raw)
     if outcome(analysis_main.main, [study], capsys, tmp_path, file, "study.json") == 0:
         right(rows(study), whole[1])
-    resumed = outcome(step2_rate.main, [*RESUME, "--results-dir", tmp_path], capsys, tmp_path, file, "study.json, resumed")
+    resumed = outcome(
+        step2_rate.main, [*RESUME, "--results-dir", tmp_path], capsys, tmp_path, file, "study.json, resumed"
+    )
     assert resumed in (0, 2)
     if resumed == 0:
         right(rows(study), whole[1])
@@ -156,7 +184,15 @@ def test_a_damaged_study_file(whole, quick, tmp_path, capsys, data):
 @given(st.data())
 def test_a_report_on_damaged_files(whole, written, tmp_path, capsys, data):
     """All of it, with verdicts and costs."""
-    name = data.draw(st.sampled_from(["decisions.jsonl", "study.json", *sorted(str(path.relative_to(whole[0])) for path in whole[0].glob("runs/*/*.jsonl"))]))
+    name = data.draw(
+        st.sampled_from(
+            [
+                "decisions.jsonl",
+                "study.json",
+                *sorted(str(path.relative_to(whole[0])) for path in whole[0].glob("runs/*/*.jsonl")),
+            ]
+        )
+    )
     _, raw = data.draw(damaged((whole[0] / name).read_bytes()))
     study, file = broken_copy(whole, tmp_path, name, raw)
     outcome(analysis_main.main, [study], capsys, tmp_path, file, "report")
@@ -165,7 +201,9 @@ def test_a_report_on_damaged_files(whole, written, tmp_path, capsys, data):
 @mutated(30)
 @given(st.data())
 def test_a_damaged_record_is_replayed_or_refused(whole, quick, tmp_path, capsys, data):
-    name = data.draw(st.sampled_from(sorted(str(path.relative_to(whole[0])) for path in whole[0].glob("runs/*/records.jsonl"))))
+    name = data.draw(
+        st.sampled_from(sorted(str(path.relative_to(whole[0])) for path in whole[0].glob("runs/*/records.jsonl")))
+    )
     _, raw = data.draw(damaged((whole[0] / name).read_bytes()))
     study, file = broken_copy(whole, tmp_path, name, raw)
     words = ["replay", study, "--scheduler", "full", "--run-seeds", "0", "--orders", "3"]
@@ -177,7 +215,8 @@ def test_a_damaged_record_is_replayed_or_refused(whole, quick, tmp_path, capsys,
 
 
 TINY = [
-    "--preset", "digits", "--gate", "none", "--wandb", "off", *SMALL, "data.sizes=[64,32,32]", "optim.batch_size=32", "schedule.horizon_epochs=2",
+    "--preset", "digits", "--gate", "none", "--wandb", "off", *SMALL, "data.sizes=[64,32,32]", "optim.batch_size=32",
+    "schedule.horizon_epochs=2",
     "schedule.warmup_epochs=0", "runtime.across_commits=true",
 ]  # fmt: skip
 
@@ -194,7 +233,9 @@ def begun(tmp_path_factory):
 
 def lines_of(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "records.jsonl").read_bytes().splitlines()]
-    return [trainer_records.comparable(line) for line in lines if line["event"] in ("epoch", "eval") and line["epoch"] == 2]
+    return [
+        trainer_records.comparable(line) for line in lines if line["event"] in ("epoch", "eval") and line["epoch"] == 2
+    ]
 
 
 @mutated(40)
@@ -220,7 +261,9 @@ def test_a_damaged_checkpoint(begun, tmp_path, capsys, data):
         state = torch.load(file, weights_only=True)
         retyped(data.draw, state, lost=kind == "lost")
         torch.save(state, file)
-    code = outcome(trainer_main.main, [*TINY, "--epochs", "2", "--results-dir", place], capsys, place, file, "checkpoint")
+    code = outcome(
+        trainer_main.main, [*TINY, "--epochs", "2", "--results-dir", place], capsys, place, file, "checkpoint"
+    )
     if code != 2:
         assert code in (0, 1) and lines_of(file.parent) == begun[1]
 
@@ -231,9 +274,48 @@ def test_a_damaged_preset(tmp_path, capsys, data):
     source = Path(presets_file).parent / "digits.yaml"
     _, raw = data.draw(damaged(source.read_bytes(), types=False))
     if data.draw(st.booleans()):
-        key = data.draw(st.sampled_from(["optim", "data", "model", "objective", "schedule", "eval", "gates", "runtime", "epochs", "seed", "precision", "extends"]))
-        value = data.draw(st.sampled_from(["[]", "{a: 3}", "3", "-1.5", "'x'", "null", "[[]]", "{1: 2}", "2026-01-01", "!!binary aGk=", "~", "1e999", "&a [*a]"]))
-        raw = source.read_bytes() + f"\n{key}: {value}\n".encode() if data.draw(st.booleans()) else f"{key}: {value}\n".encode()
+        key = data.draw(
+            st.sampled_from(
+                [
+                    "optim",
+                    "data",
+                    "model",
+                    "objective",
+                    "schedule",
+                    "eval",
+                    "gates",
+                    "runtime",
+                    "epochs",
+                    "seed",
+                    "precision",
+                    "extends",
+                ]
+            )
+        )
+        value = data.draw(
+            st.sampled_from(
+                [
+                    "[]",
+                    "{a: 3}",
+                    "3",
+                    "-1.5",
+                    "'x'",
+                    "null",
+                    "[[]]",
+                    "{1: 2}",
+                    "2026-01-01",
+                    "!!binary aGk=",
+                    "~",
+                    "1e999",
+                    "&a [*a]",
+                ]
+            )
+        )
+        raw = (
+            source.read_bytes() + f"\n{key}: {value}\n".encode()
+            if data.draw(st.booleans())
+            else f"{key}: {value}\n".encode()
+        )
     file = tmp_path / "mine.yaml"
     file.write_bytes(raw)
     for main in (trainer_main.main, step2_rate.main):

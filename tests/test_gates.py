@@ -11,8 +11,16 @@ from trainer.identity import run_id
 from trainer.loop import train
 from trainer.records import read
 
-RULE = "gates.g={epoch: 2, rank_agg_ratio_min: 2, linacc_gain_min: 3, r2_action_min: 0.1, rank_z_min: 2, predict_max: 0.5}"
-GOOD = {"linacc/z_agg@3": 60.0, "rank_pr/z_agg@3": 9.0, "rank_pr/z@3": 5.0, "r2_action.feature_std/z_pair@2": 0.3, "predict/z_hat@3": 0.1}
+RULE = (
+    "gates.g={epoch: 2, rank_agg_ratio_min: 2, linacc_gain_min: 3, r2_action_min: 0.1, rank_z_min: 2, predict_max: 0.5}"
+)
+GOOD = {
+    "linacc/z_agg@3": 60.0,
+    "rank_pr/z_agg@3": 9.0,
+    "rank_pr/z@3": 5.0,
+    "r2_action.feature_std/z_pair@2": 0.3,
+    "predict/z_hat@3": 0.1,
+}
 START = {"linacc/z_agg@3": 50.0, "rank_pr/z_agg@3": 3.0}
 
 
@@ -61,7 +69,10 @@ def test_each_rule_can_fail_alone(name, bad):
 def test_what_is_relative_to_the_untrained_encoder_and_what_is_not(rule, metric, untrained, trained, passes):
     more = "" if rule.startswith("rank") else ", rank_agg_min: 1"
     start, end = ({"rank_pr/z_agg@3": 2.0, metric: value} for value in (untrained, trained))
-    assert judge(config(f"gates.g={{epoch: 2, {rule}{more}}}"), "g", [line(0, start), line(1, {}), line(2, end)]).passed == passes
+    assert (
+        judge(config(f"gates.g={{epoch: 2, {rule}{more}}}"), "g", [line(0, start), line(1, {}), line(2, end)]).passed
+        == passes
+    )
 
 
 def test_a_missing_epoch_or_baseline_fails():
@@ -121,7 +132,11 @@ def test_smoke_passes_what_runs_and_fails_what_is_not_finite(trained):
     run = presets.load("digits")
     for arm, lines in trained.items():
         assert judge(run, "smoke", lines).passed, arm
-        broken = [{**entry, "metrics": {**entry["metrics"], "predict/z_hat@3": float("nan")}} for entry in lines if entry["event"] == "eval"]
+        broken = [
+            {**entry, "metrics": {**entry["metrics"], "predict/z_hat@3": float("nan")}}
+            for entry in lines
+            if entry["event"] == "eval"
+        ]
         assert not judge(run, "smoke", broken).passed
 
 

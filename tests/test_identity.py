@@ -17,7 +17,15 @@ def test_the_stored_identity_of_the_digits_preset():
 
 @pytest.mark.parametrize(
     "change",
-    ["epochs=5", "seed=3", "runtime.device=cpu", "runtime.threads=2", "runtime.checkpoint_every=7", "eval.probe_epochs=[2]", "gates={}"],
+    [
+        "epochs=5",
+        "seed=3",
+        "runtime.device=cpu",
+        "runtime.threads=2",
+        "runtime.checkpoint_every=7",
+        "eval.probe_epochs=[2]",
+        "gates={}",
+    ],
 )
 def test_what_does_not_change_an_arm(change):
     assert identity.arm_id(config(change)) == identity.arm_id(config())
@@ -26,8 +34,10 @@ def test_what_does_not_change_an_arm(change):
 @pytest.mark.parametrize(
     "change",
     [
-        "data.transform=affine", "data.observed_views=2", "data.anchor_first=true", "data.action_scale=none", "data.draws_per_epoch=2",
-        "model.layers=1", "model.encoder.width=5", "objective.teacher=ema", "objective.weights.rate=0", "objective.rate.form=ln",
+        "data.transform=affine", "data.observed_views=2", "data.anchor_first=true", "data.action_scale=none",
+        "data.draws_per_epoch=2",
+        "model.layers=1", "model.encoder.width=5", "objective.teacher=ema", "objective.weights.rate=0",
+        "objective.rate.form=ln",
         "optim.lr=0.1", "optim.batch_size=32", "schedule.name=constant", "schedule.horizon_epochs=60", "precision=fp64",
     ],
 )  # fmt: skip

@@ -22,7 +22,13 @@ def decided(folder):
     found = {}
     for line in read(folder / "decisions.jsonl"):
         if line["event"] not in PASSING:
-            key = (line["event"], line.get("name") or line.get("teacher"), line.get("role"), line.get("rung"), line.get("arm_id"))
+            key = (
+                line["event"],
+                line.get("name") or line.get("teacher"),
+                line.get("role"),
+                line.get("rung"),
+                line.get("arm_id"),
+            )
             assert key not in found or line["event"] == "compare", f"decided twice: {line}"
             found[key] = comparable(line)
     return found
@@ -67,7 +73,8 @@ def test_the_study_has_every_kind_of_end(straight):
 
 @pytest.mark.parametrize("part", range(4))
 def test_deterministic_mode_gives_the_same_table_wherever_it_is_killed(straight, tmp_path, part):
-    """At each point: the same decisions, records and table; no epoch lost or doubled on record, at most one per live trial trained again."""
+    """At each point: the same decisions, records and table; no epoch lost or doubled on record, at most one per live
+    trial trained again."""
     reference, operations = straight[3]
     wanted = decided(reference), records(reference)
     numbers = random.Random(part)
@@ -77,20 +84,31 @@ def test_deterministic_mode_gives_the_same_table_wherever_it_is_killed(straight,
         assert kill_engine.in_child(folder, 3, kill_at=at, torn=torn) == -9
         # whoever is slow after the kill, the table must not notice
         assert kill_engine.in_child(folder, 3, slow=point % 3) == 0
-        assert (decided(folder), records(folder)) == wanted, f"killed at operation {at}{' within a write' if torn else ''}"
+        assert (
+            decided(folder),
+            records(folder),
+        ) == wanted, f"killed at operation {at}{' within a write' if torn else ''}"
         repeated = again(folder, reference)
-        assert sum(repeated.values()) <= kill_engine.WORKERS and all(count == 1 for count in repeated.values()), repeated
+        assert sum(repeated.values()) <= kill_engine.WORKERS and all(count == 1 for count in repeated.values()), (
+            repeated
+        )
     assert table(folder) == table(reference)  # made from the above alone, and slow to make
 
 
 def test_deterministic_mode_survives_many_kills_in_one_study(straight, tmp_path):
     reference, operations = straight[3]
     numbers, kills = random.Random(9), 0
-    while kill_engine.in_child(tmp_path / "s", 3, kill_at=numbers.randrange(operations // 6), torn=bool(kills % 2)) == -9:
+    while (
+        kill_engine.in_child(tmp_path / "s", 3, kill_at=numbers.randrange(operations // 6), torn=bool(kills % 2)) == -9
+    ):
         kills += 1
     folder = tmp_path / "s"
     assert kills >= 5
-    assert (decided(folder), records(folder), table(folder)) == (decided(reference), records(reference), table(reference))
+    assert (decided(folder), records(folder), table(folder)) == (
+        decided(reference),
+        records(reference),
+        table(reference),
+    )
     assert sum(again(folder, reference).values()) <= kill_engine.WORKERS * kills
 
 
@@ -111,7 +129,8 @@ def test_default_mode_does_depend_on_it(straight, tmp_path):
 
 @pytest.mark.parametrize("part", range(4))
 def test_default_mode_completes_wherever_it_is_killed(straight, tmp_path, part):
-    """Asynchronous: other decisions may be right after a kill, but each follows from the record, and nothing is lost or doubled."""
+    """Asynchronous: other decisions may be right after a kill, but each follows from the record, and nothing is lost or
+    doubled."""
     operations = straight[0][1]
     numbers = random.Random(100 + part)
     for point in range(POINTS // 4):
@@ -121,7 +140,9 @@ def test_default_mode_completes_wherever_it_is_killed(straight, tmp_path, part):
         before = decided(folder)
         assert kill_engine.in_child(folder, 0) == 0
         after = decided(folder)
-        assert all(after[key] == line for key, line in before.items()), f"killed at operation {at}: a decision was changed"
+        assert all(after[key] == line for key, line in before.items()), (
+            f"killed at operation {at}: a decision was changed"
+        )
         records(folder)  # asserts that epochs are complete and single
         follows_from_the_record(folder)
         repeated = Counter((folder / "ledger").read_text().split("\n")[:-1])
@@ -136,7 +157,11 @@ def follows_from_the_record(folder):
     for line in lines:
         if line["event"] != "rung":
             continue
-        evals = {e["epoch"]: e["metrics"] for e in read(folder / "runs" / runs[line["name"]] / "records.jsonl") if e["event"] == "eval"}
+        evals = {
+            e["epoch"]: e["metrics"]
+            for e in read(folder / "runs" / runs[line["name"]] / "records.jsonl")
+            if e["event"] == "eval"
+        }
         assert line["value"] == next(value for name, value in evals[line["rung"]].items() if name.startswith("linacc"))
         values = there.setdefault((line["bracket"], line["rung"]), [])
         values.append(line["value"])
@@ -161,7 +186,12 @@ def test_same_decisions_for_the_same_record(straight, tmp_path):
             job = jobs.search.next()
         else:
             job = jobs.search.trials[line["trial"]]
-            report = {"epoch": line["epoch"], "score": line["value"], "probe_epoch": line["epoch"], "rank": line.get("rank", 9.0)}
+            report = {
+                "epoch": line["epoch"],
+                "score": line["value"],
+                "probe_epoch": line["epoch"],
+                "rank": line.get("rank", 9.0),
+            }
             jobs.search.report(job, kill_engine.Seen.of(report))
         made = next(event for event in jobs.decisions.of(line["event"]) if event["name"] == line["name"])
         assert comparable(made) == comparable(line)

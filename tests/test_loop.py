@@ -37,7 +37,14 @@ def test_every_term_needs_a_weight_and_every_weight_a_term():
         total_loss(terms, {"predict": 1.0})
     with pytest.raises(ValueError, match="same names"):
         total_loss(terms, {"predict": 1.0, "rate": 0.5, "variance": 1.0})
-    assert float(total_loss({"predict": torch.tensor(2.0), "rate": torch.tensor(float("nan"))}, {"predict": 1.0, "rate": 0.0})) == 2.0
+    assert (
+        float(
+            total_loss(
+                {"predict": torch.tensor(2.0), "rate": torch.tensor(float("nan"))}, {"predict": 1.0, "rate": 0.0}
+            )
+        )
+        == 2.0
+    )
 
 
 def test_a_run_records_every_epoch_and_reports_it(tmp_path, digits):
@@ -45,7 +52,14 @@ def test_a_run_records_every_epoch_and_reports_it(tmp_path, digits):
     run = config("objective.teacher=ema", epochs=2)
     result = train(run, tmp_path, "study", report=seen.append, images=digits, baselines=True)
     lines = records(tmp_path, run)
-    assert [(line["event"], line["epoch"]) for line in lines] == [("eval", 0), ("epoch", 1), ("eval", 1), ("epoch", 2), ("eval", 2), ("stop", 2)]
+    assert [(line["event"], line["epoch"]) for line in lines] == [
+        ("eval", 0),
+        ("epoch", 1),
+        ("eval", 1),
+        ("epoch", 2),
+        ("eval", 2),
+        ("stop", 2),
+    ]
     assert [report["epoch"] for report in seen] == [1, 2]
     first, last = lines[0], lines[-2]
     assert first["config"]["objective"]["teacher"] == "ema" and "commit" in first["provenance"]
@@ -72,11 +86,27 @@ def test_carrying_on_from_a_shorter_run_equals_one_long_run(tmp_path, digits):
     assert records(tmp_path / "b", long) == before and again["epoch"] == 3
 
 
-@pytest.mark.parametrize("arm", [["objective.teacher=ema", "model.dropout=0.1"], ["objective.teacher=stopgrad", "data.transform=affine"]], ids=["ema", "affine"])
+@pytest.mark.parametrize(
+    "arm",
+    [["objective.teacher=ema", "model.dropout=0.1"], ["objective.teacher=stopgrad", "data.transform=affine"]],
+    ids=["ema", "affine"],
+)
 def test_sigkill_at_any_moment_changes_nothing(tmp_path, digits, arm):
     """Kill a real process at several moments; the resumed record is bit-identical to an uninterrupted one."""
     epochs, run = 5, config(*arm, epochs=5)
-    command = [sys.executable, "-m", "trainer", "--study", "killed", "--results-dir", str(tmp_path), "--gate", "none", "--epochs", str(epochs)]
+    command = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "--study",
+        "killed",
+        "--results-dir",
+        str(tmp_path),
+        "--gate",
+        "none",
+        "--epochs",
+        str(epochs),
+    ]
     command += ["--across-commits", *PROBED, *arm]
     path = tmp_path / "killed" / "runs" / run_id(run) / "records.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(Path(loop.__file__).parent.parent)}
@@ -155,8 +185,10 @@ def base(tmp_path_factory, digits):
 
 @pytest.mark.parametrize(
     "change",
-    ["optim.lr=0.01", "optim.weight_decay=0.5", "optim.beta1=0.5", "optim.beta2=0.9", "optim.clip_norm=0.01", "optim.batch_size=32", "schedule.name=constant",
-     "schedule.warmup_epochs=0", "schedule.final_lr_ratio=0.9", "precision=bf16", "data.draws_per_epoch=2", "objective.weights.predict=0.5"],
+    ["optim.lr=0.01", "optim.weight_decay=0.5", "optim.beta1=0.5", "optim.beta2=0.9", "optim.clip_norm=0.01",
+        "optim.batch_size=32", "schedule.name=constant",
+     "schedule.warmup_epochs=0", "schedule.final_lr_ratio=0.9", "precision=bf16", "data.draws_per_epoch=2",
+     "objective.weights.predict=0.5"],
 )  # fmt: skip
 def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, base, change):
     run = config(*SHORT, change, epochs=2)

@@ -62,7 +62,8 @@ def damage_cut(run):
 def test_a_lost_run_is_run_again_and_nothing_else(ended, tmp_path, damage, kind):
     folder = shutil.copytree(ended, tmp_path / "s")
     ends = {line["name"]: line for line in read(folder / "decisions.jsonl") if line["event"] == "finish"}
-    wanted = {"compared": lambda e: e["trial"] is None, "complete trial": lambda e: e["trial"] is not None and e["state"] == "complete",
+    wanted = {"compared": lambda e: e["trial"] is None,
+        "complete trial": lambda e: e["trial"] is not None and e["state"] == "complete",
               "stopped trial": lambda e: e["state"] == "pruned"}[kind]  # fmt: skip
     end = next(line for line in ends.values() if wanted(line))
     before = kind_of(folder)
@@ -78,7 +79,12 @@ def test_a_lost_run_is_run_again_and_nothing_else(ended, tmp_path, damage, kind)
 def kind_of(folder):
     """The table, and every run's epochs with their metrics."""
     finals = load(folder).finals.drop(columns=["commit", "dirty"]).to_csv(index=False)
-    runs = {p.parent.name: sorted((e["event"], e["epoch"], str(e["metrics"])) for e in read(p) if e["event"] in ("epoch", "eval")) for p in folder.glob("runs/*/records.jsonl")}
+    runs = {
+        p.parent.name: sorted(
+            (e["event"], e["epoch"], str(e["metrics"])) for e in read(p) if e["event"] in ("epoch", "eval")
+        )
+        for p in folder.glob("runs/*/records.jsonl")
+    }
     return finals, runs
 
 
@@ -102,18 +108,24 @@ def straight_and_short(tmp_path_factory, digits):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3, "all but one epoch in the middle"])
-def test_a_checkpoint_newer_than_its_record_is_trained_again_to_the_same_numbers(straight_and_short, tmp_path, digits, capsys, kept):
+def test_a_checkpoint_newer_than_its_record_is_trained_again_to_the_same_numbers(
+    straight_and_short, tmp_path, digits, capsys, kept
+):
     run = config(epochs=3)
     shutil.copytree(straight_and_short / "short", tmp_path / "lost")
     path = tmp_path / "lost" / run_id(run) / "records.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:kept] if isinstance(kept, int) else [line for line in lines if b'"epoch":1,' not in line]))
+    path.write_bytes(
+        b"".join(lines[:kept] if isinstance(kept, int) else [line for line in lines if b'"epoch":1,' not in line])
+    )
     train(run, tmp_path / "lost", images=digits)
     assert "is trained again from the start" in capsys.readouterr().err
 
     def numbers(folder):
         lines = [comparable(line) for line in read(folder / run_id(run) / "records.jsonl")]
-        return sorted((line["event"], line["epoch"], str(line["metrics"])) for line in lines if line["event"] in ("epoch", "eval"))
+        return sorted(
+            (line["event"], line["epoch"], str(line["metrics"])) for line in lines if line["event"] in ("epoch", "eval")
+        )
 
     wanted = [one for one in numbers(straight_and_short / "straight") if one[1] != 2]
     assert [one for one in numbers(tmp_path / "lost") if one[1] != 2] == wanted  # epoch 2 was an end in one, so probed
@@ -132,7 +144,10 @@ def test_metrics_that_one_execution_only_measured_are_no_difference(tmp_path):
 
 def test_a_second_process_on_a_run_is_refused_with_the_first_ones_name(tmp_path, digits):
     run = config(epochs=1)
-    with Lock(tmp_path / run_id(run) / ".lock", "{who}"), pytest.raises(UsageError, match=r"another process is training this run \(process \d+ on "):
+    with (
+        Lock(tmp_path / run_id(run) / ".lock", "{who}"),
+        pytest.raises(UsageError, match=r"another process is training this run \(process \d+ on "),
+    ):
         train(run, tmp_path, images=digits)
     assert not (tmp_path / run_id(run) / "records.jsonl").exists()
 
@@ -142,7 +157,10 @@ def test_a_file_system_without_locks_is_named_with_a_remedy(tmp_path, monkeypatc
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(RecordError, match=f"{tmp_path}/.lock: this file system refuses locks .*mount the share with locks.*studies doctor"):
+    with pytest.raises(
+        RecordError,
+        match=f"{tmp_path}/.lock: this file system refuses locks .*mount the share with locks.*studies doctor",
+    ):
         Lock(tmp_path / ".lock", "{who}")
 
 
@@ -168,10 +186,16 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
 def test_a_record_of_another_version_is_refused(tmp_path, version):
     path = tmp_path / "records.jsonl"
     RecordFile(path, COMMON).append("epoch", {}, epoch=1)
-    new = b"" if version == "absent" else {2: b'"schema_version":2,', "1": b'"schema_version":"1",', None: b'"schema_version":null,'}[version]
+    new = (
+        b""
+        if version == "absent"
+        else {2: b'"schema_version":2,', "1": b'"schema_version":"1",', None: b'"schema_version":null,'}[version]
+    )
     path.write_bytes(path.read_bytes().replace(b'"schema_version":1,', new))
     before = path.read_bytes()
-    with pytest.raises(RecordError, match=r"records.jsonl, line 1: schema_version = .* reads 1; read it with the code that wrote it"):
+    with pytest.raises(
+        RecordError, match=r"records.jsonl, line 1: schema_version = .* reads 1; read it with the code that wrote it"
+    ):
         RecordFile(path, COMMON)
     assert path.read_bytes() == before
 
@@ -213,7 +237,9 @@ def test_what_is_no_checkpoint_is_refused_with_its_path(tmp_path, content, words
 
 @pytest.mark.parametrize("state", [{}, {"weight": torch.zeros(3, 3), "bias": torch.zeros(3)}, {"weight": 3}, "x"])
 def test_a_checkpoint_of_another_shape_is_refused_with_its_path(tmp_path, state):
-    with pytest.raises(RecordError, match=f"{tmp_path}/checkpoint.pt does not fit this run: method: .*; delete it to train"):
+    with pytest.raises(
+        RecordError, match=f"{tmp_path}/checkpoint.pt does not fit this run: method: .*; delete it to train"
+    ):
         checkpoint.restore(tmp_path, {"method": torch.nn.Linear(2, 2)}, {"method": state})
 
 
@@ -245,12 +271,27 @@ def test_a_study_of_an_earlier_commit_gives_the_same_table(tmp_path):
 
 
 def test_a_study_of_an_earlier_commit_is_continued_and_taken_over(tmp_path):
-    """It noted neither its reference's settings nor all that is declared today, and its trials are the arms that they were."""
+    """It noted neither its reference's settings nor all that is declared today, and its trials are the arms that they
+    were."""
     with tarfile.open(Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
 
     def planned(*words):
-        common = ["--results-dir", str(tmp_path), "--across-commits", "--epochs", "2", "--seeds", "0,1", "--num-trials", "2", "--top-k", "1", "--stopping", "none"]
+        common = [
+            "--results-dir",
+            str(tmp_path),
+            "--across-commits",
+            "--epochs",
+            "2",
+            "--seeds",
+            "0,1",
+            "--num-trials",
+            "2",
+            "--top-k",
+            "1",
+            "--stopping",
+            "none",
+        ]
         return make_plan(parser(STUDY).parse_args([*common, *words]), STUDY)
 
     p = planned("--study", "study", "--resume")

@@ -21,13 +21,19 @@ pytestmark = pytest.mark.alone
 def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server):
     study = Study(tmp_path, "--num-trials", "4", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL).start()
     study.until(lambda: study.epochs >= 1, "an epoch")
-    servers = [pid for pid in processes.below(study.driver.pid) if processes.title(pid).split(" ")[0].endswith(f"/{server}")]
+    servers = [
+        pid for pid in processes.below(study.driver.pid) if processes.title(pid).split(" ")[0].endswith(f"/{server}")
+    ]
     assert len(servers) == 1
     processes.kill(servers[0])
     began = time.monotonic()
     said = study.wait(exit_codes.LOST_CLUSTER, seconds=60)  # measured: see the assertion below
     assert time.monotonic() - began < 60
-    assert "Continue with:" in said and said.rstrip().endswith("--resume " + " ".join(SMALL)) or "--resume" in said.splitlines()[-1]
+    assert (
+        "Continue with:" in said
+        and said.rstrip().endswith("--resume " + " ".join(SMALL))
+        or "--resume" in said.splitlines()[-1]
+    )
     assert "Traceback" not in said
     study.gone(30)
     assert [line for line in study.decisions("fail") if line["counted"]] == []
@@ -71,7 +77,12 @@ def heard(executor):
 def test_an_attempt_that_died_with_ray_is_not_the_trials_fault():
     lifeline = Lifeline({"the head": ("127.0.0.1", 1)}, [].append)
     trial = SimpleNamespace(config={"name": "t0"}, last_result={})
-    executor = TuneExecutor(lambda end: end.failed(trial, describe(RuntimeError("The actor died unexpectedly")), False), None, None, lifeline)
+    executor = TuneExecutor(
+        lambda end: end.failed(trial, describe(RuntimeError("The actor died unexpectedly")), False),
+        None,
+        None,
+        lifeline,
+    )
     executor.start({"name": "t0"})
     event = heard(executor)
     assert (event.what, event.name, event.kind) == ("failed", "t0", "preempted") and "went away" in event.reason

@@ -1,4 +1,5 @@
-"""Studies in another metric than linear accuracy: their tables name it, with decimals that show it, and refuse one that no run records."""
+"""Studies in another metric than linear accuracy: their tables name it, with decimals that show it, and refuse one that
+no run records."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ UNCLIPPED, CLIPPED = {"optim.clip_norm": None}, {"optim.clip_norm": 1.0}
 def fixed(metric: str, **changes):
     arms = (Arm("a", "grid", "a", UNCLIPPED), Arm("b", "grid", "b", CLIPPED, "a"))
     return two_settings(
-        space=None, reference=None, arms=lambda _: arms, metric=metric, contrasts=lambda _: (Contrast("clipping", "b", "a"),),
+        space=None, reference=None, arms=lambda _: arms, metric=metric, contrasts=lambda _: (Contrast("clipping", "b",
+            "a"),),
         settings={"clip": "optim.clip_norm"}, **changes,
     )  # fmt: skip
 
@@ -46,8 +48,10 @@ def measured(folder, metric: str, values: dict[str, list[float]]) -> Read:
                 if line["event"] == "eval":
                     line["metrics"][metric.replace("@M", "@3")] = value
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        made.decide({"event": "compare", "key": key, "arm_id": key, "role": "grid", "label": key, "clip": None if key == "a" else 1.0,
-                     "reference": "a" if key == "b" else None, "runs": runs, "seeds": list(range(len(runs)))})  # fmt: skip
+        made.decide({"event": "compare", "key": key, "arm_id": key, "role": "grid", "label": key,
+            "clip": None if key == "a" else 1.0,
+                     "reference": "a" if key == "b" else None, "runs": runs,
+                     "seeds": list(range(len(runs)))})  # fmt: skip
     return load(made.folder)
 
 
@@ -55,7 +59,8 @@ LOSSES = {"a": [0.0341, 0.0343, 0.0345], "b": [0.0210, 0.0213, 0.0216]}
 CASES = {
     "predict/z_hat@M": (LOSSES, "prediction loss", "0.0213 ± 0.0007", "-0.0130"),
     "rankme/z@M": ({"a": [10.0, 10.1, 10.2], "b": [12.0, 12.2, 12.4]}, "RankMe of z", "12.2 ± 0.5", "+2.1"),
-    "r2_action.feature_std/z_pair@2": ({"a": [0.58, 0.581, 0.582], "b": [0.62, 0.622, 0.624]}, "R2 of the actions", "0.622 ± 0.005", "+0.041"),
+    "r2_action.feature_std/z_pair@2": ({"a": [0.58, 0.581, 0.582], "b": [0.62, 0.622, 0.624]}, "R2 of the actions",
+    "0.622 ± 0.005", "+0.041"),
 }  # fmt: skip
 
 
@@ -95,8 +100,10 @@ def test_the_table_is_about_the_studys_metric(metric, tmp_path):
 def test_a_study_in_linear_accuracy_looks_as_it_did(tmp_path):
     study = measured(tmp_path / "demo", "linacc/z_agg@M", {"a": [60.0, 61.0, 62.0], "b": [70.0, 71.0, 72.5]})
     first, *_ = render.sheets(comparison_table(study), differences(study), None, study.declared)
-    assert first.title == (
-        "Linear accuracy (%), mean ± half of the 95 % t interval; M = 3 views, epoch 6 (untrained: 0), on validation; n of all runs"
+    assert (
+        first.title
+        == "Linear accuracy (%), mean ± half of the 95 % t interval; M = 3 views, epoch 6 (untrained: 0), on"
+        " validation; n of all runs"
     )
     assert first.columns == [
         "arm",

@@ -1,4 +1,5 @@
-"""What a run's numbers are of: which rows a probe is fitted on, which it is scored on, which epochs a report may know."""
+"""What a run's numbers are of: which rows a probe is fitted on, which it is scored on, which epochs a report may
+know."""
 
 import numpy as np
 import pytest
@@ -42,7 +43,11 @@ def measured():
 def test_accuracies_are_fitted_on_train_and_scored_on_validation(measured):
     *_, metrics, found = measured
     train, held = found["train"], found["validation"]
-    for name, of in (("z_agg@3", lambda p: p["z_agg"]), ("z_1@1", lambda p: p["z"][:, 0]), ("z_mean@3", lambda p: p["z"].mean(1))):
+    for name, of in (
+        ("z_agg@3", lambda p: p["z_agg"]),
+        ("z_1@1", lambda p: p["z"][:, 0]),
+        ("z_mean@3", lambda p: p["z"].mean(1)),
+    ):
         ridge = Ridge(of(train), train["labels"], 10)
         assert metrics[f"linacc/{name}"] == pytest.approx(ridge.accuracy(of(held), held["labels"]), abs=0.3)
         # only a probe that has seen the held-out rows does well on them
@@ -71,7 +76,9 @@ def test_the_untrained_encoders_statistics_are_the_mean_over_all_train_batches(m
     run, images, source, model, *_ = measured
     health = Health(run, images, source)
     sequences = list(health._train.limited(4096).batches(100))
-    monkeypatch.setattr(health._train, "limited", lambda most: type("Cut", (), {"batches": lambda self, size: iter(sequences)})())
+    monkeypatch.setattr(
+        health._train, "limited", lambda most: type("Cut", (), {"batches": lambda self, size: iter(sequences)})()
+    )
     fresh = health.untrained(model)
     assert len(sequences) > 3
     convolution, norm = fresh.encoder.body[0], fresh.encoder.body[1]
@@ -97,7 +104,9 @@ def test_the_harvest_holds_the_latest_labelled_rows():
     size = Harvest.LIMIT // 4
     for number in range(7):
         labels = torch.arange(size) % 3 - 1  # a third unlabelled
-        harvest.add({"z": torch.full((size, 2, 3), float(number)), "z_agg": torch.full((size, 4), float(number))}, labels)
+        harvest.add(
+            {"z": torch.full((size, 2, 3), float(number)), "z_agg": torch.full((size, 4), float(number))}, labels
+        )
     (z_agg, *_), labels = harvest.take()
     assert z_agg[:, 0].unique().tolist() == [3.0, 4.0, 5.0, 6.0] and (labels >= 0).all()
     assert len(z_agg) == len(labels) == 4 * int((torch.arange(size) % 3 > 0).sum())
@@ -120,7 +129,8 @@ def test_a_report_of_an_epoch_knows_nothing_later():
     """After a kill, epochs are reported again from the record: as they were then, not as they are now."""
     run = config()
     lines = [
-        {"epoch": epoch, "probe_epoch": max(p for p in (0, 3, 9) if p <= epoch), "metrics": {"rank_pr/z@3": float(epoch)}
+        {"epoch": epoch, "probe_epoch": max(p for p in (0, 3, 9) if p <= epoch),
+            "metrics": {"rank_pr/z@3": float(epoch)}
          | ({"linacc/z_agg@3": 40.0 + epoch} if epoch in (0, 3, 9) else {})}
         for epoch in range(11)
     ]  # fmt: skip
@@ -128,5 +138,10 @@ def test_a_report_of_an_epoch_knows_nothing_later():
         now, then = summarise(lines, epoch, run), summarise(lines[: epoch + 1], epoch, run)
         assert now == then
         probed = max(p for p in (0, 3, 9) if p <= epoch)
-        assert (now["epoch"], now["probe_epoch"], now["score"], now["rank_pr/z@3"]) == (epoch, probed, 40.0 + probed, epoch)
+        assert (now["epoch"], now["probe_epoch"], now["score"], now["rank_pr/z@3"]) == (
+            epoch,
+            probed,
+            40.0 + probed,
+            epoch,
+        )
     assert np.isfinite(now["score"])

@@ -17,8 +17,12 @@ def device(monkeypatch):
     """A pretended CUDA device of 80 GiB; what torch is told to limit is noted."""
     limits = []
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 10 * GIB)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(total_memory=80 * GIB))
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda fraction, device: limits.append((fraction, device)))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(total_memory=80 * GIB)
+    )
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda fraction, device: limits.append((fraction, device))
+    )
     return limits
 
 
@@ -68,7 +72,15 @@ def test_a_share_that_the_context_fills_is_refused_with_one_that_works(device):
 
 @pytest.mark.parametrize(
     "peak, share, advice",
-    [(36, 0.5, None), (36.4, 0.5, "1"), (20, 0.25, "0.3333"), (20, 0.1, "0.3333"), (9, 0.1, "0.125"), (60, 0.5, "1"), (72, 1, None)],
+    [
+        (36, 0.5, None),
+        (36.4, 0.5, "1"),
+        (20, 0.25, "0.3333"),
+        (20, 0.1, "0.3333"),
+        (9, 0.1, "0.125"),
+        (60, 0.5, "1"),
+        (72, 1, None),
+    ],
 )
 def test_the_rule(peak, share, advice):
     """With 10 % to spare on 80 GiB; advice is the smallest 1/k that fits."""
@@ -93,8 +105,10 @@ def test_the_advice_fits_and_as_many_trials_as_it_says_fit_the_device():
 def test_the_margin_counts_and_the_numbers_are_said():
     assert memory.fits(39 * GIB, 80 * GIB, 0.5, margin=0.0) is None
     answer = memory.fits(39 * GIB, 80 * GIB, 0.5)
-    assert answer == (
-        "a trial needs 42.9 GiB of GPU memory (39.0 measured + 10 %), --gpus-per-trial 0.5 gives 40.0 of 80.0: set --gpus-per-trial 1"
+    assert (
+        answer
+        == "a trial needs 42.9 GiB of GPU memory (39.0 measured + 10 %), --gpus-per-trial 0.5 gives 40.0 of 80.0: set"
+        " --gpus-per-trial 1"
     )
 
 
@@ -124,7 +138,10 @@ OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         OUT,
         RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"
+            " bytes"
+        ),
         MemoryError(),
         type("OutOfMemoryError", (Exception,), {})("the node ran low on memory"),
         caused_by(ValueError("a trial failed"), OUT),
@@ -150,7 +167,9 @@ def test_rays_wrapped_errors_are_looked_through():
     assert not memory.is_out_of_memory(RayTaskError("trial", "Traceback ...", ValueError("CUDA")))
 
 
-@pytest.mark.parametrize("error", [ValueError("out of memory, it says"), RuntimeError("CUDA error: an assert"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [ValueError("out of memory, it says"), RuntimeError("CUDA error: an assert"), KeyboardInterrupt()]
+)
 def test_other_errors_are_not(error):
     assert not memory.is_out_of_memory(error)
 
@@ -161,7 +180,10 @@ def test_errors_that_cause_each_other_end():
     assert not memory.is_out_of_memory(one)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the allocator's own limit: needs CUDA, run by make gpu; the rule and the calls are tested above")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="the allocator's own limit: needs CUDA, run by make gpu; the rule and the calls are tested above",
+)
 def test_an_overrun_is_this_process_own_error_on_cuda():
     device = torch.device("cuda", 0)
     total = torch.cuda.get_device_properties(device).total_memory

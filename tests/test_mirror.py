@@ -28,10 +28,26 @@ def record(jobs, job, epoch):
     common = {"schema_version": 1, "run_id": run.name, "arm_id": arm, "seed": int(seed)}
     lines = [
         {"event": "epoch", "epoch": epoch, "split": "train", "metrics": {}},
-        {"event": "eval", "epoch": epoch, "probe_epoch": epoch, "split": "validation", "metrics": {"linacc/z_agg@3": score_of(job, epoch)}},
+        {
+            "event": "eval",
+            "epoch": epoch,
+            "probe_epoch": epoch,
+            "split": "validation",
+            "metrics": {"linacc/z_agg@3": score_of(job, epoch)},
+        },
     ]
     if not (run / "records.jsonl").exists():
-        lines.insert(0, {"event": "eval", "epoch": 0, "probe_epoch": 0, "split": "validation", "metrics": {}, "config": {"epochs": 30}})
+        lines.insert(
+            0,
+            {
+                "event": "eval",
+                "epoch": 0,
+                "probe_epoch": 0,
+                "split": "validation",
+                "metrics": {},
+                "config": {"epochs": 30},
+            },
+        )
     with (run / "records.jsonl").open("a") as file:
         file.writelines(json.dumps(common | line) + "\n" for line in lines)
 
@@ -100,7 +116,9 @@ def agrees(trials, jobs):
         if trial.number in finish:
             end = finish[trial.number]
             assert trial.state == TOLD[end["state"]] and trial.value == end["value"]
-            curve = {epoch: score_of(jobs.search.trials[trial.number], epoch) for epoch in range(10, end["epoch"] + 1, 10)}
+            curve = {
+                epoch: score_of(jobs.search.trials[trial.number], epoch) for epoch in range(10, end["epoch"] + 1, 10)
+            }
             assert trial.intermediate_values == curve
             assert trial.datetime_complete >= trial.datetime_start
         else:
@@ -124,7 +142,9 @@ def test_a_running_trial_has_the_points_of_its_curve_so_far(tmp_path):
     trials = stored(tmp_path)
     assert [trial.state for trial in trials] == [STATE.RUNNING] * 2
     for trial in trials:
-        assert trial.intermediate_values == {epoch: score_of(session.jobs.search.trials[trial.number], epoch) for epoch in (10, 20)}
+        assert trial.intermediate_values == {
+            epoch: score_of(session.jobs.search.trials[trial.number], epoch) for epoch in (10, 20)
+        }
 
 
 def test_a_deleted_file_is_written_anew_with_the_same_content_and_the_times_of_the_record(session, tmp_path):
@@ -189,7 +209,10 @@ def test_a_strength_of_zero_is_not_shown_as_the_number_that_stands_for_it(tmp_pa
     assert 0 < sum(zero.values()) < 40
     for trial in stored(tmp_path):
         assert ("lambda_rate" in trial.params) != zero[trial.number]
-        assert trial.user_attrs.get("lambda_rate", trial.params.get("lambda_rate")) == jobs.decisions.of("suggest")[trial.number]["params"]["lambda_rate"]
+        assert (
+            trial.user_attrs.get("lambda_rate", trial.params.get("lambda_rate"))
+            == jobs.decisions.of("suggest")[trial.number]["params"]["lambda_rate"]
+        )
 
 
 def test_a_file_of_the_version_before_which_numbered_by_end_is_replaced(session, tmp_path):
@@ -197,7 +220,11 @@ def test_a_file_of_the_version_before_which_numbered_by_end_is_replaced(session,
     (tmp_path / "optuna.db").unlink()
     old = optuna.create_study(study_name="s", storage=f"sqlite:///{tmp_path / 'optuna.db'}", direction="maximize")
     last = session.jobs.decisions.of("finish")[-1]
-    old.add_trial(optuna.trial.create_trial(value=last["value"] or 1.0, user_attrs={name: last[name] for name in ("trial", "run_id")}))
+    old.add_trial(
+        optuna.trial.create_trial(
+            value=last["value"] or 1.0, user_attrs={name: last[name] for name in ("trial", "run_id")}
+        )
+    )
     mirror = Mirror(session.jobs.plan, session.jobs.search.sampling)
     mirror.follow(session.jobs.decisions)
     mirror.close()
@@ -229,7 +256,9 @@ def test_the_dashboards_own_application_shows_them(session, tmp_path):
     shown = get(f"/api/studies/{study['study_id']}", "after=0")["trials"]
     for trial, line in zip(shown, session.jobs.decisions.of("suggest"), strict=True):
         attributes = {entry["key"]: entry["value"] for entry in trial["user_attrs"]}
-        assert trial["number"] == line["trial"] and json.loads(json.dumps(attributes["name"])).strip('"') == line["name"]
+        assert (
+            trial["number"] == line["trial"] and json.loads(json.dumps(attributes["name"])).strip('"') == line["name"]
+        )
         end = ends(session.jobs).get(line["trial"])
         if end is None:
             assert trial["state"] == "Running"
@@ -240,7 +269,12 @@ def test_the_dashboards_own_application_shows_them(session, tmp_path):
 
 
 def test_sessions_without_a_date_are_set_before_the_next_that_has_one(tmp_path):
-    lines = [{"event": "begin", "t": 0.0}, {"event": "tick", "t": 60.0}, {"event": "begin", "t": 0.0, "at": "2026-01-02T03:00:00+00:00"}, {"event": "tick", "t": 5.0}]
+    lines = [
+        {"event": "begin", "t": 0.0},
+        {"event": "tick", "t": 60.0},
+        {"event": "begin", "t": 0.0, "at": "2026-01-02T03:00:00+00:00"},
+        {"event": "tick", "t": 5.0},
+    ]
     began = datetime.fromisoformat("2026-01-02T03:00:00+00:00").astimezone().replace(tzinfo=None)
     found = moments(lines, datetime.now())
     assert [(moment - began).total_seconds() for moment in found] == [-60, 0, 0, 5]

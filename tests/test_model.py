@@ -40,7 +40,12 @@ def test_shapes_and_terms(batch):
 
 def test_prediction_loss_is_the_mean_cosine_distance_to_the_target_code(batch):
     model = method(config()).double()
-    wide = {**batch, "observed": [v.double() for v in batch["observed"]], "target": [batch["target"][0].double()], "actions": batch["actions"].double()}
+    wide = {
+        **batch,
+        "observed": [v.double() for v in batch["observed"]],
+        "target": [batch["target"][0].double()],
+        "actions": batch["actions"].double(),
+    }
     model.train()
     z = model.encode(wide["observed"])
     actions = model.action(wide["actions"])
@@ -117,7 +122,9 @@ def test_ema_update_moves_parameters_by_the_stated_share_and_leaves_buffers(batc
         for p in model.encoder.parameters():
             p.add_(1.0)
     model.after_step({"ema_decay": 0.9})
-    for old, new, online in zip(before, model.target_branch.average.parameters(), model.encoder.parameters(), strict=True):
+    for old, new, online in zip(
+        before, model.target_branch.average.parameters(), model.encoder.parameters(), strict=True
+    ):
         assert torch.allclose(new, 0.9 * old + 0.1 * online, atol=1e-6)
     assert all(torch.equal(b, buffers[name]) for name, b in model.target_branch.average.named_buffers())
 
@@ -155,7 +162,9 @@ def test_the_rate_weight_scales_its_gradient(batch):
         gradients.append(model.encoder.body[0].weight.grad)
     assert not torch.allclose(gradients[0], gradients[1], atol=1e-6)
     assert torch.allclose(gradients[2] - gradients[0], 2 * (gradients[1] - gradients[0]), atol=1e-5)
-    half, whole = (loss_of(config(f"objective.weights.predict={w}"), batch)[0].predictor[0].weight.grad for w in (0.5, 1.0))
+    half, whole = (
+        loss_of(config(f"objective.weights.predict={w}"), batch)[0].predictor[0].weight.grad for w in (0.5, 1.0)
+    )
     assert torch.allclose(2 * half, whole, atol=1e-6)
 
 
@@ -168,7 +177,7 @@ def test_model_switches(batch):
         "model.predictor_hidden=64": "predictor.0.weight",
     }
     for change, name in changes.items():
-        assert dict((n, tuple(p.shape)) for n, p in method(config(change)).named_parameters())[name] != base[name]
+        assert {n: tuple(p.shape) for n, p in method(config(change)).named_parameters()}[name] != base[name]
     assert len(method(config("model.layers=3")).aggregator.layers) == 3
     linear = method(config("model.predictor_hidden=0"))
     assert isinstance(linear.predictor[1], GlobalBatchNorm) and len(linear.predictor) == 2
@@ -186,7 +195,9 @@ def test_norms_biases_and_tokens_are_not_decayed():
     names = {id(p): name for name, p in model.named_parameters()}
     assert all(p.ndim >= 2 for p in decayed.params)
     plain = {names[id(p)] for p in rest.params}
-    assert "aggregator.token" in plain and all("bias" in n or "norm" in n or "token" in n or ".1." in n or ".4." in n for n in plain)
+    assert "aggregator.token" in plain and all(
+        "bias" in n or "norm" in n or "token" in n or ".1." in n or ".4." in n for n in plain
+    )
     assert len(decayed.params) + len(rest.params) == len(list(model.parameters()))
     ema = method(config("objective.teacher=ema"))
     assert sum(len(g.params) for g in ema.parameter_groups()) == len(list(model.parameters()))
@@ -207,7 +218,9 @@ def test_global_batch_norm_equals_torchs_on_one_worker():
     ours, theirs = GlobalBatchNorm(5), torch.nn.BatchNorm2d(5)
     x = torch.randn(6, 5, 3, 3)
     assert torch.allclose(ours(x), theirs(x), atol=1e-6)
-    assert torch.allclose(ours.running_var, theirs.running_var) and torch.allclose(ours.running_mean, theirs.running_mean)
+    assert torch.allclose(ours.running_var, theirs.running_var) and torch.allclose(
+        ours.running_mean, theirs.running_mean
+    )
     assert torch.allclose(ours.eval()(x), theirs.eval()(x), atol=1e-6)
     ours.train().track = False
     kept = ours.running_mean.clone()

@@ -76,7 +76,11 @@ def test_an_aggregator_of_another_width(monkeypatch, digits):
     run = config("model.aggregator=averaged")
     model, batch = method(run), views(run, digits).next()
     output = model(batch)
-    assert output.features["z_agg"].shape == (64, 16) and float(output.health["scale/agg"]) == 1 and "last_norm_gain/agg" not in output.health
+    assert (
+        output.features["z_agg"].shape == (64, 16)
+        and float(output.health["scale/agg"]) == 1
+        and "last_norm_gain/agg" not in output.health
+    )
     assert any(p is model.aggregator.scale for p in model.parameter_groups()[1].params)
     before = model.aggregator.scale.detach().clone()
     optimise(run, 0, model, model, make_optimiser(run, model), batch)
@@ -92,7 +96,10 @@ def test_a_name_of_no_table_is_refused_in_one_line(setting):
 def test_every_regulariser_of_the_table_has_settings_and_a_weight():
     from trainer.families.seq_jepa.config import ObjectiveConfig, Weights
 
-    assert REGULARISERS.keys() <= ObjectiveConfig.model_fields.keys() and REGULARISERS.keys() <= Weights.model_fields.keys()
+    assert (
+        REGULARISERS.keys() <= ObjectiveConfig.model_fields.keys()
+        and REGULARISERS.keys() <= Weights.model_fields.keys()
+    )
 
 
 REGISTERED = """
@@ -126,4 +133,7 @@ def test_means_over_features_and_parts():
     assert float(regularise(value, features, None).value) == 4.0
     value.by_feature = True
     term = regularise(value, features, None)
-    assert float(term.value) == 5.0 and {name: float(one) for name, one in term.health.items()} == {"seen/agg": 2.0, "seen/z": 8.0}
+    assert float(term.value) == 5.0 and {name: float(one) for name, one in term.health.items()} == {
+        "seen/agg": 2.0,
+        "seen/z": 8.0,
+    }

@@ -1,4 +1,5 @@
-"""YAML files of one's own: whatever their shape, one line says what is wrong; ``extends`` is found from where the file is."""
+"""YAML files of one's own: whatever their shape, one line says what is wrong; ``extends`` is found from where the file
+is."""
 
 import pytest
 
@@ -6,8 +7,38 @@ from trainer import presets
 from trainer.__main__ import main
 from trainer.errors import UsageError
 
-SHAPES = ["[]", "3", "a", "{}", "null", "true", "[1, 2]", "{a: 3}", "{a: []}", "{a: {b: {c: 1}}}", "{1: 2}", "{null: 1}", "{[1]: 2}", "{2026-01-01: {}}"]
-KEYS = ["gates", "data", "model", "model.encoder", "objective", "objective.weights", "optim", "schedule", "eval", "eval.subspace", "runtime", "seed", "epochs", "extends"]
+SHAPES = [
+    "[]",
+    "3",
+    "a",
+    "{}",
+    "null",
+    "true",
+    "[1, 2]",
+    "{a: 3}",
+    "{a: []}",
+    "{a: {b: {c: 1}}}",
+    "{1: 2}",
+    "{null: 1}",
+    "{[1]: 2}",
+    "{2026-01-01: {}}",
+]
+KEYS = [
+    "gates",
+    "data",
+    "model",
+    "model.encoder",
+    "objective",
+    "objective.weights",
+    "optim",
+    "schedule",
+    "eval",
+    "eval.subspace",
+    "runtime",
+    "seed",
+    "epochs",
+    "extends",
+]
 
 
 @pytest.mark.parametrize("extends", ["", "extends: digits\n"])
@@ -21,7 +52,10 @@ def test_no_shape_of_yaml_ends_in_a_traceback(key, extends, tmp_path, capsys):
         path.write_text((extends if key != "extends" else "") + text[1:-1] + "\n")
         code = main(["--preset", str(path), "--dry-run", "--results-dir", str(tmp_path)])
         out, err = capsys.readouterr()
-        assert (code == 0 and not err) or (code == 2 and err.startswith("error: ") and err.count("\n") == 1), (shape, err)
+        assert (code == 0 and not err) or (code == 2 and err.startswith("error: ") and err.count("\n") == 1), (
+            shape,
+            err,
+        )
 
 
 @pytest.mark.parametrize("shape", ["[]", "{a: 3}", "3"])
@@ -62,7 +96,15 @@ def test_a_dry_run_says_that_the_data_are_absent(entry, tmp_path, capsys):
     from studies import step2_rate
 
     command = {"trainer": main, "study": step2_rate.main}[entry]
-    words = ["--preset", "cifar100_aug_30", "--data-root", str(tmp_path), "--results-dir", str(tmp_path / "r"), "--dry-run"]
+    words = [
+        "--preset",
+        "cifar100_aug_30",
+        "--data-root",
+        str(tmp_path),
+        "--results-dir",
+        str(tmp_path / "r"),
+        "--dry-run",
+    ]
     assert command(words) == 0
     assert "absent" in (out := capsys.readouterr().out) and "--download" in out
     assert command([*words, "data.generated=true"]) == 0

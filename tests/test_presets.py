@@ -47,13 +47,25 @@ def shape(name):
     return repr(kinds({part: settings for part, settings in config.items() if part not in ("gates", "runtime")}))
 
 
-# of presets that differ in the size of a rate or a weight alone, one is run; real sizes are all gone through in test_real_sizes.py
+# of presets that differ in the size of a rate or a weight alone, one is run; real sizes are all gone through in
+# test_real_sizes.py
 DIFFERENT = list({shape(name): name for name in reversed(NAMES)}.values())
 
 
 @pytest.mark.parametrize("name", sorted(DIFFERENT))
 def test_a_preset_runs_from_the_command_line(name, tmp_path, capsys):
-    command = ["--preset", name, "--epochs", "2", "--gate", "none", "--results-dir", str(tmp_path), "--across-commits", *tiny(name)]
+    command = [
+        "--preset",
+        name,
+        "--epochs",
+        "2",
+        "--gate",
+        "none",
+        "--results-dir",
+        str(tmp_path),
+        "--across-commits",
+        *tiny(name),
+    ]
     assert main(command) == 0, capsys.readouterr().err
     (path,) = tmp_path.glob("single/runs/*/records.jsonl")
     lines = list(read(path))
@@ -63,7 +75,11 @@ def test_a_preset_runs_from_the_command_line(name, tmp_path, capsys):
     m = presets.load(name).data.observed_views
     metrics = measured[0]["metrics"]
     assert {f"linacc/z_agg@{m}", f"rank_pr/z@{m}", f"predict/z_hat@{m}"} <= metrics.keys()
-    assert all(math.isfinite(value) for key, value in metrics.items() if value is not None and key.startswith(("linacc", "rank", "predict")))
+    assert all(
+        math.isfinite(value)
+        for key, value in metrics.items()
+        if value is not None and key.startswith(("linacc", "rank", "predict"))
+    )
     assert lines[-1]["reason"] == "completed"
 
 
@@ -78,7 +94,9 @@ def test_presets_are_different_arms_or_say_why_not():
     for name in NAMES:
         seen.setdefault(run_id(presets.load(name)), []).append(name)
     # what the log's runs had in common is its experiment A
-    assert [v for v in seen.values() if len(v) > 1] == [["cifar10_rot_as_logged", "step2_exp_a_ema_rate_cifar10rot_as_logged"]]
+    assert [v for v in seen.values() if len(v) > 1] == [
+        ["cifar10_rot_as_logged", "step2_exp_a_ema_rate_cifar10rot_as_logged"]
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +105,9 @@ def test_logged_presets_say_that_they_select_on_test_and_the_others_do_not(name)
     assert (config.data.select_on == "test") == name.endswith("_as_logged")
     if not name.endswith("_as_logged"):
         # dropout 0 except where the paper or its code is reproduced
-        assert (config.model.dropout == 0) == (config.data.action_scale != "views" and config.schedule.horizon_epochs < 1000)
+        assert (config.model.dropout == 0) == (
+            config.data.action_scale != "views" and config.schedule.horizon_epochs < 1000
+        )
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("_as_logged")])
@@ -95,7 +115,12 @@ def test_gates_fail_for_the_untrained_encoder_and_for_a_collapsed_one(name):
     config = presets.load(name)
     assert config.gates
     m = config.data.observed_views
-    untrained = {f"linacc/z_agg@{m}": 20.0, f"rank_pr/z_agg@{m}": 3.0, f"rank_pr/z@{m}": 8.0, f"r2_action.{config.data.action_scale}/z_pair@2": 0.9}
+    untrained = {
+        f"linacc/z_agg@{m}": 20.0,
+        f"rank_pr/z_agg@{m}": 3.0,
+        f"rank_pr/z@{m}": 8.0,
+        f"r2_action.{config.data.action_scale}/z_pair@2": 0.9,
+    }
     # a collapsed code can still read the action, and its accuracy can exceed the untrained one's by some points
     collapsed = untrained | {f"rank_pr/z_agg@{m}": 1.1, f"rank_pr/z@{m}": 1.7, f"linacc/z_agg@{m}": 28.0}
     # smoke asks only whether it runs
@@ -112,22 +137,54 @@ def test_sizes_follow_the_names():
     for letter in ("a_ema_rate", "b_teacherless", "c_symmetric", "d_sharpening"):
         stem = f"step2_exp_{letter}_cifar10rot"
         sizes = [presets.load(f"{stem}{suffix}") for suffix in ("_smoke", "_quick", "", "_gate30")]
-        assert [(c.data.sizes[0] if c.data.sizes else 45_000, c.epochs) for c in sizes] == [(128, 1), (5000, 5), (20_000, 10), (45_000, 30)]
-    arms = [presets.load(f"step2_exp_{letter}_cifar100").objective for letter in ("a_ema_rate", "b_teacherless", "c_symmetric", "d_sharpening")]
+        assert [(c.data.sizes[0] if c.data.sizes else 45_000, c.epochs) for c in sizes] == [
+            (128, 1),
+            (5000, 5),
+            (20_000, 10),
+            (45_000, 30),
+        ]
+    arms = [
+        presets.load(f"step2_exp_{letter}_cifar100").objective
+        for letter in ("a_ema_rate", "b_teacherless", "c_symmetric", "d_sharpening")
+    ]
     assert [arm.teacher for arm in arms] == ["ema", "stopgrad", "ema", "stopgrad"]
-    assert [arm.symmetric for arm in arms] == [False, False, True, False] and [bool(arm.sharpen) for arm in arms] == [False] * 3 + [True]
+    assert [arm.symmetric for arm in arms] == [False, False, True, False] and [bool(arm.sharpen) for arm in arms] == [
+        False
+    ] * 3 + [True]
 
 
-@pytest.mark.parametrize("writer, name", [(write_cifar100, "cifar100_aug_smoke"), (write_cifar10, "step2_exp_b_teacherless_cifar10rot_smoke"), (write_mnist, "mnist_rot_only")])
+@pytest.mark.parametrize(
+    "writer, name",
+    [
+        (write_cifar100, "cifar100_aug_smoke"),
+        (write_cifar10, "step2_exp_b_teacherless_cifar10rot_smoke"),
+        (write_mnist, "mnist_rot_only"),
+    ],
+)
 def test_files_in_the_published_format_are_trained_on(writer, name, tmp_path, capsys):
     root = tmp_path / "data"
     writer(root, 50, 8)
     words = [word for word in tiny(name) if not word.startswith("data.generated")]
-    command = ["--preset", name, "--epochs", "1", "--gate", "none", "--results-dir", str(tmp_path / "r"), "--data-root", str(root), *words]
+    command = [
+        "--preset",
+        name,
+        "--epochs",
+        "1",
+        "--gate",
+        "none",
+        "--results-dir",
+        str(tmp_path / "r"),
+        "--data-root",
+        str(root),
+        *words,
+    ]
     assert main([*command, "--across-commits", "--own-files"]) == 0, capsys.readouterr().err
     # other files are not quietly taken for the published ones, also where only some images are asked for
     capsys.readouterr()
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert re.search(r"has 50 training and 8 test images, published are|md5 .* published", error) and error.count("\n") == 1
+    assert (
+        re.search(r"has 50 training and 8 test images, published are|md5 .* published", error)
+        and error.count("\n") == 1
+    )
     assert "--own-files" in error

@@ -34,7 +34,10 @@ SECRETS = {
     "MAIL_PASSWORD": "marker-password-5521",
     "HTTPS_PROXY": "http://proxyuser:markerproxypass@127.0.0.1:9",
 }
-MARKERS = [value for name, value in SECRETS.items() if not name.endswith(("URL", "PROXY"))] + ["markerdbpass99", "markerproxypass"]
+MARKERS = [value for name, value in SECRETS.items() if not name.endswith(("URL", "PROXY"))] + [
+    "markerdbpass99",
+    "markerproxypass",
+]
 OUTSIDER = """
 import sys, ray
 
@@ -88,15 +91,34 @@ def looked(tmp_path_factory):
     """What was seen while the study ran, and what it left."""
     place = tmp_path_factory.mktemp("private")
     with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as temporary, pytest.MonkeyPatch.context() as patch:
-        for name in [*(n for n in os.environ if n.startswith("RAY_")), *(n for n in os.environ if n.startswith("WANDB_"))]:
+        for name in [
+            *(n for n in os.environ if n.startswith("RAY_")),
+            *(n for n in os.environ if n.startswith("WANDB_")),
+        ]:
             patch.delenv(name)
         home = place / "home"
         home.mkdir()
         message = tmp_path_factory.mktemp("message") / "message"
-        message.write_text(" and ".join(f"{name}={value}" if len(name) % 2 else value for name, value in SECRETS.items()))
+        message.write_text(
+            " and ".join(f"{name}={value}" if len(name) % 2 else value for name, value in SECRETS.items())
+        )
         for name, value in {**SECRETS, "TMPDIR": temporary, "HOME": str(home), "RAY_AUTH_MODE": "disabled"}.items():
             patch.setenv(name, value)
-        options = ["--wandb", "offline", "--dashboard", "--retries", "0", "--num-trials", "8", "--stopping", "none", "--epochs", "30", "--seeds", "1"]
+        options = [
+            "--wandb",
+            "offline",
+            "--dashboard",
+            "--retries",
+            "0",
+            "--num-trials",
+            "8",
+            "--stopping",
+            "none",
+            "--epochs",
+            "30",
+            "--seeds",
+            "1",
+        ]
         study = Study(place / "results", script=ROOT / "tests" / "faults" / "leaky.py")
         at = study._command.index("--results-dir")
         study._command[at:at] = [str(message), str(place / "ray")]
@@ -113,20 +135,37 @@ def looked(tmp_path_factory):
             seen.environments = {pid: _environment(pid) for pid in pids}
             (gcs,) = [port for _, port, name in seen.listening if name == "gcs_server"][:1]
             hosts = {"127.0.0.1", *_own_addresses()}
-            bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+            bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+                "PYTHONPATH": str(ROOT)
+            }
             attempts = [(host, mode) for host in sorted(hosts) for mode in ("token", "disabled")]
-            commands = [([sys.executable, "-c", OUTSIDER, f"{host}:{gcs}"], {**bare, "RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "0" * 64}) for host, mode in attempts]
-            outsiders = [subprocess.Popen(c, env=e, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=place) for c, e in commands]
+            commands = [
+                (
+                    [sys.executable, "-c", OUTSIDER, f"{host}:{gcs}"],
+                    {**bare, "RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "0" * 64},
+                )
+                for host, mode in attempts
+            ]
+            outsiders = [
+                subprocess.Popen(c, env=e, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=place)
+                for c, e in commands
+            ]
             url = re.search(r"dashboard: (http://\S+)", study.said)[1]
             seen.url, key = url, {"Authorization": f"Bearer {seen.token}"}
             seen.page = ask(url)
-            seen.without = [ask(f"{url}/api/jobs/"), ask(f"{url}/api/jobs/", Authorization="Bearer wrong"), ask(f"{url}/api/authenticate")]
+            seen.without = [
+                ask(f"{url}/api/jobs/"),
+                ask(f"{url}/api/jobs/", Authorization="Bearer wrong"),
+                ask(f"{url}/api/authenticate"),
+            ]
             entered = ask(f"{url}/api/authenticate", **key)
             cookie = (entered[2].get("Set-Cookie") or "").partition(";")[0]
             seen.entered = [entered, ask(f"{url}/api/jobs/", Cookie=cookie), ask(f"{url}/api/jobs/", **key)]
             if browser.BROWSER and browser.DRIVER:
                 seen.clicked = log_in(url, seen.token, tmp_path_factory.mktemp("profile"))
-            seen.outsiders = {attempt: one.communicate(timeout=240)[0] for attempt, one in zip(attempts, outsiders, strict=True)}
+            seen.outsiders = {
+                attempt: one.communicate(timeout=240)[0] for attempt, one in zip(attempts, outsiders, strict=True)
+            }
             seen.alive = study.driver.poll() is None
             study.driver.send_signal(signal.SIGINT)
             seen.said = study.wait(130)
@@ -177,11 +216,15 @@ def _own_addresses():
 def test_an_outsider_runs_no_code(looked):
     assert looked.alive and len(looked.outsiders) >= 2
     for attempt, said in looked.outsiders.items():
-        assert "CODE RAN" not in said and "refused:" in said and ("InvalidAuthToken" in said or "uthentica" in said), (attempt, said)
+        assert "CODE RAN" not in said and "refused:" in said and ("InvalidAuthToken" in said or "uthentica" in said), (
+            attempt,
+            said,
+        )
 
 
 def test_what_listens_is_known(looked, record_property):
-    """Ray binds gcs, raylet, workers and driver to all interfaces and has no setting for it: the token is what keeps others out."""
+    """Ray binds gcs, raylet, workers and driver to all interfaces and has no setting for it: the token is what keeps
+    others out."""
     record_property("listening", json.dumps(looked.listening))
     assert any(name == "gcs_server" for *_, name in looked.listening)
     port = int(looked.url.rpartition(":")[2])
@@ -214,11 +257,26 @@ def test_no_process_of_ray_has_a_secret_in_its_environment(looked):
 
 
 def test_no_file_holds_a_secret(looked, record_property, capsys):
-    """Results, W&B's offline folder, Ray's session with its logs, temporary files, the home folder, and what the driver printed."""
-    read = [path for root in (looked.place, looked.temporary) for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    """Results, W&B's offline folder, Ray's session with its logs, temporary files, the home folder, and what the driver
+    printed."""
+    read = [
+        path
+        for root in (looked.place, looked.temporary)
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    ]
     found = [(str(path), marker) for path in read for marker in MARKERS if marker.encode() in path.read_bytes()]
     assert found == []
-    kinds = ("decisions.jsonl", "records.jsonl", "errors/", "wandb/offline-run", "/ray/r/session", "driver-1.log", "error.txt", "error.pkl")
+    kinds = (
+        "decisions.jsonl",
+        "records.jsonl",
+        "errors/",
+        "wandb/offline-run",
+        "/ray/r/session",
+        "driver-1.log",
+        "error.txt",
+        "error.pkl",
+    )
     assert [kind for kind in kinds if not any(kind in str(path) for path in read)] == []
     record_property("files", len(read))
     with capsys.disabled():

@@ -51,7 +51,11 @@ def test_ranks_have_their_definitions():
     z = z - z.mean(0)
     s = torch.linalg.svdvals(z)
     p = s / s.sum()
-    expected = {"rank_pr": (s**2).sum() ** 2 / (s**4).sum(), "rank_sv": s.sum() ** 2 / (s**2).sum(), "rankme": torch.exp(-(p[p > 1e-12] * p[p > 1e-12].log()).sum())}
+    expected = {
+        "rank_pr": (s**2).sum() ** 2 / (s**4).sum(),
+        "rank_sv": s.sum() ** 2 / (s**2).sum(),
+        "rankme": torch.exp(-(p[p > 1e-12] * p[p > 1e-12].log()).sum()),
+    }
     for name, value in effective_ranks(z).items():
         assert value == pytest.approx(float(expected[name]), rel=1e-5)
     assert effective_ranks(torch.ones(10, 3)) == {"rank_pr": 1.0, "rank_sv": 1.0, "rankme": 1.0}
@@ -94,13 +98,20 @@ def test_measuring_leaves_model_statistics_and_random_numbers_alone(digits, teac
     state = {name: value.clone() for name, value in model.state_dict().items()}
     numbers = torch.get_rng_state()
     online = OnlineProbe(24, 10, torch.device("cpu"))
-    metrics = health.live(model, harvest, online) | health.probe(model) | health.pixels() | health.probe(health.untrained(model), full=False)
+    metrics = (
+        health.live(model, harvest, online)
+        | health.probe(model)
+        | health.pixels()
+        | health.probe(health.untrained(model), full=False)
+    )
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), numbers)
     assert model.training and all(p.grad is None for p in model.parameters())
     wanted = {
-        "linacc/z_agg@3", "linacc/z_1@1", "linacc/z_mean@3", "linacc/z_agg@1", "linacc/pixels@1", "linacc/pixels_mean@3",
-        "r2_action.none/z_pair@2", "r2_pose/z_agg@3", "r2_pose/z_1@1", "predict/z_hat@3", "rank_pr/z@3", "rank_sv/z_agg@3",
+        "linacc/z_agg@3", "linacc/z_1@1", "linacc/z_mean@3", "linacc/z_agg@1", "linacc/pixels@1",
+        "linacc/pixels_mean@3",
+        "r2_action.none/z_pair@2", "r2_pose/z_agg@3", "r2_pose/z_1@1", "predict/z_hat@3", "rank_pr/z@3",
+        "rank_sv/z_agg@3",
         "rankme/z@3", "linacc_live/z_agg@3", "online_linacc_live/z_agg@3", "predict_live/z_hat@3",
     }  # fmt: skip
     assert wanted <= metrics.keys()

@@ -93,7 +93,9 @@ def test_the_expected_rest_is_the_plans_at_the_beginning_and_shrinks_within_a_tr
     p = plan(tmp_path)
     assert Remaining(make(p)).left == pytest.approx(p.expected_epochs())
     rest = [expected_from(p, epoch) for epoch in range(p.epochs + 1)]
-    assert rest[0] == pytest.approx(10 + 20 / 3) and rest[10] == 20 and rest[30] == 0 and all(value >= 0 for value in rest)
+    assert (
+        rest[0] == pytest.approx(10 + 20 / 3) and rest[10] == 20 and rest[30] == 0 and all(value >= 0 for value in rest)
+    )
 
 
 def test_a_terminal_shows_what_is_done_who_runs_and_the_best_of_each_group(tmp_path):
@@ -140,10 +142,14 @@ def test_a_pipe_says_what_goes_on_from_the_first_moment_and_now_and_then(tmp_pat
 def test_long_lines_wrap_between_words_on_a_narrow_terminal(tmp_path):
     console = terminal()
     played = Played(tmp_path, console)
-    played.shown._say("done      t001  linacc 56.4 at epoch 6  ema λ=0.1 cosine warm-up 2 half-life 0.0216 (τ=0.9343) and so on")
+    played.shown._say(
+        "done      t001  linacc 56.4 at epoch 6  ema λ=0.1 cosine warm-up 2 half-life 0.0216 (τ=0.9343) and so on"
+    )
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     assert len(lines) == 2 and all(len(line) <= 80 for line in lines) and lines[1].startswith("       ")
-    assert " ".join(" ".join(lines).split()).endswith("ema λ=0.1 cosine warm-up 2 half-life 0.0216 (τ=0.9343) and so on")
+    assert " ".join(" ".join(lines).split()).endswith(
+        "ema λ=0.1 cosine warm-up 2 half-life 0.0216 (τ=0.9343) and so on"
+    )
 
 
 def test_a_notice_of_many_runs_is_said_once(tmp_path):
@@ -213,13 +219,26 @@ def test_a_command_on_a_narrow_terminal_can_be_pasted():
 
     from studies.console import print_command
 
-    command = shlex.join(["python", "studies/step2_grid.py", "--results-dir", "/a/long/path/to/results", "--study", "b", "data.sizes=[1, 2]", "--resume"])
+    command = shlex.join(
+        [
+            "python",
+            "studies/step2_grid.py",
+            "--results-dir",
+            "/a/long/path/to/results",
+            "--study",
+            "b",
+            "data.sizes=[1, 2]",
+            "--resume",
+        ]
+    )
     console = terminal(60)
     print_command(console, "Continue with:", command)
     _, *lines = console.file.getvalue().splitlines()
     assert len(lines) > 1 and all(len(line) <= 60 for line in lines)
     pasted = "\n".join(lines).strip()
-    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {pasted}"], capture_output=True, text=True, check=True).stdout.splitlines()
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\\n' {pasted}"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert words == shlex.split(command)
     pipe = Console(file=io.StringIO(), width=60)
     print_command(pipe, "Continue with:", command)

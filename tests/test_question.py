@@ -57,7 +57,8 @@ def two_settings(**changes) -> Study:
     """A study of two settings that have nothing to do with those of step 2, without strata."""
     fields = {
         "name": "lr_clip", "question": "Does clipping help?", "space": space, "trials": 6, "controls": CONTROLS,
-        "reference": Reference({"optim.clip_norm": None}, "unclipped"), "contrasts": lambda _: (Contrast("clipping", "best", "best/unclipped"),),
+        "reference": Reference({"optim.clip_norm": None}, "unclipped"), "contrasts": lambda _: (Contrast("clipping",
+        "best", "best/unclipped"),),
     }  # fmt: skip
     return Study(**{**fields, **changes})
 
@@ -65,8 +66,10 @@ def two_settings(**changes) -> Study:
 def planned(folder: Path, study: Study) -> Plan:
     arms = study.fixed_arms(False)
     return Plan(
-        study="s", folder=folder, preset="digits", overrides=[], seeds=(0, 1, 2), epochs=30, resources=Resources(1, 0, 1, "local", 2), arms=arms,
-        declared=study.declaration(arms), num_trials=study.trials, confirm=study.levels, ranges=study.ranges, search=SearchPlan(top_k=2),
+        study="s", folder=folder, preset="digits", overrides=[], seeds=(0, 1, 2), epochs=30, resources=Resources(1, 0,
+            1, "local", 2), arms=arms,
+        declared=study.declaration(arms), num_trials=study.trials, confirm=study.levels, ranges=study.ranges,
+        search=SearchPlan(top_k=2),
         stopping=Stopping(grace=10, collapse_rank=0.0),
     )  # fmt: skip
 
@@ -111,7 +114,10 @@ def test_the_engine_imports_neither_ray_nor_torch_nor_rich_nor_pandas():
                 if name.startswith(("studies.", "analysis", "search_spaces")) and not name.startswith("studies.engine")
             }
             assert not outside, (file, outside)
-    command = "import sys; from studies import Study; from studies.engine import question; print(*(set(sys.modules) & {'ray', 'torch', 'rich', 'pandas', 'optuna'}))"
+    command = (
+        "import sys; from studies import Study; from studies.engine import question; print(*(set(sys.modules) & {'ray',"
+        " 'torch', 'rich', 'pandas', 'optuna'}))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
@@ -146,8 +152,10 @@ def test_a_search_over_other_settings_runs_compares_and_resumes(tmp_path):
 
 def test_its_report_speaks_of_its_own_settings(tmp_path):
     made = Builder(tmp_path / "demo", declared=plain(two_settings()), confirm=["all"], num_trials=1)
-    made.decide({"event": "suggest", "trial": 0, "run_id": "t0", "arm_id": "b", "params": {"lr": 0.003, "clip_norm": 1.0}, "label": "x"},
-                {"event": "finish", "trial": 0, "state": "complete", "epoch": 6, "value": 60.0, "objectives": {"linacc": 60.0}},
+    made.decide({"event": "suggest", "trial": 0, "run_id": "t0", "arm_id": "b", "params": {"lr": 0.003,
+        "clip_norm": 1.0}, "label": "x"},
+                {"event": "finish", "trial": 0, "state": "complete", "epoch": 6, "value": 60.0,
+                    "objectives": {"linacc": 60.0}},
                 {"event": "select", "trials": [0], "values": [60.0], "epochs": [6]})  # fmt: skip
     for arm_id, role, key, values, clip in (
         ("b", "best", "best", [60.0, 61.0, 62.0], 1.0),
@@ -174,8 +182,8 @@ def test_its_report_speaks_of_its_own_settings(tmp_path):
     assert table["lr"].tolist() == [0.003, 0.003] and table["verdict"].tolist() == ["better", "reference"]
     said = " ".join(sentences(study, table))
     assert (
-        "Clipping: linear accuracy of z_agg of lr=0.003 clip_norm=1 (best) 61.0 against 50.8 percent of lr=0.003 (unclipped), better"
-        in said
+        "Clipping: linear accuracy of z_agg of lr=0.003 clip_norm=1 (best) 61.0 against 50.8 percent of lr=0.003"
+        " (unclipped), better" in said
     )
     setting_plot(study, tmp_path / "plot.png")
 
@@ -214,7 +222,8 @@ def test_a_space_is_walked_along_every_branch():
         "x": "uniform 0 to 2 in steps of 0.5 (a, c only)",
     }
     assert spaces.corners(branching) == [
-        {"k": "a", "n": 9, "x": 2.0}, {"k": "b", "n": 9}, {"k": "c", "n": 9, "x": 2.0}, {"k": "a", "n": 1, "x": 0.0}, {"k": "b", "n": 1}, {"k": "c", "n": 1, "x": 0.0},
+        {"k": "a", "n": 9, "x": 2.0}, {"k": "b", "n": 9}, {"k": "c", "n": 9, "x": 2.0}, {"k": "a", "n": 1, "x": 0.0},
+        {"k": "b", "n": 1}, {"k": "c", "n": 1, "x": 0.0},
     ]  # fmt: skip
     with pytest.raises(UsageError, match="no grid values for n"):
         spaces.grid(branching, {}, None)
@@ -233,42 +242,61 @@ def test_the_studies_that_ship_plan_on_digits(study, quick, capsys, tmp_path):
 
 
 WRONG = {
-    "unknown key": ({"space": lambda trial: {"optim.rate": trial.suggest_float("rate", 0.0, 1.0)}, "reference": None, "contrasts": lambda _: ()}, "optim.rate: unknown key"),
-    "point does not build": ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 0.0, 3.0)}, "reference": None, "contrasts": lambda _: ()}, "optim.lr = 3.0"),
-    "empty stratum": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "strata": Strata("shape", ("cosine", "constant")),
+    "unknown key": ({"space": lambda trial: {"optim.rate": trial.suggest_float("rate", 0.0, 1.0)}, "reference": None,
+    "contrasts": lambda _: ()}, "optim.rate: unknown key"),
+    "point does not build": ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 0.0, 3.0)},
+    "reference": None, "contrasts": lambda _: ()}, "optim.lr = 3.0"),
+    "empty stratum": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))},
+    "strata": Strata("shape", ("cosine", "constant")),
                        "settings": {"shape": "schedule.name"}}, "level 'constant' is empty"),
-    "no stratum in the space": ({"strata": Strata("shape", ("a",)), "settings": {"shape": "schedule.name"}}, "the space does not choose it"),
+    "no stratum in the space": ({"strata": Strata("shape", ("a",)), "settings": {"shape": "schedule.name"}},
+    "the space does not choose it"),
     "reference equal to its arm": ({"reference": Reference({}, "unclipped")}, "is the same as the arm"),
     "metric nobody records": ({"metric": "linacc/zz"}, "no study records it"),
-    "contrast's metric": ({"contrasts": lambda _: (Contrast("x", "best", "shared", "nothing"),)}, "no study records it"),
+    "contrast's metric": ({"contrasts": lambda _: (Contrast("x", "best", "shared", "nothing"),)},
+    "no study records it"),
     "contrast without arms": ({"contrasts": lambda _: (Contrast("x", "best/ema", "shared"),)}, "no arm 'best/ema'"),
     "contrast with itself": ({"contrasts": lambda _: (Contrast("x", "best", "best"),)}, "with itself"),
     "contrast without a question": ({"contrasts": lambda _: (Contrast(" ", "best", "shared"),)}, "has no question"),
-    "contrasts of one question": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("x", "best", "shared", "rank_pr/z@M"))}, "contrast 'x': is declared twice"),
-    "contrast twice": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("y", "best", "shared"))}, "contrast 'y': compares the same as 'x'"),
+    "contrasts of one question": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("x", "best",
+    "shared", "rank_pr/z@M"))}, "contrast 'x': is declared twice"),
+    "contrast twice": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("y", "best", "shared"))},
+    "contrast 'y': compares the same as 'x'"),
     "no question": ({"question": "Clipping."}, "must be a question"),
-    "nothing to run": ({"space": None, "reference": None, "contrasts": lambda _: ()}, "neither a search space nor arms"),
+    "nothing to run": ({"space": None, "reference": None, "contrasts": lambda _: ()},
+    "neither a search space nor arms"),
     "space fails": ({"space": lambda trial: {"optim.lr": trial.nothing}}, "the search space fails: AttributeError"),
     "space returns nothing": ({"space": lambda trial: None}, "must return a dict"),
     "taken name": ({"settings": {"epoch": "optim.lr"}}, "setting 'epoch'"),
     "shown without setting": ({"shown": {"momentum": Show()}}, "shown 'momentum'"),
     "nothing eligible": ({"eligible": lambda point: point["lr"] > 1}, "accepts no corner"),
-    "control that is not checked": ({"controls": (Control("c", "c", {"optim.lr": 0.1}, must="explode"),)}, "must = 'explode'"),
+    "control that is not checked": ({"controls": (Control("c", "c", {"optim.lr": 0.1}, must="explode"),)},
+    "must = 'explode'"),
     "untrained without a run": ({"controls": (Control("c", "c", {"optim.lr": 0.1}, must="start"),)}, "no arm has them"),
-    "arm twice": ({"arms": lambda _: (Arm("a", "grid", "a", {}), Arm("a", "grid", "a", {"optim.lr": 0.1}))}, "declared twice"),
+    "arm twice": ({"arms": lambda _: (Arm("a", "grid", "a", {}), Arm("a", "grid", "a", {"optim.lr": 0.1}))},
+    "declared twice"),
     "arm's reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"),)}, "is no arm"),
-    "arm is its reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"), Arm("b", "grid", "b", {}))}, "is the same arm"),
-    "arm is its reference after the preset": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None}, "b"), Arm("b", "grid", "b", {}))}, "its reference 'b' is the same arm"),
+    "arm is its reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "b"), Arm("b", "grid", "b", {}))},
+    "is the same arm"),
+    "arm is its reference after the preset": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None},
+    "b"), Arm("b", "grid", "b", {}))}, "its reference 'b' is the same arm"),
     "arm is its own reference": ({"arms": lambda _: (Arm("a", "grid", "a", {}, "a"),)}, "is its own reference"),
-    "contrast of one arm": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None}), Arm("b", "grid", "b", {})), "contrasts": lambda _: (Contrast("x", "a", "b"),)},
+    "contrast of one arm": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.clip_norm": None}), Arm("b", "grid",
+    "b", {})), "contrasts": lambda _: (Contrast("x", "a", "b"),)},
                             "contrast 'x': 'a' and 'b'"),
-    "reference equal to its arm after the preset": ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 1e-2)}}, "is the same as the arm"),
-    "reference does not build": ({"reference": Reference({"optim.clipp_norm": None}, "unclipped")}, "optim.clipp_norm: unknown key"),
-    "arm by its length": ({"arms": lambda _: (Arm("a", "grid", "a", {"epochs": 10}),), "settings": {"lr": "optim.lr"}}, "arm 'a': sets epochs, by which no arm differs"),
+    "reference equal to its arm after the preset": ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr",
+    1e-4, 1e-2)}}, "is the same as the arm"),
+    "reference does not build": ({"reference": Reference({"optim.clipp_norm": None}, "unclipped")},
+    "optim.clipp_norm: unknown key"),
+    "arm by its length": ({"arms": lambda _: (Arm("a", "grid", "a", {"epochs": 10}),),
+    "settings": {"lr": "optim.lr"}}, "arm 'a': sets epochs, by which no arm differs"),
     "reference by its seed": ({"reference": Reference({"seed": 3}, "unclipped")}, "reference: sets seed"),
-    "space of what is measured": ({"space": lambda t: {"eval.probe_epochs": t.suggest_categorical("probe", ((1,), (2,)))}, "reference": None, "contrasts": lambda _: ()}, "the search space: sets eval.probe_epochs"),
-    "parameter without use": ({"space": lambda trial: (trial.suggest_float("momentum", 0.0, 1.0), space(trial))[1]}, "momentum (uniform 0 to 1) changes no setting"),
-    "choice without use": ({"space": lambda trial: (trial.suggest_categorical("kind", ("a", "b")), space(trial))[1]}, "kind (a, b) changes no setting"),
+    "space of what is measured": ({"space": lambda t: {"eval.probe_epochs": t.suggest_categorical("probe", ((1,), (2,
+    )))}, "reference": None, "contrasts": lambda _: ()}, "the search space: sets eval.probe_epochs"),
+    "parameter without use": ({"space": lambda trial: (trial.suggest_float("momentum", 0.0, 1.0), space(trial))[1]},
+    "momentum (uniform 0 to 1) changes no setting"),
+    "choice without use": ({"space": lambda trial: (trial.suggest_categorical("kind", ("a", "b")), space(trial))[1]},
+    "kind (a, b) changes no setting"),
     "setting in all arms that the space sets": ({"overrides": ("optim.lr=0.5",)}, "this study sets optim.lr itself"),
     "seed in all arms": ({"overrides": ("seed=7",)}, "seed=7: a study sets this itself"),
     "contrasts as a list": ({"contrasts": [Contrast("x", "best", "shared")]}, "must be a function of the fixed arms"),
@@ -289,33 +317,46 @@ WRONG = {
     "eligible fails": ({"eligible": lambda point: point["teacher"] == "ema"}, "fails: KeyError: 'teacher'"),
     "label of one argument": ({"label": lambda point: "x"}, "fails: TypeError"),
     "label of nothing": ({"label": lambda point, steps: None}, "returns None; it must return a text"),
-    "reference's label fails": ({"reference": Reference({"optim.clip_norm": None}, "unclipped", lambda label: label.split("?")[1])}, "the reference's label fails: IndexError"),
+    "reference's label fails": ({"reference": Reference({"optim.clip_norm": None}, "unclipped",
+    lambda label: label.split("?")[1])}, "the reference's label fails: IndexError"),
     "prediction at an epoch": ({"predicts": (10,)}, "must be shares of a run between 0 and 1"),
     "prediction without tuple": ({"predicts": 1 / 3}, "must be shares of a run"),
-    "prediction without a search": ({"predicts": (0.5,), "space": None, "reference": None, "arms": lambda _: (Arm("a", "grid", "a", {}),), "contrasts": lambda _: ()}, "this study has no space"),
-    "arm with a searched key": ({"arms": lambda _: (Arm("best", "grid", "a", {"optim.clip_norm": 1.0}),)}, "arm 'best': best and candidate are the keys"),
-    "control with a searched key": ({"controls": (Control("candidate2", "c", {"optim.clip_norm": 1.0}),), "contrasts": lambda _: ()}, "arm 'candidate2': best and candidate"),
-    "default that no command gives": ({"defaults": {"sampler": "sobol"}}, "defaults 'sampler': argument --sampler: invalid choice: 'sobol'"),
-    "quick default of a wrong kind": ({"quick": {"num_trials": "many"}}, "quick 'num_trials': argument --num-trials: invalid int value: 'many'"),
+    "prediction without a search": ({"predicts": (0.5,), "space": None, "reference": None, "arms": lambda _: (Arm("a",
+    "grid", "a", {}),), "contrasts": lambda _: ()}, "this study has no space"),
+    "arm with a searched key": ({"arms": lambda _: (Arm("best", "grid", "a", {"optim.clip_norm": 1.0}),)},
+    "arm 'best': best and candidate are the keys"),
+    "control with a searched key": ({"controls": (Control("candidate2", "c", {"optim.clip_norm": 1.0}),),
+    "contrasts": lambda _: ()}, "arm 'candidate2': best and candidate"),
+    "default that no command gives": ({"defaults": {"sampler": "sobol"}},
+    "defaults 'sampler': argument --sampler: invalid choice: 'sobol'"),
+    "quick default of a wrong kind": ({"quick": {"num_trials": "many"}},
+    "quick 'num_trials': argument --num-trials: invalid int value: 'many'"),
     "default of an override": ({"defaults": {"overrides": ("optim.lr=1",)}}, "defaults 'overrides': is no option"),
     "default that breaks a rule": ({"defaults": {"seeds": 0}}, "--seeds 0: the number of seeds must be 1 to 100"),
-    **{f"range {name}": ({"space": lambda trial, ask=ask: {"optim.lr": ask(trial)}, "reference": None, "contrasts": lambda _: ()}, words) for name, (ask, words) in {
-        "upside down": (lambda t: t.suggest_float("lr", 1e-2, 1e-4), "lr goes from 0.01 to 0.0001; the lower end must come first"),
+    **{f"range {name}": ({"space": lambda trial, ask=ask: {"optim.lr": ask(trial)}, "reference": None,
+        "contrasts": lambda _: ()}, words) for name, (ask, words) in {
+        "upside down": (lambda t: t.suggest_float("lr", 1e-2, 1e-4),
+        "lr goes from 0.01 to 0.0001; the lower end must come first"),
         "log from 0": (lambda t: t.suggest_float("lr", 0, 1e-2, log=True), "lr is log-uniform from 0 on"),
-        "log in steps": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, log=True, step=1e-4), "lr is log-uniform in steps of 0.0001"),
+        "log in steps": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, log=True, step=1e-4),
+        "lr is log-uniform in steps of 0.0001"),
         "log int in steps": (lambda t: t.suggest_int("lr", 1, 8, log=True, step=2), "lr is log-uniform in steps of 2"),
         "step of 0": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, step=0.0), "lr has step = 0"),
         "in words": (lambda t: t.suggest_float("lr", "a", "b"), "lr has low = 'a'; it must be a number"),
         "int of floats": (lambda t: t.suggest_int("lr", 0.5, 2), "lr has low = 0.5; it must be a whole number"),
         "without choices": (lambda t: t.suggest_categorical("lr", []), "lr has no choices"),
     }.items()},
-    "first point's choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "first_points": lambda: [{"shape": "cosin"}]}, "shape = 'cosin' is not in cosine"),
-    "first point's name": ({"first_points": lambda: [{"lrr": 1e-3}]}, "'lrr' is no parameter of the space; it has lr, clip_norm"),
+    "first point's choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape",
+    ("cosine",))}, "first_points": lambda: [{"shape": "cosin"}]}, "shape = 'cosin' is not in cosine"),
+    "first point's name": ({"first_points": lambda: [{"lrr": 1e-3}]},
+    "'lrr' is no parameter of the space; it has lr, clip_norm"),
     "first point outside": ({"first_points": lambda: [{"lr": 1.0}]}, "lr = 1.0 is not in log-uniform 0.0001 to 0.01"),
     "grid outside": ({"grid": {"lr": (1e-3, 1.0)}}, "grid: lr = 1.0 is not in"),
     "grid's name": ({"grid": {"weight_decay": (1e-3,)}}, "grid: 'weight_decay' is no parameter"),
-    "grid of a choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))}, "grid": {"shape": ("cosine",)}}, "grid 'shape': is a choice"),
-    "units of no parameter": ({"units": {"lrr": "per step"}}, "units 'lrr': is no parameter of the space; it has lr, clip_norm"),
+    "grid of a choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",
+    ))}, "grid": {"shape": ("cosine",)}}, "grid 'shape': is a choice"),
+    "units of no parameter": ({"units": {"lrr": "per step"}},
+    "units 'lrr': is no parameter of the space; it has lr, clip_norm"),
     "unknown default": ({"defaults": {"speed": 3}}, "defaults 'speed'"),
 }  # fmt: skip
 
@@ -330,16 +371,30 @@ def test_a_wrong_declaration_is_one_line_before_anything_starts(wrong, tmp_path,
 
 
 def test_a_step_ends_below_the_end_of_its_range():
-    assert spaces.corners(lambda t: {"x": t.suggest_float("x", 0.0, 1.9, step=0.5), "n": t.suggest_int("n", 1, 6, step=2)}) == [{"x": 1.5, "n": 5}, {"x": 0.0, "n": 1}]
+    assert spaces.corners(
+        lambda t: {"x": t.suggest_float("x", 0.0, 1.9, step=0.5), "n": t.suggest_int("n", 1, 6, step=2)}
+    ) == [{"x": 1.5, "n": 5}, {"x": 0.0, "n": 1}]
 
 
 # --- defaults of a study
 
 
 def test_a_study_s_defaults_are_read_as_a_command_has_them_and_give_way_to_one():
-    study = two_settings(defaults={"seeds": 5, "epochs": 20, "deterministic": True, "results_dir": "there"}, quick={"num_trials": 9, "epochs": 6})
-    usual, quick = parser(study).parse_args([]), parser(study, quick=True).parse_args(["--quick", "--seeds", "4", "--num-trials", "7"])
-    assert (usual.seeds, usual.epochs, usual.num_trials, usual.deterministic, usual.results_dir) == ("5", 20, None, True, Path("there"))
+    study = two_settings(
+        defaults={"seeds": 5, "epochs": 20, "deterministic": True, "results_dir": "there"},
+        quick={"num_trials": 9, "epochs": 6},
+    )
+    usual, quick = (
+        parser(study).parse_args([]),
+        parser(study, quick=True).parse_args(["--quick", "--seeds", "4", "--num-trials", "7"]),
+    )
+    assert (usual.seeds, usual.epochs, usual.num_trials, usual.deterministic, usual.results_dir) == (
+        "5",
+        20,
+        None,
+        True,
+        Path("there"),
+    )
     assert (quick.seeds, quick.epochs, quick.num_trials, quick.deterministic) == ("4", 6, 7, True)
     assert info(study)["seeds"] == [0, 1, 2, 3, 4]
     told = " ".join(parser(study).format_help().split())
@@ -348,7 +403,9 @@ def test_a_study_s_defaults_are_read_as_a_command_has_them_and_give_way_to_one()
 
 @pytest.mark.parametrize("study", [module.STUDY for module in SHIPPED], ids=lambda study: study.name)
 def test_help_says_the_number_of_trials_that_quick_plans(study, tmp_path):
-    told = re.search(r"search trials \(default: \d+; (\d+) with --quick\)", " ".join(parser(study).format_help().split()))
+    told = re.search(
+        r"search trials \(default: \d+; (\d+) with --quick\)", " ".join(parser(study).format_help().split())
+    )
     assert (told and int(told[1])) == (info_quick(study, tmp_path)["num_trials"] or None)
 
 
@@ -437,7 +494,10 @@ def test_a_study_cannot_be_continued_with_another_declaration(tmp_path):
 def test_a_parameter_has_an_effect_wherever_it_has_one(tmp_path, capsys):
     def branching(trial):
         """Each parameter matters on one branch or at one end only, and one has a single value."""
-        keys = {"schedule.name": trial.suggest_categorical("schedule", ("cosine", "constant")), "optim.lr": trial.suggest_float("lr", 1e-3, 1e-3)}
+        keys = {
+            "schedule.name": trial.suggest_categorical("schedule", ("cosine", "constant")),
+            "optim.lr": trial.suggest_float("lr", 1e-3, 1e-3),
+        }
         strength, share = trial.suggest_float("strength", 0.0, 0.1), trial.suggest_float("share", 0.0, 1.0)
         if keys["schedule.name"] == "constant":
             return keys | {"schedule.final_lr_ratio": None, "optim.weight_decay": strength * share}
@@ -456,7 +516,10 @@ def earlier(folder: Path, **changes) -> Plan:
     plan = planned(folder, study)
     folder.mkdir()
     (folder / "study.json").write_text(json.dumps({**plan.stored(), "created": "2026-01-01T00:00:00Z"}))
-    play(Jobs(plan, Decisions(folder), study), seen=lambda job, epoch: Seen(epoch, 90.0, epoch, objectives={"linacc": 90.0}))
+    play(
+        Jobs(plan, Decisions(folder), study),
+        seen=lambda job, epoch: Seen(epoch, 90.0, epoch, objectives={"linacc": 90.0}),
+    )
     return plan
 
 
@@ -479,7 +542,9 @@ def test_a_warm_start_speaks_of_its_trials_by_this_study_s_names(tmp_path):
     earlier(tmp_path / "old")
     study = one_number("x", settings={"rate": "optim.lr"}, label=lambda point, _: f"rate {point['rate']:g}")
     (tmp_path / "new").mkdir()
-    plan = replace(planned(tmp_path / "new", study), search=SearchPlan(warm_start=(str(tmp_path / "old"),)), num_trials=1)
+    plan = replace(
+        planned(tmp_path / "new", study), search=SearchPlan(warm_start=(str(tmp_path / "old"),)), num_trials=1
+    )
     decisions = Decisions(plan.folder)
     warm_start.absorb(plan, decisions)
     jobs = Jobs(plan, decisions, study)
@@ -490,9 +555,11 @@ def test_a_warm_start_speaks_of_its_trials_by_this_study_s_names(tmp_path):
 @pytest.mark.parametrize(
     "now, words",
     [
-        ({"reference": Reference({"optim.clip_norm": None, "optim.weight_decay": 0.3}, "unclipped")}, "declared.reference_settings"),
+        ({"reference": Reference({"optim.clip_norm": None, "optim.weight_decay": 0.3}, "unclipped")},
+        "declared.reference_settings"),
         ({"reference": Reference({"optim.clip_norm": 100.0}, "unclipped")}, "declared.reference_settings"),
-        ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 5e-2, log=True), "optim.clip_norm": trial.suggest_float("clip_norm", 0.1, 10.0, log=True)}}, "ranges.lr = "),
+        ({"space": lambda trial: {"optim.lr": trial.suggest_float("lr", 1e-4, 5e-2, log=True),
+        "optim.clip_norm": trial.suggest_float("clip_norm", 0.1, 10.0, log=True)}}, "ranges.lr = "),
     ],
 )  # fmt: skip
 def test_a_continued_study_keeps_its_reference_and_its_ranges(tmp_path, now, words):
@@ -505,18 +572,24 @@ def test_a_continued_study_keeps_its_reference_and_its_ranges(tmp_path, now, wor
     content = json.loads((tmp_path / "study.json").read_text())
     with pytest.raises(UsageError, match=words):
         agree(plan(two_settings(**now)))
-    (tmp_path / "study.json").write_text(json.dumps(content | {"ranges": {**content["ranges"], "momentum": "uniform 0 to 1"}}))
+    (tmp_path / "study.json").write_text(
+        json.dumps(content | {"ranges": {**content["ranges"], "momentum": "uniform 0 to 1"}})
+    )
     with pytest.raises(UsageError, match="ranges.momentum = 'uniform 0 to 1', not None"):
         agree(plan(two_settings()))
     earlier_code = {name: value for name, value in content.items() if name != "ranges"}
-    earlier_code["declared"] = {name: value for name, value in content["declared"].items() if name != "reference_settings"}
+    earlier_code["declared"] = {
+        name: value for name, value in content["declared"].items() if name != "reference_settings"
+    }
     (tmp_path / "study.json").write_text(json.dumps(earlier_code))  # it noted neither
     agree(plan(two_settings()))
 
 
 def test_a_registration_of_earlier_code_knows_no_settings_of_its_reference():
     now = registration({"declared": plain(two_settings())})
-    before = registration({"declared": {name: value for name, value in plain(two_settings()).items() if name != "reference_settings"}})
+    before = registration(
+        {"declared": {name: value for name, value in plain(two_settings()).items() if name != "reference_settings"}}
+    )
     assert "reference" not in before and before["hash"] != now["hash"]
     assert changed(before, now) == [] and changed(now, before) == ["reference"]
     assert changed({**now, "hash": before["hash"]}, now) == ["the registration itself"]

@@ -28,7 +28,15 @@ def formula(form, z, eps2=0.05, alpha=1.0, center=False):
     return -nats, nats
 
 
-CASES = [("unit", {}), ("unit", {"center": True}), ("unit", {"eps2": 0.5}), ("ln", {}), ("ln", {"alpha": 4.0}), ("log", {}), ("log", {"alpha": 0.3})]
+CASES = [
+    ("unit", {}),
+    ("unit", {"center": True}),
+    ("unit", {"eps2": 0.5}),
+    ("ln", {}),
+    ("ln", {"alpha": 4.0}),
+    ("log", {}),
+    ("log", {"alpha": 0.3}),
+]
 
 
 @pytest.mark.parametrize("shape", [(64, 24), (20, 48)], ids=["d-side", "n-side"])
@@ -71,7 +79,11 @@ def test_unit_is_scale_free_and_the_logs_form_is_not():
 @pytest.mark.parametrize("form", ["unit", "ln", "log"])
 @pytest.mark.parametrize("collapsed", ["zero", "constant", "line"])
 def test_full_collapse_is_safe_in_single_precision(form, collapsed):
-    z = {"zero": torch.zeros(64, 48), "constant": torch.ones(64, 48) * 3, "line": torch.randn(64, 1) * torch.randn(1, 48)}[collapsed]
+    z = {
+        "zero": torch.zeros(64, 48),
+        "constant": torch.ones(64, 48) * 3,
+        "line": torch.randn(64, 1) * torch.randn(1, 48),
+    }[collapsed]
     z = z.clone().requires_grad_()
     out = CodingRate(RateConfig(form=form))(z)
     out.value.backward()
@@ -81,7 +93,14 @@ def test_full_collapse_is_safe_in_single_precision(form, collapsed):
 
 def test_utilisation_is_one_for_orthogonal_features():
     q = torch.linalg.qr(torch.randn(64, 32, dtype=torch.float64))[0]
-    assert float(CodingRate(RateConfig())(q @ torch.linalg.qr(torch.randn(32, 32, dtype=torch.float64))[0]).health["rate_utilisation"]) > 0.95
+    assert (
+        float(
+            CodingRate(RateConfig())(q @ torch.linalg.qr(torch.randn(32, 32, dtype=torch.float64))[0]).health[
+                "rate_utilisation"
+            ]
+        )
+        > 0.95
+    )
     rows = torch.eye(32, dtype=torch.float64).repeat(2, 1)
     assert float(CodingRate(RateConfig())(rows).health["rate_utilisation"]) == pytest.approx(1, abs=1e-9)
 

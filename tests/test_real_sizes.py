@@ -1,7 +1,8 @@
-"""Every preset goes through all that its number of images and its batch decide: what crashed 39 of 55 and no small test saw.
+"""Every preset goes through all that its number of images and its batch decide: what crashed 39 of 55 and no small test
+saw.
 
-Views have their real number but are four equal pixels: rendering and convolutions take the time, and no chunk depends on what they
-return. ``make presets`` does the same with real views.
+Views have their real number but are four equal pixels: rendering and convolutions take the time, and no chunk depends
+on what they return. ``make presets`` does the same with real views.
 """
 
 import math
@@ -34,7 +35,8 @@ def shape(name):
     """All of a preset that decides sizes; presets that differ in nothing of it are gone through once."""
     config = narrowed(name)
     kept = {
-        "data": config.data, "batch": config.optim.batch_size, "teacher": config.objective.teacher, "symmetric": config.objective.symmetric,
+        "data": config.data, "batch": config.optim.batch_size, "teacher": config.objective.teacher,
+        "symmetric": config.objective.symmetric,
         "sharpen": config.objective.sharpen is not None, "action_norm": config.model.action_norm, "eval": config.eval,
     }  # fmt: skip
     return repr(kept)
@@ -58,7 +60,9 @@ def test_a_preset_runs_at_its_published_sizes(names, loaded, tmp_path, monkeypat
     key = config.data.name, config.data.sizes, config.data.select_on, config.data.pretrain_on, config.data.unlabelled
     if key not in loaded:
         loaded.clear()
-        loaded[key] = one_pixel(load_images(config.model_copy(update={"runtime": config.runtime.model_copy(update={"resident_mib": 64})})))
+        loaded[key] = one_pixel(
+            load_images(config.model_copy(update={"runtime": config.runtime.model_copy(update={"resident_mib": 64})}))
+        )
     lines = rehearse(config, tmp_path, loaded[key], baselines=False)
     assert [line["event"] for line in lines] == ["eval", "epoch", "eval", "stop", "eval"]
     start, _, end, stop, evaluation = lines
@@ -77,7 +81,11 @@ def test_every_preset_is_gone_through():
 def one_pixel(images):
     """The set with its number of images and labels, each image cut down to its first pixel."""
     stored = images.images
-    few = MappedImages([array[..., :1, :1].copy() for array in stored._arrays]) if isinstance(stored, MappedImages) else stored[..., :1, :1].clone()
+    few = (
+        MappedImages([array[..., :1, :1].copy() for array in stored._arrays])
+        if isinstance(stored, MappedImages)
+        else stored[..., :1, :1].clone()
+    )
     return replace(images, images=few)
 
 
@@ -89,11 +97,23 @@ def look_blank(monkeypatch):
         return list(grey.view(count, -1, grey.shape[1], 1, 1).expand(-1, -1, -1, 2, 2).unbind(0))
 
     for transform in (Augment, Glimpses, Planar):
-        monkeypatch.setattr(transform, "render", lambda self, images, drawn: blank(images[..., :1, :1].repeat(config_views(drawn), 1, 1, 1), config_views(drawn)))
+        monkeypatch.setattr(
+            transform,
+            "render",
+            lambda self, images, drawn: blank(
+                images[..., :1, :1].repeat(config_views(drawn), 1, 1, 1), config_views(drawn)
+            ),
+        )
     monkeypatch.setattr(ObjectViews, "render", lambda self, images, drawn: blank(images, drawn.view.shape[1]))
     # statistics of an image have its own shape, not the view's: a view of one grey stays one number
     monkeypatch.setattr(views.Views, "_normal", lambda self, view: view)
-    monkeypatch.setattr(saliency, "centre_surround", lambda images: torch.from_numpy(np.broadcast_to(np.uint8(255), (len(images), 96, 96)).copy()[:1]).expand(len(images), -1, -1))
+    monkeypatch.setattr(
+        saliency,
+        "centre_surround",
+        lambda images: torch.from_numpy(np.broadcast_to(np.uint8(255), (len(images), 96, 96)).copy()[:1]).expand(
+            len(images), -1, -1
+        ),
+    )
     monkeypatch.setattr(regression, "STEPS", 2)
     monkeypatch.setattr(retrieval, "CANDIDATES", 3)
 

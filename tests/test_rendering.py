@@ -91,8 +91,20 @@ def boxes_and_flips(size, seed=10):
     """Random boxes, and among them the whole image, boxes along each edge and boxes of one to three pixels."""
     boxes = crop_boxes(random(COUNT, CROP_NUMBERS, seed=seed), size, size)
     last = size - 1
-    special = [(0, 0, size, size), (0, 0, 1, 1), (last, last, 1, 1), (0, last - 1, 3, 2), (0, 5, size, 1), (7, 0, 1, size)]
-    special += [(0, 0, size // 2, size), (size // 2, 0, size // 2, size), (3, size // 2, size - 3, size // 2), (5, 9, 2, 3)]
+    special = [
+        (0, 0, size, size),
+        (0, 0, 1, 1),
+        (last, last, 1, 1),
+        (0, last - 1, 3, 2),
+        (0, 5, size, 1),
+        (7, 0, 1, size),
+    ]
+    special += [
+        (0, 0, size // 2, size),
+        (size // 2, 0, size // 2, size),
+        (3, size // 2, size - 3, size // 2),
+        (5, 9, 2, 3),
+    ]
     boxes[: 2 * len(special)] = torch.tensor(special, dtype=torch.float32).repeat(2, 1)
     flip = random(COUNT, seed=seed + 1) < 0.5
     flip[: len(special)], flip[len(special) : 2 * len(special)] = True, False
@@ -200,7 +212,9 @@ def test_each_colour_operation_is_torchvisions(images, operation):
     factors[operation] = values
     for first in range(4):
         # wherever it stands among operations that do nothing
-        order = torch.tensor([operation, *(other for other in range(4) if other != operation)]).roll(first).repeat(COUNT, 1)
+        order = (
+            torch.tensor([operation, *(other for other in range(4) if other != operation)]).roll(first).repeat(COUNT, 1)
+        )
         ours = color_jitter(images, *factors, order, everywhere())
         assert_same(ours, reference(images, ADJUST[operation], values), 2e-6)
 
@@ -352,7 +366,10 @@ def test_the_chain_is_one_compiled_graph():
     assert_same(compiled(images, *parameters), chain(images, *parameters), 1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the device's own arithmetic: needs CUDA, run by make gpu; the path it takes runs above on meta tensors")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="the device's own arithmetic: needs CUDA, run by make gpu; the path it takes runs above on meta tensors",
+)
 def test_cuda_gives_the_same_images_without_waiting():
     images, parameters = random(COUNT, 3, 32, 32), chain_parameters(32)
     there = [parameter.cuda() for parameter in (images, *parameters)]

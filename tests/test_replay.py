@@ -197,13 +197,17 @@ def test_an_interrupted_trial_is_run_again_from_its_last_checkpoint(monkeypatch,
     Scripted.times = deque([2 + 7.5])  # in the eighth epoch, after 2 s of start-up
     outcome = run(t, FullLength(t), startup=2.0, checkpoint_every=3, **{kind: 1.0})
     assert (outcome.epochs, outcome.again) == (7 + 24, 1)  # back to the checkpoint of epoch 6
-    assert outcome.wall == outcome.busy == 9.5 + 2 + 24 and outcome.state == ["complete"] and getattr(outcome, kind) == 1
+    assert (
+        outcome.wall == outcome.busy == 9.5 + 2 + 24 and outcome.state == ["complete"] and getattr(outcome, kind) == 1
+    )
     Scripted.times = deque([1.0])  # while starting: nothing is lost but time
     outcome = run(t, FullLength(t), startup=2.0, checkpoint_every=3, **{kind: 1.0})
     assert (outcome.epochs, outcome.again, outcome.wall) == (30, 0, 33)
     Scripted.times = deque([9.5] * 2)  # no failure is forgiven, every preemption is
     outcome = run(t, FullLength(t), startup=2.0, retries=0, **{kind: 1.0})
-    assert (outcome.state, outcome.picks) == ((["failed"], {"": None}) if kind == "failures" else (["complete"], {"": 0}))
+    assert (outcome.state, outcome.picks) == (
+        (["failed"], {"": None}) if kind == "failures" else (["complete"], {"": 0})
+    )
 
 
 def test_an_interruption_after_a_rung_does_not_decide_it_again(monkeypatch):
@@ -255,10 +259,13 @@ def test_intervals_are_students():
 def test_the_same_seed_gives_the_same_numbers_and_all_strategies_the_same_orders():
     source = random.Random(3)
     curves = [
-        Curve(f"r{n}", f"r{n}", 0, {e: source.random() for e in range(EPOCHS + 1)}, EPOCHS, False, 60.0) for n in range(12)
+        Curve(f"r{n}", f"r{n}", 0, {e: source.random() for e in range(EPOCHS + 1)}, EPOCHS, False, 60.0)
+        for n in range(12)
     ]
     pool, compared = Pool(Recorded(curves, EPOCHS, "m")), strategies(EPOCHS, ("asha",), (3,), (3,), (), ())
-    rows = [replay(pool, compared + compared[1:], Machine(2, preemptions=2.0), orders=20, seed=seed) for seed in (0, 0, 1)]
+    rows = [
+        replay(pool, compared + compared[1:], Machine(2, preemptions=2.0), orders=20, seed=seed) for seed in (0, 0, 1)
+    ]
     assert (rows[0][1].epochs == rows[1][1].epochs).all() and (rows[0][1].wall == rows[1][1].wall).all()
     assert (rows[0][1].epochs != rows[2][1].epochs).any()
     assert (rows[0][1].wall == rows[0][2].wall).all()  # twice the same strategy
@@ -268,7 +275,11 @@ def test_the_same_seed_gives_the_same_numbers_and_all_strategies_the_same_orders
 
 def test_controls_and_confirmation_are_added():
     after = After(arms=2, twins=2, controls=1, seeds=3)
-    assert After(arms=2, twins=1).runs == 12 and after.runs == 15 and after.wall(30, 2.0, Machine(4, startup=3.0)) == 4 * 63
+    assert (
+        After(arms=2, twins=1).runs == 12
+        and after.runs == 15
+        and after.wall(30, 2.0, Machine(4, startup=3.0)) == 4 * 63
+    )
     row = replay(
         Pool(recorded(range(4))), strategies(EPOCHS, (), (), (), (), ()), Machine(2), orders=3, seed=0, after=after
     )[0]
@@ -417,7 +428,14 @@ class Study:
         ]
         if stop:
             lines.append(
-                {**common, "event": "stop", "epoch": max(curve, default=0), "split": None, "reason": stop, "metrics": {}}
+                {
+                    **common,
+                    "event": "stop",
+                    "epoch": max(curve, default=0),
+                    "split": None,
+                    "reason": stop,
+                    "metrics": {},
+                }
             )
         if config:
             lines[1 if curve else 0]["config"] = {
@@ -436,18 +454,18 @@ def test_only_full_length_validation_curves_are_used_and_the_others_named(tmp_pa
     study.run("full", line(1), test_rows=2)
     study.run("full", line(2), seed=1)
     study.run("null", {**line(2), 10: None})
-    study.run("pruned", {e: 5.0 for e in range(11)}, stop=None)
+    study.run("pruned", dict.fromkeys(range(11), 5.0), stop=None)
     study.run("tested", line(90), split="test")
     study.run("empty", {})
     study.run("broken", line(3), config=False)
     study.run("unmeasured", {**line(3), 30: "absent"})
-    study.run("diverged", {e: 5.0 for e in range(8)}, stop="diverged by step 130: the loss is not finite")
+    study.run("diverged", dict.fromkeys(range(8), 5.0), stop="diverged by step 130: the loss is not finite")
     found = read_curves([tmp_path])
     assert {c.run for c in found.curves} == {"full-s0", "null-s0", "diverged-s0"} and found.epochs == 30
     curves = {c.arm: c for c in found.curves}
     assert curves["full"].values == line(1) and curves["full"].seconds == 2.5  # the test rows did not replace epoch 30
     assert math.isnan(curves["null"].values[10]) and curves["diverged"].diverged and curves["diverged"].length == 8
-    reasons = {name: why for name, why in found.left_out}
+    reasons = dict(found.left_out)
     for name, words in (
         ("pruned-s0", "not ended at epoch 10 of 30"),
         ("tested-s0", "test split only"),
@@ -510,7 +528,7 @@ def test_curves_of_different_tasks_are_refused(tmp_path, changes, words):
 
 
 def test_records_without_a_full_run_say_what_there_is(tmp_path):
-    Study(tmp_path).run("a", {e: 5.0 for e in range(11)}, stop=None)
+    Study(tmp_path).run("a", dict.fromkeys(range(11), 5.0), stop=None)
     with pytest.raises(UsageError, match=r"no full-length run.*not ended.*linacc/z_agg@3"):
         read_curves([tmp_path])
     (tmp_path / "records.jsonl").write_text("[1]\n")
@@ -677,7 +695,9 @@ def test_wrong_commands_of_the_entry_point(tmp_path, capsys):
 def test_the_report_says_in_words_who_wins():
     compared = strategies(EPOCHS, ("top-k", "asha"), (3,), (10,), (), (1,))
     kept = replay(Pool(recorded(range(12))), compared, Machine(1), orders=30, seed=0)
-    assert "One-epoch top-1 BEATS ASHA eta 3, rungs 10: fewer epochs and no more regret" in " ".join(report.sentences(kept))
+    assert "One-epoch top-1 BEATS ASHA eta 3, rungs 10: fewer epochs and no more regret" in " ".join(
+        report.sentences(kept)
+    )
     turned = [Curve(f"r{n}", f"r{n}", 0, {1: -n, 10: n, 30: n}, EPOCHS, False) for n in range(12)]
     traded = replay(Pool(Recorded(turned, EPOCHS, "m")), compared, Machine(1), orders=30, seed=0)
     assert "one-epoch top-1 trains fewer epochs than ASHA eta 3, rungs 10 and gives up more: a trade" in " ".join(
@@ -690,7 +710,9 @@ def test_the_report_says_in_words_who_wins():
         orders=30,
         seed=0,
     )
-    assert "ASHA eta 3, rungs 10 beats one-epoch top-12: fewer epochs and no more regret" in " ".join(report.sentences(many))
+    assert "ASHA eta 3, rungs 10 beats one-epoch top-12: fewer epochs and no more regret" in " ".join(
+        report.sentences(many)
+    )
 
 
 def test_neither_torch_nor_ray_is_imported_and_help_is_quick():
@@ -724,7 +746,9 @@ def test_the_stored_curves_are_full_length_and_say_where_they_come_from(name):
     assert all({0, *PROBED} == set(curve.values) and curve.seconds > 0 for curve in found.curves if not curve.diverged)
     first = [line for line in map(json.loads, gzip.open(path, "rt")) if "config" in line]
     assert {(len(line["provenance"]["commit"]), line["provenance"]["dirty"]) for line in first} == {(40, False)}
-    assert len({line["provenance"]["commit"] for line in first}) == 1 and all("torch" in line["provenance"]["versions"] for line in first)
+    assert len({line["provenance"]["commit"] for line in first}) == 1 and all(
+        "torch" in line["provenance"]["versions"] for line in first
+    )
     # the configuration on record is the arm's, and the recorder's own draws give these arms
     assert all(arm_id(presets.build(line["config"])) == line["arm_id"] for line in first)
     planned = [run_id(config(name, point)) for point in draws(len(first))]
@@ -793,7 +817,9 @@ def test_the_recorder_keeps_what_the_replay_reads(tmp_path):
     assert pack(tmp_path / "runs", names, tmp_path / "small.jsonl.gz") == 2  # the third has not ended
     small, whole = read_curves([tmp_path / "small.jsonl.gz"]), read_curves([tmp_path / "runs"])
     assert [c.values for c in small.curves] == [pytest.approx(c.values) for c in whole.curves[:2]]
-    assert [c.seconds for c in small.curves] == [2.5, 2.5] and b"live" not in gzip.decompress((tmp_path / "small.jsonl.gz").read_bytes())
+    assert [c.seconds for c in small.curves] == [2.5, 2.5] and b"live" not in gzip.decompress(
+        (tmp_path / "small.jsonl.gz").read_bytes()
+    )
 
 
 # --- scale

@@ -41,7 +41,9 @@ LINE = {"schema_version": 1, "event": "resume", "arm_id": "a", "seed": 0, "metri
 def recorded_by(folder, commit, name="r"):
     """A run that this commit recorded."""
     (folder / "runs" / name).mkdir(parents=True)
-    (folder / "runs" / name / "records.jsonl").write_text(json.dumps(LINE | {"run_id": name, "provenance": {"commit": commit}}) + "\n")
+    (folder / "runs" / name / "records.jsonl").write_text(
+        json.dumps(LINE | {"run_id": name, "provenance": {"commit": commit}}) + "\n"
+    )
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -119,7 +121,9 @@ def test_whatever_was_decided_begins_a_study_and_a_study_without_its_settings_is
     decisions.append(**line)
     assert plan(tmp_path).begun
     (tmp_path / "study.json").unlink()
-    with pytest.raises(UsageError, match="whose study.json is missing.*restore .*study.json from a copy, or choose another --study"):
+    with pytest.raises(
+        UsageError, match="whose study.json is missing.*restore .*study.json from a copy, or choose another --study"
+    ):
         agree(plan(tmp_path))
     assert not (tmp_path / "study.json").exists()
 
@@ -169,16 +173,35 @@ def fail_one(jobs, chosen):
 @pytest.mark.parametrize(
     ("budget", "left", "running", "code", "words"),
     [
-        ("--budget-hours 1 is spent (1.00 h)", 0, 2, exit_codes.BUDGET, "is spent (1.00 h): 0 runs were not started and 2 were interrupted. Raise it"),
-        ("--budget-hours 1 is spent (1.00 h)", 3, 0, exit_codes.BUDGET, "is spent (1.00 h): 3 runs were not started. Raise it"),
+        (
+            "--budget-hours 1 is spent (1.00 h)",
+            0,
+            2,
+            exit_codes.BUDGET,
+            "is spent (1.00 h): 0 runs were not started and 2 were interrupted. Raise it",
+        ),
+        (
+            "--budget-hours 1 is spent (1.00 h)",
+            3,
+            0,
+            exit_codes.BUDGET,
+            "is spent (1.00 h): 3 runs were not started. Raise it",
+        ),
         (None, 3, 2, exit_codes.INTERRUPTED, "interrupted; everything so far is on record"),
     ],
 )
-def test_what_was_interrupted_under_a_spent_budget_is_counted(tmp_path, monkeypatch, capsys, budget, left, running, code, words):
+def test_what_was_interrupted_under_a_spent_budget_is_counted(
+    tmp_path, monkeypatch, capsys, budget, left, running, code, words
+):
     jobs = SimpleNamespace(left=left, failed=0, running=dict.fromkeys(range(running)), budget_reached=budget)
     monkeypatch.setattr("studies.driver.run_study", lambda *_, **__: (False, jobs))
     monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
-    assert cli._run(planned(tmp_path), step2_rate.STUDY, SimpleNamespace(address=None, dashboard=False, resume=True, full=False)) == code
+    assert (
+        cli._run(
+            planned(tmp_path), step2_rate.STUDY, SimpleNamespace(address=None, dashboard=False, resume=True, full=False)
+        )
+        == code
+    )
     assert words in capsys.readouterr().out
 
 
@@ -194,10 +217,23 @@ def half_a_grid(tmp_path):
 
 
 def test_more_trials_than_an_earlier_study_left_of_the_grid_are_refused(tmp_path, half_a_grid, capsys):
-    command = ["--results-dir", str(tmp_path), "--study", "new", "--sampler", "grid", "--warm-start", str(half_a_grid), "--dry-run"]
+    command = [
+        "--results-dir",
+        str(tmp_path),
+        "--study",
+        "new",
+        "--sampler",
+        "grid",
+        "--warm-start",
+        str(half_a_grid),
+        "--dry-run",
+    ]
     assert step2_rate.main([*command, "--num-trials", "193"]) == 2
     error = capsys.readouterr().err
-    assert "--num-trials 193: the grid has 216 points, of which the --warm-start studies tried 24; ask for at most 192" in error
+    assert (
+        "--num-trials 193: the grid has 216 points, of which the --warm-start studies tried 24; ask for at most 192"
+        in error
+    )
     assert error.count("\n") == 1 and not (tmp_path / "new").exists()
     assert step2_rate.main([*command, "--num-trials", "192"]) == 0
 
@@ -218,7 +254,9 @@ def test_a_continued_study_counts_what_it_took_over(tmp_path, half_a_grid, capsy
 
 def test_what_lies_beyond_the_grid_is_called_random(tmp_path, half_a_grid):
     """A study begun before its number was checked goes on."""
-    p = planned(tmp_path, "--study", "new", "--sampler", "grid", "--num-trials", "194", "--warm-start", str(half_a_grid))
+    p = planned(
+        tmp_path, "--study", "new", "--sampler", "grid", "--num-trials", "194", "--warm-start", str(half_a_grid)
+    )
     p.folder.mkdir()
     decisions = Decisions(p.folder)
     warm_start.absorb(p, decisions)

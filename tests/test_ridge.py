@@ -56,7 +56,8 @@ def above_paper():
 
 
 def test_a_collapsed_model_is_not_overestimated(above_paper):
-    """Nearly all variance in a few directions: what tells the classes apart is there, but the paper's probe cannot reach it.
+    """Nearly all variance in a few directions: what tells the classes apart is there, but the paper's probe cannot
+    reach it.
 
     A weaker penalty amplifies the other directions and reports up to 20 points more than the paper's protocol finds.
     """

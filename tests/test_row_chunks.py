@@ -43,7 +43,8 @@ def test_one_row_in_all_is_a_chunk_and_none_is_as_torch_has_it():
 
 @pytest.mark.parametrize("count", range(3 * SIZE, 4 * SIZE))
 def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
-    """Start-up, live and frozen probes, evaluation and sweeps, in batch statistics, over every remainder of the chunk."""
+    """Start-up, live and frozen probes, evaluation and sweeps, in batch statistics, over every remainder of the
+    chunk."""
     for module in (health, parts, suite, neighbours):
         monkeypatch.setattr(module, "CHUNK", SIZE)
     monkeypatch.setattr(sweeps, "ANCHORS_AT_ONCE", SIZE)
@@ -52,8 +53,14 @@ def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
     monkeypatch.setattr(health, "extract", lambda method, fixed, chunk, **how: extract(method, fixed, SIZE, **how))
     monkeypatch.setattr(parts, "aggregate", lambda method, z, actions: aggregate(method, z, actions, SIZE))
     calibrated = FixedInChunks(monkeypatch)
-    words = [*SMALL, f"data.sizes=[{count},{count},{count}]", "optim.batch_size=8", "eval.probe_bn=train", "eval.action_probe=true"]
-    words.append("eval.subspace={epochs: [1], anchors: %d, steps: 8}" % count)
+    words = [
+        *SMALL,
+        f"data.sizes=[{count},{count},{count}]",
+        "optim.batch_size=8",
+        "eval.probe_bn=train",
+        "eval.action_probe=true",
+    ]
+    words.append(f"eval.subspace={{epochs: [1], anchors: {count}, steps: 8}}")
     config = presets.load("digits", words)
     images = load_images(config)
     views = Views(config, images, torch.float32)
@@ -70,7 +77,9 @@ def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
     probes.live(method, harvest, online)
     probes.probe(method)
     probes.pixels()
-    Suite(config, images, views, "validation", (1, 2, 4), paper=True, ridge=True, epochs=1, say=lambda text: None).measure(method, untrained, online)
+    Suite(
+        config, images, views, "validation", (1, 2, 4), paper=True, ridge=True, epochs=1, say=lambda text: None
+    ).measure(method, untrained, online)
     Diagnostics(config, images, views, untrained, "validation").measure(method)
     assert min(seen.rows) >= 2 and len(seen.rows) > 100
     assert max(seen.sequences) <= SIZE + 1
@@ -103,12 +112,41 @@ class Rows:
 @pytest.mark.parametrize("images", [342])
 def test_a_preset_with_one_image_left_over_runs(images, tmp_path, capsys):
     """342 images of 32 x 32 in chunks of 341, which every CIFAR preset of the published size came to."""
-    words = ["data.generated=true", "model.encoder.width=8", "model.predictor_hidden=64", f"data.sizes=[{images},64,64]", "optim.batch_size=64"]
-    command = ["--preset", "cifar100_aug_smoke", "--gate", "none", "--epochs", "1", "--results-dir", str(tmp_path), "--across-commits", *words]
+    words = [
+        "data.generated=true",
+        "model.encoder.width=8",
+        "model.predictor_hidden=64",
+        f"data.sizes=[{images},64,64]",
+        "optim.batch_size=64",
+    ]
+    command = [
+        "--preset",
+        "cifar100_aug_smoke",
+        "--gate",
+        "none",
+        "--epochs",
+        "1",
+        "--results-dir",
+        str(tmp_path),
+        "--across-commits",
+        *words,
+    ]
     assert main(command) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sizes", ["[1,64,64]", "[64,1,64]"])
 def test_a_split_of_one_image_is_refused_where_it_would_be_probed(sizes, tmp_path, capsys):
-    assert main(["--preset", "digits", f"data.sizes={sizes}", "data.pretrain_on=train_and_validation", "optim.batch_size=4", "--dry-run"]) == 2
+    assert (
+        main(
+            [
+                "--preset",
+                "digits",
+                f"data.sizes={sizes}",
+                "data.pretrain_on=train_and_validation",
+                "optim.batch_size=4",
+                "--dry-run",
+            ]
+        )
+        == 2
+    )
     assert "at least 2" in capsys.readouterr().err

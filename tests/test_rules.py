@@ -85,7 +85,11 @@ def test_a_gate_reads_the_split_that_selection_may_see():
     def line(split, rank):
         return {"event": "eval", "split": split, "epoch": 2, "metrics": {"rank_pr/z_agg@3": rank}}
 
-    for lines in ([line("validation", 1.0), line("test", 9.0)], [line("test", 9.0), line("validation", 1.0)], [line("test", 9.0)]):
+    for lines in (
+        [line("validation", 1.0), line("test", 9.0)],
+        [line("test", 9.0), line("validation", 1.0)],
+        [line("test", 9.0)],
+    ):
         assert not judge(config(rule), "g", lines).passed
     assert judge(config(rule), "g", [line("test", 1.0), line("validation", 9.0), line("train", 1.0)]).passed
 

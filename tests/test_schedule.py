@@ -9,7 +9,13 @@ from trainer.schedule import learning_rate
 
 
 def test_values():
-    run = config("optim.lr=0.1", "schedule.warmup_epochs=2", "schedule.horizon_epochs=10", "schedule.final_lr_ratio=0.01", epochs=10)
+    run = config(
+        "optim.lr=0.1",
+        "schedule.warmup_epochs=2",
+        "schedule.horizon_epochs=10",
+        "schedule.final_lr_ratio=0.01",
+        epochs=10,
+    )
     per_epoch = run.steps_per_epoch
     assert per_epoch == 1100 // 64
     assert learning_rate(run, 0) == pytest.approx(0.1 / (2 * per_epoch))

@@ -17,13 +17,17 @@ from trainer import presets
 
 
 def test_rungs():
-    assert rung_epochs(5, 3, 30) == (5, 15) and rung_epochs(3, 3, 30) == (3, 9) and rung_epochs(1, 3, 81) == (1, 3, 9, 27)
+    assert (
+        rung_epochs(5, 3, 30) == (5, 15) and rung_epochs(3, 3, 30) == (3, 9) and rung_epochs(1, 3, 81) == (1, 3, 9, 27)
+    )
     assert rung_epochs(5, 3, 4) == ()
 
 
 def test_halving_keeps_about_one_in_eta_and_the_first():
     halving = Halving((5,), 3)
-    outcomes = [halving.decide("a", trial, 5, value).stop for trial, value in enumerate([50, 40, 60, 55, 30, 70, 65, 20, 80])]
+    outcomes = [
+        halving.decide("a", trial, 5, value).stop for trial, value in enumerate([50, 40, 60, 55, 30, 70, 65, 20, 80])
+    ]
     #        first goes on; 40 < 50 stops; 60 best; 55 second of 4 stops; ...; with 6 values two may be better than none
     assert outcomes == [False, True, False, True, True, False, False, True, False]
     other = halving.decide("b", 0, 5, 1.0)
@@ -49,12 +53,19 @@ def test_a_rung_is_decided_once_and_a_missed_one_at_the_next_report():
 
 def test_optuna_is_told_how_a_trial_really_ended():
     sampling = Sampling(STUDY, 0)
-    for number, (state, epoch, score) in enumerate([("complete", 30, 70.0), ("pruned", 5, 52.0), ("diverged", 2, None), ("failed", 0, None)]):
+    for number, (state, epoch, score) in enumerate(
+        [("complete", 30, 70.0), ("pruned", 5, 52.0), ("diverged", 2, None), ("failed", 0, None)]
+    ):
         sampling.suggest(number)
         sampling.tell(number, state, epoch, {"linacc": score})
     done, stopped, diverged, failed = sampling.trials()
     state = optuna.trial.TrialState
-    assert [t.state for t in (done, stopped, diverged, failed)] == [state.COMPLETE, state.PRUNED, state.PRUNED, state.FAIL]
+    assert [t.state for t in (done, stopped, diverged, failed)] == [
+        state.COMPLETE,
+        state.PRUNED,
+        state.PRUNED,
+        state.FAIL,
+    ]
     assert done.value == 70.0 and stopped.intermediate_values == {5: 52.0} and diverged.intermediate_values == {0: 0.0}
 
 
@@ -90,12 +101,24 @@ def test_a_study_runs_everything_once_and_compares_on_paired_seeds(tmp_path):
     names = [line["name"] for line in jobs.decisions.of("finish")]
     assert len(names) == len(set(names)) == 6 + 2 * (1 + 2 * 2)
     compared = {(line["role"], line["teacher"]): line for line in jobs.decisions.of("compare")}
-    assert compared.keys() == {("shared", "shared"), ("untrained", "shared"), ("best", "stopgrad"), ("lambda0", "stopgrad"), ("best", "ema"), ("lambda0", "ema")}
+    assert compared.keys() == {
+        ("shared", "shared"),
+        ("untrained", "shared"),
+        ("best", "stopgrad"),
+        ("lambda0", "stopgrad"),
+        ("best", "ema"),
+        ("lambda0", "ema"),
+    }
     for teacher in space.TEACHERS:
         best, zero = compared["best", teacher], compared["lambda0", teacher]
         assert best["lambda_rate"] == pytest.approx(0.03) and zero["lambda_rate"] == 0
         assert best["reference"] == zero["arm_id"] and best["seeds"] == zero["seeds"] == [0, 1]
-        best_run, zero_run = (plan(tmp_path).config(next(a for a in jobs.comparison.arms if a.role == r and teacher in a.key).overrides, 0) for r in ("best", "lambda0"))
+        best_run, zero_run = (
+            plan(tmp_path).config(
+                next(a for a in jobs.comparison.arms if a.role == r and teacher in a.key).overrides, 0
+            )
+            for r in ("best", "lambda0")
+        )
         differing = best_run.model_dump()
         differing["objective"]["weights"]["rate"] = 0.0
         assert differing == zero_run.model_dump()  # the twin differs in lambda alone
@@ -152,7 +175,7 @@ def test_failed_runs_are_not_run_never_bad_and_are_tried_again(tmp_path):
     p = plan(tmp_path, num_trials=0, confirm=(), seeds=(0,), retries=2)
     jobs = Jobs(p, Decisions(tmp_path))
     job = jobs.next()
-    for attempt in (1, 2):
+    for _attempt in (1, 2):
         assert jobs.fail(job.name, "failed", 0, "killed") and jobs.next().name == job.name
     assert not jobs.fail(job.name, "failed", 0, "killed") and jobs.failed == 1
     assert Jobs(p, Decisions(tmp_path)).next().name == job.name
@@ -177,14 +200,19 @@ def test_a_torn_decision_is_repaired(tmp_path):
 
 
 def test_what_the_preset_says_of_another_branch_goes_with_it(tmp_path):
-    """An ema preset with a decay and a cosine floor still serves stop-gradient and constant arms, and keeps its own for the rest."""
+    """An ema preset with a decay and a cosine floor still serves stop-gradient and constant arms, and keeps its own for
+    the rest."""
     point = {"teacher": "stopgrad", "lambda_rate": 0.1, "schedule": "constant", "warmup_epochs": 1.0}
     other = {"teacher": "ema", "lambda_rate": 0.1, "schedule": "cosine", "warmup_epochs": 1.0, "ema_half_life": 0.02}
     base = presets.load("cifar100_aug_gate")
     assert base.objective.ema.decay == 0.996 and base.schedule.final_lr_ratio == 0.025
     stopped, averaged = (presets.load("cifar100_aug_gate", [], STUDY.point(p)) for p in (point, other))
     assert stopped.objective.ema is None and stopped.schedule.final_lr_ratio is None
-    assert averaged.objective.ema.half_life == 0.02 and averaged.objective.ema.decay is None and averaged.schedule.final_lr_ratio == 0.025
+    assert (
+        averaged.objective.ema.half_life == 0.02
+        and averaged.objective.ema.decay is None
+        and averaged.schedule.final_lr_ratio == 0.025
+    )
     for arm in step2_grid.STUDY.fixed_arms(False):
         presets.load("cifar10_rot", ["schedule.final_lr_ratio=0.1"], arm.overrides)
 
@@ -194,10 +222,17 @@ def test_decisions_on_the_ordered_rung_are_those_of_its_definition():
 
     numbers, halving, values = random.Random(0), Halving((3,), 3), {}
     for _ in range(400):
-        trial, value = numbers.randint(0, 150), numbers.choice([None, math.nan, float(numbers.randint(0, 20)), numbers.random()])
+        trial, value = (
+            numbers.randint(0, 150),
+            numbers.choice([None, math.nan, float(numbers.randint(0, 20)), numbers.random()]),
+        )
         found = halving.decide("", trial, 3, value)
         values[trial] = value if value is not None and math.isfinite(value) else -math.inf
         keep = max(1, len(values) // 3)
-        assert found.stop == (sum(other > values[trial] for other in values.values()) >= keep or values[trial] == -math.inf)
+        assert found.stop == (
+            sum(other > values[trial] for other in values.values()) >= keep or values[trial] == -math.inf
+        )
         best = sorted(values.values(), reverse=True)
-        assert found.peers == len(values) and found.cutoff == (best[keep - 1] if len(best) > keep and best[keep - 1] > -math.inf else None)
+        assert found.peers == len(values) and found.cutoff == (
+            best[keep - 1] if len(best) > keep and best[keep - 1] > -math.inf else None
+        )

@@ -15,7 +15,8 @@ from trainer.records import read
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [
-    "model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2", "data.sizes=[128,64,64]", "eval.action_probe=true",
+    "model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2",
+    "data.sizes=[128,64,64]", "eval.action_probe=true",
     "objective.teacher=ema", "objective.ema.half_life=0.1", "objective.weights.rate=0.1",
 ]  # fmt: skip
 
@@ -25,7 +26,18 @@ def run(tmp_path_factory):
     """The folder of a run that was interrupted after two epochs and went on to the third, with TensorBoard events."""
     folder = tmp_path_factory.mktemp("series")
     for epochs in ("2", "3"):
-        words = ["--results-dir", str(folder), "--across-commits", "--epochs", epochs, "--gate", "none", "--wandb", "off", "--tensorboard"]
+        words = [
+            "--results-dir",
+            str(folder),
+            "--across-commits",
+            "--epochs",
+            epochs,
+            "--gate",
+            "none",
+            "--wandb",
+            "off",
+            "--tensorboard",
+        ]
         assert main([*words, *SETTINGS]) == 0
     (found,) = (folder / "single" / "runs").iterdir()
     return found
@@ -44,13 +56,25 @@ def test_tensorboard_holds_every_finite_number_of_the_record_once(run):
         for name, value in line["metrics"].items():
             if value is not None:
                 wanted.setdefault(name, {})[line["epoch"]] = value
-    assert {name: found[name] for name in wanted} == {name: pytest.approx(points, rel=1e-6) for name, points in wanted.items()}
+    assert {name: found[name] for name in wanted} == {
+        name: pytest.approx(points, rel=1e-6) for name, points in wanted.items()
+    }
     assert len(list((run / "tensorboard").glob("events*"))) == 1
 
 
 def test_rates_terms_schedule_and_teacher_are_series(run):
     found = scalars(run / "tensorboard")
-    for name in ("loss/total", "term/predict", "term/rate", "weighted/rate", "rate_nats/agg", "rate_utilisation/agg", "lr", "ema_decay", "samples_seen"):
+    for name in (
+        "loss/total",
+        "term/predict",
+        "term/rate",
+        "weighted/rate",
+        "rate_nats/agg",
+        "rate_utilisation/agg",
+        "lr",
+        "ema_decay",
+        "samples_seen",
+    ):
         assert sorted(found[name]) == [1, 2, 3], name
     epochs = {line["epoch"]: line for line in read(run / "records.jsonl") if line["event"] == "epoch"}
     assert found["lr"] == {epoch: pytest.approx(line["lr"]) for epoch, line in epochs.items()}
@@ -69,7 +93,10 @@ def test_every_exported_log_name_is_explained_in_the_table_of_names():
     names = series.log_names(config("data.observed_views=3"))
     for log, ours in names.items():
         stated = ours.replace("@3", "@M").replace("sd", "S") if "@" in ours else ours
-        assert re.search(rf"^\| `{log}` \| `{re.escape(ours.replace('@3', '@M').split('.')[0])}", text, re.M), (log, stated)
+        assert re.search(rf"^\| `{log}` \| `{re.escape(ours.replace('@3', '@M').split('.')[0])}", text, re.M), (
+            log,
+            stated,
+        )
 
 
 def line(event, **fields):
@@ -81,7 +108,10 @@ def test_a_gate_is_a_series_and_what_is_not_finite_is_left_out():
     verdict = {"gate": "quick", "passed": True, "reasons": ["ok"]}
     assert series.values(line("stop", gate=verdict), settings) == {"gate/passed": 1.0, "log/gate_pass": 1.0}
     assert series.values(line("stop", gate=None), settings) == {}
-    assert series.values(line("eval", metrics={"linacc/z_agg@3": None, "rank_sv_live/z@3": 4.0}), settings) == {"rank_sv_live/z@3": 4.0, "log/rank_eq_eff": 4.0}
+    assert series.values(line("eval", metrics={"linacc/z_agg@3": None, "rank_sv_live/z@3": 4.0}), settings) == {
+        "rank_sv_live/z@3": 4.0,
+        "log/rank_eq_eff": 4.0,
+    }
 
 
 class Kept:
@@ -108,7 +138,12 @@ def test_a_record_that_is_being_written_is_followed_line_by_line(tmp_path):
     mirrors._mirrors.append(kept)
     path = tmp_path / "records.jsonl"
     mirrors.follow()
-    whole = json.dumps(line("epoch", metrics={"loss/total": 1.0}, lr=0.1, ema_decay=None)) + "\n" + json.dumps(line("eval", metrics={"a/b": 2.0})) + "\n"
+    whole = (
+        json.dumps(line("epoch", metrics={"loss/total": 1.0}, lr=0.1, ema_decay=None))
+        + "\n"
+        + json.dumps(line("eval", metrics={"a/b": 2.0}))
+        + "\n"
+    )
     for cut in range(0, len(whole), 7):
         path.write_text(whole[:cut])
         mirrors.follow()
@@ -120,7 +155,8 @@ def test_a_record_that_is_being_written_is_followed_line_by_line(tmp_path):
         assert epoch == 1 and not told.keys() & values.keys(), "nothing is told twice"
         told |= values
     assert told == {
-        "loss/total": 1.0, "log/ep_loss": 1.0, "lr": 0.1, "step": 3, "samples_seen": 12, "a/b": 2.0, "gate/passed": 0.0, "log/gate_pass": 0.0,
+        "loss/total": 1.0, "log/ep_loss": 1.0, "lr": 0.1, "step": 3, "samples_seen": 12, "a/b": 2.0,
+        "gate/passed": 0.0, "log/gate_pass": 0.0,
     }  # fmt: skip
     assert kept.verdicts == [(1, "g", False)] and kept.figures == ["figures/circle"]
 

@@ -233,7 +233,10 @@ def test_a_failing_torchvision_download_is_one_line(name, dataset, tmp_path, mon
 
 def test_torchvision_is_imported_only_when_needed():
     code = "import sys; import trainer.data.sets, trainer.data.sets.mini3d; print('torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
 
 
 def test_a_raw_set_refuses_what_does_not_fit():
@@ -302,7 +305,9 @@ def test_rendering_agrees_with_a_ray_march_through_the_planes(mini):
         hit = inside.any(-1) & solid[k]
         surface = own[np.arange(32)[:, None], np.arange(32), inside.argmax(-1)][hit]
         gap = np.abs(np.einsum("qc,pfc->qpf", surface, planes[k, ..., :3]) - planes[k, ..., 3])
-        normals = np.einsum("pfc,dc->pfd", planes[k, ..., :3], Rotation.from_quat(quaternion[k]).as_matrix()).reshape(-1, 3)
+        normals = np.einsum("pfc,dc->pfd", planes[k, ..., :3], Rotation.from_quat(quaternion[k]).as_matrix()).reshape(
+            -1, 3
+        )
         light = mini3d.LIGHT / np.linalg.norm(mini3d.LIGHT)
         shade = 255 * (0.2 + 0.8 * np.clip(normals[gap.reshape(len(surface), -1).argmin(1)] @ light, 0, None))
         assert (np.abs(shade - image[k, 0][hit]) > 2).mean() < 0.1  # pixels on an edge may take the neighbour's shade
@@ -379,7 +384,13 @@ def test_maps_made_elsewhere_are_read_and_checked(tmp_path):
     np.save(tmp_path / "int.npy", expected.astype(np.int32))
     np.savez(tmp_path / "two.npz", a=density, b=density)
     (tmp_path / "torn.npy").write_bytes((tmp_path / "density.npy").read_bytes()[:100])
-    wrong = {"log.npy": "negative", "int.npy": "int32", "two.npz": "'saliency'", "torn.npy": "damaged", "no.npy": "exist"}
+    wrong = {
+        "log.npy": "negative",
+        "int.npy": "int32",
+        "two.npz": "'saliency'",
+        "torn.npy": "damaged",
+        "no.npy": "exist",
+    }
     for name, words in wrong.items():
         path = tmp_path / name
         with pytest.raises(UsageError, match=words):

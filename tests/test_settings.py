@@ -99,7 +99,8 @@ def test_a_setting_may_end_like_a_column(name, tmp_path):
     made = Builder(tmp_path / "demo", declared=plain(study))
     for key, lr in (("a", 0.0015), ("b", 0.025)):
         runs = [made.run(f"{key}-{seed}", 60.0 + seed) for seed in range(3)]
-        made.decide({"event": "compare", "key": key, "arm_id": key, "role": "grid", "label": key, name: lr, "runs": runs, "seeds": [0, 1, 2]})  # fmt: skip
+        made.decide({"event": "compare", "key": key, "arm_id": key, "role": "grid", "label": key, name: lr,
+            "runs": runs, "seeds": [0, 1, 2]})  # fmt: skip
     table = comparison_table(load(made.folder))
     assert table[name].tolist() == [0.0015, 0.025] and table["linacc_z_agg_n"].dtype == "Int64"
     report(made.folder, Console(quiet=True))

@@ -195,8 +195,13 @@ def test_a_write_behind_that_fails_and_the_next_reader_sees_the_original(how):
 
 
 def test_extras_are_protected_and_labels_are_ones_own():
-    add = "read = real; real = lambda config: (lambda made: (made.extras.update(hue=made.labels.float()), made)[1])(read(config))"
-    code, lines, _ = finished(process(before=add, then="print(float(images.extras['hue'].sum()), flush=True); images.extras['hue'][0] = 7"))
+    add = (
+        "read = real; real = lambda config: (lambda made: (made.extras.update(hue=made.labels.float()),"
+        " made)[1])(read(config))"
+    )
+    code, lines, _ = finished(
+        process(before=add, then="print(float(images.extras['hue'].sum()), flush=True); images.extras['hue'][0] = 7")
+    )
     assert code == -signal.SIGSEGV and float(lines[-1]) > 0
     images = shared.shared_images(digits())
     images.labels.zero_()
@@ -205,10 +210,16 @@ def test_extras_are_protected_and_labels_are_ones_own():
     assert again.labels.any() and again.splits["train"].any()
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says whose pages a mapping has; that a write reaches nobody is tested above, without /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(),
+    reason="only Linux says whose pages a mapping has; that a write reaches nobody is tested above, without /proc",
+)
 def test_the_memory_is_really_shared(folder):
     """Two processes have read every image; the kernel says whose pages they are."""
-    look = "sys.stdin.readline(); print(open('/proc/self/smaps').read().replace(chr(10), '|'), flush=True); sys.stdin.readline()"
+    look = (
+        "sys.stdin.readline(); print(open('/proc/self/smaps').read().replace(chr(10), '|'), flush=True);"
+        " sys.stdin.readline()"
+    )
     others = [process(then=look) for _ in range(2)]
     for other in others:
         while not other.stdout.readline().startswith("ready"):
@@ -238,7 +249,13 @@ OTHER_SETS = [
     ["data.pretrain_on=train_and_validation"],
     ["data.generated=true"],
 ]
-SAME_SET = [["data.augment.flip=0.1"], ["data.observed_views=2"], ["optim.lr=0.1"], ["runtime.resident_mib=1"], ["seed=3"]]
+SAME_SET = [
+    ["data.augment.flip=0.1"],
+    ["data.observed_views=2"],
+    ["optim.lr=0.1"],
+    ["runtime.resident_mib=1"],
+    ["seed=3"],
+]
 
 
 def test_other_data_get_another_file(cifar, folder, decoded):
@@ -246,7 +263,10 @@ def test_other_data_get_another_file(cifar, folder, decoded):
     for count, overrides in enumerate(OTHER_SETS, start=2):
         own = load_images(cifar_config(cifar, *overrides))
         mapped = shared.shared_images(cifar_config(cifar, *overrides))
-        assert torch.equal(mapped.images[torch.arange(len(own.images))], own.images) and mapped.split_hash == own.split_hash
+        assert (
+            torch.equal(mapped.images[torch.arange(len(own.images))], own.images)
+            and mapped.split_hash == own.split_hash
+        )
         assert len(stored(folder)) == count
     for overrides in SAME_SET:
         shared.shared_images(cifar_config(cifar, *overrides))
@@ -255,7 +275,15 @@ def test_other_data_get_another_file(cifar, folder, decoded):
 
 def test_changed_files_get_another_file(tmp_path, folder, decoded):
     write_cifar100(tmp_path / "data")
-    config = presets.load("cifar100_aug_gate", ["optim.batch_size=16", "data.sizes=[100,100,100]", f"runtime.data_root={tmp_path}/data", "runtime.own_files=true"])
+    config = presets.load(
+        "cifar100_aug_gate",
+        [
+            "optim.batch_size=16",
+            "data.sizes=[100,100,100]",
+            f"runtime.data_root={tmp_path}/data",
+            "runtime.own_files=true",
+        ],
+    )
     shared.shared_images(config)
     path = tmp_path / "data" / "cifar-100-python" / "train"
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
@@ -278,10 +306,20 @@ def test_settings_left_out_of_the_name_exist_and_the_rest_counts():
     assert shared_key.VIEWS_ONLY <= DataConfig.model_fields.keys()
     assert shared_key.GLIMPSE_ONLY <= GlimpseConfig.model_fields.keys()
     # read by load_images
-    assert DataConfig.model_fields.keys() - shared_key.VIEWS_ONLY == {"name", "glimpse", "pretrain_on", "sizes", "unlabelled", "generated"}
+    assert DataConfig.model_fields.keys() - shared_key.VIEWS_ONLY == {
+        "name",
+        "glimpse",
+        "pretrain_on",
+        "sizes",
+        "unlabelled",
+        "generated",
+    }
     assert GlimpseConfig.model_fields.keys() - shared_key.GLIMPSE_ONLY == {"saliency", "map_sha256"}
     glimpses = ["data.transform=glimpse", "data.generated=true", "data.sizes=[40,20,20]", "optim.batch_size=8"]
-    maps = [presets.load("cifar100_aug_gate", [*glimpses, f"data.glimpse.saliency={s}"]) for s in ("uniform", "centre_surround")]
+    maps = [
+        presets.load("cifar100_aug_gate", [*glimpses, f"data.glimpse.saliency={s}"])
+        for s in ("uniform", "centre_surround")
+    ]
     assert shared_key.set_name(maps[0]) != shared_key.set_name(maps[1])
 
 

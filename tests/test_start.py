@@ -31,9 +31,18 @@ def temporary():
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[-1])
 def test_ctrl_c_during_the_imports_is_one_line(tmp_path, command):
     """pydantic is imported by all; here it takes as long as it likes."""
-    (tmp_path / "pydantic.py").write_text(f"import time\nopen({str(tmp_path / 'importing')!r}, 'w').close()\ntime.sleep(60)\n")
+    (tmp_path / "pydantic.py").write_text(
+        f"import time\nopen({str(tmp_path / 'importing')!r}, 'w').close()\ntime.sleep(60)\n"
+    )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     until = time.monotonic() + 60
     while not (tmp_path / "importing").exists():
         assert process.poll() is None and time.monotonic() < until
@@ -47,7 +56,9 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path, command):
 def test_ctrl_c_while_ray_starts_leaves_nothing(tmp_path, monkeypatch, times):
     with temporary() as place:
         monkeypatch.setenv("TMPDIR", place)
-        study = Study(tmp_path, "--num-trials", "2", "--epochs", "3", "--seeds", "1", "--stopping", "none", *SMALL).start()
+        study = Study(
+            tmp_path, "--num-trials", "2", "--epochs", "3", "--seeds", "1", "--stopping", "none", *SMALL
+        ).start()
         study.until(lambda: list(Path(place).glob("sj-*/r/session_*")), "Ray's first folder", every=0.01)
         for _ in range(times):
             study.driver.send_signal(signal.SIGINT)
@@ -113,7 +124,8 @@ def test_signals_are_left_alone_in_a_thread():
 
 @pytest.mark.parametrize("executor", ["ray", "process"])
 def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_folder(tmp_path, monkeypatch, executor):
-    """The user's trainer.py, studies.py and analysis.py are not ours, in no process; Ray's sockets find a shorter place."""
+    """The user's trainer.py, studies.py and analysis.py are not ours, in no process; Ray's sockets find a shorter
+    place."""
     here = tmp_path / "here"
     here.mkdir()
     for name in ("trainer", "studies", "analysis", "search_spaces"):
@@ -123,7 +135,18 @@ def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_fo
     monkeypatch.chdir(here)
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    study = Study(tmp_path / "results", "--epochs", "2", "--seeds", "1", "--workers-per-trial", "1", *SMALL, script=ROOT / "tests" / "faults" / "in_thread.py", executor=executor)
+    study = Study(
+        tmp_path / "results",
+        "--epochs",
+        "2",
+        "--seeds",
+        "1",
+        "--workers-per-trial",
+        "1",
+        *SMALL,
+        script=ROOT / "tests" / "faults" / "in_thread.py",
+        executor=executor,
+    )
     said = study.start().wait(0)
     assert "was imported" not in said and "linear accuracy" in said.lower()
 
@@ -149,7 +172,9 @@ def test_the_first_usable_temporary_folder_is_taken(tmp_path):
     assert private_folder.base({"TMPDIR": str(long)}) == Path("/tmp") and private_folder.base({}) == Path("/tmp")
     with temporary() as place:
         assert private_folder.base({"TMPDIR": place}) == Path(place)
-    with pytest.raises(UsageError, match=r"x/?: Ray's sockets would have \d+-byte paths, 107 are allowed; set RAY_TMPDIR"):
+    with pytest.raises(
+        UsageError, match=r"x/?: Ray's sockets would have \d+-byte paths, 107 are allowed; set RAY_TMPDIR"
+    ):
         with private_folder.private_folder({"RAY_TMPDIR": str(long)}):
             pass
     with pytest.raises(UsageError, match="/no/such: not a folder"):
@@ -174,7 +199,10 @@ def test_a_socket_really_fits_where_it_is_said_to(tmp_path):
 def test_the_folder_is_private_and_goes_and_what_killed_drivers_left_goes_too():
     with temporary() as place, private_folder.private_folder({"TMPDIR": place}) as first:
         assert first.stat().st_mode & 0o777 == 0o700 and (first / "token").stat().st_mode & 0o777 == 0o600
-        program = f"import os\nfrom studies.private_folder import private_folder\nwith private_folder({{'TMPDIR': {place!r}}}):\n    os._exit(9)"
+        program = (
+            "import os\nfrom studies.private_folder import private_folder\nwith private_folder({'TMPDIR':"
+            f" {place!r}}}):\n    os._exit(9)"
+        )
         subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
         left = set(Path(place).glob("sj-*")) - {first}
         assert len(left) == 1 and (next(iter(left)) / "token").exists()
@@ -187,7 +215,10 @@ def test_the_folder_is_private_and_goes_and_what_killed_drivers_left_goes_too():
 
 def test_only_processes_of_the_folder_are_ended(tmp_path):
     folders = (tmp_path / "sj-one", tmp_path / "sj-one2")
-    program = "import sys, time; file = open(sys.argv[1] + '/log', 'w'); open(sys.argv[1] + '/up', 'w').close(); time.sleep(60)"
+    program = (
+        "import sys, time; file = open(sys.argv[1] + '/log', 'w'); open(sys.argv[1] + '/up', 'w').close();"
+        " time.sleep(60)"
+    )
     for folder in folders:
         folder.mkdir()
     ours, other = (subprocess.Popen([sys.executable, "-c", program, str(folder)]) for folder in folders)

@@ -17,9 +17,11 @@ from trainer.families.seq_jepa.method import SeqJEPA
 WIDTH, EMBEDDED, HIDDEN, BATCH, STEPS_PER_EPOCH, HORIZON = 8, 8, 24, 8, 3, 4
 SETTINGS = [
     f"model.encoder.width={WIDTH}", f"model.action_dim={EMBEDDED}", f"model.predictor_hidden={HIDDEN}",
-    f"data.sizes=[{STEPS_PER_EPOCH * BATCH},10,10]", f"optim.batch_size={BATCH}", "data.generated=true", "precision=fp64",
+    f"data.sizes=[{STEPS_PER_EPOCH * BATCH},10,10]", f"optim.batch_size={BATCH}", "data.generated=true",
+    "precision=fp64",
     "objective.weights.rate=0.3", "optim.lr=0.01", "optim.weight_decay=0.2", "optim.beta1=0.8", "optim.beta2=0.95",
-    "schedule={name: cosine, warmup_epochs: 1, final_lr_ratio: 0.1, start_lr_ratio: null}", f"schedule.horizon_epochs={HORIZON}",
+    "schedule={name: cosine, warmup_epochs: 1, final_lr_ratio: 0.1, start_lr_ratio: null}",
+    f"schedule.horizon_epochs={HORIZON}",
 ]  # fmt: skip
 
 
@@ -35,7 +37,12 @@ def ours_to_plain(name):
             if rest.startswith("blocks."):
                 _, number, rest = rest.split(".", 2)
                 rest = f"layer{int(number) // 2 + 1}.{int(number) % 2}." + rest
-                for ours, stock in (("norm1", "bn1"), ("norm2", "bn2"), ("shortcut_norm", "downsample.1"), ("shortcut", "downsample.0")):
+                for ours, stock in (
+                    ("norm1", "bn1"),
+                    ("norm2", "bn2"),
+                    ("shortcut_norm", "downsample.1"),
+                    ("shortcut", "downsample.0"),
+                ):
                     rest = rest.replace(ours, stock)
             else:
                 rest = rest.replace("stem", "conv1").replace("norm", "bn1")
@@ -126,13 +133,24 @@ CASES = {
         {"teacher": "stopgrad", "rate": 0.0, "clip": None},
     ),
 }
-FIXED = {"rate": 0.3, "lr": 0.01, "warmup": STEPS_PER_EPOCH, "floor": 0.1, "decay": 0.2, "betas": (0.8, 0.95), "coupled": False, "tau": None}
+FIXED = {
+    "rate": 0.3,
+    "lr": 0.01,
+    "warmup": STEPS_PER_EPOCH,
+    "floor": 0.1,
+    "decay": 0.2,
+    "betas": (0.8, 0.95),
+    "coupled": False,
+    "tau": None,
+}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_several_steps_equal_those_of_a_plain_implementation(case):
     more, settings = CASES[case]
-    run = presets.load("cifar100_aug_30", [*SETTINGS, *more], {"epochs": HORIZON, "eval.probe_epochs": [1], "gates": {}})
+    run = presets.load(
+        "cifar100_aug_30", [*SETTINGS, *more], {"epochs": HORIZON, "eval.probe_epochs": [1], "gates": {}}
+    )
     assert run.steps_per_epoch == STEPS_PER_EPOCH
     torch.manual_seed(3)
     method = SeqJEPA(run, 3, reference_loop.ACTION).double().train()

@@ -131,7 +131,9 @@ def test_an_error_in_the_thread_reaches_the_consumer_after_the_good_batches(fold
     assert not prefetch_threads()
 
 
-@pytest.mark.parametrize("wrong, error", [([-1], IndexError), ([50], IndexError), ([[1]], TypeError), ([0.5], TypeError)])
+@pytest.mark.parametrize(
+    "wrong, error", [([-1], IndexError), ([50], IndexError), ([[1]], TypeError), ([0.5], TypeError)]
+)
 def test_a_wrong_index_is_refused_by_both(folder, pixels, wrong, error):
     for images in (store.open_shards(folder), store.ResidentImages(torch.from_numpy(pixels))):
         with pytest.raises(error):
@@ -278,14 +280,18 @@ def test_batches_for_cuda_pass_through_pinned_memory_and_are_not_waited_for(fold
         pinned.clear(), copies.clear()
         got = list(images.prefetch(batches(), cuda))
         assert copies == [(True, True)] * 6
-        assert all(torch.equal(batch, torch.from_numpy(pixels[index.numpy()])) for batch, index in zip(got, batches(), strict=True))
+        assert all(
+            torch.equal(batch, torch.from_numpy(pixels[index.numpy()]))
+            for batch, index in zip(got, batches(), strict=True)
+        )
     pinned.clear()
     list(store.open_shards(folder).prefetch(batches(), CPU))
     assert pinned == []  # pinned memory is scarce: only for CUDA
 
 
 @pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="pinned copies to a device: needs CUDA, run by make gpu; the calls are tested above"
+    not torch.cuda.is_available(),
+    reason="pinned copies to a device: needs CUDA, run by make gpu; the calls are tested above",
 )
 def test_batches_arrive_on_cuda_with_the_same_bits(folder, pixels):
     device = torch.device("cuda")

@@ -1,4 +1,5 @@
-"""Whole studies: reuse of trial processes, interruption and resuming, several workers, refusals. In plain processes where Ray is not the point."""
+"""Whole studies: reuse of trial processes, interruption and resuming, several workers, refusals. In plain processes
+where Ray is not the point."""
 
 import json
 import os
@@ -28,9 +29,19 @@ HANGS = 900
 
 
 def study(script, results, *arguments, wait=True, check=0):
-    command = [sys.executable, str(ROOT / "studies" / script), "--results-dir", str(results), "--study", "s", *arguments]
+    command = [
+        sys.executable,
+        str(ROOT / "studies" / script),
+        "--results-dir",
+        str(results),
+        "--study",
+        "s",
+        *arguments,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     if not wait:
         return process
     out, _ = process.communicate(timeout=HANGS)
@@ -86,7 +97,19 @@ def test_a_run_is_the_same_in_a_reused_and_in_a_fresh_process(finished, tmp_path
     import yaml
 
     preset.write_text(yaml.safe_dump(lines[0]["config"]))
-    command = [sys.executable, "-m", "trainer", "--preset", str(preset), "--results-dir", str(tmp_path), "--study", "s", "--gate", "none"]
+    command = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "--preset",
+        str(preset),
+        "--results-dir",
+        str(tmp_path),
+        "--study",
+        "s",
+        "--gate",
+        "none",
+    ]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, stdout=subprocess.DEVNULL)
     alone = list(read(tmp_path / "s" / "runs" / chosen["run_id"] / "records.jsonl"))
     for theirs, ours in zip(lines, alone, strict=True):
@@ -160,7 +183,9 @@ def test_several_workers_without_ray(tmp_path):
     """The trainer under torchrun: two processes, one record."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "trainer"]
     command += ["--results-dir", str(tmp_path), "--study", "s", "--gate", "none", *SETTINGS]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=HANGS)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=HANGS
+    )
     assert done.returncode == 0, done.stderr
     lines = next(iter(runs(tmp_path).values()))
     assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [1, 2, 3]
@@ -173,7 +198,20 @@ def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_pat
     broken = tmp_path / "s" / "runs" / run_id(presets.load("digits", shared))
     broken.mkdir(parents=True)
     (broken / "checkpoint.pt").write_bytes(b"rubbish")
-    arguments = ["--quick", "--seeds", "1", *SMALL, "--across-commits", "--epochs", "1", "--wandb", "offline", "--retries", "0", *PROCESS]
+    arguments = [
+        "--quick",
+        "--seeds",
+        "1",
+        *SMALL,
+        "--across-commits",
+        "--epochs",
+        "1",
+        "--wandb",
+        "offline",
+        "--retries",
+        "0",
+        *PROCESS,
+    ]
     out = study("step2_grid.py", tmp_path, *arguments, check=1)
     assert "FAILED" in out and "1 runs failed" in out and str(tmp_path / "s" / "errors") in out
     assert "RecordError" in (tmp_path / "s" / "errors" / f"{broken.name}.txt").read_text()
@@ -187,7 +225,12 @@ def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_pat
 def test_a_spent_budget_starts_nothing_and_says_how_to_go_on(tmp_path):
     arguments = ["--quick", "--seeds", "1", *SETTINGS[:-1], "1", *PROCESS]
     out = study("step2_grid.py", tmp_path, *arguments, "--budget-usd", "0.000001", "--usd-per-hour", "1", check=3)
-    assert "--budget-usd 1e-06 is spent" in out and "9 runs were not started" in out and "--resume" in out and "INCOMPLETE" in out
+    assert (
+        "--budget-usd 1e-06 is spent" in out
+        and "9 runs were not started" in out
+        and "--resume" in out
+        and "INCOMPLETE" in out
+    )
     assert decisions(tmp_path, "start") == [] and decisions(tmp_path, "session")[0]["budget"].startswith("--budget-usd")
     study("step2_grid.py", tmp_path, *arguments, "--resume", "--usd-per-hour", "1")
     assert len(decisions(tmp_path, "finish")) == 9
@@ -195,9 +238,21 @@ def test_a_spent_budget_starts_nothing_and_says_how_to_go_on(tmp_path):
 
 
 def test_a_warm_start_takes_over_trials_and_runs(finished, tmp_path):
-    """The same arms on the same seeds are not trained again; new trials follow what the earlier ones taught the sampler."""
+    """The same arms on the same seeds are not trained again; new trials follow what the earlier ones taught the
+    sampler."""
     results, _ = finished
-    arguments = ["--num-trials", "2", "--seeds", "2", "--top-k", "1", *SETTINGS, *PROCESS, "--warm-start", str(results / "s")]
+    arguments = [
+        "--num-trials",
+        "2",
+        "--seeds",
+        "2",
+        "--top-k",
+        "1",
+        *SETTINGS,
+        *PROCESS,
+        "--warm-start",
+        str(results / "s"),
+    ]
     out = study("step2_rate.py", tmp_path, *arguments)
     assert "warm start: 4 trials" in out
     earlier = runs(results)

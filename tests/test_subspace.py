@@ -30,7 +30,9 @@ def mixing(seed=0, width=WIDTH):
 def turning(frequencies=(1,), content=4, phase=False, noise=0.0, seed=0):
     """(A, T, D) codes: cos and sin of k theta for each k, beside content of the anchor, mixed by a random matrix."""
     rng, theta = np.random.default_rng(seed + 1), np.deg2rad(ANGLES)
-    offset = rng.uniform(0, 2 * np.pi, size=(ANCHORS, len(frequencies))) if phase else np.zeros((ANCHORS, len(frequencies)))
+    offset = (
+        rng.uniform(0, 2 * np.pi, size=(ANCHORS, len(frequencies))) if phase else np.zeros((ANCHORS, len(frequencies)))
+    )
     phases = np.multiply.outer(theta, frequencies)[None] + offset[:, None]
     images = np.broadcast_to(rng.normal(size=(ANCHORS, 1, content)), (ANCHORS, STEPS, content))
     inner = np.concatenate([np.cos(phases), np.sin(phases), images], 2)
@@ -87,7 +89,9 @@ def test_codes_are_checked_and_single_precision_is_read():
     assert made.codes.dtype == np.float64 and made.zero == 18
     # an encoder may answer a rounding error differently in another place of the batch; that is not a direction
     rounded = sweep(torch.as_tensor(still()).float() * (1 + 1e-7 * torch.rand(ANCHORS, STEPS, WIDTH)))
-    assert spectra.ev_pooled(rounded.differences(), 2) == 0 and circle.rotation_circle(rounded, TRAIN, HELD).winding == 0
+    assert (
+        spectra.ev_pooled(rounded.differences(), 2) == 0 and circle.rotation_circle(rounded, TRAIN, HELD).winding == 0
+    )
 
 
 def test_anchors_are_split_by_seed_without_touching_the_global_generator():
@@ -326,7 +330,9 @@ def test_parallelism_is_the_mean_cosine_between_anchors():
     mean, curve = trajectories.parallelism(made)
     d = made.codes - made.codes[:, :1]
     brute = [sk.pairwise.cosine_similarity(d[:, t])[~np.eye(ANCHORS, dtype=bool)].mean() for t in range(1, STEPS)]
-    assert curve[1:] == pytest.approx(np.array(brute)) and math.isnan(curve[0]) and mean == pytest.approx(np.mean(brute))
+    assert (
+        curve[1:] == pytest.approx(np.array(brute)) and math.isnan(curve[0]) and mean == pytest.approx(np.mean(brute))
+    )
     random = sweep(np.random.default_rng(0).normal(size=(200, 6, 300)), np.arange(6.0), periodic=False)
     # differences to a common reference share nothing between anchors
     assert abs(trajectories.parallelism(random)[0]) < 0.01
@@ -479,10 +485,16 @@ def test_the_summary_holds_every_metric_of_the_code_and_of_its_baselines():
     wanted += ["composition_error.frobenius", "composition_error.weighted", "harmonic_share.h1"]
     wanted += ["coordinate_participation.k4", "hoyer.codes", "hoyer.basis.k4", "relative_std", "pairwise_cosine"]
     assert set(wanted) <= set(one)
-    assert ("circle_score.h1", ("shift_x",)) not in by_code[""] and ("overlap.k4", ("shift_x", "shift_y")) in by_code[""]
+    assert ("circle_score.h1", ("shift_x",)) not in by_code[""] and ("overlap.k4", ("shift_x", "shift_y")) in by_code[
+        ""
+    ]
     assert one["subspace_ev.action.k2"] > 0.9 and one["circle_score.h1"] > 0.9 and one["winding.mean_curve"] == 1
     assert by_code["untrained"]["circle_score.h1", ("rotation",)] < one["circle_score.h1"]
-    for metric in (*(f"subspace_ev.{kind}.k2" for kind in ("pooled", "anchor", "action")), "parallelism", "factor_variance"):
+    for metric in (
+        *(f"subspace_ev.{kind}.k2" for kind in ("pooled", "anchor", "action")),
+        "parallelism",
+        "factor_variance",
+    ):
         assert by_code["pixels"][metric, ("rotation",)] == pytest.approx(0, abs=1e-9)
     sweep_ = sweep(three()["rotation"][1])
     assert one["subspace_ev.pooled.k4"] == pytest.approx(spectra.ev_pooled(sweep_.differences(), 4))

@@ -77,7 +77,9 @@ def test_unrelated_directions_of_an_unequal_covariance_lie_inside_the_null_and_o
         effects = rng.normal(size=(2, 5, 32)) * 0.5 * np.arange(1, 33) ** -1.0
         effects[:, 2] = 0  # the middle value is the untransformed image
         values = np.arange(-2.0, 3.0)
-        made = summary({name: (values, content + effect) for name, effect in zip(("a", "b"), effects, strict=True)}, angles=[])
+        made = summary(
+            {name: (values, content + effect) for name, effect in zip(("a", "b"), effects, strict=True)}, angles=[]
+        )
         low, high = (made.metrics[f"overlap_matched.{end}.k4/a+b"] for end in ("low", "high"))
         found = made.metrics["overlap.k4/a+b"]
         hits += low <= found <= high

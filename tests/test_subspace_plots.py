@@ -56,7 +56,14 @@ def test_every_figure_is_written_from_the_file_alone(arrays, tmp_path):
     save_arrays(tmp_path / "evaluation.npz", arrays)
     written = plots.render(tmp_path / "evaluation.npz", tmp_path / "figures")
     assert [path.stem for path in written] == [
-        "eigenspectrum", "paths", "overlap", "operator_r2", "circle", "operators", "harmonics"]
+        "eigenspectrum",
+        "paths",
+        "overlap",
+        "operator_r2",
+        "circle",
+        "operators",
+        "harmonics",
+    ]
     for path in written:
         assert path.read_bytes()[:4] == b"\x89PNG" and plt.imread(path)[..., :3].std() > 0.03
     assert not plt.get_fignums()
@@ -103,10 +110,15 @@ def test_overlaps_are_drawn_beside_both_levels_of_chance(arrays):
     figure = plots.overlap_figure(arrays)
     names = ["rotation", "shift_x", "shift_y"]
     pairs = [(0, 1), (0, 2), (1, 2)]
-    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [f"{names[a]} – {names[b]}" for a, b in pairs]
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [
+        f"{names[a]} – {names[b]}" for a, b in pairs
+    ]
     assert [panel.get_title() for panel in figure.axes] == ["encoder", "pixels", "untrained encoder"]
     for panel, code in zip(figure.axes, ("", ".pixels", ".untrained"), strict=True):
-        stored = {kind: arrays[f"{kind}/rotation+shift_x+shift_y{code}"] for kind in ("overlap", "overlap_chance", "overlap_matched")}
+        stored = {
+            kind: arrays[f"{kind}/rotation+shift_x+shift_y{code}"]
+            for kind in ("overlap", "overlap_chance", "overlap_matched")
+        }
         drawn = [line for line in panel.lines if line.get_marker() == "o"]
         bands = [line for line in panel.lines if line.get_linewidth() == 7]
         chance = [line for line in panel.lines if line.is_dashed()]
@@ -138,11 +150,21 @@ def test_operators_are_judged_against_delta_and_by_composition(arrays):
     assert curve.get_xlabel() == "change δ of rotation (degrees)"
 
 
-WHO = {"run": "abc-s3", "arm": "digits, ema, λ=0.03", "seed": "3", "epoch": "20", "split": "validation", "score": "61.2"}
+WHO = {
+    "run": "abc-s3",
+    "arm": "digits, ema, λ=0.03",
+    "seed": "3",
+    "epoch": "20",
+    "split": "validation",
+    "score": "61.2",
+}
 
 
 def test_every_figure_names_run_arm_seed_epoch_and_score(arrays):
-    known = arrays | {"about": np.array(list(WHO.items())), "units": np.array(["degrees", "half canvases", "half canvases"])}
+    known = arrays | {
+        "about": np.array(list(WHO.items())),
+        "units": np.array(["degrees", "half canvases", "half canvases"]),
+    }
     line = "run abc-s3 (digits, ema, λ=0.03), seed 3, epoch 20, validation, linacc of z_agg 61.2 %"
     unscored = known | {"about": np.array(list((WHO | {"score": ""}).items()))}
     for name, draw in plots.figures_of(known).items():
@@ -157,8 +179,11 @@ def test_an_arm_of_a_study_is_named_as_the_study_names_it(arrays, tmp_path):
     folder = tmp_path / "study" / "runs" / "abc-s3"
     folder.mkdir(parents=True)
     lines = [{"event": "suggest", "trial": 0, "name": "t000", "run_id": "other-s3", "label": "another"},
-             {"event": "compare", "arm_id": "abc", "role": "best", "seeds": [3, 4], "runs": ["abc-s3", "abc-s4"], "label": "ema λ=0.03 cosine"}]  # fmt: skip
-    (tmp_path / "study" / "decisions.jsonl").write_text("".join(json.dumps({"schema_version": 1, **line}) + "\n" for line in lines))
+             {"event": "compare", "arm_id": "abc", "role": "best", "seeds": [3, 4], "runs": ["abc-s3", "abc-s4"],
+                 "label": "ema λ=0.03 cosine"}]  # fmt: skip
+    (tmp_path / "study" / "decisions.jsonl").write_text(
+        "".join(json.dumps({"schema_version": 1, **line}) + "\n" for line in lines)
+    )
     known = arrays | {"about": np.array(list(WHO.items()))}
     named = dict(with_study_label(known, folder / "subspace-epoch20.npz")["about"].tolist())
     assert named == WHO | {"arm": "ema λ=0.03 cosine"}
@@ -175,7 +200,9 @@ def test_files_of_earlier_versions_are_drawn_and_what_they_lack_is_said(arrays, 
     figure = plots.overlap_figure(old)
     assert "no covariance-matched null" in figure.get_suptitle().replace("\n", " ")
     assert not any(line.get_linewidth() == 7 for panel in figure.axes for line in panel.lines)
-    assert "not in this file" in {text.get_text() for panel in plots.operator_r2_figure(old).axes for text in panel.texts}
+    assert "not in this file" in {
+        text.get_text() for panel in plots.operator_r2_figure(old).axes for text in panel.texts
+    }
 
 
 def test_eigenvalues_are_those_of_the_angle_in_the_title(arrays):

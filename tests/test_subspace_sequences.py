@@ -40,7 +40,9 @@ def test_further_views_keep_their_offset_through_the_sweep_and_stay_in_the_train
         for name, values in column.items():
             offset = values - (at[None, :, None] if name == factor else 0)
             # offsets do not depend on the value of the factor, and the first view has none
-            assert torch.allclose(offset, offset[:, :1].expand_as(offset), atol=1e-5) and offset[..., 0].abs().max() < 1e-5
+            assert (
+                torch.allclose(offset, offset[:, :1].expand_as(offset), atol=1e-5) and offset[..., 0].abs().max() < 1e-5
+            )
             if name == factor and not sweep.angle:
                 assert offset.abs().max() < 1e-5  # the range of the factor would be left
             elif overrides or name == "rotation":
@@ -63,7 +65,9 @@ def test_a_turned_sequence_keeps_its_actions():
 
 
 def test_an_object_turns_in_all_its_recorded_views():
-    run = presets.build({"data": {"name": "mini3d", "transform": "object", "sizes": [16, 8, 8]}, "optim": {"batch_size": 8}})
+    run = presets.build(
+        {"data": {"name": "mini3d", "transform": "object", "sizes": [16, 8, 8]}, "optim": {"batch_size": 8}}
+    )
     images = load_images(run).to(torch.device("cpu"), 1000)
     source, index = Views(run, images, torch.float32), images.splits["validation"][:4]
     sweep = factor_sweeps(run, images, source, index, 8)["rotation_y"]
@@ -71,7 +75,9 @@ def test_an_object_turns_in_all_its_recorded_views():
     for view in (1, 2):
         stored = images.images[index[2:4] * 20 + view].float() / 255
         assert torch.equal(pictures[view - 1].view(2, 8, 3, 32, 32)[:, 0], stored)
-    turned = Rotation.from_quat(images.extras["quaternion"][index[3], 2].double().numpy()) * Rotation.from_rotvec([0, np.pi / 2, 0])
+    turned = Rotation.from_quat(images.extras["quaternion"][index[3], 2].double().numpy()) * Rotation.from_rotvec(
+        [0, np.pi / 2, 0]
+    )
     found = Rotation.from_quat(recorded.quaternion.view(2, 8, 3, 4)[1, 2, 2].double().numpy())
     assert (found.inv() * turned).magnitude() < 1e-5
     assert torch.equal(recorded.hue.view(2, 8, 3)[:, 5], images.extras["hue"][index[2:4], :3])
@@ -97,7 +103,9 @@ def test_aggregates_are_those_of_the_first_k_views_and_of_the_settings(overrides
     made = diagnostics.measure(model)
     assert made.arrays["codes"].tolist() == ["", "z_agg@1", "z_agg@2", "z_agg@3", "pixels", "untrained"]
     assert len(made.arrays["units"]) == len(made.arrays["factors"])
-    chosen = config("data.sizes=[200,60,60]", "optim.batch_size=50", *overrides, "eval.subspace={anchors: 8, steps: 8, views: [5]}")
+    chosen = config(
+        "data.sizes=[200,60,60]", "optim.batch_size=50", *overrides, "eval.subspace={anchors: 8, steps: 8, views: [5]}"
+    )
     other = Diagnostics(chosen, images, source, model, "validation").measure(model)
     assert other.arrays["codes"].tolist() == ["", "z_agg@5", "pixels", "untrained"]
     # what the older versions measured has not moved

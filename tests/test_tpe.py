@@ -25,14 +25,20 @@ def share(value, low, high, log=True):
 
 def place(raw):
     """Strength and warm-up of a point, each as a share of its range."""
-    return share(raw["lambda_rate"] or space.ZERO_FROM, space.ZERO_FROM, space.LAMBDA[1]), share(raw["warmup_epochs"], *space.WARMUP_EPOCHS, log=False)
+    return share(raw["lambda_rate"] or space.ZERO_FROM, space.ZERO_FROM, space.LAMBDA[1]), share(
+        raw["warmup_epochs"], *space.WARMUP_EPOCHS, log=False
+    )
 
 
 def told(seed, count, score):
     """A search that knows ``count`` finished random trials, teachers in turn."""
     sampling, numbers = Sampling(STUDY, seed), random.Random(seed)
     for number in range(count):
-        raw = {"teacher": space.TEACHERS[number % 2], "schedule": numbers.choice(space.SCHEDULES), "warmup_epochs": numbers.uniform(*space.WARMUP_EPOCHS)}
+        raw = {
+            "teacher": space.TEACHERS[number % 2],
+            "schedule": numbers.choice(space.SCHEDULES),
+            "warmup_epochs": numbers.uniform(*space.WARMUP_EPOCHS),
+        }
         raw["lambda_rate"] = math.exp(numbers.uniform(math.log(space.ZERO_FROM), math.log(space.LAMBDA[1])))
         if raw["teacher"] == "ema":
             raw["ema_half_life"] = math.exp(numbers.uniform(*map(math.log, space.HALF_LIFE)))
@@ -41,7 +47,8 @@ def told(seed, count, score):
 
 
 def test_settings_that_must_fit_each_other_are_drawn_together():
-    """Good is any strength, if the warm-up goes with it: no setting is good by itself, so separate draws find nothing."""
+    """Good is any strength, if the warm-up goes with it: no setting is good by itself, so separate draws find
+    nothing."""
     gaps = []
     for seed in SEEDS:
         sampling = told(seed, 100, lambda raw: -abs(place(raw)[0] - place(raw)[1]))
@@ -108,7 +115,8 @@ def test_a_teacher_that_is_far_behind_gets_as_many_trials_and_a_best_of_its_own(
     assert [line["params"]["teacher"] for line in jobs.decisions.of("suggest")] == list(space.TEACHERS) * 20
     ends = {line["trial"]: line["state"] for line in jobs.decisions.of("finish") if line["trial"] is not None}
     for turn, teacher in enumerate(space.TEACHERS):
-        # judged among its own kind: about one in eta goes on at each of the two rungs, whatever the other teacher scores
+        # judged among its own kind: about one in eta goes on at each of the two rungs, whatever the other teacher
+        # scores
         complete = [trial for trial, state in ends.items() if trial % 2 == turn and state == "complete"]
         assert 1 <= len(complete) <= 10
         ranked = jobs.search.ranking(teacher)

@@ -129,9 +129,11 @@ def test_parameters_are_distributed_as_torchvisions():
 
 
 @pytest.mark.parametrize("switch, differs", [
-    ({"crop_scale": (0.8, 1.0)}, lambda p: p.box), ({"flip": 0.0}, lambda p: p.flip), ({"jitter": 0.2}, lambda p: p.jitter_on),
+    ({"crop_scale": (0.8, 1.0)}, lambda p: p.box), ({"flip": 0.0}, lambda p: p.flip), ({"jitter": 0.2},
+    lambda p: p.jitter_on),
     ({"brightness": 0.1}, lambda p: p.jitter[..., 0]), ({"contrast": 0.1}, lambda p: p.jitter[..., 1]),
-    ({"saturation": 0.1}, lambda p: p.jitter[..., 2]), ({"hue": 0.3}, lambda p: p.jitter[..., 3]), ({"grey": 0.9}, lambda p: p.grey),
+    ({"saturation": 0.1}, lambda p: p.jitter[..., 2]), ({"hue": 0.3}, lambda p: p.jitter[..., 3]), ({"grey": 0.9},
+    lambda p: p.grey),
     ({"blur": 0.3}, lambda p: p.sigma[:, :-1]), ({"target_blur": 0.9}, lambda p: p.sigma[:, -1]),
     ({"blur_sigma": (1.0, 3.0)}, lambda p: p.sigma),
     ({"solarize": 0.5}, lambda p: p.solarize[:, :-1]), ({"target_solarize": 0.9}, lambda p: p.solarize[:, -1]),
@@ -254,14 +256,20 @@ def test_angle_steps_turn_by_exact_quarters():
 def test_scale_range_is_log_uniform_between_its_ends():
     config = DataConfig(name="mnist", transform="affine", scale_range=(0.5, 2.0))
     pose = Planar(config).draw(uniform(20_000, 16), torch.arange(20_000), 4)
-    assert stats.kstest(pose.log_scale.flatten()[::4].numpy(), stats.uniform(-np.log(2), 2 * np.log(2)).cdf).pvalue > 1e-4
+    assert (
+        stats.kstest(pose.log_scale.flatten()[::4].numpy(), stats.uniform(-np.log(2), 2 * np.log(2)).cdf).pvalue > 1e-4
+    )
 
 
 @pytest.mark.parametrize("transform", ["rotation", "affine"])
 def test_sweeps_start_at_the_upright_image_and_never_visit_an_angle_twice(transform):
     planar = Planar(DataConfig(transform=transform))
     values, pose = planar.sweep("rotation", 36)
-    assert values[0] == 0 and torch.equal(values, torch.arange(0, 360, 10.0)) and torch.allclose(pose.angle, torch.deg2rad(values))
+    assert (
+        values[0] == 0
+        and torch.equal(values, torch.arange(0, 360, 10.0))
+        and torch.allclose(pose.angle, torch.deg2rad(values))
+    )
     for factor in planar.sweep_factors[1:]:
         values, pose = planar.sweep(factor, 9)
         moved = {"shift_x": pose.shift[:, 0], "shift_y": pose.shift[:, 1], "scale": pose.log_scale}[factor]
@@ -305,7 +313,11 @@ def test_inhibition_of_return_has_the_stated_shape(inhibition):
     visited[fixations[:, 1, 0], fixations[:, 1, 1]] = True
     axis = np.arange(24) - 12
     y, x = axis[:, None], axis[None]
-    forbidden = {"circle": y**2 + x**2 <= 25, "square": (abs(y) <= 5) & (abs(x) <= 5), "none": np.zeros((24, 24), bool)}[inhibition]
+    forbidden = {
+        "circle": y**2 + x**2 <= 25,
+        "square": (abs(y) <= 5) & (abs(x) <= 5),
+        "none": np.zeros((24, 24), bool),
+    }[inhibition]
     assert np.array_equal(visited.numpy(), ~forbidden)
 
 
@@ -338,7 +350,9 @@ def test_a_glimpses_action_is_the_eyes_movement_over_the_side():
     fixations = torch.tensor([[[12, 9], [0, 21], [6, 3]]])
     transform = glimpses()
     assert torch.allclose(transform.actions(fixations), torch.tensor([[[-12.0, 12.0], [6, -18]]]) / 24)
-    assert torch.allclose(transform.actions(transform.reverse(fixations)), torch.tensor([[[-6.0, 18.0], [12, -12]]]) / 24)
+    assert torch.allclose(
+        transform.actions(transform.reverse(fixations)), torch.tensor([[[-6.0, 18.0], [12, -12]]]) / 24
+    )
     assert torch.allclose(transform.absolute(fixations)[0, 0], torch.tensor([0.5, 0.375]))
 
 
@@ -359,7 +373,11 @@ def test_the_saliency_of_a_set_reaches_its_fixations():
         scores[name] = float(maps[index[:, None], place[..., 0], place[..., 1]].mean() / maps.mean())
     # a draw in proportion to the map meets E[s^2] / E[s]^2 of its mean
     expected = float((maps.square().mean((1, 2)) / maps.mean((1, 2))).mean() / maps.mean())
-    assert expected > 2 and scores["salient"] == pytest.approx(expected, rel=0.1) and scores["even"] == pytest.approx(1, abs=0.3)
+    assert (
+        expected > 2
+        and scores["salient"] == pytest.approx(expected, rel=0.1)
+        and scores["even"] == pytest.approx(1, abs=0.3)
+    )
 
 
 # --- objects
@@ -406,7 +424,9 @@ def test_the_hue_is_part_of_the_action_on_request():
 def test_a_batch_of_objects_shows_the_pictures_its_actions_describe():
     views = source({"name": "mini3d", "transform": "object", "action_scale": "none"})
     batch = views.next()
-    pictures = views._images.images[:].view(600, 20, 3, 32, 32) if isinstance(views._images.images, torch.Tensor) else None
+    pictures = (
+        views._images.images[:].view(600, 20, 3, 32, 32) if isinstance(views._images.images, torch.Tensor) else None
+    )
     quaternion = views._images.extras["quaternion"]
     for row in range(4):
         chosen = []
@@ -428,7 +448,13 @@ TRANSFORMS = {
     "affine": {"name": "mnist", "transform": "affine"},
     "glimpse": {"name": "cifar10", "transform": "glimpse", "canvas": 16, "glimpse": {"radius": 4}},
     "object": {"name": "3diebench", "transform": "object", "sizes": (16, 4, 4)},
-    "stl10": {"name": "stl10", "transform": "glimpse", "unlabelled": 24, "action_scale": "none", "glimpse": {"saliency": "uniform"}},
+    "stl10": {
+        "name": "stl10",
+        "transform": "glimpse",
+        "unlabelled": 24,
+        "action_scale": "none",
+        "glimpse": {"saliency": "uniform"},
+    },
 }
 
 
@@ -445,7 +471,9 @@ def assert_same_batch(left, right, rows=slice(None)):
 def test_draws_do_not_depend_on_workers_or_history(name):
     data, objective = TRANSFORMS[name], {"symmetric": True}
     images = load_images(run_of(data, 8, **objective))
-    whole, first, second = (source(data, 8, rank, world, images, **objective) for rank, world in ((0, 1), (0, 2), (1, 2)))
+    whole, first, second = (
+        source(data, 8, rank, world, images, **objective) for rank, world in ((0, 1), (0, 2), (1, 2))
+    )
     for _ in range(3):
         batch = whole.next()
         for rank, share in enumerate((first, second)):
@@ -507,7 +535,7 @@ def test_normalisation_is_the_data_sets_after_rendering(name):
     for a, b in zip([*left["observed"], *left["target"]], [*right["observed"], *right["target"]], strict=True):
         assert np.allclose(b.numpy(), (a.numpy() - mean) / std, atol=1e-5)
     assert torch.equal(left["actions"], right["actions"])
-    stored = images.images[:2 * SETS[data["name"]].views : SETS[data["name"]].views].numpy() / 255
+    stored = images.images[: 2 * SETS[data["name"]].views : SETS[data["name"]].views].numpy() / 255
     assert np.allclose(normal.images_of(torch.tensor([0, 1])).numpy(), (stored - mean) / std, atol=1e-5)
 
 
@@ -516,13 +544,19 @@ def test_every_transform_describes_itself(name):
     views = source(TRANSFORMS[name])
     batch = views.next()
     transform = views.transform
-    assert batch["factors"].shape == (16, 3, transform.parameters) and batch["poses"].shape == (16, 4, transform.parameters)
+    assert batch["factors"].shape == (16, 3, transform.parameters) and batch["poses"].shape == (
+        16,
+        4,
+        transform.parameters,
+    )
     covered = torch.zeros(transform.parameters)
     for part in transform.factors.values():
         covered[part] += 1
     assert (covered == 1).all()
     assert views.action_dim == batch["actions"].shape[-1]
-    assert all(torch.isfinite(view).all() and 0 <= float(view.min()) and float(view.max()) <= 1 for view in batch["observed"])
+    assert all(
+        torch.isfinite(view).all() and 0 <= float(view.min()) and float(view.max()) <= 1 for view in batch["observed"]
+    )
 
 
 def test_padding_appends_zeros_that_only_the_model_sees():

@@ -41,7 +41,11 @@ def test_a_planted_pickle_runs_nothing(name, own_files, where, tmp_path):
     write(tmp_path)
     path, mark = tmp_path / folder / file, tmp_path / "it ran".replace(" ", "-")
     content = pickle.loads(path.read_bytes(), encoding="latin1")
-    content = Planted(mark) if where == "alone" else {**content, "more" if where != "among the labels" else "labels": Planted(mark)}
+    content = (
+        Planted(mark)
+        if where == "alone"
+        else {**content, "more" if where != "among the labels" else "labels": Planted(mark)}
+    )
     path.write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(UsageError, match="could run code" if own_files else "md5"):
         sets.read(name, tmp_path, download=False, own_files=own_files)
@@ -50,7 +54,12 @@ def test_a_planted_pickle_runs_nothing(name, own_files, where, tmp_path):
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_data_are_read_in_every_protocol(protocol):
-    content = {"data": np.arange(12, dtype=np.uint8).reshape(3, 4), "labels": [1, 2, 3], b"bytes": b"\xff", "scalar": np.int64(3)}
+    content = {
+        "data": np.arange(12, dtype=np.uint8).reshape(3, 4),
+        "labels": [1, 2, 3],
+        b"bytes": b"\xff",
+        "scalar": np.int64(3),
+    }
     found = load_plain(pickle.dumps(content, protocol=protocol))
     assert np.array_equal(found.pop("data"), content.pop("data")) and found == content
 
@@ -68,7 +77,9 @@ def test_published_checksums_are_compared_unless_the_files_are_ones_own(name, tm
     kind = getattr(torchvision.datasets, dataset)
     for part in ("train_list", "test_list"):
         names = [entry for entry, _ in getattr(kind, part)]
-        monkeypatch.setattr(kind, part, [[entry, hashlib.md5((tmp_path / folder / entry).read_bytes()).hexdigest()] for entry in names])
+        monkeypatch.setattr(
+            kind, part, [[entry, hashlib.md5((tmp_path / folder / entry).read_bytes()).hexdigest()] for entry in names]
+        )
     assert len(sets.read(name, tmp_path, download=False).labels)
 
 
@@ -80,13 +91,17 @@ def rewritten(path, **columns):
 def wrong_labels(kind, labels):
     labels = np.array(labels)
     return {
-        "one-hot": np.eye(100, dtype=np.int64)[labels].tolist(), "fractions": (labels + 0.5).tolist(), "words": [str(k) for k in labels],
-        "too few": labels[:-1].tolist(), "too large": (labels + 1).tolist(), "negative": (labels - 1).tolist(), "ragged": [[1], *labels[1:].tolist()],
+        "one-hot": np.eye(100, dtype=np.int64)[labels].tolist(), "fractions": (labels + 0.5).tolist(),
+        "words": [str(k) for k in labels],
+        "too few": labels[:-1].tolist(), "too large": (labels + 1).tolist(), "negative": (labels - 1).tolist(),
+        "ragged": [[1], *labels[1:].tolist()],
         "booleans": (labels > 3).tolist(),
     }[kind]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["one-hot", "fractions", "words", "too few", "too large", "negative", "ragged", "booleans"])
+@pytest.mark.parametrize(
+    "kind", ["one-hot", "fractions", "words", "too few", "too large", "negative", "ragged", "booleans"]
+)
 def test_labels_that_do_not_fit_are_refused_and_named(kind, tmp_path):
     _, labels = on_disk.write_cifar100(tmp_path)
     rewritten(tmp_path / "cifar-100-python/train", fine_labels=wrong_labels(kind, labels[:200]))
@@ -112,14 +127,25 @@ def test_coarse_labels_in_the_place_of_fine_ones_are_refused(tmp_path):
     ("mnist", "MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/t10k-images-idx3-ubyte"),
 ])  # fmt: skip
 def test_a_file_that_was_copied_over_another_is_named(name, first, second, tmp_path):
-    write = {"cifar10": on_disk.write_cifar10, "stl10": on_disk.write_stl10, "mnist": lambda root: on_disk.write_mnist(root, packed=False)}[name]
+    write = {
+        "cifar10": on_disk.write_cifar10,
+        "stl10": on_disk.write_stl10,
+        "mnist": lambda root: on_disk.write_mnist(root, packed=False),
+    }[name]
     write(tmp_path)
     shutil.copy(tmp_path / first, tmp_path / second)
     with pytest.raises(UsageError, match="is the same file as"):
         sets.read(name, tmp_path, download=False, own_files=True)
 
 
-@pytest.mark.parametrize("preset, write", [("stl10_saccades", on_disk.write_stl10), ("mnist_rot_only", on_disk.write_mnist), ("tiny_imagenet_aug", on_disk.write_tiny_imagenet)])
+@pytest.mark.parametrize(
+    "preset, write",
+    [
+        ("stl10_saccades", on_disk.write_stl10),
+        ("mnist_rot_only", on_disk.write_mnist),
+        ("tiny_imagenet_aug", on_disk.write_tiny_imagenet),
+    ],
+)
 def test_a_set_of_another_number_is_refused_even_where_few_images_are_asked_for(preset, write, tmp_path):
     write(tmp_path)
     sizes = ["data.sizes=[4,4,4]", "optim.batch_size=4"] + (["data.unlabelled=4"] if "stl10" in preset else [])
@@ -169,7 +195,9 @@ def test_decoded_images_go_elsewhere_if_the_data_cannot_be_written(how, tmp_path
     settings = data_settings(parser.parse_args(words), "data")
     before = sorted(data.rglob("*"))
     load_images(presets.load("tiny_imagenet_aug", ["data.sizes=[8,4,4]", "optim.batch_size=4"], settings))
-    load_images(presets.load("stl10_saccades", ["data.sizes=[4,4,4]", "data.unlabelled=4", "optim.batch_size=4"], settings))
+    load_images(
+        presets.load("stl10_saccades", ["data.sizes=[4,4,4]", "data.unlabelled=4", "optim.batch_size=4"], settings)
+    )
     assert sorted(data.rglob("*")) == before
     assert {path.name for path in cache.iterdir()} == {"tiny_imagenet-shards", "stl10-saliency"}
 
@@ -187,7 +215,11 @@ def test_saliency_is_made_once_per_source_and_read_from_where_it_is_kept(tmp_pat
     assert torch.equal(saliency.kept(images, tmp_path / "maps", "one"), whole)
     assert "70 images, once" in capsys.readouterr().err
     made = []
-    monkeypatch.setattr(saliency, "_batch_saliency", lambda rows: made.append(len(rows)) or torch.zeros(len(rows), 32, 32, dtype=torch.uint8))
+    monkeypatch.setattr(
+        saliency,
+        "_batch_saliency",
+        lambda rows: made.append(len(rows)) or torch.zeros(len(rows), 32, 32, dtype=torch.uint8),
+    )
     assert torch.equal(saliency.kept(images, tmp_path / "maps", "one"), whole) and not made
     assert not torch.equal(saliency.kept(images, tmp_path / "maps", "two"), whole) and sum(made) == 70
     assert not saliency.kept(images, tmp_path / "none", "").any() and not (tmp_path / "none").exists()

@@ -28,7 +28,10 @@ from studies.controls import CONTROLS
 from trainer.errors import UsageError
 
 STUDIES = {one.STUDY.name: one.STUDY.declaration(one.STUDY.fixed_arms(False)) for one in (step2_rate, step2_grid)}
-WORDS = re.compile(r"\b(better|worse|higher|lower|beats?|repairs collapse here|does not repair|improves?|did not hold)\b", re.IGNORECASE)
+WORDS = re.compile(
+    r"\b(better|worse|higher|lower|beats?|repairs collapse here|does not repair|improves?|did not hold)\b",
+    re.IGNORECASE,
+)
 NULLS = 2000
 
 
@@ -45,7 +48,10 @@ def decided(declaration: contrasts.Declaration, values: np.ndarray, step: float 
     """Verdicts of one study from (arms, seeds), as ``differences`` makes them."""
     keys = sorted({key for one in declaration.contrasts for key in (one.arm, one.reference)})
     by_key = {key: dict(enumerate(map(float, row))) for key, row in zip(keys, values, strict=True)}
-    return [one.verdict for one in decide([paired(by_key[one.arm], by_key[one.reference], step) for one in declaration.contrasts])]
+    return [
+        one.verdict
+        for one in decide([paired(by_key[one.arm], by_key[one.reference], step) for one in declaration.contrasts])
+    ]
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -69,13 +75,16 @@ def test_an_accuracy_in_steps_makes_no_words_out_of_rounding(seeds):
     said = [bool({BETTER, WORSE} & set(decided(declaration, values, step))) for values in rounded]
     assert sum(said) / NULLS <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / NULLS)
     # without the floor the same studies are certain of differences that are not there
-    blind = [min(paired(*[dict(enumerate(row)) for row in values[:2]], 1e-12).p for _ in (0,)) < 1e-9 for values in rounded]
+    blind = [
+        min(paired(*[dict(enumerate(row)) for row in values[:2]], 1e-12).p for _ in (0,)) < 1e-9 for values in rounded
+    ]
     same = [bool((values[0] == values[1]).all()) for values in rounded]
     assert sum(b and not s for b, s in zip(blind, same, strict=True)) / NULLS > (0.02 if seeds == 3 else 0.0)
 
 
 def test_words_follow_holms_rule():
-    """0.01, 0.03 and 0.04: the first is resolved at 0.05 / 3, the second is not at 0.05 / 2, and there the steps end."""
+    """0.01, 0.03 and 0.04: the first is resolved at 0.05 / 3, the second is not at 0.05 / 2, and there the steps
+    end."""
 
     def of(p: float):
         from scipy import stats
@@ -106,7 +115,8 @@ def test_the_smallest_difference_with_power_by_simulation(n, level):
 
 
 def on_disk(folder, study: str, seeds: int, random: np.random.Generator):
-    """A study without any difference, recorded as the product records it: everything its report can speak about is there."""
+    """A study without any difference, recorded as the product records it: everything its report can speak about is
+    there."""
 
     def drawn() -> list[float]:
         return [round(float(value) * 3) / 3 for value in random.normal(60, 2, seeds)]
@@ -129,7 +139,8 @@ def on_disk(folder, study: str, seeds: int, random: np.random.Generator):
         stored = [{"key": arm.key, "role": arm.role, "label": arm.label} for arm in arms]
         made = Builder(folder, declared=noted, arms=stored)
         for arm in arms[:-2]:
-            made.arm(arm.key, arm.role, arm.key.split("/")[0], arm.overrides["objective.weights.rate"], drawn(), arm.reference,
+            made.arm(arm.key, arm.role, arm.key.split("/")[0], arm.overrides["objective.weights.rate"], drawn(),
+                arm.reference,
                      label=arm.label, peer=arm.peer)  # fmt: skip
         made.arm("shared", "shared", "shared", 0.0, drawn(), rank=1.0)
     made.arm("none", "untrained", "stopgrad", 0.0, drawn(), rank=10.0)
@@ -162,12 +173,25 @@ def test_whole_reports_of_null_studies_hold_no_verdict_word(tmp_path, study):
 
 
 def test_exploratory_contrasts_stay_silent_however_clear(tmp_path):
-    """Only what was declared is answered, here the rate for one teacher; ranks, controls, candidates and the other teacher are not."""
-    noted = {"question": "Q?", "contrasts": [vars(contrasts.Contrast("rate", "best/ema", "best/ema/lambda0").measured("linacc/z_agg@M"))]}
+    """Only what was declared is answered, here the rate for one teacher; ranks, controls, candidates and the other
+    teacher are not."""
+    noted = {
+        "question": "Q?",
+        "contrasts": [vars(contrasts.Contrast("rate", "best/ema", "best/ema/lambda0").measured("linacc/z_agg@M"))],
+    }
     made = Builder(tmp_path / "demo", declared=noted)
     for teacher, up in (("stopgrad", 20.0), ("ema", 0.5)):
         made.arm(f"{teacher}0", "lambda0", teacher, 0.0, [50.0, 51.0, 52.0, 51.5], rank=1.0)
-        made.arm(f"{teacher}1", "best", teacher, 0.1, [50.0 + up, 51.2 + up, 52.0 + up, 51.0 + up], f"{teacher}0", 60.0, place=1)
+        made.arm(
+            f"{teacher}1",
+            "best",
+            teacher,
+            0.1,
+            [50.0 + up, 51.2 + up, 52.0 + up, 51.0 + up],
+            f"{teacher}0",
+            60.0,
+            place=1,
+        )
         made.arm(f"{teacher}2", "candidate", teacher, 0.2, [20.0, 21.0, 22.0, 21.5], f"{teacher}1", 60.0, place=2)
     made.arm("sh", "shared", "shared", 0.0, [10.0, 11.0, 10.5, 10.2], reference="stopgrad0", rank=1.0)
     study = load(made.folder)
@@ -184,17 +208,25 @@ def test_old_records_get_the_rule_of_their_study():
         asked = json.loads(json.dumps(asdict(study.STUDY.declaration(study.STUDY.fixed_arms(quick)))))
         return declared({"declared": asked}, (), "study.json")
 
-    assert declared({"confirm": ["stopgrad", "ema"]}, (), "study.json") == declared({}, {"best", "lambda0"}, "study.json") == now(step2_rate)
+    assert (
+        declared({"confirm": ["stopgrad", "ema"]}, (), "study.json")
+        == declared({}, {"best", "lambda0"}, "study.json")
+        == now(step2_rate)
+    )
     alone = declared({"confirm": ["ema"]}, (), "study.json")
     assert [one.question for one in alone.contrasts] == ["coding rate, ema"]
     for quick in (True, False):
         arms = step2_grid.STUDY.fixed_arms(quick)
-        assert declared({"arms": [vars(arm) for arm in arms]}, {"grid", "lambda0"}, "study.json") == now(step2_grid, quick)
+        assert declared({"arms": [vars(arm) for arm in arms]}, {"grid", "lambda0"}, "study.json") == now(
+            step2_grid, quick
+        )
     of_none = declared({}, {"grid"}, "study.json")
     assert (of_none.question, of_none.contrasts) == ("", ())
 
 
-@pytest.mark.parametrize("noted", [3, [], {}, {"question": "Q"}, {"question": "Q", "contrasts": [{}]}, {"question": "Q", "contrasts": 1}])
+@pytest.mark.parametrize(
+    "noted", [3, [], {}, {"question": "Q"}, {"question": "Q", "contrasts": [{}]}, {"question": "Q", "contrasts": 1}]
+)
 def test_a_damaged_declaration_names_the_file(tmp_path, noted):
     folder = Builder(tmp_path / "demo", declared=noted).folder
     with pytest.raises(UsageError, match="study.json"):
@@ -220,9 +252,14 @@ def test_few_contrasts_are_declared_and_checked():
 def test_two_contrasts_in_the_same_words_each_say_their_own_numbers(tmp_path):
     """No study can declare them any more; those begun by earlier code are on record."""
     of = {"arm": "best/ema", "reference": "best/ema/lambda0"}
-    asked = [{"question": "rate", **of, "metric": "linacc/z_agg@M"}, {"question": "rate", **of, "metric": "rank_pr/z_agg@M", "measures": "effective rank", "unit": ""},
+    asked = [{"question": "rate", **of, "metric": "linacc/z_agg@M"}, {"question": "rate", **of,
+        "metric": "rank_pr/z_agg@M", "measures": "effective rank", "unit": ""},
              {"question": "", **of, "metric": "rank_pr/z@M"}]  # fmt: skip
-    made = Builder(tmp_path / "demo", confirm=["ema"], declared=json.loads(json.dumps(asdict(STUDIES["step2_rate"]))) | {"contrasts": asked})
+    made = Builder(
+        tmp_path / "demo",
+        confirm=["ema"],
+        declared=json.loads(json.dumps(asdict(STUDIES["step2_rate"]))) | {"contrasts": asked},
+    )
     made.arm("b", "best", "ema", 0.1, [60.0, 61.0, 62.5], "r", 61.0)
     made.arm("r", "lambda0", "ema", 0.0, [50.0, 51.0, 52.0])
     study = load(made.folder)

@@ -18,7 +18,13 @@ pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "0123456789abcdef0123456789abcdef01234567"
-SETTINGS = ["model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=32", "model.layers=2", "data.sizes=[128,64,64]"]
+SETTINGS = [
+    "model.encoder.width=4",
+    "model.action_dim=8",
+    "model.predictor_hidden=32",
+    "model.layers=2",
+    "data.sizes=[128,64,64]",
+]
 TRAIN = ["--across-commits", "--epochs", "2", "--gate", "none", *SETTINGS]
 
 
@@ -57,11 +63,19 @@ def forget(monkeypatch):
 
 def train(folder, *words, **environment):
     command = [sys.executable, "-m", "trainer", "--results-dir", str(folder), *TRAIN, *words]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
 
 
 def history(folder):
-    """Every step that an offline run holds, from W&B's own file: frames in blocks of 32 KiB behind a head of 7 bytes."""
+    """Every step that an offline run holds, from W&B's own file: frames in blocks of 32 KiB behind a head of 7
+    bytes."""
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.rglob("run-*.wandb")
@@ -87,14 +101,32 @@ def history(folder):
 
 
 def test_an_offline_run_holds_every_series_and_obeys_wandbs_own_variables(tmp_path):
-    environment = {"WANDB_MODE": "offline", "WANDB_PROJECT": "ours", "WANDB_ENTITY": "team", "WANDB_DIR": str(tmp_path / "elsewhere"), "WANDB_TAGS": "a,b"}
-    done = train(tmp_path, "objective.teacher=ema", "objective.ema.half_life=0.1", "objective.weights.rate=0.1", **environment)
+    environment = {
+        "WANDB_MODE": "offline",
+        "WANDB_PROJECT": "ours",
+        "WANDB_ENTITY": "team",
+        "WANDB_DIR": str(tmp_path / "elsewhere"),
+        "WANDB_TAGS": "a,b",
+    }
+    done = train(
+        tmp_path, "objective.teacher=ema", "objective.ema.half_life=0.1", "objective.weights.rate=0.1", **environment
+    )
     assert done.returncode == 0, done.stderr
     steps, run = history(tmp_path / "elsewhere")
     assert (run.project, run.entity, list(run.tags)) == ("ours", "team", ["a", "b"])
     assert not (tmp_path / "single" / "wandb").exists()
     assert sorted(steps) == [0, 1, 2]
-    wanted = {"loss/total", "term/predict", "term/rate", "rate_nats/agg", "lr", "ema_decay", "log/ep_loss", "log/online_linacc_test", "log/rank_eq_eff"}
+    wanted = {
+        "loss/total",
+        "term/predict",
+        "term/rate",
+        "rate_nats/agg",
+        "lr",
+        "ema_decay",
+        "log/ep_loss",
+        "log/online_linacc_test",
+        "log/rank_eq_eff",
+    }
     assert wanted <= steps[1].keys() and wanted <= steps[2].keys()
     (record,) = (tmp_path / "single" / "runs").glob("*/records.jsonl")
     lines = [json.loads(line) for line in record.read_text().splitlines()]
@@ -105,11 +137,14 @@ def test_an_offline_run_holds_every_series_and_obeys_wandbs_own_variables(tmp_pa
 
 def test_a_server_that_never_answers_costs_seconds_and_is_said_and_the_run_is_kept_offline(tmp_path, silent):
     plain, mirrored = (
-        _timed(tmp_path / name, *words, WANDB_BASE_URL=silent, WANDB_API_KEY=KEY) for name, words in (("off", ["--wandb", "off"]), ("on", ["--wandb", "online"]))
+        _timed(tmp_path / name, *words, WANDB_BASE_URL=silent, WANDB_API_KEY=KEY)
+        for name, words in (("off", ["--wandb", "off"]), ("on", ["--wandb", "online"]))
     )
     assert "did not answer within 3 s" in mirrored[1].stderr and "wandb sync" in mirrored[1].stderr
     assert mirrored[0] < 20 + 2 * plain[0]  # on a free machine 2 to 4 s more
-    assert len(silent.held) == 1, "asked once; whatever else waits for this server, as the client's reports on itself, waits for long"
+    assert len(silent.held) == 1, (
+        "asked once; whatever else waits for this server, as the client's reports on itself, waits for long"
+    )
     assert sorted(history(tmp_path / "on")[0]) == [0, 1, 2]
     for text in (mirrored[1].stderr, mirrored[1].stdout):
         assert KEY not in text
@@ -162,7 +197,9 @@ def test_a_closed_port_is_told_from_a_server_that_refuses_the_question(tmp_path)
         ({"WANDB_MODE": "online"}, "off", "off"),
     ],
 )
-def test_the_option_goes_before_wandbs_variables_and_these_before_the_key(environment, asked, mode, monkeypatch, tmp_path):
+def test_the_option_goes_before_wandbs_variables_and_these_before_the_key(
+    environment, asked, mode, monkeypatch, tmp_path
+):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

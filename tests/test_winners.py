@@ -45,13 +45,20 @@ def played(folder, value, **changes):
 @pytest.mark.parametrize("search_seed", [1000, 1001, 1002])
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
 def test_what_is_compared_has_every_setting_that_was_searched(tmp_path, sampler, search_seed):
-    """The best arm runs as the winning trial did, and its control as the best arm does but for lambda, on every seed."""
-    jobs, ran = played(tmp_path, far_from_the_first_points, num_trials=26, sampler=sampler, search_seed=search_seed, seeds=(0, 1, 2))
+    """The best arm runs as the winning trial did, and its control as the best arm does but for lambda, on every
+    seed."""
+    jobs, ran = played(
+        tmp_path, far_from_the_first_points, num_trials=26, sampler=sampler, search_seed=search_seed, seeds=(0, 1, 2)
+    )
     suggested = {line["trial"]: line["params"] for line in jobs.decisions.of("suggest")}
     ends = {line["trial"]: line for line in jobs.decisions.of("finish") if line["trial"] is not None}
     compared = {(line["role"], line["teacher"]): line for line in jobs.decisions.of("compare")}
     for teacher in space.TEACHERS:
-        mine = [t for t, end in ends.items() if suggested[t]["teacher"] == teacher and end["state"] == "complete" and suggested[t]["lambda_rate"]]
+        mine = [
+            t
+            for t, end in ends.items()
+            if suggested[t]["teacher"] == teacher and end["state"] == "complete" and suggested[t]["lambda_rate"]
+        ]
         winner = max(mine, key=lambda trial: ends[trial]["value"])
         point = suggested[winner]
         assert point not in space.first_points() and point["warmup_epochs"] != 2.0
@@ -59,9 +66,14 @@ def test_what_is_compared_has_every_setting_that_was_searched(tmp_path, sampler,
             line = compared[role, teacher]
             assert line["seeds"] == [0, 1, 2] and line["lambda_rate"] == weight
             for seed, run in zip(line["seeds"], line["runs"], strict=True):
-                config = jobs.plan.config(ran[run].overrides, ran[run].seed)  # what this run trained with, not what is said of it
+                config = jobs.plan.config(
+                    ran[run].overrides, ran[run].seed
+                )  # what this run trained with, not what is said of it
                 assert (config.seed, config.objective.weights.rate, config.objective.teacher) == (seed, weight, teacher)
-                assert (config.schedule.name, config.schedule.warmup_epochs) == (point["schedule"], point["warmup_epochs"])
+                assert (config.schedule.name, config.schedule.warmup_epochs) == (
+                    point["schedule"],
+                    point["warmup_epochs"],
+                )
                 assert (config.objective.ema and config.objective.ema.half_life) == point.get("ema_half_life")
                 # and nothing else differs from the trial that won
                 trial = jobs.plan.config(ran[f"t{winner:03d}"].overrides, seed).model_dump()
@@ -79,13 +91,20 @@ def test_scores_that_fall_do_not_let_a_stopped_trial_win(tmp_path):
         epochs = [candidate.epoch for candidate in ranked]
         assert epochs == sorted(epochs, reverse=True) and len(set(epochs)) >= 3
         choice = jobs.decisions.last("select", teacher=teacher)
-        assert choice["epochs"] == [30] and choice["trials"] == [ranked[0].trial] and choice["reason"] == "best score at the last epoch"
+        assert (
+            choice["epochs"] == [30]
+            and choice["trials"] == [ranked[0].trial]
+            and choice["reason"] == "best score at the last epoch"
+        )
 
 
 def test_when_nobody_arrives_the_one_that_went_furthest_is_taken(tmp_path):
-    """Whoever passes the second rung diverges afterwards; trials stopped at epoch 9 score less than those stopped at 3."""
+    """Whoever passes the second rung diverges afterwards; trials stopped at epoch 9 score less than those stopped at
+    3."""
     jobs = make(plan(tmp_path, num_trials=20, grace=3))
-    falling = scored(lambda job, epoch: 90 - epoch + job.overrides["objective.weights.rate"] if job.trial is not None else 50.0)
+    falling = scored(
+        lambda job, epoch: 90 - epoch + job.overrides["objective.weights.rate"] if job.trial is not None else 50.0
+    )
 
     def seen(job, epoch):
         return Seen(epoch, None, 9, diverged=True) if job.trial is not None and epoch == 12 else falling(job, epoch)
@@ -106,15 +125,31 @@ def test_when_nobody_arrives_the_one_that_went_furthest_is_taken(tmp_path):
 @pytest.mark.parametrize("epochs, grace, first", [(30, 3, 5), (30, 10, 10), (60, 3, 10), (12, 1, 2), (6, 1, 1)])
 def test_a_low_rank_is_a_collapse_from_the_first_rung_and_a_sixth_of_the_run_on(tmp_path, epochs, grace, first):
     """Healthy runs pass through low ranks at the start: not a rung's epoch alone, but the share of the run decides."""
-    jobs = make(plan(tmp_path, epochs=epochs, grace=grace, collapse_rank=1.5, num_trials=1, gate=None, overrides=[f"schedule.horizon_epochs={epochs}"]))
+    jobs = make(
+        plan(
+            tmp_path,
+            epochs=epochs,
+            grace=grace,
+            collapse_rank=1.5,
+            num_trials=1,
+            gate=None,
+            overrides=[f"schedule.horizon_epochs={epochs}"],
+        )
+    )
     job = jobs.next()
-    stopped = [epoch for epoch in range(1, epochs) if jobs.report(job.name, Seen(epoch, 50.0, epoch, rank=1.2, objectives={"linacc": 50.0}))]
+    stopped = [
+        epoch
+        for epoch in range(1, epochs)
+        if jobs.report(job.name, Seen(epoch, 50.0, epoch, rank=1.2, objectives={"linacc": 50.0}))
+    ]
     assert stopped[0] == first and jobs.decisions.of("stop")[0]["state"] == "collapsed"
 
 
 def test_a_run_whose_rank_recovers_in_time_is_not_stopped(tmp_path):
     def seen(job, epoch, healthy_from):
-        return Seen(epoch, 40.0 + epoch, epoch, rank=1.2 if epoch < healthy_from else 4.0, objectives={"linacc": 40.0 + epoch})
+        return Seen(
+            epoch, 40.0 + epoch, epoch, rank=1.2 if epoch < healthy_from else 4.0, objectives={"linacc": 40.0 + epoch}
+        )
 
     for name, healthy_from, state in (("early", 5, "complete"), ("late", 6, "collapsed")):
         (tmp_path / name).mkdir()

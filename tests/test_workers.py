@@ -18,17 +18,21 @@ ARMS = {
     "ema-both": ("objective.teacher=ema", "objective.weights.rate=0.3", "objective.rate.on=both"),
     "shared-log": ("objective.teacher=shared", "objective.weights.rate=0.1", "objective.rate.form=log"),
     "symmetric-dino-controls": (
-        "objective.teacher=ema", "objective.target_bn=ema_buffers_eval", "objective.symmetric=true", "objective.sharpen.form=dino",
+        "objective.teacher=ema", "objective.target_bn=ema_buffers_eval", "objective.symmetric=true",
+        "objective.sharpen.form=dino",
         "objective.weights.sigreg=0.02", "objective.weights.vicreg=0.1",
     ),
-    "unconditioned-log-cosine": ("model.condition=none", "objective.double_bn=true", "objective.sharpen.form=log_cosine"),
+    "unconditioned-log-cosine": ("model.condition=none", "objective.double_bn=true",
+    "objective.sharpen.form=log_cosine"),
 }  # fmt: skip
 
 
 def run_steps(rank, world, place, digits, queue):
     torch.set_num_threads(1)
     join(place, rank, world)
-    results = {name: [part.numpy() for part in steps_of(rank, world, digits, overrides)] for name, overrides in ARMS.items()}
+    results = {
+        name: [part.numpy() for part in steps_of(rank, world, digits, overrides)] for name, overrides in ARMS.items()
+    }
     if rank == 0:
         queue.put(results)
     dist.destroy_process_group()
@@ -38,7 +42,9 @@ def run_steps(rank, world, place, digits, queue):
 
 def gloo_threads():
     tasks = Path("/proc/self/task")
-    return [name for task in tasks.iterdir() if "gloo" in (name := (task / "comm").read_text())] if tasks.is_dir() else []
+    return (
+        [name for task in tasks.iterdir() if "gloo" in (name := (task / "comm").read_text())] if tasks.is_dir() else []
+    )
 
 
 def steps_of(rank, world, digits, overrides):

@@ -38,7 +38,8 @@ WRONG = [
     ("trainer", "model.encoder.name=resnet18 model.encoder.width=4", ["encoder.width = 4", "at least 8"]),
     ("trainer", "objective.teacher=momentum", ["'momentum'"]),
     ("trainer", "objective.ema.half_life=0.1", ["ema", "teacher=ema"]),
-    ("trainer", "objective.teacher=ema objective.ema.half_life=0.1 objective.ema.decay=0.9", ["half_life", "decay", "give one"]),
+    ("trainer", "objective.teacher=ema objective.ema.half_life=0.1 objective.ema.decay=0.9", ["half_life", "decay",
+    "give one"]),
     ("trainer", "objective.teacher=ema objective.ema.half_life=2", ["half_life = 2"]),
     ("trainer", "objective.weights.rat=1", ["objective.weights.rat", "did you mean rate"]),
     ("trainer", "objective.weights.rate=-1", ["objective.weights.rate = -1"]),
@@ -160,7 +161,9 @@ def places(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("entry, arguments, words", WRONG, ids=[f"{entry} {arguments}"[:60] for entry, arguments, _ in WRONG])
+@pytest.mark.parametrize(
+    "entry, arguments, words", WRONG, ids=[f"{entry} {arguments}"[:60] for entry, arguments, _ in WRONG]
+)
 def test_one_line_and_exit_code_two(entry, arguments, words, places, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
@@ -183,7 +186,16 @@ def _split(arguments, places):
     return re.findall(r"\S*[={][^ ]*\{[^}]*\}?\S*|\S+=\{.*|\S+", arguments)
 
 
-@pytest.mark.parametrize("command", ["-m trainer --help", "studies/step2_rate.py --help", "studies/step2_rate.py --dry-run", "studies/step2_grid.py --dry-run", "-m trainer --dry-run"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "-m trainer --help",
+        "studies/step2_rate.py --help",
+        "studies/step2_rate.py --dry-run",
+        "studies/step2_grid.py --dry-run",
+        "-m trainer --dry-run",
+    ],
+)
 def test_help_and_plans_are_quick_and_light(command, tmp_path):
     """They answer within a second of processor time and load neither torch nor ray."""
     probe = "import runpy, sys; sys.argv = sys.argv[1:]; m = sys.argv[0] == '-m' and sys.argv.pop(0)\n"

@@ -18,7 +18,6 @@ from trainer.errors import UsageError
 from trainer.results import check_name, folder, writable
 from trainer.wandb_mirror import MODES, resolve_mode
 
-
 EXAMPLES = (
     "python -m trainer --list-presets",
     "python -m trainer --preset digits",
@@ -35,27 +34,44 @@ EXITS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 trained and gate passed (or no gate), 1 gate failed or diverged, 2 wrong command or configuration."""
+    """Exit code: 0 trained and gate passed (or no gate), 1 gate failed or diverged, 2 wrong command or
+    configuration."""
     words = sys.argv[1:] if argv is None else argv
     return guarded(lambda: _run(_options(words)), "interrupted; the same command continues from the last checkpoint")
 
 
 def _options(argv: list[str]) -> Namespace:
     parser = Parser(prog="python -m trainer", description=__doc__.splitlines()[0], examples=EXAMPLES, exits=EXITS)
-    parser.add_argument("--preset", default="digits", help="a name from --list-presets, or a YAML file (default: digits)")
-    parser.add_argument("--list-presets", action="store_true", help="print every preset with its data set and length, and exit")
+    parser.add_argument(
+        "--preset", default="digits", help="a name from --list-presets, or a YAML file (default: digits)"
+    )
+    parser.add_argument(
+        "--list-presets", action="store_true", help="print every preset with its data set and length, and exit"
+    )
     parser.add_argument("--seed", type=int, help="default: the preset's, 0")
     parser.add_argument("--epochs", type=int, help="where to stop; the schedule keeps its horizon")
-    parser.add_argument("--gate", help="judge this gate, and stop at its epoch unless --epochs is given (default: the latest one reached; none to skip)")
+    parser.add_argument(
+        "--gate",
+        help=(
+            "judge this gate, and stop at its epoch unless --epochs is given (default: the latest one reached; none to"
+            " skip)"
+        ),
+    )
     parser.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
     parser.add_argument("--study", default="single", help="name of the folder in the results directory")
     add_data_options(parser)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
-    parser.add_argument("--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)")
-    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events, to the run's tensorboard folder")
+    parser.add_argument(
+        "--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)"
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write TensorBoard events, to the run's tensorboard folder"
+    )
     parser.add_argument("--across-commits", action="store_true", help="continue a run that another commit has recorded")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example optim.lr=0.01 objective.teacher=ema")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for example optim.lr=0.01 objective.teacher=ema"
+    )
     return parser.parse_args(split_overrides(argv))
 
 
@@ -84,7 +100,9 @@ def _run(arguments: Namespace) -> int:
         if gate not in config.gates:
             raise UsageError(f"--gate {gate!r}: must be one of {', '.join([*config.gates, 'none'])}")
         if arguments.epochs is None and arguments.gate:
-            config = presets.load(arguments.preset, arguments.overrides, settings | {"epochs": config.gates[gate].epoch})
+            config = presets.load(
+                arguments.preset, arguments.overrides, settings | {"epochs": config.gates[gate].epoch}
+            )
     place = arguments.results_dir.absolute() / check_name(arguments.study)
     writable(place)
     wandb = resolve_mode(arguments.wandb)
@@ -95,7 +113,11 @@ def _run(arguments: Namespace) -> int:
             print(f"# data absent, this run would not start: {error}")
         print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
         measured = config.runtime.seconds_per_epoch
-        told = estimate(config, config.epochs) if measured is None else f"about {duration(measured * config.epochs)} on one CPU core, as measured"
+        told = (
+            estimate(config, config.epochs)
+            if measured is None
+            else f"about {duration(measured * config.epochs)} on one CPU core, as measured"
+        )
         if told is not None:
             print(f"# training {told}")
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
@@ -103,7 +125,11 @@ def _run(arguments: Namespace) -> int:
 
     require_present(config)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
-        print(f"run {run_id(config)} in {place / 'runs' / run_id(config)}: loading torch and {config.data.name}\n{family.LEGEND}", flush=True)
+        print(
+            f"run {run_id(config)} in {place / 'runs' / run_id(config)}: loading torch and"
+            f" {config.data.name}\n{family.LEGEND}",
+            flush=True,
+        )
 
     import torch
     import torch.distributed as dist
@@ -125,7 +151,9 @@ def _run(arguments: Namespace) -> int:
     first = world.rank() == 0
     judged = None if gate == "none" else gate
     run = place / "runs" / run_id(config)
-    mirrors = Mirrors(config, arguments.study, run_id(config), run, wandb if first else "off", arguments.tensorboard and first)
+    mirrors = Mirrors(
+        config, arguments.study, run_id(config), run, wandb if first else "off", arguments.tensorboard and first
+    )
 
     def report(metrics: dict) -> None:
         mirrors.follow()
@@ -160,7 +188,11 @@ def _print_epoch(report: dict, columns: Iterable[tuple[str, str, str]]) -> None:
         return
     values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
     live = "  ".join(f"{label} {values.get(name, float('nan')):{form}}" for label, name, form in columns)
-    probed = f"  frozen {report['score']:.1f}" if report["probe_epoch"] == report["epoch"] and report["score"] is not None else ""
+    probed = (
+        f"  frozen {report['score']:.1f}"
+        if report["probe_epoch"] == report["epoch"] and report["score"] is not None
+        else ""
+    )
     print(f"epoch {report['epoch']:>4}  {live}{probed}", flush=True)
 
 

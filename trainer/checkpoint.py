@@ -40,7 +40,9 @@ def load(folder: Path, device: torch.device, arm: str, parts: Iterable[str] = ()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch explains at length what a foreign file might be
-            with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not read them: a flipped bit would be a weight
+            with zipfile.ZipFile(
+                path
+            ) as archive:  # torch writes checksums and does not read them: a flipped bit would be a weight
                 if damaged := archive.testzip():
                     raise zipfile.BadZipFile(damaged)
             state = torch.load(path, map_location=device, weights_only=True)
@@ -67,7 +69,9 @@ def restore(folder: Path, parts: dict[str, Any], state: dict[str, Any]) -> None:
     for name, part in parts.items():
         try:
             load_part(part, state[name])
-        except Exception as error:  # each part, and torch for its optimisers, has exceptions of its own for what does not fit
+        except (
+            Exception
+        ) as error:  # each part, and torch for its optimisers, has exceptions of its own for what does not fit
             lines = str(error).strip().splitlines()
             why = " ".join(lines[:2])[:200].strip() or type(error).__name__
             raise RecordError(f"{folder / NAME} does not fit this run: {name}: {why}; {REMEDY}") from None
@@ -89,7 +93,9 @@ def load_part(part: Any, state: Any) -> None:
         raise ValueError(f"its settings are {after}, where {before} are due")
     names = {frozenset(held) for held in part.state.values()}
     if len(names) > 1:
-        raise ValueError(f"it holds different kinds of state: {', '.join(sorted(' '.join(sorted(map(str, one))) for one in names))}")
+        raise ValueError(
+            f"it holds different kinds of state: {', '.join(sorted(' '.join(sorted(map(str, one))) for one in names))}"
+        )
     for parameter, held in part.state.items():
         for name, value in held.items():
             if not isinstance(value, torch.Tensor) or value.shape not in (parameter.shape, ()):
@@ -98,7 +104,8 @@ def load_part(part: Any, state: Any) -> None:
 
 
 def _kind(value: Any) -> Any:
-    """What a setting must still be after loading: a number or a flag (also as a tensor of one), a tuple of such, or its type."""
+    """What a setting must still be after loading: a number or a flag (also as a tensor of one), a tuple of such, or its
+    type."""
     if value is None or isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.ndim == 0):
         return "number"
     return tuple(_kind(one) for one in value) if isinstance(value, tuple) else type(value).__name__

@@ -29,11 +29,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, examples: Iterable[str] = (), exits: Mapping[int, str] | None = None, **settings: Any):
         parts = ["\n  ".join(["examples:", *examples])] if examples else []
-        parts += ["\n  ".join(["exit codes:", *(f"{code:<4} {meaning}" for code, meaning in exits.items())])] if exits else []
+        parts += (
+            ["\n  ".join(["exit codes:", *(f"{code:<4} {meaning}" for code, meaning in exits.items())])]
+            if exits
+            else []
+        )
         super().__init__(allow_abbrev=False, formatter_class=_Help, epilog="\n\n".join(parts) or None, **settings)
         for name in (None, "store"):
             self.register("action", name, _Once)
-        self.add_argument("--version", action=_Version, help="print the version, the commit and the libraries, and exit")
+        self.add_argument(
+            "--version", action=_Version, help="print the version, the commit and the libraries, and exit"
+        )
 
     def parse_args(self, args: list[str]) -> argparse.Namespace:  # type: ignore[override]
         for action in self._actions:
@@ -43,7 +49,9 @@ class Parser(argparse.ArgumentParser):
         for word in unknown:
             options = [option for action in self._actions for option in action.option_strings]
             close = difflib.get_close_matches(word.partition("=")[0], options, n=1)
-            raise UsageError(f"unknown option {word!r}{f' (did you mean {close[0]}?)' if close else ''}; see {self.prog} --help")
+            raise UsageError(
+                f"unknown option {word!r}{f' (did you mean {close[0]}?)' if close else ''}; see {self.prog} --help"
+            )
         return known
 
     def error(self, message: str) -> NoReturn:
@@ -78,14 +86,23 @@ def stop_writing() -> None:
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Where the data sets' files are and whether they may be fetched."""
     parser.add_argument("--data-root", help="folder of the data sets' files (default: ./data)")
-    parser.add_argument("--cache-dir", help=f"folder for decoded images and saliency maps (default: ${VARIABLE}, else beside the files)")
-    parser.add_argument("--own-files", action="store_true", help="the files are not the published ones: do not compare checksums and counts")
+    parser.add_argument(
+        "--cache-dir", help=f"folder for decoded images and saliency maps (default: ${VARIABLE}, else beside the files)"
+    )
+    parser.add_argument(
+        "--own-files",
+        action="store_true",
+        help="the files are not the published ones: do not compare checksums and counts",
+    )
     parser.add_argument("--download", action="store_true", help="fetch the data set if it is absent")
-    parser.add_argument("--system-certs", action="store_true", help="trust the operating system's certificates (downloads, W&B)")
+    parser.add_argument(
+        "--system-certs", action="store_true", help="trust the operating system's certificates (downloads, W&B)"
+    )
 
 
 def data_settings(options: argparse.Namespace, data_root: str, cache_dir: str | None = None) -> dict[str, object]:
-    """Settings for the options above; folders are made absolute, since a trial's process starts elsewhere, with an environment of its own.
+    """Settings for the options above; folders are made absolute, since a trial's process starts elsewhere, with an
+    environment of its own.
 
     Args:
         data_root, cache_dir: what the configuration says without them.
@@ -93,7 +110,9 @@ def data_settings(options: argparse.Namespace, data_root: str, cache_dir: str | 
     settings: dict[str, object] = {"runtime.data_root": str(Path(options.data_root or data_root).absolute())}
     if cache := options.cache_dir or cache_dir or os.environ.get(VARIABLE):
         settings["runtime.cache_dir"] = str(Path(cache).absolute())
-    return settings | {f"runtime.{name}": True for name in ("download", "own_files", "system_certs") if getattr(options, name)}
+    return settings | {
+        f"runtime.{name}": True for name in ("download", "own_files", "system_certs") if getattr(options, name)
+    }
 
 
 def split_overrides(argv: list[str]) -> list[str]:
@@ -124,7 +143,9 @@ class _Once(argparse._StoreAction):
 
     given: Any = None
 
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         if option_string and self.given is not None and self.given != values:
             raise UsageError(f"{option_string} is given twice, as {self.given} and as {values}; give it once")
         self.given = values if option_string else None

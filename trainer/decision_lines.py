@@ -18,7 +18,8 @@ from trainer.record_lines import Count, Number
 
 SCHEMA_VERSION = 1
 EVENTS = (
-    "begin", "warm", "suggest", "capacity", "start", "rung", "stop", "fail", "lost", "finish", "select", "compare", "tick", "session",
+    "begin", "warm", "suggest", "capacity", "start", "rung", "stop", "fail", "lost", "finish", "select", "compare",
+    "tick", "session",
 )  # fmt: skip
 STATES = Literal["complete", "pruned", "collapsed", "diverged", "failed", "out_of_memory"]
 REMEDY = f"{RESTORE}, or choose another --study name"
@@ -83,7 +84,8 @@ class Line(TypedDict):
 
 
 NEEDED = {
-    "suggest": ("trial",), "finish": ("trial", "state"), "stop": ("trial",), "rung": ("trial",), "compare": ("arm_id", "role"), "fail": ("kind",),
+    "suggest": ("trial",), "finish": ("trial", "state"), "stop": ("trial",), "rung": ("trial",), "compare": ("arm_id",
+    "role"), "fail": ("kind",),
 }  # fmt: skip
 """What a reader of any event must find."""
 ENGINE_NEEDED = {
@@ -161,13 +163,17 @@ def read_decisions(path: Path, engine: bool = False) -> list[dict[str, Any]]:
         event = line.get("event")
         if event not in EVENTS:
             what = "has no event" if event is None else f"event = {event!r} is none of {', '.join(EVENTS)}"
-            raise UsageError(f"{path}, line {number}: {what}; was it written by a newer version? {REMEDY[0].upper()}{REMEDY[1:]}")
+            raise UsageError(
+                f"{path}, line {number}: {what}; was it written by a newer version? {REMEDY[0].upper()}{REMEDY[1:]}"
+            )
         version = line.get("schema_version", SCHEMA_VERSION)
         if version != SCHEMA_VERSION:
             raise UsageError(f"{path}, line {number}: {foreign(version)}")
         check(path, number, line, _LINE, REMEDY)
         wanted = [*NEEDED.get(event, ()), *(ENGINE_NEEDED.get(event, ()) if engine else ())]
-        problem = next((f"a {event} line has no {field}" for field in wanted if field not in line), None) or known.take(line)
+        problem = next((f"a {event} line has no {field}" for field in wanted if field not in line), None) or known.take(
+            line
+        )
         if problem:
             raise UsageError(f"{path}, line {number}: {problem}; {REMEDY}")
         lines.append(line)
@@ -194,7 +200,10 @@ class _Known:
         elif event == "select" and "trials" in line:
             return self._selected(line)
         elif event == "compare" and len(line.get("runs") or []) != len(line.get("seeds") or []):
-            return f"arm {line['arm_id']} ({line['role']}) lists {len(line.get('runs') or [])} runs for {len(line.get('seeds') or [])} seeds"
+            return (
+                f"arm {line['arm_id']} ({line['role']}) lists {len(line.get('runs') or [])} runs for"
+                f" {len(line.get('seeds') or [])} seeds"
+            )
         return None
 
     def _suggested(self, trial: int | None, line: dict[str, Any]) -> str | None:
@@ -205,21 +214,28 @@ class _Known:
             same = all(line.get(name) == self._trials[trial].get(name) for name in line.keys() - {"t"})
             return None if same and not self._engine else f"trial {trial} is suggested a second time"
         if trial != len(self._trials):
-            return f"trial {trial} is suggested, but trial {len(self._trials)} was not: a line is missing or out of place"
+            return (
+                f"trial {trial} is suggested, but trial {len(self._trials)} was not: a line is missing or out of place"
+            )
         self._trials[trial] = line
         return None
 
     def _selected(self, line: dict[str, Any]) -> str | None:
         columns = {name: len(line.get(name) or []) for name in ("trials", "values", "epochs")}
         if len(set(columns.values())) > 1:
-            return "a select line's " + ", ".join(f"{n} {name}" for name, n in columns.items()) + " must be equally many"
+            return (
+                "a select line's " + ", ".join(f"{n} {name}" for name, n in columns.items()) + " must be equally many"
+            )
         unknown = [n for n in line["trials"] if not (n in self._trials if n >= 0 else -n <= self._warm)]
         return f"trial {unknown[0]} is selected, but was never suggested" if unknown else None
 
 
 def foreign(version: Any) -> str:
     """What to say of a schema version that is not ours."""
-    return f"schema_version = {version!r}, this version of the code reads {SCHEMA_VERSION}; use the code that wrote it, or {REMEDY}"
+    return (
+        f"schema_version = {version!r}, this version of the code reads {SCHEMA_VERSION}; use the code that wrote it, or"
+        f" {REMEDY}"
+    )
 
 
 def read_info(path: Path) -> dict[str, Any]:

@@ -6,14 +6,15 @@ from trainer import families
 from trainer.config import EncoderConfig, RunConfig
 
 CORE_MACS = 26e9
-"""Multiply-adds a second of one CPU core with AVX2 in fp32: ResNet-18 on 32 x 32, forward and backward, 64 images at once
-(AMD EPYC, torch 2.15; 4.0 s of processor time for 107 G, n = 4)."""
+"""Multiply-adds a second of one CPU core with AVX2 in fp32: ResNet-18 on 32 x 32, forward and backward, 64 images at
+once (AMD EPYC, torch 2.15; 4.0 s of processor time for 107 G, n = 4)."""
 H200_MACS = 68e12
 """The same on one H200 with precision=bf16, not compiled: 42.0 ms a step of 512 sequences (tests/gpu/measured/)."""
 
 
 def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str | None:
-    """A sentence's part: how long so many epochs of such runs train, without their probes, within a factor of about two.
+    """A sentence's part: how long so many epochs of such runs train, without their probes, within a factor of about
+    two.
 
     None where the family does not count its arithmetic.
 
@@ -25,7 +26,10 @@ def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str | None:
         return None
     macs = epochs * family.epoch_macs(config)
     where = "one CPU core" if cores == 1 else f"{cores} CPU cores"
-    return f"about {duration(macs / CORE_MACS / cores)} on {where}, {duration(macs / H200_MACS)} on one H200 with precision=bf16"
+    return (
+        f"about {duration(macs / CORE_MACS / cores)} on {where}, {duration(macs / H200_MACS)} on one H200 with"
+        " precision=bf16"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """``python -m trainer.evaluate --checkpoint RUN/checkpoint.pt``: measure a trained model with every probe.
 
-Appends one line to ``evaluation.jsonl`` beside the checkpoint and prints it as tables. ``--split test`` makes this the one
+Appends one line to ``evaluation.jsonl`` beside the checkpoint and prints it as tables. ``--split test`` makes this the
+one
 command that reads test images: for a final report, never for a choice between arms, and no study reads these lines.
 """
 
@@ -36,21 +37,36 @@ EXITS = {0: "evaluated", 2: "wrong command, checkpoint or record", 130: "interru
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 evaluated, 2 wrong command, checkpoint or record."""
-    parser = Parser(prog="python -m trainer.evaluate", description=__doc__.splitlines()[0], examples=EXAMPLES, exits=EXITS)
+    parser = Parser(
+        prog="python -m trainer.evaluate", description=__doc__.splitlines()[0], examples=EXAMPLES, exits=EXITS
+    )
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="RESULTS/STUDY/runs/RUN/checkpoint.pt, or its folder")
     splits, probes = ["validation", "test"], ["paper", "ridge", "both"]
     add("--split", choices=splits, default="validation", help="what is scored (default: validation)")
-    add("--views", type=int, nargs="+", default=VIEWS, help=f"views to aggregate, 1 to {MOST_VIEWS} (default: all of them)")
+    add(
+        "--views",
+        type=int,
+        nargs="+",
+        default=VIEWS,
+        help=f"views to aggregate, 1 to {MOST_VIEWS} (default: all of them)",
+    )
     add("--protocol", choices=probes, default="both", help="the paper's probes, those of training, or both (default)")
-    add("--epochs", type=int, default=300, help="of the paper's probes (default: 300; linear regressors take at most 50)")
+    add(
+        "--epochs",
+        type=int,
+        default=300,
+        help="of the paper's probes (default: 300; linear regressors take at most 50)",
+    )
     add("--subspace", action="store_true", help="also the subspace diagnostics on factor sweeps")
     add("--out", type=Path, help="record file to append to (default: evaluation.jsonl beside the checkpoint)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], help="default: the run's")
     add_data_options(parser)
     extend = {"nargs": "+", "action": "extend", "default": []}
     add("--set", dest="overrides", metavar="key=value", help=f"one of {', '.join(SETTABLE)}", **extend)
-    return guarded(lambda: _run(parser.parse_args(sys.argv[1:] if argv is None else argv)), "interrupted; nothing was recorded")
+    return guarded(
+        lambda: _run(parser.parse_args(sys.argv[1:] if argv is None else argv)), "interrupted; nothing was recorded"
+    )
 
 
 def _run(options: Namespace) -> int:
@@ -60,13 +76,15 @@ def _run(options: Namespace) -> int:
     given = options.checkpoint
     if given.name != NAME and given.is_file():
         raise UsageError(
-            f"--checkpoint {given}: a run's checkpoint is named {NAME} and lies beside its records.jsonl, which says how it was trained; "
-            f"give RESULTS/STUDY/runs/RUN/{NAME} or its folder"
+            f"--checkpoint {given}: a run's checkpoint is named {NAME} and lies beside its records.jsonl, which says"
+            f" how it was trained; give RESULTS/STUDY/runs/RUN/{NAME} or its folder"
         )
     folder = given.parent if given.name == NAME else given
     path = folder / NAME
     if not path.is_file():
-        raise UsageError(f"--checkpoint {options.checkpoint}: there is no file {path}; give a run's {NAME} or its folder")
+        raise UsageError(
+            f"--checkpoint {options.checkpoint}: there is no file {path}; give a run's {NAME} or its folder"
+        )
     tree, first = recorded_config(folder)
     config = _overridden(tree, options)
     _check(config, options)
@@ -129,20 +147,24 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     step = source.step
     epoch = step // config.steps_per_epoch
     wanted = Evaluation(
-        split=options.split, views=tuple(options.views), paper=options.protocol != "ridge", ridge=options.protocol != "paper",
-        epochs=options.epochs, subspace=out.with_name(f"evaluation-{options.split}-subspace.npz") if options.subspace else None,
+        split=options.split, views=tuple(options.views), paper=options.protocol != "ridge",
+        ridge=options.protocol != "paper",
+        epochs=options.epochs,
+        subspace=out.with_name(f"evaluation-{options.split}-subspace.npz") if options.subspace else None,
         epoch=epoch, say=_say,
     )  # fmt: skip
     metrics = probes.evaluate(method, untrained, wanted)
     return {
         "schema_version": first["schema_version"], "event": "eval", "study": first["study"], "run_id": run_id(config),
         "arm_id": first["arm_id"], "seed": config.seed, "step": step, "samples_seen": step * config.optim.batch_size,
-        "epoch": epoch, "probe_epoch": epoch, "split": options.split, "split_hash": images.split_hash, "metrics": metrics,
+        "epoch": epoch, "probe_epoch": epoch, "split": options.split, "split_hash": images.split_hash,
+        "metrics": metrics,
         "settings": {
             "views": sorted(set(options.views)), "protocol": options.protocol, "epochs": options.epochs,
             "subspace": options.subspace, "overrides": list(options.overrides),
         },
-        "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device), "provenance": provenance(config.family),
+        "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device),
+        "provenance": provenance(config.family),
     }  # fmt: skip
 
 
@@ -152,11 +174,16 @@ def _overridden(tree: dict[str, Any], options: Namespace) -> RunConfig:
 
     from trainer.presets.strict_yaml import parse
 
-    values: dict[str, Any] = {"runtime.device": options.device, **data_settings(options, tree["runtime"]["data_root"], tree["runtime"].get("cache_dir"))}
+    values: dict[str, Any] = {
+        "runtime.device": options.device,
+        **data_settings(options, tree["runtime"]["data_root"], tree["runtime"].get("cache_dir")),
+    }
     for text in options.overrides:
         key, sign, value = text.partition("=")
         if not sign or key not in SETTABLE:
-            raise UsageError(f"--set {text}: write key=value with a key of {', '.join(SETTABLE)}; the run fixes the rest")
+            raise UsageError(
+                f"--set {text}: write key=value with a key of {', '.join(SETTABLE)}; the run fixes the rest"
+            )
         try:
             values[key] = parse(value)
         except yaml.YAMLError:

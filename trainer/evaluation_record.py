@@ -1,7 +1,7 @@
 """What an evaluation reads of a run's record, and the file it appends to.
 
-The lines have the form of :mod:`trainer.records`, in a file of their own: an evaluation may be repeated or use other probes,
-so two lines of one epoch and split are no contradiction, and nothing that selects arms finds them.
+The lines have the form of :mod:`trainer.records`, in a file of their own: an evaluation may be repeated or use other
+probes, so two lines of one epoch and split are no contradiction, and nothing that selects arms finds them.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ def recorded_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     path = folder / NAME
     if not path.is_file():
-        raise UsageError(f"there is no {path}, which says how the checkpoint was trained; keep both files of a run together")
+        raise UsageError(
+            f"there is no {path}, which says how the checkpoint was trained; keep both files of a run together"
+        )
     line = next((line for line in read_run(path) if line["event"] == "eval" and line.get("config")), None)
     if line is None:
-        raise UsageError(f"{path} has no configuration on any line; was its beginning cut off? {REMEDY[0].upper()}{REMEDY[1:]}")
+        raise UsageError(
+            f"{path} has no configuration on any line; was its beginning cut off? {REMEDY[0].upper()}{REMEDY[1:]}"
+        )
     try:
         presets.build(copy.deepcopy(line["config"]))
     except UsageError as error:
@@ -69,7 +73,9 @@ def append_line(path: Path, line: dict[str, Any]) -> None:
     """
     with Lock(path.with_name(f".{path.name}.lock"), f"{path}: {{who}} writes to it", wait=True):
         line["attempt"] = 1 + max((earlier.get("attempt", 1) for earlier in read_run(path)), default=0)
-        line["metrics"] = {name: float(value) if math.isfinite(value) else None for name, value in line["metrics"].items()}
+        line["metrics"] = {
+            name: float(value) if math.isfinite(value) else None for name, value in line["metrics"].items()
+        }
         file = Appender(path)
         if file.repaired is not None:
             print(f"repaired: a torn last line of {path} was cut off", file=sys.stderr)

@@ -1,4 +1,5 @@
-"""An exception as plain data: what a trial tells its driver instead of a pickled exception, without secrets. No torch, no ray."""
+"""An exception as plain data: what a trial tells its driver instead of a pickled exception, without secrets. No torch,
+no ray."""
 
 from __future__ import annotations
 

@@ -34,7 +34,11 @@ def judge(config: RunConfig, gate: str, lines: Iterable[dict[str, Any]]) -> Verd
     if gate not in config.gates:
         raise UsageError(f"gate = {gate!r}: must be one of {', '.join(config.gates) or '(this preset has none)'}")
     rule, named = config.gates[gate], families.load(config.family).headline(config)
-    by_epoch = {line["epoch"]: line["metrics"] for line in lines if line["event"] == "eval" and line["split"] == config.data.select_on}
+    by_epoch = {
+        line["epoch"]: line["metrics"]
+        for line in lines
+        if line["event"] == "eval" and line["split"] == config.data.select_on
+    }
     start, end = by_epoch.get(0, {}), by_epoch.get(rule.epoch, {})
     # a metric that the family has not is missing, and fails
     score, rank = named["score"], named.get("rank")

@@ -89,7 +89,8 @@ def code_hash() -> str:
 
 @cache
 def family_code(name: str) -> str | None:
-    """The same of a family in a folder of its own, which neither our commit nor our hash speaks of; None for one that ships here."""
+    """The same of a family in a folder of its own, which neither our commit nor our hash speaks of; None for one that
+    ships here."""
     folder = families.folder(name)
     return None if folder.is_relative_to(ROOT / "trainer") else _hash(folder, folder)
 
@@ -113,7 +114,8 @@ def unknown_commit() -> str | None:
 
 
 def other_code(lines: Iterable[dict[str, Any]]) -> str | None:
-    """By which other code lines of a record were written, in words: by commit, by the hash of the code where git knew none, and by that of a family elsewhere."""
+    """By which other code lines of a record were written, in words: by commit, by the hash of the code where git knew
+    none, and by that of a family elsewhere."""
     now = provenance()
     for line in lines:
         before = line.get("provenance") or {}
@@ -125,7 +127,10 @@ def other_code(lines: Iterable[dict[str, Any]]) -> str | None:
             return f"recorded by code {code}, this code is {now['code']} (hashes of the sources; the commit is unknown)"
         family = before.get("family")  # records of before families were hashed have none
         if family and family["code"] != (here := family_code(family["name"])):
-            return f"recorded by code {family['code']} of family {family['name']}, which is now {here or 'one that ships here'}"
+            return (
+                f"recorded by code {family['code']} of family {family['name']}, which is now"
+                f" {here or 'one that ships here'}"
+            )
     return None
 
 
@@ -133,7 +138,9 @@ def other_code(lines: Iterable[dict[str, Any]]) -> str | None:
 def _git(*words: str) -> tuple[str | None, str]:
     """What git says of this code's folder, or None and why not."""
     # a hook or an editor that runs git sets these to another repository
-    clean = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    }
     try:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, env=clean)
     except FileNotFoundError:

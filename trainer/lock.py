@@ -41,9 +41,9 @@ class Lock:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise UsageError(busy.format(who=who)) from None
             raise RecordError(
-                f"{path}: this file system refuses locks (flock: {error.strerror}), and without one two processes could write "
-                "one record; put the results on a disk of this machine, or mount the share with locks (NFS: version 4, or without "
-                f"nolock); python -m studies doctor --results-dir {path.parent} tries it"
+                f"{path}: this file system refuses locks (flock: {error.strerror}), and without one two processes could"
+                " write one record; put the results on a disk of this machine, or mount the share with locks (NFS:"
+                f" version 4, or without nolock); python -m studies doctor --results-dir {path.parent} tries it"
             ) from None
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}")

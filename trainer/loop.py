@@ -90,7 +90,10 @@ def _train(
     images = (images or load_images(config)).to(device, config.runtime.resident_mib)
     source = family.source(config, images, dtype, rank, workers)
     if config.runtime.compile and not hasattr(source, "plan"):
-        raise UsageError(f"runtime.compile = True: the batches of family {config.family} cannot be rendered by a recorded step; remove it")
+        raise UsageError(
+            f"runtime.compile = True: the batches of family {config.family} cannot be rendered by a recorded step;"
+            " remove it"
+        )
     torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
     method = family.make(config, source).to(device, dtype, memory_format=torch.channels_last)
     optimiser = make_optimiser(config, method)
@@ -115,10 +118,15 @@ def _train(
         if state is None:
             clock, core = time.perf_counter(), time.process_time()
             metrics = probes.at_start(method, baselines)
-            spent = {"seconds": {"probes": time.perf_counter() - clock}, "core_seconds": {"probes": time.process_time() - core}}
+            spent = {
+                "seconds": {"probes": time.perf_counter() - clock},
+                "core_seconds": {"probes": time.process_time() - core},
+            }
             origin = {"config": config.model_dump(mode="json"), "provenance": provenance(config.family)}
             where = {"device": str(device), "workers": workers, "compiled": config.runtime.compile}
-            record.write("eval", metrics, 0, 0, split=probes.split, split_hash=images.split_hash, **spent, **origin, **where)
+            record.write(
+                "eval", metrics, 0, 0, split=probes.split, split_hash=images.split_hash, **spent, **origin, **where
+            )
             checkpoint.save(folder, _state(parts, arm, probe_epoch))
         last = record.summary(min(config.epochs, source.step // spe))
     if report is not None and state is not None and source.step > 0:

@@ -1,4 +1,5 @@
-"""GPU memory of trials that share a device: measured first, then limited, so that a trial can only run out of its own share.
+"""GPU memory of trials that share a device: measured first, then limited, so that a trial can only run out of its own
+share.
 
 Imports torch where it is used: the rule is also asked for by processes that never compute.
 """
@@ -12,7 +13,8 @@ from trainer.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-# a process's context, its loaded kernels and the libraries' workspaces live outside torch's allocator: allowed for, not measured
+# a process's context, its loaded kernels and the libraries' workspaces live outside torch's allocator: allowed for, not
+# measured
 CONTEXT_BYTES = 768 * 2**20
 GIB = 2**30
 _SAYS = (
@@ -25,7 +27,8 @@ _SAYS = (
 
 
 def start_measuring(device: torch.device) -> None:
-    """Forget what earlier trials of this process held, where a process serves several: gives their freed memory back too."""
+    """Forget what earlier trials of this process held, where a process serves several: gives their freed memory back
+    too."""
     if device.type == "cuda":
         import torch
 
@@ -34,10 +37,12 @@ def start_measuring(device: torch.device) -> None:
 
 
 def measured(device: torch.device) -> dict[str, int] | None:
-    """The most memory this process has held on a CUDA device since ``start_measuring``; None on other devices, where nothing is shared out.
+    """The most memory this process has held on a CUDA device since ``start_measuring``; None on other devices, where
+    nothing is shared out.
 
     Returns:
-        ``peak_bytes``: what torch's allocator reserved at most, plus ``CONTEXT_BYTES``; ``total_bytes``: the device's memory.
+        ``peak_bytes``: what torch's allocator reserved at most, plus ``CONTEXT_BYTES``; ``total_bytes``: the device's
+        memory.
     """
     if device.type != "cuda":
         return None
@@ -48,7 +53,8 @@ def measured(device: torch.device) -> dict[str, int] | None:
 
 
 def limit_share(device: torch.device, share: float) -> None:
-    """Let this process's allocator take at most its share of a CUDA device: beyond it, torch.OutOfMemoryError here and nowhere else.
+    """Let this process's allocator take at most its share of a CUDA device: beyond it, torch.OutOfMemoryError here and
+    nowhere else.
 
     Call before the first allocation. Elsewhere than on CUDA, and for a whole device or several, nothing is limited.
 
@@ -59,7 +65,9 @@ def limit_share(device: torch.device, share: float) -> None:
         UsageError: the share is 0 or less, or leaves nothing beside the context.
     """
     if not share > 0:
-        raise UsageError(f"a share of {share} of a GPU must be above 0: set --gpus-per-trial to 1, or to a fraction such as 0.5")
+        raise UsageError(
+            f"a share of {share} of a GPU must be above 0: set --gpus-per-trial to 1, or to a fraction such as 0.5"
+        )
     if device.type != "cuda" or share >= 1:
         return
     import torch
@@ -68,18 +76,19 @@ def limit_share(device: torch.device, share: float) -> None:
     fraction = share - CONTEXT_BYTES / total
     if fraction <= 0:
         raise UsageError(
-            f"--gpus-per-trial {share:g} of {total / GIB:.1f} GiB is less than the {CONTEXT_BYTES / GIB:.2f} GiB a process needs "
-            f"before it computes anything: set at least {_floor(2 * CONTEXT_BYTES / total) + 0.0001:g}"
+            f"--gpus-per-trial {share:g} of {total / GIB:.1f} GiB is less than the {CONTEXT_BYTES / GIB:.2f} GiB a"
+            f" process needs before it computes anything: set at least {_floor(2 * CONTEXT_BYTES / total) + 0.0001:g}"
         )
     torch.cuda.set_per_process_memory_fraction(fraction, device)
 
 
 def fits(peak_bytes: int, total_bytes: int, share: float, margin: float = 0.1) -> str | None:
-    """Whether a trial that held ``peak_bytes`` fits ``share`` of a device of ``total_bytes``, with ``margin`` of its peak to spare.
+    """Whether a trial that held ``peak_bytes`` fits ``share`` of a device of ``total_bytes``, with ``margin`` of its
+    peak to spare.
 
     Returns:
-        None if it fits; otherwise one line with the numbers and what to set: the smallest 1/k that fits, rounded down to the four
-        decimals that Ray counts in.
+        None if it fits; otherwise one line with the numbers and what to set: the smallest 1/k that fits, rounded down
+        to the four decimals that Ray counts in.
 
     Raises:
         ValueError: a peak below 0, a total or share of 0 or less, or a negative margin.
@@ -92,7 +101,9 @@ def fits(peak_bytes: int, total_bytes: int, share: float, margin: float = 0.1) -
     needed, given = peak_bytes * (1 + margin), min(share, 1.0) * total_bytes
     if needed <= given:
         return None
-    found = f"a trial needs {needed / GIB:.1f} GiB of GPU memory ({peak_bytes / GIB:.1f} measured + {100 * margin:.0f} %)"
+    found = (
+        f"a trial needs {needed / GIB:.1f} GiB of GPU memory ({peak_bytes / GIB:.1f} measured + {100 * margin:.0f} %)"
+    )
     if needed > total_bytes:
         return f"{found}, the whole device has {total_bytes / GIB:.1f}: set a smaller optim.batch_size"
     count = int(total_bytes // needed)
@@ -105,7 +116,8 @@ def fits(peak_bytes: int, total_bytes: int, share: float, margin: float = 0.1) -
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, or one it was caused by, says that a device's or the host's memory ran out.
 
-    Looks through ``__cause__`` and ``__context__``, and through the errors that Ray wraps: ``cause`` and ``worker_failures``.
+    Looks through ``__cause__`` and ``__context__``, and through the errors that Ray wraps: ``cause`` and
+    ``worker_failures``.
     """
     seen: set[int] = set()
     waiting: list[object] = [error]

@@ -27,8 +27,14 @@ class Meter:
         """(n,) detached: terms, weighted terms, the method's health, and the loss."""
         terms = torch.stack(list(output.terms.values())).detach()
         if self._factors is None:
-            self._factors = torch.tensor([self._weights[name] for name in output.terms], dtype=terms.dtype, device=terms.device)
-            names = [*(f"term/{name}" for name in output.terms), *(f"weighted/{name}" for name in output.terms), *output.health]
+            self._factors = torch.tensor(
+                [self._weights[name] for name in output.terms], dtype=terms.dtype, device=terms.device
+            )
+            names = [
+                *(f"term/{name}" for name in output.terms),
+                *(f"weighted/{name}" for name in output.terms),
+                *output.health,
+            ]
             self._names = [*names, "loss/total"]
         return torch.cat([terms, terms * self._factors, torch.stack([*output.health.values(), loss.detach()])])
 

@@ -37,8 +37,8 @@ class Group:
 
     Attributes:
         lr_scale: their learning rate as a multiple of the schedule's.
-        clip_norm: what the norm of their gradient is clipped to, apart from the others; None: ``optim.clip_norm`` over all that have
-            no limit of their own.
+        clip_norm: what the norm of their gradient is clipped to, apart from the others; None: ``optim.clip_norm`` over
+            all that have no limit of their own.
     """
 
     params: list[nn.Parameter]
@@ -64,7 +64,8 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def schedule(self, step: int) -> dict[str, float | None]:
-        """Scalars that ``after_step`` needs at optimiser step ``step`` (from 0), as they are recorded; None where there is nothing to do."""
+        """Scalars that ``after_step`` needs at optimiser step ``step`` (from 0), as they are recorded; None where there
+        is nothing to do."""
         return {}
 
     def after_step(self, scalars: Mapping[str, float | Tensor]) -> None:
@@ -120,7 +121,8 @@ class Probes:
         """Called with the fresh model, before a checkpoint is restored: what later measurements compare with."""
 
     def at_start(self, method: Method, baselines: bool) -> Metrics:
-        """Metrics of the fresh model; with ``baselines`` also those of an untrained encoder's action probes and of raw pixels."""
+        """Metrics of the fresh model; with ``baselines`` also those of an untrained encoder's action probes and of raw
+        pixels."""
         raise NotImplementedError
 
     def observe(self, output: Output, batch: Batch) -> dict[str, Tensor]:

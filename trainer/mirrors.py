@@ -27,8 +27,11 @@ class Mirror(Protocol):
     def close(self) -> None: ...
 
 
-def show_figures(figures: list[Path], config: RunConfig, study: str, folder: Path, wandb: str, tensorboard: bool) -> str | None:
-    """Show figures that belong to a whole study, as a run named after their folder; returns what went wrong, if anything did."""
+def show_figures(
+    figures: list[Path], config: RunConfig, study: str, folder: Path, wandb: str, tensorboard: bool
+) -> str | None:
+    """Show figures that belong to a whole study, as a run named after their folder; returns what went wrong, if
+    anything did."""
     mirrors = Mirrors(config, study, f"{study} {folder.name}", folder, wandb, tensorboard, name=folder.name)
     mirrors.show(figures)
     mirrors.close()
@@ -47,7 +50,16 @@ class Mirrors:
         trouble: one line about a mirror that is not what was asked for, else None. It never ends the run.
     """
 
-    def __init__(self, config: RunConfig, study: str, label: str, run: Path, wandb: str, tensorboard: bool, name: str | None = None):
+    def __init__(
+        self,
+        config: RunConfig,
+        study: str,
+        label: str,
+        run: Path,
+        wandb: str,
+        tensorboard: bool,
+        name: str | None = None,
+    ):
         self._config, self._run, self._path, self._read = config, run, run / NAME, 0
         self.trouble: str | None = None
         self._named = name
@@ -114,7 +126,9 @@ class Mirrors:
                 do(mirror)
             except Exception as error:  # see _open
                 self._mirrors.remove(mirror)
-                self._say(f"{type(mirror).__name__} is given up: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+                self._say(
+                    f"{type(mirror).__name__} is given up: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+                )
 
     def _say(self, text: str) -> None:
         self.trouble = text

@@ -8,10 +8,11 @@ import sys
 
 
 def die_with_parent() -> None:
-    """Let the system kill this process when its parent dies, also while it is frozen. Linux only; elsewhere nothing happens.
+    """Let the system kill this process when its parent dies, also while it is frozen. Linux only; elsewhere nothing
+    happens.
 
-    Ray's own workers look whether their parent became process 1. Under a service manager or in some containers orphans go
-    to another process, and a killed driver's trials went on for a minute.
+    Ray's own workers look whether their parent became process 1. Under a service manager or in some containers orphans
+    go to another process, and a killed driver's trials went on for a minute.
     """
     if sys.platform == "linux":
         set_parent_death_signal = 1

@@ -1,8 +1,8 @@
 """A training process of a study without Ray: takes tasks over a socket, one after the other, and tells their reports.
 
-Lines of JSON. In: ``{"task": …}``, and after every report ``{"go": true}`` or ``{"go": false}``. Out: ``{"report": …}``,
-``{"end": true}``, ``{"failure": …}`` (:mod:`trainer.failure`), after which the process ends: who knows what the exception
-left behind.
+Lines of JSON. In: ``{"task": …}``, and after every report ``{"go": true}`` or ``{"go": false}``. Out: ``{"report":
+…}``, ``{"end": true}``, ``{"failure": …}`` (:mod:`trainer.failure`), after which the process ends: who knows what the
+exception left behind.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def trial(task: dict[str, Any]) -> None:
     """Run one task inside a Tune trial.
 
     Args:
-        task: of :func:`trainer.task.run_task`, with ``backend``, ``workers``, ``cpus``, ``gpus`` (of one worker) and ``scratch`` (a folder).
+        task: of :func:`trainer.task.run_task`, with ``backend``, ``workers``, ``cpus``, ``gpus`` (of one worker) and
+            ``scratch`` (a folder).
 
     Raises:
         Told: after the driver was told what went wrong, as data: nobody has to unpickle an exception.
@@ -71,7 +72,9 @@ def _launch(task: dict[str, Any]) -> None:
         _worker,
         train_loop_config=task,
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=task["workers"], use_gpu=bool(gpus), resources_per_worker=worker_resources(task["cpus"], gpus)),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=task["workers"], use_gpu=bool(gpus), resources_per_worker=worker_resources(task["cpus"], gpus)
+        ),
         run_config=ray.train.RunConfig(
             name=task["name"],
             storage_path=task["scratch"],

@@ -96,7 +96,9 @@ def read_run(path: Path, run_id: str | None = None) -> Iterator[dict[str, Any]]:
     for number, line in numbered(path):
         check_line(path, number, line)
         if run_id is not None and line["run_id"] != run_id:
-            raise RecordError(f"{path}, line {number}: run_id = {line['run_id']!r}, but this is the folder of run {run_id}; {REMEDY}")
+            raise RecordError(
+                f"{path}, line {number}: run_id = {line['run_id']!r}, but this is the folder of run {run_id}; {REMEDY}"
+            )
         yield line
 
 

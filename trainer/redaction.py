@@ -20,7 +20,12 @@ _FORMS = (
     (re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+(?=@)"), rf"\1{HIDDEN}"),  # scheme://user:password@host
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), HIDDEN),
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}"), rf"\1{HIDDEN}"),
-    (re.compile(r"(?i)((?:token|secret|passw(?:or)?d|api_?key|access_?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\",;)}\]]{4,}"), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)((?:token|secret|passw(?:or)?d|api_?key|access_?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\",;)}\]]{4,}"
+        ),
+        rf"\1{HIDDEN}",
+    ),
 )
 
 

@@ -19,7 +19,9 @@ def folder(text: str) -> Path:
 def check_name(name: str) -> str:
     """A study's name is a folder's name. Raises UsageError for anything that could leave the results folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise UsageError(f"study name {name!r}: use up to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit")
+        raise UsageError(
+            f"study name {name!r}: use up to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        )
     return name
 
 

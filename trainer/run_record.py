@@ -52,7 +52,9 @@ class RunRecord:
 
     def resume(self, step: int, probe_epoch: int) -> None:
         """Note that another attempt continues the run after ``step`` steps."""
-        self.write("resume", {}, step, probe_epoch, provenance=provenance(self._config.family), repaired=self._file.repaired)
+        self.write(
+            "resume", {}, step, probe_epoch, provenance=provenance(self._config.family), repaired=self._file.repaired
+        )
 
     def write(self, event: str, metrics: dict[str, float], step: int, probe_epoch: int | None, **fields: Any) -> None:
         """Append an event that happened after ``step`` steps; a repeated epoch that differs is reported."""
@@ -93,8 +95,9 @@ class RunRecord:
         missing = gaps(self.lines(), step // self._config.steps_per_epoch, self._config)
         if missing:
             print(
-                f"warning: {self.path} lacks epoch {', '.join(map(str, missing))} of the {step // self._config.steps_per_epoch} "
-                "that the checkpoint beside it has: the run is trained again from the start, and what is missing is put on record",
+                f"warning: {self.path} lacks epoch {', '.join(map(str, missing))} of the"
+                f" {step // self._config.steps_per_epoch} that the checkpoint beside it has: the run is trained again"
+                " from the start, and what is missing is put on record",
                 file=sys.stderr,
             )
         return bool(missing)
@@ -108,7 +111,11 @@ class RunRecord:
         return summarise(self._evaluations, epoch, self._config)
 
     def _is_validation(self, line: dict[str, Any]) -> bool:
-        return line["event"] == "eval" and line.get("split") == self._config.data.select_on and line.get("epoch") is not None
+        return (
+            line["event"] == "eval"
+            and line.get("split") == self._config.data.select_on
+            and line.get("epoch") is not None
+        )
 
     def close(self) -> None:
         self._file.close()
@@ -131,14 +138,16 @@ def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) 
     for line in sorted((line for line in evaluations if line["epoch"] <= epoch), key=lambda line: line["epoch"]):
         metrics, probed = metrics | line["metrics"], line.get("probe_epoch")
     named = families.load(config.family).headline(config)
-    return {**metrics, "epoch": epoch, "probe_epoch": probed} | {name: metrics.get(metric) for name, metric in named.items()}
+    return {**metrics, "epoch": epoch, "probe_epoch": probed} | {
+        name: metrics.get(metric) for name, metric in named.items()
+    }
 
 
 def reports_on_record(path: Path, config: RunConfig, name: str | None = None) -> tuple[list[dict[str, Any]], bool]:
     """The reports of a run's epochs on record, oldest first, and whether it ran to its end.
 
-    What a run in training would have reported after each epoch. A run that diverged ends with a report that says so. A record
-    without its beginning, which holds the configuration, is no record.
+    What a run in training would have reported after each epoch. A run that diverged ends with a report that says so. A
+    record without its beginning, which holds the configuration, is no record.
 
     Args:
         name: id of the run, where ``config`` is another of the same data and evaluation.
@@ -148,7 +157,9 @@ def reports_on_record(path: Path, config: RunConfig, name: str | None = None) ->
         return [], False
     evaluations = [line for line in lines if line["event"] == "eval" and line.get("split") == config.data.select_on]
     trained = {line.get("epoch") for line in lines if line["event"] == "epoch"} - {None}
-    reports = [summarise(evaluations, epoch, config) for epoch in sorted({e.get("epoch") for e in evaluations} & trained)]
+    reports = [
+        summarise(evaluations, epoch, config) for epoch in sorted({e.get("epoch") for e in evaluations} & trained)
+    ]
     ends = [line["reason"] for line in lines if line["event"] == "stop"]
     if any(reason.startswith("diverged") for reason in ends):
         epoch = (reports[-1]["epoch"] if reports else 0) + 1
@@ -160,6 +171,6 @@ def _same_commit(path: Path, config: RunConfig) -> None:
     found = None if config.runtime.across_commits else other_code(read_run(path))
     if found:
         raise RecordError(
-            f"{path} was {found}: numbers of different code are not one arm; use another results folder, or --across-commits "
-            "if you know that nothing relevant changed"
+            f"{path} was {found}: numbers of different code are not one arm; use another results folder, or"
+            " --across-commits if you know that nothing relevant changed"
         )

@@ -24,7 +24,9 @@ def pick_device(config: RunConfig) -> torch.device:
     if wanted == "mps" and config.precision == "fp64":
         raise UsageError("precision = 'fp64' is not available with runtime.device=mps; use cpu")
     if wanted != "cuda" and config.precision == "tf32":
-        raise UsageError(f"precision = 'tf32' rounds the products of CUDA's matrix units; runtime.device is {wanted}: use fp32 there")
+        raise UsageError(
+            f"precision = 'tf32' rounds the products of CUDA's matrix units; runtime.device is {wanted}: use fp32 there"
+        )
     # with its number: torch 2.11 limits the memory of no other
     return torch.device(wanted, torch.cuda.current_device()) if wanted == "cuda" else torch.device(wanted)
 
@@ -35,14 +37,16 @@ def pick_dtype(config: RunConfig) -> torch.dtype:
 
 
 SHORT = 16
-"""Views up to which plain attention is faster on CUDA than flash kernels, whose tiles hold 64 tokens (4 tokens: 0.7 of 23 ms of a step)."""
+"""Views up to which plain attention is faster on CUDA than flash kernels, whose tiles hold 64 tokens (4 tokens: 0.7 of
+23 ms of a step)."""
 
 
 def set_arithmetic(config: RunConfig, device: torch.device) -> None:
     """Which kernels CUDA may choose; for the whole process.
 
     ``precision=fp32`` is fp32: torch's own default lets convolutions round to TF32, which ``precision=tf32`` allows for
-    matrix products as well. Timing convolution algorithms (``runtime.compile``) may choose another one in another process.
+    matrix products as well. Timing convolution algorithms (``runtime.compile``) may choose another one in another
+    process.
     """
     if device.type != "cuda":
         return
@@ -50,5 +54,9 @@ def set_arithmetic(config: RunConfig, device: torch.device) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounded
     torch.backends.cudnn.benchmark = config.runtime.compile
     plain = config.data.observed_views <= SHORT
-    for enable in (torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.enable_mem_efficient_sdp, torch.backends.cuda.enable_cudnn_sdp):
+    for enable in (
+        torch.backends.cuda.enable_flash_sdp,
+        torch.backends.cuda.enable_mem_efficient_sdp,
+        torch.backends.cuda.enable_cudnn_sdp,
+    ):
         enable(not plain)

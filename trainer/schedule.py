@@ -11,12 +11,16 @@ def learning_rate(config: RunConfig, step: int) -> float:
     """Rate of optimiser step ``step`` (from 0).
 
     Linear warm-up over w = warmup_epochs steps, from lr/w or from ``start_lr_ratio * lr``, then constant, or cosine
-    reaching ``final_lr_ratio * lr`` at the last step of the horizon. With ``per_epoch`` the epoch takes the step's place:
-    warm-up lr (e+1)/w, and the floor at the last epoch.
+    reaching ``final_lr_ratio * lr`` at the last step of the horizon. With ``per_epoch`` the epoch takes the step's
+    place: warm-up lr (e+1)/w, and the floor at the last epoch.
     """
     schedule, base = config.schedule, config.optim.lr
     if schedule.per_epoch:
-        position, warmup, horizon = step // config.steps_per_epoch, round(schedule.warmup_epochs), schedule.horizon_epochs
+        position, warmup, horizon = (
+            step // config.steps_per_epoch,
+            round(schedule.warmup_epochs),
+            schedule.horizon_epochs,
+        )
     else:
         position, warmup, horizon = step, round(schedule.warmup_epochs * config.steps_per_epoch), config.horizon_steps
     if position < warmup:

@@ -1,4 +1,5 @@
-"""What a run's record gives to W&B and TensorBoard: its own series, and the research log's names for the same quantities.
+"""What a run's record gives to W&B and TensorBoard: its own series, and the research log's names for the same
+quantities.
 
 The table of names is in COMPATIBILITY.md, with what the log's other names correspond to and why they are not written.
 """
@@ -29,7 +30,12 @@ def values(line: dict[str, Any], config: RunConfig) -> dict[str, float]:
     """The series of one line of the record; nothing that was not finite."""
     found = dict(line["metrics"])
     if line["event"] == "epoch":
-        found |= {"lr": line.get("lr"), "ema_decay": line.get("ema_decay"), "step": line["step"], "samples_seen": line["samples_seen"]}
+        found |= {
+            "lr": line.get("lr"),
+            "ema_decay": line.get("ema_decay"),
+            "step": line["step"],
+            "samples_seen": line["samples_seen"],
+        }
     if line["event"] == "stop" and line.get("gate"):
         found["gate/passed"] = float(line["gate"]["passed"])
     found |= {LOG_PREFIX + name: found[ours] for name, ours in log_names(config).items() if ours in found}

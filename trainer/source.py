@@ -1,4 +1,5 @@
-"""Where batches come from. The loop counts the source's steps; what a batch holds is between the source and the family."""
+"""Where batches come from. The loop counts the source's steps; what a batch holds is between the source and the
+family."""
 
 from __future__ import annotations
 

@@ -52,7 +52,13 @@ class Learner:
     """
 
     def __init__(
-        self, config: RunConfig, device: torch.device, method: Method, model: torch.nn.Module, optimiser: torch.optim.Optimizer, probes: Probes
+        self,
+        config: RunConfig,
+        device: torch.device,
+        method: Method,
+        model: torch.nn.Module,
+        optimiser: torch.optim.Optimizer,
+        probes: Probes,
     ):
         self.config, self.device, self.method, self.model = config, device, method, model
         self.optimiser, self.probes, self.meter = optimiser, probes, Meter(method.weights)
@@ -68,7 +74,9 @@ class Learner:
 
     def __call__(self, batch: Batch, rate: float | Tensor, scalars: Mapping[str, float | Tensor]) -> Learnt:
         """Train on a batch."""
-        output, loss = update(self.config, self.evaluate, self.method, self.optimiser, self._groups, batch, rate, scalars)
+        output, loss = update(
+            self.config, self.evaluate, self.method, self.optimiser, self._groups, batch, rate, scalars
+        )
         return self.probes.observe(output, batch), self.meter.values(output, loss)
 
 
@@ -162,7 +170,8 @@ def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
 def make_optimiser(config: RunConfig, method: Method) -> torch.optim.Optimizer:
     """The configured optimiser over the method's trained parameters, fused where the device has it."""
     optim, device = config.optim, next(method.parameters()).device.type
-    # lr_scale and clip_norm stay with the method: an optimiser restored from a checkpoint forgets what it was not saved with
+    # lr_scale and clip_norm stay with the method: an optimiser restored from a checkpoint forgets what it was not saved
+    # with
     groups = [{"params": group.params, "weight_decay": group.weight_decay} for group in method.parameter_groups()]
     make = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
     return make(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=device in ("cpu", "cuda"))

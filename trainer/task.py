@@ -23,7 +23,8 @@ def run_task(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> 
     Args:
         task: ``name``, ``config`` (tree), ``runs`` (folder), ``study``, ``gate``, ``baselines``, ``wandb``,
             ``tensorboard``, ``label``, ``share`` (of a GPU's memory it may take, 0: not limited), ``secrets`` (marks of
-            what must not be repeated) and ``mirror_environment`` (a file, or None). What else is in it is the executor's.
+            what must not be repeated) and ``mirror_environment`` (a file, or None). What else is in it is the
+            executor's.
         report: called after every epoch with :data:`REPORTED` as far as known, ``memory`` on a GPU, and ``pid``.
     """
     from trainer import memory

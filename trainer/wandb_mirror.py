@@ -1,4 +1,5 @@
-"""Weights & Biases as a mirror of the record: losing it loses nothing, and a server that does not answer costs seconds."""
+"""Weights & Biases as a mirror of the record: losing it loses nothing, and a server that does not answer costs
+seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +19,14 @@ MODES = ("online", "offline", "off")
 PROJECT, SERVER = "seq-jepa-studies", "https://api.wandb.ai"
 ANSWER_SECONDS, INIT_SECONDS, FINISH_SECONDS = 3, 10, 10
 ASK_AGAIN_SECONDS = 600
-_FROM_ENVIRONMENT = {"disabled": "off", "dryrun": "offline", "run": "online", "shared": "online", "online": "online", "offline": "offline"}
+_FROM_ENVIRONMENT = {
+    "disabled": "off",
+    "dryrun": "offline",
+    "run": "online",
+    "shared": "online",
+    "online": "online",
+    "offline": "offline",
+}
 _silent: dict[str, float] = {}
 """When each server last failed to answer: the next run of this process need not wait for it as well."""
 
@@ -51,7 +59,13 @@ class WandbMirror:
         if mode == "online":
             server = wandb.setup().settings.base_url
             if (why := unanswered(server)) is not None:
-                mode, self.trouble = "offline", f"W&B at {server} {why}: runs are kept offline, send them later with: wandb sync {folder}/wandb/offline-*"
+                mode, self.trouble = (
+                    "offline",
+                    (
+                        f"W&B at {server} {why}: runs are kept offline, send them later with: wandb sync"
+                        f" {folder}/wandb/offline-*"
+                    ),
+                )
         earlier = mode == "offline" and any((folder / "wandb").glob(f"offline-run-*-{name}"))
         given = {} if os.environ.get("WANDB_NAME") else {"name": label}
         given |= {} if os.environ.get("WANDB_RUN_GROUP") or shown else {"group": arm_id(config)}
@@ -64,7 +78,9 @@ class WandbMirror:
             mode=mode,
             resume="allow",
             reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS),
+            settings=wandb.Settings(
+                silent=True, console="off", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
+            ),
         )
         self.since = _epochs_on_record(run) if earlier else self._run.step
 
@@ -84,7 +100,8 @@ class WandbMirror:
 
 
 def unanswered(server: str) -> str | None:
-    """Why a W&B server counts as silent, None if it answers; asked in a thread, since a name look-up has no time limit."""
+    """Why a W&B server counts as silent, None if it answers; asked in a thread, since a name look-up has no time
+    limit."""
     if time.monotonic() - _silent.get(server, float("-inf")) < ASK_AGAIN_SECONDS:
         return "did not answer a moment ago"
     found: list[str | None] = []
@@ -99,7 +116,9 @@ def unanswered(server: str) -> str | None:
 
 def _ask(server: str) -> str | None:
     question = urllib.request.Request(
-        f"{server.rstrip('/')}/graphql", data=b'{"query": "query { __typename }"}', headers={"Content-Type": "application/json"}
+        f"{server.rstrip('/')}/graphql",
+        data=b'{"query": "query { __typename }"}',
+        headers={"Content-Type": "application/json"},
     )
     try:
         urllib.request.urlopen(question, timeout=ANSWER_SECONDS).close()
@@ -126,7 +145,9 @@ def resolve_mode(asked: str | None) -> str:
         return "off"
     if asked is None and said:
         if said not in _FROM_ENVIRONMENT:
-            raise UsageError(f"WANDB_MODE={said}: must be one of {', '.join(_FROM_ENVIRONMENT)}; or give --wandb {'|'.join(MODES)}")
+            raise UsageError(
+                f"WANDB_MODE={said}: must be one of {', '.join(_FROM_ENVIRONMENT)}; or give --wandb {'|'.join(MODES)}"
+            )
         asked = _FROM_ENVIRONMENT[said]
     key = bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
     if asked == "online" and not key:
@@ -148,4 +169,6 @@ def _epochs_on_record(run: Path) -> int:
     """Epochs an earlier attempt has recorded; its own offline files hold them."""
     from trainer.records import read
 
-    return 1 + max((line["epoch"] or 0 for line in read(run / "records.jsonl") if line["event"] in ("epoch", "eval")), default=-1)
+    return 1 + max(
+        (line["epoch"] or 0 for line in read(run / "records.jsonl") if line["event"] in ("epoch", "eval")), default=-1
+    )

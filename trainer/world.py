@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# Imported before any process group exists: its functions take the default group as a default argument. Imported later (by
-# DistributedDataParallel, say) they would hold the group for ever, and a gloo thread still freeing the last collective's tensors
-# when the interpreter ends aborts the process ("terminate called without an active exception").
+# Imported before any process group exists: its functions take the default group as a default argument. Imported later
+# (by DistributedDataParallel, say) they would hold the group for ever, and a gloo thread still freeing the last
+# collective's tensors when the interpreter ends aborts the process ("terminate called without an active exception").
 import torch.distributed.nn
 from torch import Tensor
 

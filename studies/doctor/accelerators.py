@@ -1,4 +1,5 @@
-"""GPUs as the driver, as torch, and as the trials see them. Both are asked in processes of their own, with a time limit."""
+"""GPUs as the driver, as torch, and as the trials see them. Both are asked in processes of their own, with a time
+limit."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ class Gpu:
 
 def ask_driver() -> tuple[list[Gpu], str | None]:
     """(devices, None), or no devices and why nvidia-smi did not answer."""
-    text, fault = _output(["nvidia-smi", "--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits"])
+    text, fault = _output(
+        ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    )
     if fault is not None:
         return [], fault
     # without it the devices are known all the same
@@ -47,7 +50,10 @@ def parse(devices: str, apps: str) -> list[Gpu]:
         if len(row) == 2:
             users.setdefault(row[0], []).append(row[1])
     rows = [row for row in csv.reader(devices.splitlines(), skipinitialspace=True) if len(row) == 5]
-    return [Gpu(index, name, _number(total), _number(free), tuple(users.get(uuid, ()))) for index, uuid, name, total, free in rows]
+    return [
+        Gpu(index, name, _number(total), _number(free), tuple(users.get(uuid, ())))
+        for index, uuid, name, total, free in rows
+    ]
 
 
 def _number(text: str) -> float:
@@ -71,7 +77,9 @@ def _output(command: list[str]) -> tuple[str, str | None]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", f"no answer in {SECONDS} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)
     said = (done.stderr or done.stdout).strip().splitlines()
-    return done.stdout.strip(), None if done.returncode == 0 and done.stdout.strip() else f"{said[-1][:80] if said else 'silent'}"
+    return done.stdout.strip(), (
+        None if done.returncode == 0 and done.stdout.strip() else f"{said[-1][:80] if said else 'silent'}"
+    )
 
 
 def devices(found: list[Gpu], fault: str | None, asked: float, present: bool) -> Iterator[Finding]:
@@ -83,17 +91,29 @@ def devices(found: list[Gpu], fault: str | None, asked: float, present: bool) ->
     """
     if not found:
         if asked or present:
-            why = f"nvidia-smi: {fault or 'lists none'}; {f'trials ask for {asked:g}' if asked else 'the device files are there'}"
+            why = (
+                f"nvidia-smi: {fault or 'lists none'};"
+                f" {f'trials ask for {asked:g}' if asked else 'the device files are there'}"
+            )
             yield (fail if asked else warn)("gpus", "none found", why, TO_MEND)
         else:
             yield ok("gpus", "none, and none asked for: trials run on the CPU")
         return
     if asked > len(found):
-        yield fail("gpus", f"{len(found)}, {asked:g} per trial", "not one trial could start", "lower --gpus-per-trial or --workers-per-trial")
+        yield fail(
+            "gpus",
+            f"{len(found)}, {asked:g} per trial",
+            "not one trial could start",
+            "lower --gpus-per-trial or --workers-per-trial",
+        )
     for gpu in found:
         value = f"{gpu.index}: {gpu.name}, {gpu.free / 1024:.1f} of {gpu.total / 1024:.1f} GiB free"
         if asked and (gpu.processes or gpu.free < 0.9 * gpu.total):
-            users = f"{', '.join(gpu.processes)} compute there, memory may run out" if gpu.processes else "something holds its memory, it may run out"
+            users = (
+                f"{', '.join(gpu.processes)} compute there, memory may run out"
+                if gpu.processes
+                else "something holds its memory, it may run out"
+            )
             yield warn("gpus", value, f"{users}", "end them, or hide it with CUDA_VISIBLE_DEVICES")
         else:
             yield ok("gpus", value)
@@ -105,13 +125,24 @@ def torch_agrees(seen: dict[str, object], fault: str | None, expected: int, need
     """Whether torch can use the devices that the driver lists."""
     tell = fail if needed else warn
     if fault is not None:
-        return tell("gpus", "torch could not be asked", fault, "python -c 'import torch; print(torch.cuda.is_available())' shows all of it")
+        return tell(
+            "gpus",
+            "torch could not be asked",
+            fault,
+            "python -c 'import torch; print(torch.cuda.is_available())' shows all of it",
+        )
     about = f"torch {seen['version']} (CUDA {seen['cuda'] or 'none: a CPU build'})"
     if not seen["available"]:
-        do = "install the CUDA build of torch, or a newer driver" if seen["cuda"] is None else "update the driver, or check CUDA_VISIBLE_DEVICES"
+        do = (
+            "install the CUDA build of torch, or a newer driver"
+            if seen["cuda"] is None
+            else "update the driver, or check CUDA_VISIBLE_DEVICES"
+        )
         return tell("gpus", f"{about} can use none", "trials would train on the CPU or stop", do)
     if seen["count"] != expected:
-        return warn("gpus", f"{about} sees {seen['count']} of {expected}", "the others stay idle", "check CUDA_VISIBLE_DEVICES")
+        return warn(
+            "gpus", f"{about} sees {seen['count']} of {expected}", "the others stay idle", "check CUDA_VISIBLE_DEVICES"
+        )
     return ok("gpus", f"{about} sees {'it' if expected == 1 else f'all {expected}'}")
 
 
@@ -119,4 +150,8 @@ def fraction(asked: float, found: list[Gpu]) -> Iterator[Finding]:
     """What sharing a device means; nothing to say about whole ones."""
     if 0 < asked < 1 and found:
         together = int(1 / asked + 1e-9)
-        yield ok("gpus", f"{together} trials share one; Ray does not limit memory, a study measures its first trial before it starts others")
+        yield ok(
+            "gpus",
+            f"{together} trials share one; Ray does not limit memory, a study measures its first trial before it starts"
+            " others",
+        )

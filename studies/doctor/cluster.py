@@ -85,8 +85,14 @@ def _run(spec: dict[str, Any]) -> dict[str, Any]:
     # -P and the path: a user's studies.py in the current folder must not stand for ours
     command = [sys.executable, "-P", "-m", "studies.doctor.cluster_probe", json.dumps(spec)]
     root = str(Path(__file__).resolve().parent.parent.parent)
-    environment = {**os.environ, **PATIENCE, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    environment = {
+        **os.environ,
+        **PATIENCE,
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         out, err = process.communicate(timeout=PROBE_SECONDS)
         line = next((line for line in out.splitlines() if line.startswith(MARK)), None)
@@ -118,7 +124,9 @@ def refused(address: str, error: str) -> Finding:
     return fail("cluster", address, f"Ray could not be asked ({reason})", START)
 
 
-def judge(found: dict[str, Any], cpus: int, gpus: float, workers: int, results: Path, online: bool) -> Iterator[Finding]:
+def judge(
+    found: dict[str, Any], cpus: int, gpus: float, workers: int, results: Path, online: bool
+) -> Iterator[Finding]:
     """The cluster as a whole, then each node.
 
     Args:
@@ -129,13 +137,27 @@ def judge(found: dict[str, Any], cpus: int, gpus: float, workers: int, results: 
     alive = [node for node in found["nodes"] if node["alive"]]
     total = {kind: sum(node["resources"].get(kind, 0) for node in alive) for kind in ("CPU", "GPU")}
     has = f"{len(alive)} node{'s' * (len(alive) != 1)}, {total['CPU']:g} CPUs, {total['GPU']:g} GPUs"
-    one = f"{workers} x ({cpus} CPU{f' + {gpus:g} GPU' if gpus else ''})" if workers > 1 else f"{cpus} CPU{f' + {gpus:g} GPU' if gpus else ''}"
+    one = (
+        f"{workers} x ({cpus} CPU{f' + {gpus:g} GPU' if gpus else ''})"
+        if workers > 1
+        else f"{cpus} CPU{f' + {gpus:g} GPU' if gpus else ''}"
+    )
     at_once = trials_at_once((node["resources"] for node in alive), cpus, gpus, workers)
     if not at_once:
-        yield fail("cluster", has, f"not one trial of {one} could start", "add nodes, or lower --cpus-per-trial or --gpus-per-trial")
+        yield fail(
+            "cluster",
+            has,
+            f"not one trial of {one} could start",
+            "add nodes, or lower --cpus-per-trial or --gpus-per-trial",
+        )
     elif found["free"].get("CPU", 0) + 0.5 < total["CPU"] or found["free"].get("GPU", 0) + 1e-3 < total["GPU"]:
         free = f"{found['free'].get('CPU', 0):g} CPUs and {found['free'].get('GPU', 0):g} GPUs free"
-        yield warn("cluster", f"{has}; {free}", "others use it, and trials wait for their share", f"expect fewer than {at_once} at once")
+        yield warn(
+            "cluster",
+            f"{has}; {free}",
+            "others use it, and trials wait for their share",
+            f"expect fewer than {at_once} at once",
+        )
     else:
         yield ok("cluster", f"{has}: {at_once} trial{'s' * (at_once > 1)} of {one} at once")
     for node in found["nodes"]:
@@ -145,17 +167,32 @@ def judge(found: dict[str, Any], cpus: int, gpus: float, workers: int, results: 
 def _node(node: dict[str, Any], driver: dict[str, Any], results: Path, online: bool) -> Iterator[Finding]:
     where = f"{node['address']}"
     if not node["alive"]:
-        yield warn("node", f"{where} is dead", "its CPUs and GPUs are missing", "`ray start --address=...` there, unless it was taken down")
+        yield warn(
+            "node",
+            f"{where} is dead",
+            "its CPUs and GPUs are missing",
+            "`ray start --address=...` there, unless it was taken down",
+        )
         return
     if "report" not in node:
         reason = " ".join(node["error"].split())[:80]
-        yield fail("node", where, f"a small task did not run there ({reason})", "look at Ray's log on that node, /tmp/ray/session_latest/logs")
+        yield fail(
+            "node",
+            where,
+            f"a small task did not run there ({reason})",
+            "look at Ray's log on that node, /tmp/ray/session_latest/logs",
+        )
         return
     report, faults = node["report"], list(_faults(node["report"], driver, results))
     for value, why, do in faults:
         yield fail("node", f"{where} {value}", why, do)
     if online and not report.get("wandb_key", True):
-        yield warn("node", f"{where} has no W&B key", "its trials are not mirrored; the records are", "`wandb login` there before `ray start`")
+        yield warn(
+            "node",
+            f"{where} has no W&B key",
+            "its trials are not mirrored; the records are",
+            "`wandb login` there before `ray start`",
+        )
     if not faults:
         clock = f", clock {node['clock'][0]:+.2f} s (within {node['clock'][1]:.2f})" if "clock" in node else ""
         commit = f"commit {report['commit'][:10]}" if report["commit"] else "the same code"
@@ -165,21 +202,45 @@ def _node(node: dict[str, Any], driver: dict[str, Any], results: Path, online: b
 def _faults(report: dict[str, Any], driver: dict[str, Any], results: Path) -> Iterator[tuple[str, str, str]]:
     """(value, why, what to do) of all that differs on a node."""
     here, there = ({"Python": r["python"], **r["packages"]} for r in (driver, report))
-    different = [f"{name} {there[name] or 'missing'} (here {here[name] or 'missing'})" for name in here if there[name] != here[name]]
+    different = [
+        f"{name} {there[name] or 'missing'} (here {here[name] or 'missing'})"
+        for name in here
+        if there[name] != here[name]
+    ]
     if different:
         yield f"has {', '.join(different)}", "numbers would depend on the node", SAME
     if report["code"] is None:
-        yield f"cannot import this repository ({report['import_error'][:50]})", "no trial could run there", "install it in the same place"
+        yield (
+            f"cannot import this repository ({report['import_error'][:50]})",
+            "no trial could run there",
+            "install it in the same place",
+        )
     elif report["code"] != driver["code"]:
         commits = [r["commit"][:10] if r["commit"] else "an unknown commit" for r in (report, driver)]
         told = f"{commits[0]}, here {commits[1]}" if commits[0] != commits[1] else f"{commits[0]} with other changes"
-        yield f"has other code ({told})", "rows of one table would come from different code", "check out one commit on every node"
+        yield (
+            f"has other code ({told})",
+            "rows of one table would come from different code",
+            "check out one commit on every node",
+        )
     if report["results"] == "unlocked":
-        yield f"ignores locks in {results}", "two processes could write one file", "mount it with locking (nfs: without nolock or local_lock)"
+        yield (
+            f"ignores locks in {results}",
+            "two processes could write one file",
+            "mount it with locking (nfs: without nolock or local_lock)",
+        )
     elif report["results"] == "absent":
-        yield f"does not see {results}", "its runs would never be found", "put --results-dir on a file system that all nodes mount at one path"
+        yield (
+            f"does not see {results}",
+            "its runs would never be found",
+            "put --results-dir on a file system that all nodes mount at one path",
+        )
     elif report["results"] is not None:
-        yield f"cannot write to {results} ({report['results']})", "its runs would fail", "mount it writable for the user that runs Ray"
+        yield (
+            f"cannot write to {results} ({report['results']})",
+            "its runs would fail",
+            "mount it writable for the user that runs Ray",
+        )
     if report.get("data"):
         value, _, do = report["data"].partition("; ")
         yield f"lacks {value}", "its trials would stop", do

@@ -2,8 +2,8 @@
 
     python -m studies.doctor.cluster_probe '{"address": ...}'
 
-The only file of the doctor that imports Ray. Started as ``__main__`` on purpose: its functions then travel to the nodes by
-value, and a node without this repository can still say so.
+The only file of the doctor that imports Ray. Started as ``__main__`` on purpose: its functions then travel to the nodes
+by value, and a node without this repository can still say so.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from trainer.config import RunConfig
 from trainer.wandb_mirror import MODES
 
 ABOUT = (
-    "What would go wrong with a study on this machine or cluster, told beforehand: one line per check, ok, warn or FAIL, with why "
-    "it matters and what to do. Exit code 0 if nothing FAILs, 1 otherwise, 2 for a wrong command."
+    "What would go wrong with a study on this machine or cluster, told beforehand: one line per check, ok, warn or"
+    " FAIL, with why it matters and what to do. Exit code 0 if nothing FAILs, 1 otherwise, 2 for a wrong command."
 )
 EXAMPLES = (
     "python -m studies doctor",
@@ -30,16 +30,24 @@ EXAMPLES = (
 
 def parser() -> Parser:
     p = Parser(prog="python -m studies doctor", description=ABOUT, examples=EXAMPLES)
-    p.add_argument("--preset", default="digits", help="a name from python -m trainer --list-presets, or a YAML file (default: digits)")
+    p.add_argument(
+        "--preset",
+        default="digits",
+        help="a name from python -m trainer --list-presets, or a YAML file (default: digits)",
+    )
     p.add_argument("--address", help="of a running Ray cluster (default: a study on this machine)")
     p.add_argument("--cpus-per-trial", type=int, default=1, help="per worker (default: 1)")
     p.add_argument("--gpus-per-trial", type=float, default=0.0, help="per worker; a fraction shares a GPU (default: 0)")
-    p.add_argument("--workers-per-trial", type=int, default=1, help="processes that train one run together (default: 1)")
+    p.add_argument(
+        "--workers-per-trial", type=int, default=1, help="processes that train one run together (default: 1)"
+    )
     p.add_argument("--results-dir", type=Path, default=Path("results"), help="default: ./results")
     p.add_argument("--wandb", choices=MODES, help="the mirror a study would be asked for")
     p.add_argument("--checksums", action="store_true", help="read all decoded images, also above 4 GB")
     add_data_options(p)
-    p.add_argument("overrides", nargs="*", metavar="key=value", help="settings of the study, for example data.name=cifar10")
+    p.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings of the study, for example data.name=cifar10"
+    )
     return p
 
 
@@ -103,8 +111,12 @@ def _machine(o: Namespace, config: RunConfig) -> Iterator:
     gpus = o.gpus_per_trial * o.workers_per_trial
     present = any(Path("/dev").glob("nvidia[0-9]*"))
     found, fault = accelerators.ask_driver()
-    at_once = max(1, trials_at_once([{"CPU": have, "GPU": len(found)}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial))
-    yield machine.memory(*machine.memory_now(), container_limits()[1], machine.image_bytes(config), o.workers_per_trial, at_once)
+    at_once = max(
+        1, trials_at_once([{"CPU": have, "GPU": len(found)}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial)
+    )
+    yield machine.memory(
+        *machine.memory_now(), container_limits()[1], machine.image_bytes(config), o.workers_per_trial, at_once
+    )
     yield machine.shared_memory(machine.shm_free())
     yield machine.open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))
     needed = bool(gpus) or config.runtime.device == "cuda"
@@ -126,7 +138,12 @@ def _cluster(o: Namespace, config: RunConfig, results: Path, online: bool) -> It
     try:
         found = cluster.ask(place or o.address, results, config.model_dump(mode="json"))
     except OSError as error:
-        yield fail("cluster", "nodes were not asked", f"the results folder cannot be written ({error.strerror})", "mend that first")
+        yield fail(
+            "cluster",
+            "nodes were not asked",
+            f"the results folder cannot be written ({error.strerror})",
+            "mend that first",
+        )
         return
     if "error" in found:
         yield cluster.refused(o.address, found["error"])

@@ -74,6 +74,10 @@ def wandb(asked: str | None) -> Finding:
     told = {
         "online": "a key is there; the records stay the truth if the service fails",
         "offline": "kept in the study's folder; `wandb sync` sends it later",
-        "off": "only the records" if asked else "no key, so only the records; set WANDB_API_KEY or run `wandb login` for online",
+        "off": (
+            "only the records"
+            if asked
+            else "no key, so only the records; set WANDB_API_KEY or run `wandb login` for online"
+        ),
     }
     return ok("wandb", f"{mode}: {told[mode]}")

@@ -61,13 +61,19 @@ def dashboard_port(taken: bool, port: int = DASHBOARD_PORT) -> Finding:
 
 
 def token(environment: Mapping[str, str], home: Path, cluster: bool) -> Finding:
-    """Ray's token, which a cluster may ask for; a study on this machine has its own. Says where it is from, never what it is."""
+    """Ray's token, which a cluster may ask for; a study on this machine has its own. Says where it is from, never what
+    it is."""
     if not cluster:
         return ok("ray token", "a study makes one of its own, which goes with it: nobody else is let into its Ray")
     mode = environment.get("RAY_AUTH_MODE", "").lower()
     if mode == "disabled":
         why = "whoever reaches Ray's ports can run code as you"
-        return warn("ray token", "off (RAY_AUTH_MODE=disabled)", why, "unset RAY_AUTH_MODE unless the machines are on a closed network")
+        return warn(
+            "ray token",
+            "off (RAY_AUTH_MODE=disabled)",
+            why,
+            "unset RAY_AUTH_MODE unless the machines are on a closed network",
+        )
     if environment.get("RAY_AUTH_TOKEN"):
         return ok("ray token", "from RAY_AUTH_TOKEN")
     path = Path(environment.get("RAY_AUTH_TOKEN_PATH") or home / ".ray" / "auth_token")
@@ -76,12 +82,24 @@ def token(environment: Mapping[str, str], home: Path, cluster: bool) -> Finding:
         empty = not path.read_text().strip()
     except OSError as error:
         if not isinstance(error, FileNotFoundError):
-            return fail("ray token", f"{path} cannot be read ({error.strerror})", "Ray would not start", "chown it, chmod 600")
+            return fail(
+                "ray token", f"{path} cannot be read ({error.strerror})", "Ray would not start", "chown it, chmod 600"
+            )
         if mode == "token":
-            return fail("ray token", f"none at {path}", "RAY_AUTH_MODE=token, so connecting needs one", "copy the head node's file there, chmod 600")
+            return fail(
+                "ray token",
+                f"none at {path}",
+                "RAY_AUTH_MODE=token, so connecting needs one",
+                "copy the head node's file there, chmod 600",
+            )
         return ok("ray token", f"none at {path}; only a cluster without tokens lets this machine in")
     if empty:
-        return fail("ray token", f"{path} is empty", "Ray would be refused by any cluster", "remove it, or copy the head node's file there")
+        return fail(
+            "ray token",
+            f"{path} is empty",
+            "Ray would be refused by any cluster",
+            "remove it, or copy the head node's file there",
+        )
     if permissions & (stat.S_IRWXG | stat.S_IRWXO):
         why = "other users of this machine could run code as you"
         return warn("ray token", f"{path} has mode {stat.S_IMODE(permissions):o}", why, f"chmod 600 {path}")

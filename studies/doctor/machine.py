@@ -93,7 +93,14 @@ def open_files(soft: int, hard: int) -> Finding:
     best = max(soft if soft >= 0 else unlimited, reach)
     found = f"{'no limit' if soft < 0 else soft}"
     if best < 1024:
-        return fail("open files", found, "Ray's processes would fail to open sockets", "ulimit -n 8192, in the shell that starts the study")
+        return fail(
+            "open files",
+            found,
+            "Ray's processes would fail to open sockets",
+            "ulimit -n 8192, in the shell that starts the study",
+        )
     if best < 4096:
-        return warn("open files", found, "Ray may lose connections when many trials run", "ulimit -n 8192 before the study")
+        return warn(
+            "open files", found, "Ray may lose connections when many trials run", "ulimit -n 8192 before the study"
+        )
     return ok("open files", found)

@@ -48,10 +48,14 @@ def python(version: str, required: str) -> Finding:
     """Whether this interpreter is one the code is written for."""
     if SpecifierSet(required).contains(version, prereleases=True):
         return ok("python", f"{version} ({sys.executable})")
-    return fail("python", version, f"the code needs {required}", "make the environment again: make PYTHON=python3.12 study")
+    return fail(
+        "python", version, f"the code needs {required}", "make the environment again: make PYTHON=python3.12 study"
+    )
 
 
-def packages(requirements: list[str], pins: dict[str, str], installed: Callable[[str], str | None]) -> Iterator[Finding]:
+def packages(
+    requirements: list[str], pins: dict[str, str], installed: Callable[[str], str | None]
+) -> Iterator[Finding]:
     """Every requirement present and in range; the ones that were tested together at those versions."""
     fine, pinned = [], []
     for requirement in map(Requirement, requirements):

@@ -14,7 +14,21 @@ from studies import private_folder
 from studies.doctor.finding import GB, Finding, fail, ok, warn
 from trainer.records import write_json
 
-NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "beegfs", "gpfs", "glusterfs", "afs", "virtiofs")
+NETWORK = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "ceph",
+    "lustre",
+    "beegfs",
+    "gpfs",
+    "glusterfs",
+    "afs",
+    "virtiofs",
+)
 VANISHING = {
     "tmpfs": "it is memory: the results are gone after a restart",
     "ramfs": "it is memory: the results are gone after a restart",
@@ -41,7 +55,11 @@ def space(what: str, folder: Path, usage: Callable[[Path], tuple[int, int, int]]
     if what == "temp" and free < 0.05 * total:
         return warn(what, found, "Ray refuses to spill objects to a disk that is 95 % full", f"free some, or {move}")
     if free < 5 * GB:
-        why = "each ResNet-18 run keeps a checkpoint of about 0.2 GB" if what == "results" else "Ray keeps its logs there and spills there"
+        why = (
+            "each ResNet-18 run keeps a checkpoint of about 0.2 GB"
+            if what == "results"
+            else "Ray keeps its logs there and spills there"
+        )
         return warn(what, found, why, f"free some, or {move}")
     return ok(what, found)
 
@@ -75,7 +93,8 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> st
 
 
 def try_folder(folder: Path) -> str | None:
-    """Use a folder as the records do, below its nearest existing parent; what does not work, or None. Leaves nothing."""
+    """Use a folder as the records do, below its nearest existing parent; what does not work, or None. Leaves
+    nothing."""
     above = nearest(folder)
     if not above.is_dir():
         return f"{above} is a file, not a folder"
@@ -102,7 +121,9 @@ def _lock_fault(path: Path) -> str | None:
         return "flock does not keep a second process out"
 
 
-def results(folder: Path, kind: str | None, cluster: bool, attempt: Callable[[Path], str | None] = try_folder) -> Finding:
+def results(
+    folder: Path, kind: str | None, cluster: bool, attempt: Callable[[Path], str | None] = try_folder
+) -> Finding:
     """Whether records can be kept in ``folder``.
 
     Args:
@@ -120,5 +141,7 @@ def results(folder: Path, kind: str | None, cluster: bool, attempt: Callable[[Pa
         return warn("results", f"{folder} is on {kind}", VANISHING[kind], f"{choose} on a disk or a mounted volume")
     if network and not cluster:
         why = "locks may not hold between machines"
-        return warn("results", f"{folder} is on {kind}", why, "run a study from one machine only; a local disk is safer")
+        return warn(
+            "results", f"{folder} is on {kind}", why, "run a study from one machine only; a local disk is safer"
+        )
     return ok("results", f"{folder}{f' on {kind}' if kind else ''}: {works}")

@@ -1,1 +1,2 @@
-"""What a study decides, from a declaration and what is on record. Imports neither ray, torch, rich nor pandas, and knows no setting by name."""
+"""What a study decides, from a declaration and what is on record. Imports neither ray, torch, rich nor pandas, and
+knows no setting by name."""

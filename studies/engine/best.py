@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from studies.engine.jobs import Jobs  # it imports Optuna
 
 
-
 @dataclass(frozen=True)
 class Best:
     """A trial that leads its group."""
@@ -22,7 +21,8 @@ class Best:
 
 
 class BestSoFar:
-    """Furthest epoch first, then the score, as :meth:`studies.engine.search.Search.ranking` has it; looks at each end once."""
+    """Furthest epoch first, then the score, as :meth:`studies.engine.search.Search.ranking` has it; looks at each end
+    once."""
 
     def __init__(self, jobs: Jobs):
         self._jobs, self._looked = jobs, 0

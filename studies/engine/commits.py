@@ -10,7 +10,8 @@ from trainer.records import read_run
 
 
 def other_code(folder: Path, plan: Plan) -> str | None:
-    """By which other code runs in a study's folder were recorded, in words; None if by no other, or if the plan allows it.
+    """By which other code runs in a study's folder were recorded, in words; None if by no other, or if the plan allows
+    it.
 
     Raises:
         RecordError: a run's record is damaged.

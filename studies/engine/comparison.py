@@ -1,4 +1,5 @@
-"""The comparison half of a study: fixed arms and controls, and each level's best arms with a reference, on the seed list."""
+"""The comparison half of a study: fixed arms and controls, and each level's best arms with a reference, on the seed
+list."""
 
 from __future__ import annotations
 
@@ -33,7 +34,11 @@ class Comparison:
     @property
     def left(self) -> int:
         """Runs not handed out, those of arms still to be selected included."""
-        unknown = 0 if self.selected else len(self._plan.confirm) * (self._plan.search.top_k + self._plan.twins) * len(self._plan.seeds)
+        unknown = (
+            0
+            if self.selected
+            else len(self._plan.confirm) * (self._plan.search.top_k + self._plan.twins) * len(self._plan.seeds)
+        )
         return len(self.queue) + unknown
 
     def select(self, search: Search) -> None:
@@ -93,7 +98,9 @@ class Comparison:
 
     def _enqueue(self, arms: list[Arm]) -> None:
         """Queue the arms' runs on the seed list; a run that several arms share is run once."""
-        start = [arm.overrides for arm in self.arms if arm.role == "untrained"]  # epoch 0 of a run with the same settings
+        start = [
+            arm.overrides for arm in self.arms if arm.role == "untrained"
+        ]  # epoch 0 of a run with the same settings
         for arm in arms:
             if arm.role == "untrained":
                 continue
@@ -101,7 +108,9 @@ class Comparison:
                 name = run_id(self._plan.config(arm.overrides, seed))
                 if name not in self._known:
                     self._known.add(name)
-                    job = Job(name, None, "", "", f"{arm.label} seed {seed}", arm.overrides, seed, arm.overrides in start)
+                    job = Job(
+                        name, None, "", "", f"{arm.label} seed {seed}", arm.overrides, seed, arm.overrides in start
+                    )
                     if not self._ended(job):
                         self.queue.append(job)
 

@@ -1,7 +1,8 @@
-"""What a study declares before its data, as plain values: they are written into study.json, and are all the analysis knows of it.
+"""What a study declares before its data, as plain values: they are written into study.json, and are all the analysis
+knows of it.
 
-The declaration cannot be changed once the study has begun. Comparisons that are not declared are exploratory: the report
-gives them intervals and no verdict.
+The declaration cannot be changed once the study has begun. Comparisons that are not declared are exploratory: the
+report gives them intervals and no verdict.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class Contrast:
 
     Attributes:
         question: what it tells, in a few words.
-        arm, reference: keys of arms. The searched ones are ``best/<level>`` and ``best/<level>/<reference's role>``, without strata
-            ``best`` and ``best/<role>``.
+        arm, reference: keys of arms. The searched ones are ``best/<level>`` and ``best/<level>/<reference's role>``,
+            without strata ``best`` and ``best/<role>``.
         metric: name on record, ``@M`` standing for the run's number of views; None for the study's.
         asks: the question in full, as the head of its sentence.
         words: sentences of the study's own by verdict, said after ``asks``: ``better``, ``worse``, ``not resolved``.
@@ -42,7 +43,8 @@ class Contrast:
     higher: bool = True
 
     def measured(self, default: str) -> Contrast:
-        """The same with its metric, ``default`` where it names none. Raises UsageError for one that no study records."""
+        """The same with its metric, ``default`` where it names none. Raises UsageError for one that no study
+        records."""
         found = metric(self.metric or default)
         return replace(self, metric=found.name, measures=found.words, unit=found.unit, higher=found.higher)
 
@@ -106,7 +108,8 @@ class Declaration:
         known = {*keys, *(f"{self.best(level)}{ending}" for level in levels for ending in endings)}
         if len(self.contrasts) > MOST:
             raise UsageError(
-                f"{len(self.contrasts)} primary contrasts are declared, at most {MOST} are allowed; leave the others exploratory"
+                f"{len(self.contrasts)} primary contrasts are declared, at most {MOST} are allowed; leave the others"
+                " exploratory"
             )
         asked, compared = set(), {}
         for one in self.contrasts:

@@ -3,9 +3,9 @@
 Together with the runs' records it is all a study knows; a restarted driver continues from these two.
 
 ===========  ===============================================================================================
-begin        a driver starts: schema_version (1 where it is absent), `at` which moment, machine, price per hour, registration
-warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the earlier studies
-suggest      trial, params, raw (the sampler's own), source
+begin        a driver starts: schema_version (1 where it is absent), `at` which moment, machine, price per hour,
+registration warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the
+earlier studies suggest      trial, params, raw (the sampler's own), source
 capacity     how many trials fit side by side from now on
 start        a job has its place
 rung, stop   a judgement with its inputs; a stop has a named reason

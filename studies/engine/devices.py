@@ -21,9 +21,17 @@ def check(config: RunConfig, resources: Resources, here: bool) -> None:
     """
     wanted, gpus = config.runtime.device, resources.gpus
     if gpus and wanted not in ("auto", "cuda"):
-        raise UsageError(f"runtime.device = {wanted!r}: each trial would hold --gpus-per-trial {gpus:g} and not use it; remove one of them")
-    if wanted == "cuda" and not gpus and resources.concurrent != 1:  # some systems show no /dev/nvidia*, by which GPUs are counted
-        raise UsageError("runtime.device = 'cuda': all trials would crowd onto the first GPU; give --gpus-per-trial 1, or a share such as 0.5, instead, or --max-concurrent 1")
+        raise UsageError(
+            f"runtime.device = {wanted!r}: each trial would hold --gpus-per-trial {gpus:g} and not use it; remove one"
+            " of them"
+        )
+    if (
+        wanted == "cuda" and not gpus and resources.concurrent != 1
+    ):  # some systems show no /dev/nvidia*, by which GPUs are counted
+        raise UsageError(
+            "runtime.device = 'cuda': all trials would crowd onto the first GPU; give --gpus-per-trial 1, or a share"
+            " such as 0.5, instead, or --max-concurrent 1"
+        )
     if wanted == "mps" and here and sys.platform != "darwin":
         raise UsageError("runtime.device = 'mps': only Apple's machines have it; remove it")
     compilable.check(config, "cuda" if gpus else "cpu" if wanted == "auto" else wanted, resources.workers, here)

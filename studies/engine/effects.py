@@ -55,7 +55,8 @@ def _pairs(plan: Plan) -> None:
             and plan.arm_id(arms[one.arm]) == (same := plan.arm_id(arms[one.reference]))
         ):
             raise UsageError(
-                f"contrast {one.question!r}: {one.arm!r} and {one.reference!r}: {one.reference!r} {ONE_ARM.format(same)}"
+                f"contrast {one.question!r}: {one.arm!r} and {one.reference!r}: {one.reference!r}"
+                f" {ONE_ARM.format(same)}"
             )
 
 
@@ -63,7 +64,8 @@ def _searched_reference(plan: Plan, question: Question) -> None:
     pairs = zip(question.eligible_corners, question.references, strict=False)
     if question.references and all(plan.id_of(keys) == plan.id_of(changed) for keys, changed in pairs):
         raise UsageError(
-            f"reference {question.reference.settings}: is the same as the arm, which has these values too, from the space or the preset; give it others"
+            f"reference {question.reference.settings}: is the same as the arm, which has these values too, from the"
+            " space or the preset; give it others"
         )
 
 

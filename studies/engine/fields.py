@@ -89,7 +89,8 @@ def check(question: Question, quick: bool) -> None:
             raise UsageError(f"{name} {value!r}: must be {rule}")
     if question.predicts and question.space is None:
         raise UsageError(
-            f"predicts {question.predicts!r}: is about the trials of a search, and this study has no space; leave it out"
+            f"predicts {question.predicts!r}: is about the trials of a search, and this study has no space; leave"
+            " it out"
         )
     for either in {False, quick}:
         _returns("arms", Arm, call("arms", question.arms, either))

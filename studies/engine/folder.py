@@ -18,7 +18,8 @@ from trainer.lock import Lock
 from trainer.records import write_json
 
 COMPARED = (
-    "preset", "overrides", "base_arm", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs", "confirm", "arms", "gate", "declared", "ranges",
+    "preset", "overrides", "base_arm", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs",
+    "confirm", "arms", "gate", "declared", "ranges",
 )  # fmt: skip
 """Settings of study.json that a continued study must share."""
 
@@ -41,9 +42,14 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
         for key in COMPARED:
             ours, theirs = now_plain[key], before.get(key)
             if key == "overrides":  # runtime settings are not part of what an arm is
-                ours, theirs = ([one for one in given or () if not one.startswith("runtime.")] for given in (ours, theirs))
+                ours, theirs = (
+                    [one for one in given or () if not one.startswith("runtime.")] for given in (ours, theirs)
+                )
             if key == "search":  # the earlier studies may have been moved: by what they are, below
-                ours, theirs = ({name: value for name, value in (search or {}).items() if name != "warm_start"} for search in (ours, theirs))
+                ours, theirs = (
+                    {name: value for name, value in (search or {}).items() if name != "warm_start"}
+                    for search in (ours, theirs)
+                )
             if key == "ranges" and theirs is None:  # what a study begun by earlier code did not say cannot have changed
                 continue
             if key == "declared":  # likewise
@@ -55,7 +61,10 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
                 key, theirs, ours = _named(key, theirs, ours, before.get("base"), now_plain["base"])
             if key == "search.lag" and 0 in (ours, theirs):
                 how = "with" if theirs else "without"
-                raise UsageError(f"{path}: this study was begun {how} --deterministic; continue it {how} it, or choose another --study name")
+                raise UsageError(
+                    f"{path}: this study was begun {how} --deterministic; continue it {how} it, or choose another"
+                    " --study name"
+                )
             if theirs != ours:
                 raise UsageError(
                     f"{path}: this study has {key} = {theirs!r}, not {ours!r}; "
@@ -63,7 +72,9 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
                 )
         now["warm_from"] = _same_warm_start(plan, before)
         if plan.num_trials < before["num_trials"]:
-            raise UsageError(f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow")
+            raise UsageError(
+                f"--num-trials {plan.num_trials}: this study already has {before['num_trials']}; it can only grow"
+            )
         now["created"] = before["created"]
         also()
     else:
@@ -78,7 +89,12 @@ def _as_far_as(theirs: Any, ours: Any) -> Any:
         return None
     if isinstance(theirs, dict) and isinstance(ours, dict):
         return {name: _as_far_as(value, ours[name]) for name, value in theirs.items() if name in ours}
-    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours) and all(isinstance(one, dict) for one in theirs):
+    if (
+        isinstance(theirs, list)
+        and isinstance(ours, list)
+        and len(theirs) == len(ours)
+        and all(isinstance(one, dict) for one in theirs)
+    ):
         return [_as_far_as(*pair) for pair in zip(theirs, ours, strict=True)]
     return ours
 
@@ -129,7 +145,10 @@ def only_driver(folder: Path) -> Lock:
         UsageError: another driver has it; on a shared file system possibly on another machine.
         RecordError: the file system has no locks.
     """
-    return Lock(folder / LOCK, f"{folder}: another driver is running this study ({{who}}); wait for it or choose another --study name")
+    return Lock(
+        folder / LOCK,
+        f"{folder}: another driver is running this study ({{who}}); wait for it or choose another --study name",
+    )
 
 
 def _same_warm_start(plan: Plan, before: dict) -> list[dict | None]:
@@ -138,8 +157,9 @@ def _same_warm_start(plan: Plan, before: dict) -> list[dict | None]:
     known = before.get("warm_from") or [None] * len(theirs)
     if len(ours) != len(theirs) or not all(map(warm_start.is_same, ours, theirs, known)):
         raise UsageError(
-            f"{plan.folder / 'study.json'}: this study has search.warm_start = {list(theirs)}, not {list(ours)}; give the same earlier studies "
-            "in the same order (their folders may have been moved), or choose another --study name"
+            f"{plan.folder / 'study.json'}: this study has search.warm_start = {list(theirs)}, not {list(ours)}; give"
+            " the same earlier studies in the same order (their folders may have been moved), or choose another"
+            " --study name"
         )
     return [one or warm_start.identity(folder) for one, folder in zip(known, ours, strict=True)]
 
@@ -148,6 +168,6 @@ def _same_commit(plan: Plan) -> None:
     """Refuse to mix runs of different code in one table unless asked to."""
     if found := other_code(plan.folder, plan):
         raise RecordError(
-            f"{plan.folder} was {found}: numbers of different code do not belong in one table; choose another --study name, or give "
-            "--across-commits if you know that nothing relevant changed"
+            f"{plan.folder} was {found}: numbers of different code do not belong in one table; choose another --study"
+            " name, or give --across-commits if you know that nothing relevant changed"
         )

@@ -25,8 +25,8 @@ class Jobs:
 
     Args:
         question: declares the search, None for a study without one.
-        on_record: reports of a job's epochs that are on record already, oldest first, and whether its run completed. Where
-            it is given, a job has ended only if its run's record says so.
+        on_record: reports of a job's epochs that are on record already, oldest first, and whether its run completed.
+            Where it is given, a job has ended only if its run's record says so.
 
     Attributes:
         lost: one line per job that had ended, but whose run is not whole on record any more: it is run again.
@@ -74,7 +74,9 @@ class Jobs:
     def may_start(self) -> bool:
         """Whether the budget lets another job start; once spent it stays so."""
         if self.budget_reached is None:
-            self.budget_reached = budget.exhausted(self.plan.limits, *self.decisions.spent(self.plan.limits.usd_per_hour))
+            self.budget_reached = budget.exhausted(
+                self.plan.limits, *self.decisions.spent(self.plan.limits.usd_per_hour)
+            )
         return self.budget_reached is None
 
     @property
@@ -114,7 +116,12 @@ class Jobs:
         elif seen.epoch >= self.plan.epochs:
             state = "complete"
         else:
-            self.fail(name, "failed", seen.epoch, f"the run ended at epoch {seen.epoch} of {self.plan.epochs} without a reason")
+            self.fail(
+                name,
+                "failed",
+                seen.epoch,
+                f"the run ended at epoch {seen.epoch} of {self.plan.epochs} without a reason",
+            )
             return "failed"
         del self.running[name]
         self._finish(job, state, seen.epoch, None if state == "diverged" else seen.score, seen.objectives)
@@ -129,7 +136,9 @@ class Jobs:
         job = self.running.pop(name)
         again = self.failures.note(name, kind) and not final
         counted = kind not in NOT_ITS_FAULT
-        self.decisions.append("fail", name=name, trial=job.trial, kind=kind, counted=counted, again=again, epoch=epoch, reason=reason)
+        self.decisions.append(
+            "fail", name=name, trial=job.trial, kind=kind, counted=counted, again=again, epoch=epoch, reason=reason
+        )
         if again:
             self._again.append(job)
         else:
@@ -147,7 +156,9 @@ class Jobs:
         if not lost:
             return 0
         # what only an earlier, shorter search had chosen is not tried again
-        compared = {run_id(self.plan.config(arm.overrides, seed)) for arm in self.comparison.arms for seed in self.plan.seeds}
+        compared = {
+            run_id(self.plan.config(arm.overrides, seed)) for arm in self.comparison.arms for seed in self.plan.seeds
+        }
         return sum(line["trial"] is not None or line["name"] in compared for line in lost)
 
     # --- how
@@ -194,11 +205,20 @@ class Jobs:
             return True
         return False
 
-    def _finish(self, job: Job, state: str, epoch: int, score: float | None, objectives: dict[str, float | None]) -> None:
+    def _finish(
+        self, job: Job, state: str, epoch: int, score: float | None, objectives: dict[str, float | None]
+    ) -> None:
         config = self.plan.config(job.overrides, job.seed)
         ids = {"run_id": run_id(config), "arm_id": arm_id(config)}
         self.decisions.append(
-            "finish", name=job.name, trial=job.trial, **ids, epoch=epoch, value=score, objectives=objectives, state=state
+            "finish",
+            name=job.name,
+            trial=job.trial,
+            **ids,
+            epoch=epoch,
+            value=score,
+            objectives=objectives,
+            state=state,
         )
         self.states[job.name] = state
         if job.trial is not None:

@@ -73,6 +73,6 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
     for name in names:
         if _ACTIONS.get(name, scale) != scale:
             raise UsageError(
-                f"metric {name!r}: runs with data.action_scale = {scale!r} record r2_action.{scale}/z_pair@2; name that, "
-                f"or override data.action_scale={_ACTIONS[name]}"
+                f"metric {name!r}: runs with data.action_scale = {scale!r} record r2_action.{scale}/z_pair@2; name"
+                f" that, or override data.action_scale={_ACTIONS[name]}"
             )

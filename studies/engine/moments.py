@@ -1,4 +1,5 @@
-"""When each decision was made, by the calendar. ``t`` counts from the session's ``begin``, which says ``at`` which moment that was."""
+"""When each decision was made, by the calendar. ``t`` counts from the session's ``begin``, which says ``at`` which
+moment that was."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ class Plan:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was decided in the folder; a first command that never reached Ray leaves only its settings and times.
+        """Whether anything was decided in the folder; a first command that never reached Ray leaves only its settings
+        and times.
 
         Raises:
             UsageError, RecordError: the record is damaged, or its study.json is missing.
@@ -73,8 +74,8 @@ class Plan:
         decided = any(line["event"] not in ("begin", "capacity", "tick", "session") for line in read_decisions(path))
         if decided and not (self.folder / "study.json").exists():
             raise UsageError(
-                f"{path} is the record of a study whose study.json is missing: which study it was cannot be told; restore "
-                f"{self.folder / 'study.json'} from a copy, or choose another --study name"
+                f"{path} is the record of a study whose study.json is missing: which study it was cannot be told;"
+                f" restore {self.folder / 'study.json'} from a copy, or choose another --study name"
             )
         return decided
 
@@ -107,13 +108,13 @@ class Plan:
             check_recorded({self.declared.metric.name, *(one.metric for one in self.declared.contrasts)}, config)
             if config.data.pretrain_on != "train":
                 raise UsageError(
-                    f"preset {self.preset}: data.pretrain_on = {config.data.pretrain_on!r}, but a study selects on validation images, which "
-                    "must be new to the model; override data.pretrain_on=train"
+                    f"preset {self.preset}: data.pretrain_on = {config.data.pretrain_on!r}, but a study selects on"
+                    " validation images, which must be new to the model; override data.pretrain_on=train"
                 )
             if config.data.select_on != "validation":
                 raise UsageError(
-                    f"preset {self.preset}: data.select_on = {config.data.select_on!r}, but a study selects and compares on validation; "
-                    "run it with python -m trainer, or override data.select_on=validation"
+                    f"preset {self.preset}: data.select_on = {config.data.select_on!r}, but a study selects and"
+                    " compares on validation; run it with python -m trainer, or override data.select_on=validation"
                 )
 
     def arm_id(self, arm: Arm) -> str:
@@ -155,49 +156,81 @@ class Plan:
         """The plan for people."""
         r = self.resources
         expected, most = self.seconds(self.expected_epochs()), self.seconds(self.most_epochs)
-        text = [f"study      {self.study}, preset {self.preset} {' '.join(self.overrides)}".rstrip(), f"results    {self.folder}"]
+        text = [
+            f"study      {self.study}, preset {self.preset} {' '.join(self.overrides)}".rstrip(),
+            f"results    {self.folder}",
+        ]
         if self.num_trials:
             text += self._search_lines()
         names = ", ".join(arm.label for arm in self.arms)
         text += [
             f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
             *self._contrast_lines(),
-            f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, reference, seeds, epochs and stopping rule",
+            (
+                f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, reference, seeds,"
+                " epochs and stopping rule"
+            ),
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
-            f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
-            f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most",
-            f"each trial {r.workers} worker{'s' if r.workers > 1 else ''} ({'a plain process' if r.executor == 'process' else r.backend}), {r.cpus} CPU"
-            f"{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker; {f'{r.concurrent} at once' if r.concurrent else 'as many at once as fit on the cluster'}",
+            (
+                f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
+                f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most"
+            ),
+            (
+                f"each trial {r.workers} worker{'s' if r.workers > 1 else ''}"
+                f" ({'a plain process' if r.executor == 'process' else r.backend}), {r.cpus}"
+                f" CPU{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker;"
+                f" {f'{r.concurrent} at once' if r.concurrent else 'as many at once as fit on the cluster'}"
+            ),
         ]
         if self.limits.budget_hours is not None or self.limits.budget_usd is not None:
             hours = "" if self.limits.budget_hours is None else f"{self.limits.budget_hours:g} hours "
-            usd = "" if self.limits.budget_usd is None else f"{self.limits.budget_usd:g} USD at {self.limits.usd_per_hour:g} per hour "
+            usd = (
+                ""
+                if self.limits.budget_usd is None
+                else f"{self.limits.budget_usd:g} USD at {self.limits.usd_per_hour:g} per hour "
+            )
             text.append(f"budget     {hours}{usd}of wall time over all sessions; then no new run is started")
         try:
             require_present(self.config({}, self.seeds[0]))
         except UsageError as error:
             text.append(f"data       absent, the study would not start: {error}")
         if expected is not None:
-            text.append(f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per epoch")
+            text.append(
+                f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per"
+                " epoch"
+            )
         elif self._base.runtime.seconds_per_epoch is None:
             told = estimate(self._base, self.expected_epochs(), max(1, r.concurrent or 1))
             if told is not None:
-                text.append(f"time       training {told}: estimated from the encoder's arithmetic, within a factor of about 2")
+                text.append(
+                    f"time       training {told}: estimated from the encoder's arithmetic, within a factor of about 2"
+                )
         return text
 
     def _contrast_lines(self) -> list[str]:
         asked = [one.question for one in self.declared.contrasts]
-        return [f"verdict on {'; '.join(asked)}; everything else is exploratory"] if asked else ["verdict    on nothing: no primary contrast is declared"]
+        return (
+            [f"verdict on {'; '.join(asked)}; everything else is exploratory"]
+            if asked
+            else ["verdict    on nothing: no primary contrast is declared"]
+        )
 
     def _search_lines(self) -> list[str]:
         s, stop, stratum = self.search, self.stopping, self.declared.stratum
         if self.rungs:
-            rule = f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless in the top 1/{stop.eta}{f' of their {stratum}' if stratum else ''}"
+            rule = (
+                f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless in the top"
+                f" 1/{stop.eta}{f' of their {stratum}' if stratum else ''}"
+            )
             rule += f", in {stop.brackets} brackets" if stop.brackets > 1 else ""
         else:
             rule = f"trained to epoch {self.epochs} each"
         rule += f", or collapsed (rank of z_agg below {stop.collapse_rank:g})" if stop.collapse_rank else ""
-        goal = "" if len(s.objectives) == 1 else f" for the Pareto front of {' and '.join(s.objectives)}, ranked by {s.objectives[0]},"
+        goal = (
+            ""
+            if len(s.objectives) == 1
+            else f" for the Pareto front of {' and '.join(s.objectives)}, ranked by {s.objectives[0]},"
+        )
         mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
         top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
         each = f"per {stratum} ({', '.join(self.confirm)}): " if stratum else ""
@@ -215,7 +248,13 @@ class Plan:
         content["arms"] = [asdict(arm) for arm in self.arms]
         # a preset's name stays when its content changes
         base = {"base_arm": arm_id(self._base), "base": arm_settings(self._base)}
-        return {"schema_version": SCHEMA_VERSION, **content, "seeds": list(self.seeds), "rungs": list(self.rungs), **base}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **content,
+            "seeds": list(self.seeds),
+            "rungs": list(self.rungs),
+            **base,
+        }
 
 
 def _minutes(seconds: float) -> str:

@@ -17,10 +17,11 @@ from trainer.errors import UsageError
 WHOLE = "all"
 """The one group of a search without strata."""
 RESERVED = frozenset(
-    "event schema_version t at session name trial run_id arm_id bracket params raw source label state epoch value objectives reason rung cutoff peers stop "
-    "rank floor kind counted again trials values epochs role reference peer runs seeds search_value place from rungs key seed study arm n views complete "
-    "problem gate_passed collapsed probe_epoch commit dirty verdict own front stop_reason usd level setting "
-    "gate_judged collapsed_judged run_ids commits device_seconds reference_arm_id".split()
+    "event schema_version t at session name trial run_id arm_id bracket params raw source label state epoch value"
+    " objectives reason rung cutoff peers stop rank floor kind counted again trials values epochs role reference peer"
+    " runs seeds search_value place from rungs key seed study arm n views complete problem gate_passed collapsed"
+    " probe_epoch commit dirty verdict own front stop_reason usd level setting gate_judged collapsed_judged run_ids"
+    " commits device_seconds reference_arm_id".split()
 )
 """Fields of the record and columns of the tables, which no setting may be called."""
 _MEASURED = re.compile(r"difference_.*|(linacc|rank|predict_|r2_action|agg_minus_mean).*_(mean|half|n|epoch)")
@@ -32,7 +33,8 @@ MUST = ("collapse", "start")
 
 @dataclass(frozen=True)
 class Strata:
-    """Levels that get equal search effort, each with a best arm of its own. Without a search they only order tables and figures.
+    """Levels that get equal search effort, each with a best arm of its own. Without a search they only order tables and
+    figures.
 
     Attributes:
         name: of the parameter that the space suggests with ``suggest_categorical``, or of a setting of the fixed arms.
@@ -62,8 +64,8 @@ class Control:
     """An arm that says what it must do, and is checked.
 
     Attributes:
-        must: ``collapse``: the effective rank falls in every run; ``start``: nothing, it is the untrained encoder, epoch 0 of the arm with the
-            same settings.
+        must: ``collapse``: the effective rank falls in every run; ``start``: nothing, it is the untrained encoder,
+            epoch 0 of the arm with the same settings.
     """
 
     key: str
@@ -91,12 +93,14 @@ class Question:
     Attributes:
         name: of the study's folder, with the preset's behind it.
         question: ends in a question mark; heads the table and the log.
-        space: from a trial (``suggest_float``, ``suggest_int``, ``suggest_categorical``) to configuration keys, define by run. None: no search.
+        space: from a trial (``suggest_float``, ``suggest_int``, ``suggest_categorical``) to configuration keys, define
+            by run. None: no search.
         trials: default of ``--num-trials``.
         strata: see :class:`Strata`.
         eligible: whether a point, given by its settings, may be confirmed.
         reference: see :class:`Reference`.
-        settings: names of the settings on record and the configuration keys behind them; default: what the space and the arms set.
+        settings: names of the settings on record and the configuration keys behind them; default: what the space and
+            the arms set.
         shown: the settings that tables and figures show, the axis of the figures first among the numbers; default: all.
         units: words that follow a parameter's range.
         label: a point's label, from its settings and the run's steps.
@@ -165,8 +169,8 @@ class Question:
     def stratum(self, number: int) -> dict[str, Any]:
         """What trial ``number`` does not choose: levels alternate.
 
-        Left to the sampler, most trials would go to the level that was ahead early, and a comparison of levels would be one
-        of search effort.
+        Left to the sampler, most trials would go to the level that was ahead early, and a comparison of levels would be
+        one of search effort.
         """
         return {self.strata.name: self.strata.levels[number % len(self.strata.levels)]} if self.strata else {}
 
@@ -264,9 +268,9 @@ class Question:
             levels=self.strata.levels if self.strata else self.levels,
             columns=tuple(columns),
             reference=self._reference_role(arms),
-            reference_settings=tuple(sorted(_leaves(self.reference.settings), key=lambda one: one[0]))
-            if self.reference
-            else (),
+            reference_settings=(
+                tuple(sorted(_leaves(self.reference.settings), key=lambda one: one[0])) if self.reference else ()
+            ),
             controls={control.key: control.must for control in self.controls},
             predicts=tuple(sorted({max(1, round(share * epochs)) for share in self.predicts} - {epochs})),
         )
@@ -325,7 +329,8 @@ class Question:
         for control in self.controls:
             if control.must not in MUST:
                 raise UsageError(
-                    f"control {control.key!r}: must = {control.must!r} cannot be checked; it must be one of {', '.join(MUST)}"
+                    f"control {control.key!r}: must = {control.must!r} cannot be checked; it must be one of"
+                    f" {', '.join(MUST)}"
                 )
             if control.must == "start" and not any(
                 arm.role != "untrained" and arm.overrides == control.overrides for arm in arms
@@ -352,7 +357,8 @@ class Question:
             if all(lookup(keys, key) is None for keys in given):
                 known = dict.fromkeys(key for keys in given for key, _ in _leaves(keys))
                 raise UsageError(
-                    f"settings {name!r}: no arm and no point of the space sets {key!r}; they set {', '.join(known) or 'nothing'}"
+                    f"settings {name!r}: no arm and no point of the space sets {key!r}; they set"
+                    f" {', '.join(known) or 'nothing'}"
                 )
 
     def _check_strata(self) -> None:
@@ -380,7 +386,8 @@ class Question:
         for level in levels:
             if level not in offered:
                 raise UsageError(
-                    f"strata {name!r}: level {level!r} is empty, there is only {', '.join(map(str, offered))}; remove it"
+                    f"strata {name!r}: level {level!r} is empty, there is only {', '.join(map(str, offered))};"
+                    " remove it"
                 )
             if not isinstance(level, str) or not level or "/" in level:
                 raise UsageError(f"strata {name!r}: level {level!r} must be a word without a slash")

@@ -25,7 +25,9 @@ N_STARTUP = 8
 """Trials told before TPE's model replaces random draws."""
 
 
-def make(name: str, seed: int, study_seed: int, number: int, names: tuple[str, ...], fixed: Mapping[str, Any]) -> BaseSampler:
+def make(
+    name: str, seed: int, study_seed: int, number: int, names: tuple[str, ...], fixed: Mapping[str, Any]
+) -> BaseSampler:
     """The sampler of one suggestion.
 
     Args:

@@ -34,9 +34,22 @@ class Sampling:
             of the numbers, so that a suggestion does not depend on who ended first.
     """
 
-    def __init__(self, question: Question, seed: int, sampler: str = "tpe", objectives: tuple[str, ...] = ("linacc",), lag: int = 0):
+    def __init__(
+        self,
+        question: Question,
+        seed: int,
+        sampler: str = "tpe",
+        objectives: tuple[str, ...] = ("linacc",),
+        lag: int = 0,
+    ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._question, self._seed, self._sampler, self._objectives, self._lag = question, seed, sampler, objectives, lag
+        self._question, self._seed, self._sampler, self._objectives, self._lag = (
+            question,
+            seed,
+            sampler,
+            objectives,
+            lag,
+        )
         self._names = tuple(question.ranges)
         self._first = {"tpe": question.first_points, "grid": question.grid_points}.get(sampler, list)()
         self._study = optuna.create_study(directions=["maximize"] * len(objectives))
@@ -44,10 +57,11 @@ class Sampling:
         self._waiting: dict[int, tuple[str, int, dict[str, float | None]]] = {}
 
     def suggest(self, number: int, fixed: dict[str, Any] | None = None) -> tuple[dict[str, Any], str, dict[str, Any]]:
-        """Configuration keys of trial ``number``, their source (``grid``, ``random``, ``qmc`` or ``model``) and Optuna's raw parameters.
+        """Configuration keys of trial ``number``, their source (``grid``, ``random``, ``qmc`` or ``model``) and
+        Optuna's raw parameters.
 
-        Where its points are used up, ``grid`` draws at random. ``fixed`` raw parameters re-create a trial that an earlier
-        driver suggested.
+        Where its points are used up, ``grid`` draws at random. ``fixed`` raw parameters re-create a trial that an
+        earlier driver suggested.
         """
         for told in sorted(self._waiting):
             if told <= number - self._lag:
@@ -57,7 +71,9 @@ class Sampling:
         seed = int.from_bytes(digest[:4], "big")
         self._study.sampler = samplers.make(self._sampler, seed, self._seed, number, self._names, stratum)
         told = len(self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-        source = {"tpe": "model" if told >= samplers.N_STARTUP else "random", "grid": "random"}.get(self._sampler, self._sampler)
+        source = {"tpe": "model" if told >= samplers.N_STARTUP else "random", "grid": "random"}.get(
+            self._sampler, self._sampler
+        )
         if fixed is None and number < len(self._first):
             fixed, source = self._first[number], "grid"
         point, trial = self._ask(stratum if fixed is None else fixed)

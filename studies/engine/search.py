@@ -89,20 +89,34 @@ class Search:
         params = self.question.params(keys)
         ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
         self._decisions.append(
-            "suggest", trial=number, name=job.name, **ids, bracket=job.bracket, params=params, raw=raw, source=source, label=job.label
+            "suggest",
+            trial=number,
+            name=job.name,
+            **ids,
+            bracket=job.bracket,
+            params=params,
+            raw=raw,
+            source=source,
+            label=job.label,
         )
         return job
 
     def report(self, job: Job, seen: Seen) -> Stop | None:
         """Judge a trial after an epoch; a stop is on record when this returns."""
         if (known := self._stops.get(job.name)) is not None:
-            return known if seen.epoch >= known.epoch else None  # a run that was lost is trained again to where it was stopped
+            return (
+                known if seen.epoch >= known.epoch else None
+            )  # a run that was lost is trained again to where it was stopped
         who = {"trial": job.trial, "name": job.name, "epoch": seen.epoch, "bracket": job.bracket}
         measured_now = seen.probe_epoch == seen.epoch
         if seen.diverged:
             return None  # its run ends by itself, with the reason on its record
         if measured_now and not _finite(seen.score):
-            return self._stop(job, who, Stop("diverged", f"the score at epoch {seen.epoch} is not finite", seen.epoch, None, seen.objectives))
+            return self._stop(
+                job,
+                who,
+                Stop("diverged", f"the score at epoch {seen.epoch} is not finite", seen.epoch, None, seen.objectives),
+            )
         rung = self.halving.due(job.bracket, job.trial, seen.epoch) if self._plan.stopping.rule == "asha" else None
         stop, inputs = None, {}
         if rung is not None:
@@ -115,7 +129,9 @@ class Search:
                 reason = f"{why} of {among} trials at epoch {rung}"
                 stop = Stop("pruned", reason, seen.epoch, decision.value, seen.objectives)
         floor = self._plan.stopping.collapse_rank
-        judged = measured_now and max(self._plan.stopping.grace, self._plan.epochs // 6) <= seen.epoch < self._plan.epochs
+        judged = (
+            measured_now and max(self._plan.stopping.grace, self._plan.epochs // 6) <= seen.epoch < self._plan.epochs
+        )
         if floor and judged and seen.rank is not None and seen.rank < floor:
             reason = f"collapsed: effective rank of z_agg {seen.rank:.3g} is below {floor:g} at epoch {seen.epoch}"
             stop = Stop("collapsed", reason, seen.epoch, seen.score, seen.objectives)
@@ -167,7 +183,9 @@ class Search:
                 self.halving.put(line["bracket"], -number, rung, value)
         ends = {line["trial"]: line for line in self._decisions.of("finish") if line["trial"] is not None}
         stops = {line["name"]: line for line in self._decisions.of("stop")}
-        lost = {line["name"]: line for line in self._decisions.of("rung") if line["stop"]}  # its stop line fell to a kill
+        lost = {
+            line["name"]: line for line in self._decisions.of("rung") if line["stop"]
+        }  # its stop line fell to a kill
         unfinished, stopped = [], []
         for line in self._decisions.of("suggest"):
             number = line["trial"]
@@ -203,9 +221,14 @@ class Search:
             point = self.question.params(keys)
             ours = self._run_id(job)
         except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise UsageError(f"{where} has settings that are none of this search space ({type(error).__name__}: {error}); {remedy}") from None
+            raise UsageError(
+                f"{where} has settings that are none of this search space ({type(error).__name__}: {error}); {remedy}"
+            ) from None
         if (job.name, job.bracket, ours, point) != (line["name"], line["bracket"], line["run_id"], line["params"]):
-            raise UsageError(f"{where} names run {line['run_id']} ({line['name']}), but its settings ({job.label}) are run {ours} ({job.name}); {remedy}")
+            raise UsageError(
+                f"{where} names run {line['run_id']} ({line['name']}), but its settings ({job.label}) are run {ours}"
+                f" ({job.name}); {remedy}"
+            )
         return job
 
     def _trial(self, number: int, keys: dict[str, Any]) -> Job:
@@ -222,7 +245,9 @@ class Search:
     def _stop(self, job: Job, who: dict[str, Any], stop: Stop, **inputs: Any) -> Stop:
         ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
         given = {**inputs, "value": stop.value if _finite(stop.value) else None}
-        self._decisions.append("stop", **who, **given, **ids, state=stop.state, reason=stop.reason, objectives=stop.objectives)
+        self._decisions.append(
+            "stop", **who, **given, **ids, state=stop.state, reason=stop.reason, objectives=stop.objectives
+        )
         self._stops[job.name] = stop
         return stop
 
@@ -232,7 +257,15 @@ class Search:
             job = self.trials[number]
             if line.get("state") in ("complete", "pruned") and line["value"] is not None:
                 found.append(
-                    Candidate(number, job.label, job.overrides, line["state"], line["epoch"], line["value"], line["objectives"])
+                    Candidate(
+                        number,
+                        job.label,
+                        job.overrides,
+                        line["state"],
+                        line["epoch"],
+                        line["value"],
+                        line["objectives"],
+                    )
                 )
         return found
 
@@ -241,7 +274,9 @@ class Search:
         for number, line in enumerate(self._decisions.of("warm"), start=1):
             if line["state"] in ("complete", "pruned") and line["objectives"].get("linacc") is not None:
                 keys = self.question.point(line["raw"])
-                label = self.question.describe(self.question.params(keys), self._steps)  # by this study's names, not the earlier one's
+                label = self.question.describe(
+                    self.question.params(keys), self._steps
+                )  # by this study's names, not the earlier one's
                 value = line["objectives"]["linacc"]
                 found.append(Candidate(-number, label, keys, line["state"], line["epoch"], value, line["objectives"]))
         return found
@@ -269,7 +304,8 @@ def _front(candidates: list[Candidate], objectives: tuple[str, ...]) -> set[int]
 
     def beaten(values: list[float]) -> bool:
         return any(
-            all(o >= v for o, v in zip(other, values, strict=True)) and any(o > v for o, v in zip(other, values, strict=True))
+            all(o >= v for o, v in zip(other, values, strict=True))
+            and any(o > v for o, v in zip(other, values, strict=True))
             for other in points.values()
         )
 

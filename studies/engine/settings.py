@@ -11,8 +11,8 @@ class Arm:
     """Settings to be compared on the study's seeds.
 
     Attributes:
-        role: ``best``, ``candidate`` (next in the search's order), ``untrained``, ``grid`` for an arm of the study's own, or the name that
-            the declaration gives to references and controls.
+        role: ``best``, ``candidate`` (next in the search's order), ``untrained``, ``grid`` for an arm of the study's
+            own, or the name that the declaration gives to references and controls.
         reference: key of the arm it is compared with, or None.
         search_value: the score by which a searched arm was chosen.
         peer: key of a further arm it is compared with, or None.
@@ -73,15 +73,16 @@ class Stopping:
     Attributes:
         rule: ``asha``, or ``none`` to train every trial to the end (a collapsed one too).
         grace: the first rung, an epoch.
-        collapse_rank: a trial whose aggregate has a lower effective rank at a probe epoch from ``grace`` and from a sixth
-            of the run on is stopped as collapsed; 0 switches that off. On the curves on record healthy runs pass
+        collapse_rank: a trial whose aggregate has a lower effective rank at a probe epoch from ``grace`` and from a
+            sixth of the run on is stopped as collapsed; 0 switches that off. On the curves on record healthy runs pass
             through 1.2 in epochs 1 and 2 of 30 and none is below 1.6 from epoch 5 on, while the collapse control stays
             below 1.4.
     """
 
     rule: str = "asha"
-    # every recorded run scores below its untrained start at epoch 1; from epoch 4 on nine in ten are above it on the rotation set,
-    # on which this was chosen, and half to two thirds on the other two; with eta 3 the rungs are 4 and 12 of 30 (replay/README.md)
+    # every recorded run scores below its untrained start at epoch 1; from epoch 4 on nine in ten are above it on the
+    # rotation set, on which this was chosen, and half to two thirds on the other two; with eta 3 the rungs are 4 and 12
+    # of 30 (replay/README.md)
     grace: int = 4
     eta: int = 3
     brackets: int = 1

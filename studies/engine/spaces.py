@@ -69,7 +69,8 @@ class Known:
 
 
 class Walker:
-    """A trial on one branch: at every question it takes the option that its path names, the first beyond the path's end.
+    """A trial on one branch: at every question it takes the option that its path names, the first beyond the path's
+    end.
 
     Args:
         options: the values to branch on for a parameter.
@@ -144,7 +145,8 @@ def _range(words: str, low: float, high: float, step: float | None, whole: bool)
 
 
 def zero_or_log(trial: Any, name: str, low: float, high: float, zero_from: float) -> float:
-    """A strength that may be off: log-uniform from ``low`` to ``high``, and exactly 0 where the draw, from ``zero_from`` on, is below ``low``.
+    """A strength that may be off: log-uniform from ``low`` to ``high``, and exactly 0 where the draw, from
+    ``zero_from`` on, is below ``low``.
 
     Zero then lies next to the small strengths it resembles, where an on/off choice would spend half of a search on it.
     """
@@ -172,11 +174,13 @@ def branches(
         except Exception as error:  # whatever the function of a user raises
             where = f" at {walker.raw}" if walker.raw else ""
             raise UsageError(
-                f"the search space fails{where}: {type(error).__name__}: {' '.join(str(error).split())}; correct its function"
+                f"the search space fails{where}: {type(error).__name__}: {' '.join(str(error).split())}; correct its"
+                " function"
             ) from None
         if not isinstance(keys, dict) or not keys or not all(isinstance(key, str) for key in keys):
             raise UsageError(
-                f"the search space returns {keys!r}; it must return a dict of configuration keys, for example {{'optim.lr': 0.001}}"
+                f"the search space returns {keys!r}; it must return a dict of configuration keys, for example"
+                " {'optim.lr': 0.001}"
             )
         yield walker, keys
         taken = walker.taken
@@ -191,7 +195,8 @@ def branches(
 
 
 def parameters(space: Space, units: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The range of every parameter in words, in the order in which the space asks for them; one of some branches says of which.
+    """The range of every parameter in words, in the order in which the space asks for them; one of some branches says
+    of which.
 
     Args:
         units: words to add to a parameter's range.
@@ -224,7 +229,8 @@ def variants(space: Space) -> dict[str, list[Parameter]]:
 
 
 def corners(space: Space) -> list[dict[str, Any]]:
-    """Configuration keys at the highest and the lowest values of every branch, at most ``MOST_CORNERS`` of each, spread evenly."""
+    """Configuration keys at the highest and the lowest values of every branch, at most ``MOST_CORNERS`` of each, spread
+    evenly."""
     found = []
     for end in ("high", "low"):
         points = [keys for _, keys in branches(space, _at(end))]
@@ -233,7 +239,8 @@ def corners(space: Space) -> list[dict[str, Any]]:
 
 
 def grid(space: Space, values: Mapping[str, tuple[Any, ...]], stratum: str | None) -> list[dict[str, Any]]:
-    """All raw points with these values of the numbers and every choice; a stratum's part in a fixed random order, in turns.
+    """All raw points with these values of the numbers and every choice; a stratum's part in a fixed random order, in
+    turns.
 
     They alternate while all last, then the longer ones go on: any beginning of the grid is a fair sample.
 

@@ -27,7 +27,8 @@ def check(plan: Plan, question: Question) -> None:
     Once its trials are on this study's record, the earlier study may be gone.
 
     Raises:
-        UsageError: no study there, another preset, length, seed, rungs or space, trials that are other arms here, or another commit.
+        UsageError: no study there, another preset, length, seed, rungs or space, trials that are other arms here, or
+            another commit.
     """
     ours = json.loads(json.dumps(plan.stored()))
     for folder in map(Path, plan.search.warm_start):
@@ -37,13 +38,20 @@ def check(plan: Plan, question: Question) -> None:
         if theirs is None:
             if any(line["event"] == "suggest" for line in read_decisions(plan.folder / NAME)):
                 continue
-            raise UsageError(f"--warm-start {folder}: no readable study.json there; give an earlier study's folder, results/<study>")
+            raise UsageError(
+                f"--warm-start {folder}: no readable study.json there; give an earlier study's folder, results/<study>"
+            )
         for key in NEEDED:
             if theirs.get(key) != ours.get(key):
-                raise UsageError(f"--warm-start {folder}: that study has {key} = {theirs.get(key)!r}, this one {ours.get(key)!r}; its values are not comparable")
+                raise UsageError(
+                    f"--warm-start {folder}: that study has {key} = {theirs.get(key)!r}, this one {ours.get(key)!r};"
+                    " its values are not comparable"
+                )
         _same_arms(plan, question, folder)
         if found := other_code(folder, plan):
-            raise UsageError(f"--warm-start {folder}: {found}; give --across-commits if you know that nothing relevant changed")
+            raise UsageError(
+                f"--warm-start {folder}: {found}; give --across-commits if you know that nothing relevant changed"
+            )
 
 
 def _same_arms(plan: Plan, question: Question, folder: Path) -> None:
@@ -57,8 +65,8 @@ def _same_arms(plan: Plan, question: Question, folder: Path) -> None:
             ours = f"none of this space ({type(error).__name__}: {' '.join(str(error).split())})"
         if ours != line["arm_id"]:
             raise UsageError(
-                f"--warm-start {folder}: its trial {line['trial']} is arm {line['arm_id']}, here the same point {line['raw']} is {ours}; this space "
-                "makes other settings of it, so its values are not comparable"
+                f"--warm-start {folder}: its trial {line['trial']} is arm {line['arm_id']}, here the same point"
+                f" {line['raw']} is {ours}; this space makes other settings of it, so its values are not comparable"
             )
 
 
@@ -88,10 +96,15 @@ def absorb(plan: Plan, decisions: Decisions) -> int:
     """
     for half in (plan.folder / "runs").glob(".*.tmp"):
         shutil.rmtree(half, ignore_errors=True)
-    if decisions.of("suggest"):  # all were told before the first suggestion, and later ones must not change what follows
+    if decisions.of(
+        "suggest"
+    ):  # all were told before the first suggestion, and later ones must not change what follows
         for folder in plan.search.warm_start:
             if identity(folder) is None:
-                print(f"warm start: {folder} is gone; runs that were not copied from it yet are trained here", file=sys.stderr)
+                print(
+                    f"warm start: {folder} is gone; runs that were not copied from it yet are trained here",
+                    file=sys.stderr,
+                )
         return len(decisions.of("warm"))
     known = {(line.get("place"), line["from"], line["trial"]) for line in decisions.of("warm")}
     for place, folder in enumerate(map(Path, plan.search.warm_start), start=1):
@@ -108,7 +121,8 @@ def absorb(plan: Plan, decisions: Decisions) -> int:
             rungs = [[r["rung"], r["value"]] for r in lines if r["event"] == "rung" and r["trial"] == line["trial"]]
             told: dict[str, Any] = {name: end[name] for name in ("run_id", "arm_id", "state", "epoch", "objectives")}
             decisions.append(
-                "warm", **{"from": origin}, place=place, trial=line["trial"], params=line["params"], raw=line["raw"], bracket=line["bracket"],
+                "warm", **{"from": origin}, place=place, trial=line["trial"], params=line["params"], raw=line["raw"],
+                bracket=line["bracket"],
                 rungs=rungs, **told,
             )  # fmt: skip
     return len(decisions.of("warm"))

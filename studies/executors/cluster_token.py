@@ -1,4 +1,5 @@
-"""Whether a cluster takes this machine's token: Ray itself asks one that refuses it again and again, for two minutes."""
+"""Whether a cluster takes this machine's token: Ray itself asks one that refuses it again and again, for two
+minutes."""
 
 from __future__ import annotations
 
@@ -15,11 +16,14 @@ def knock(address: str, seconds: float = 10) -> None:
         address: ``host:port`` of the cluster's head.
 
     Raises:
-        AuthenticationError: it refuses the token, or the token cannot be read. Whatever else is wrong is left for Ray to say.
+        AuthenticationError: it refuses the token, or the token cannot be read. Whatever else is wrong is left for Ray
+            to say.
     """
     channel = init_grpc_channel(address)
     try:
-        gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=seconds)
+        gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).GetClusterId(
+            gcs_service_pb2.GetClusterIdRequest(), timeout=seconds
+        )
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise AuthenticationError(error.details()) from None

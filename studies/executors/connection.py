@@ -17,7 +17,8 @@ from trainer.errors import UsageError
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 OBJECT_STORE_BYTES = 256 * 2**20
 ATTEMPTS = 3
-PATIENCE = {  # a busy machine needs longer than Ray's 5 and 30 seconds, after which it ends the process with a line of C++
+# a busy machine needs longer than Ray's 5 and 30 seconds, after which it ends the process with a line of C++
+PATIENCE = {
     "RAY_gcs_rpc_server_connect_timeout_s": "60",
     "RAY_gcs_server_port_wait_time_s": "120",
 }
@@ -27,10 +28,12 @@ CLUSTER_SECRETS = frozenset(("RAY_AUTH_TOKEN",))
 
 @contextmanager
 def own_token(folder: Path, environment: Any = os.environ) -> Iterator[None]:
-    """While this lasts, a Ray that is started here asks for the folder's token, whatever the user's environment says."""
+    """While this lasts, a Ray that is started here asks for the folder's token, whatever the user's environment
+    says."""
     names = ("RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS")
     before = {name: environment.pop(name, None) for name in names}
-    # without a mode of the user's, Ray itself turns tokens on for what it starts, also where it was imported long before
+    # without a mode of the user's, Ray itself turns tokens on for what it starts, also where it was imported long
+    # before
     environment["RAY_AUTH_TOKEN_PATH"] = str(folder / TOKEN)
     try:
         yield
@@ -54,16 +57,26 @@ def start(folder: Path, dashboard: bool) -> Any:
         try:
             with _packages_by_location():
                 # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
-                context = ray.init(address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **QUIET)
+                context = ray.init(
+                    address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **QUIET
+                )
             break
-        except Exception as error:  # Ray has no type for a node that did not come up in its 30 seconds, which a busy machine may need
+        except (
+            Exception
+        ) as error:  # Ray has no type for a node that did not come up in its 30 seconds, which a busy machine may need
             ray.shutdown(wait_for_processes=True)
             if attempt == ATTEMPTS:
                 tried = f"in {ATTEMPTS} attempts ({_reason(error)})"
-                raise UsageError(f"Ray did not start here {tried}; the machine may be too busy: the same command with --resume tries again") from None
+                raise UsageError(
+                    f"Ray did not start here {tried}; the machine may be too busy: the same command with --resume tries"
+                    " again"
+                ) from None
     if os.environ.get("RAY_AUTH_MODE") != "token":
         ray.shutdown()
-        raise UsageError("Ray started without asking for a token, so others could run code here: install ray 2.60 as constraints.txt says")
+        raise UsageError(
+            "Ray started without asking for a token, so others could run code here: install ray 2.60 as constraints.txt"
+            " says"
+        )
     return context
 
 
@@ -89,8 +102,8 @@ def connect(address: str) -> Any:
     except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if _refused(error):
             raise UsageError(
-                f"--address {address}: the cluster refused {_whose_token(os.environ)}; copy the head node's ~/.ray/auth_token to this machine "
-                "(chmod 600), or name it in RAY_AUTH_TOKEN_PATH"
+                f"--address {address}: the cluster refused {_whose_token(os.environ)}; copy the head node's"
+                " ~/.ray/auth_token to this machine (chmod 600), or name it in RAY_AUTH_TOKEN_PATH"
             ) from None
         raise UsageError(
             f"--address {address}: no Ray cluster answers there ({_reason(error)}); start one with: ray start --head; "
@@ -99,7 +112,8 @@ def connect(address: str) -> Any:
 
 
 def places(context: Any) -> dict[str, Place]:
-    """What of Ray must answer for the study to go on: the cluster's head, and the node that this driver is connected through."""
+    """What of Ray must answer for the study to go on: the cluster's head, and the node that this driver is connected
+    through."""
     import ray
 
     info = context.address_info
@@ -127,15 +141,26 @@ def cluster_here(environment: Mapping[str, str], proc: Path = Path("/proc"), tem
     nodes = list(_nodes(proc))
     clusters = [gcs for gcs, session in nodes if not is_private(session)]
     # `ray start` notes the last cluster; of several that one is meant
-    noted = (temporary or Path(environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp")) / "ray" / "ray_current_cluster"
+    noted = (
+        (temporary or Path(environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp"))
+        / "ray"
+        / "ray_current_cluster"
+    )
     last = noted.read_text().strip() if noted.exists() else ""
     if last in clusters:
         return last
     if clusters:
         return clusters[0]
     private = len(nodes)
-    beside = f"; {private} Ray here belong{'s' if private == 1 else ''} to other studies, which share with nobody" if private else ""
-    raise UsageError(f"--address auto: no Ray cluster runs on this machine, and RAY_ADDRESS names none{beside}; start one with: ray start --head")
+    beside = (
+        f"; {private} Ray here belong{'s' if private == 1 else ''} to other studies, which share with nobody"
+        if private
+        else ""
+    )
+    raise UsageError(
+        f"--address auto: no Ray cluster runs on this machine, and RAY_ADDRESS names none{beside}; start one with: ray"
+        " start --head"
+    )
 
 
 def _nodes(proc: Path) -> Iterator[tuple[str, str]]:
@@ -153,7 +178,8 @@ def _nodes(proc: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _packages_by_location() -> Iterator[None]:
-    """Ray puts the current folder first on its workers' path, where a user's own ``trainer.py`` would stand for ours: let it be ours."""
+    """Ray puts the current folder first on its workers' path, where a user's own ``trainer.py`` would stand for ours:
+    let it be ours."""
     before = os.getcwd()
     os.chdir(Path(__file__).resolve().parent.parent.parent)
     try:

@@ -1,8 +1,8 @@
 """Notices that Ray itself is gone: its node on this machine, or the server that holds the cluster together.
 
-Ray tells a driver nothing of a dead raylet, and of a dead gcs_server only by ending the process with a line of C++. So a thread
-knocks at both. What it finds is raised where the study looks around; if the study is stuck inside Ray and does not look, the
-thread ends the process itself, with everything on record.
+Ray tells a driver nothing of a dead raylet, and of a dead gcs_server only by ending the process with a line of C++. So
+a thread knocks at both. What it finds is raised where the study looks around; if the study is stuck inside Ray and does
+not look, the thread ends the process itself, with everything on record.
 """
 
 from __future__ import annotations
@@ -71,7 +71,14 @@ class Lifeline:
 
     def gone_now(self) -> str | None:
         """What does not answer at this moment; asked when a trial died, which a dying cluster takes with it."""
-        return next((f"{what} does not answer at {host}:{port}" for what, (host, port) in self._places.items() if not answers(host, port)), None)
+        return next(
+            (
+                f"{what} does not answer at {host}:{port}"
+                for what, (host, port) in self._places.items()
+                if not answers(host, port)
+            ),
+            None,
+        )
 
     def _watch(self) -> None:
         silent_since = None

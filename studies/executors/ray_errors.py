@@ -12,11 +12,13 @@ from studies.executors.failure_kinds import reason_of, told_kind
 from studies.executors.lifeline import answers
 from trainer.failure import Failure, describe
 
-# a group of workers that found no place in time, and one of which a worker or its node died while it started (ray 2.60, not exported)
+# a group of workers that found no place in time, and one of which a worker or its node died while it started (ray 2.60,
+# not exported)
 _NO_PLACE, _DIED_STARTING = "WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"
 # Ray has no type for an actor that went with its node; these words are in the message (ray 2.60)
 _NODE_GONE = ("node has died", "node was terminated", "node is dead", "node failure")
-# Ray's memory monitor kills a worker when the whole node runs low; how much the worker itself held is in the message (ray 2.60)
+# Ray's memory monitor kills a worker when the whole node runs low; how much the worker itself held is in the message
+# (ray 2.60)
 _MONITOR = ("node running low on memory", "NODE_OUT_OF_MEMORY")
 ITS_OWN_FAULT = 0.5
 """Part of the used memory from which on the killed process is held to be the reason."""
@@ -25,8 +27,9 @@ ITS_OWN_FAULT = 0.5
 def kind_of(error: BaseException | Failure | None, nodes: Collection[str] = ()) -> tuple[str, str]:
     """``preempted``, ``memory_pressure``, ``disk_full``, ``out_of_memory`` or ``failed``, and the reason in one line.
 
-    A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame. So does a place
-    that others took before all of a trial's workers had started. Memory pressure: the node ran low, mostly through others.
+    A lost node counts as preempted: whether its owner took it back or it broke, the run is not to blame. So does a
+    place that others took before all of a trial's workers had started. Memory pressure: the node ran low, mostly
+    through others.
 
     Args:
         error: what a trial told, or what Ray says of one that can tell nothing any more.

@@ -173,6 +173,6 @@ def _fits(r: Resources, nodes: list[dict[str, float]]) -> None:
     if not trials_at_once(nodes, r.cpus, r.gpus, r.workers):
         has = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
         raise UsageError(
-            f"one trial needs {r.workers} x ({r.cpus} CPU{f' and {r.gpus:g} GPU' if r.gpus else ''}), each on one node; "
-            f"the cluster's nodes have {has}: nothing could start"
+            f"one trial needs {r.workers} x ({r.cpus} CPU{f' and {r.gpus:g} GPU' if r.gpus else ''}), each on one node;"
+            f" the cluster's nodes have {has}: nothing could start"
         )

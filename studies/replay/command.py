@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 KINDS = ("full", "top-k", "gate", "asha")
 MIN_ADVISED = 500
 ABOUT = (
-    "Recorded full-length learning curves through the study's own decision code: what would each search strategy have cost, "
-    "and how much worse than the best on record is what it picks? All full length, one epoch and then the best K, a fixed "
-    "gate, and asynchronous successive halving (ASHA) meet the same random arrival orders."
+    "Recorded full-length learning curves through the study's own decision code: what would each search strategy have"
+    " cost, and how much worse than the best on record is what it picks? All full length, one epoch and then the best"
+    " K, a fixed gate, and asynchronous successive halving (ASHA) meet the same random arrival orders."
 )
 EXAMPLES = (
     "python -m studies replay studies/replay/recorded/rotation.jsonl.gz",
-    "python -m studies replay studies/replay/recorded/colour.jsonl.gz --trials 24 --grace 4,10 --bracket-by objective.teacher",
+    (
+        "python -m studies replay studies/replay/recorded/colour.jsonl.gz --trials 24 --grace 4,10 --bracket-by"
+        " objective.teacher"
+    ),
 )
 
 
@@ -43,8 +46,16 @@ def parser() -> Parser:
         "--scheduler",
         help=f"which to compare, of {', '.join(KINDS)} (default: all that the records allow; full is always there)",
     )
-    p.add_argument("--eta", default=str(Stopping.eta), help=f"ASHA and gates keep about one in eta; a list compares several (default: {Stopping.eta})")
-    p.add_argument("--grace", default=str(Stopping.grace), help=f"ASHA's first rung, an epoch; a list compares several (default: {Stopping.grace})")
+    p.add_argument(
+        "--eta",
+        default=str(Stopping.eta),
+        help=f"ASHA and gates keep about one in eta; a list compares several (default: {Stopping.eta})",
+    )
+    p.add_argument(
+        "--grace",
+        default=str(Stopping.grace),
+        help=f"ASHA's first rung, an epoch; a list compares several (default: {Stopping.grace})",
+    )
     p.add_argument("--gate", help="epochs of the fixed gate (default: those of --grace)")
     p.add_argument("--top-k", default="3", help="how many go on to full length after one epoch (default: 3)")
     p.add_argument(
@@ -62,7 +73,9 @@ def parser() -> Parser:
         help="runs of these seeds, as 0,1,2: an order draws one per arm (default: the one seed with the most runs)",
     )
     p.add_argument(
-        "--bracket-by", metavar="KEY", help="rank within each value of a setting, as a study does by the levels of its strata"
+        "--bracket-by",
+        metavar="KEY",
+        help="rank within each value of a setting, as a study does by the levels of its strata",
     )
     p.add_argument("--orders", type=int, default=MIN_ADVISED, help=f"random arrival orders (default: {MIN_ADVISED})")
     p.add_argument(
@@ -70,7 +83,9 @@ def parser() -> Parser:
         type=int,
         help="per order (default: every arm on record); above their number, curves are resampled with noise",
     )
-    p.add_argument("--noise", type=float, help="s.d. of resampled curves (default: 0.25 s.d. of the full-length values)")
+    p.add_argument(
+        "--noise", type=float, help="s.d. of resampled curves (default: 0.25 s.d. of the full-length values)"
+    )
     p.add_argument("--seed", type=int, default=0, help="of orders, noise and failures (default: 0)")
     p.add_argument("--workers", type=int, default=2, help="trials at once (default: 2)")
     p.add_argument("--startup-seconds", type=float, default=3.0, help="to take up a trial (default: 3)")
@@ -90,9 +105,13 @@ def parser() -> Parser:
     p.add_argument("--twins", type=int, default=2, help="references of these (default: 2, of each level's best)")
     p.add_argument("--controls", type=int, default=1, help="control arms run beside the search (default: 1)")
     p.add_argument("--confirm-seeds", type=int, default=3, help="seeds of each of these (default: 3)")
-    p.add_argument("--resamples", type=int, default=1000, help="of the bootstrap of the rank correlations (default: 1000)")
     p.add_argument(
-        "--out", type=Path, help="folder for replay_strategies.csv and replay_rungs.csv (default: tables are only printed)"
+        "--resamples", type=int, default=1000, help="of the bootstrap of the rank correlations (default: 1000)"
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        help="folder for replay_strategies.csv and replay_rungs.csv (default: tables are only printed)",
     )
     return p
 
@@ -126,8 +145,12 @@ def main(argv: list[str]) -> int:
     recorded = read_curves(o.records, o.metric, o.epochs, seeds, o.bracket_by)
     graces = _numbers("--grace", o.grace)
     gates, by = (_numbers("--gate", o.gate), "--gate") if o.gate else (graces, "--grace")
-    compared = strategies(recorded.epochs, kinds, _numbers("--eta", o.eta), graces, gates, _numbers("--top-k", o.top_k), by)
-    compared, unmeasured = (compared, []) if o.scheduler or o.missing != MISSING[0] else _that_can_decide(compared, recorded)
+    compared = strategies(
+        recorded.epochs, kinds, _numbers("--eta", o.eta), graces, gates, _numbers("--top-k", o.top_k), by
+    )
+    compared, unmeasured = (
+        (compared, []) if o.scheduler or o.missing != MISSING[0] else _that_can_decide(compared, recorded)
+    )
     decided = sorted({epoch for strategy in compared for epoch in strategy.epochs})
     recorded = complete(recorded, decided, o.missing)
     pool = Pool(recorded, o.seconds_per_epoch)
@@ -184,8 +207,9 @@ def _that_can_decide(compared: list[Strategy], recorded: Recorded) -> tuple[list
     kept = [strategy for strategy in compared if measured(recorded, strategy.epochs)]
     left_out = [strategy for strategy in compared if strategy not in kept]
     lines = [
-        f"not compared: {strategy.name}: {recorded.metric} was not measured at epoch {', '.join(map(str, strategy.epochs))} in any "
-        f"full-length run; a study run with --probe-epochs {','.join(map(str, strategy.epochs))} has it"
+        f"not compared: {strategy.name}: {recorded.metric} was not measured at epoch"
+        f" {', '.join(map(str, strategy.epochs))} in any full-length run; a study run with --probe-epochs"
+        f" {','.join(map(str, strategy.epochs))} has it"
         for strategy in left_out
     ]
     if all(strategy.kind == "full" for strategy in kept):
@@ -196,17 +220,22 @@ def _that_can_decide(compared: list[Strategy], recorded: Recorded) -> tuple[list
 def _head(o: Namespace, recorded: Recorded, pool: Pool, noise: float | None) -> list[str]:
     n, runs = len(pool.arms), len(recorded.curves)
     lines = [
-        f"on record  {n} arms, {runs} runs of {recorded.epochs} epochs "
-        f"({sum(c.diverged for c in recorded.curves)} diverged), ranked by {recorded.metric}",
-        f"each order {o.trials or n} trials on {o.workers} workers, {o.startup_seconds:g} s to start one; "
-        f"{o.orders} random orders, seed {o.seed}; "
-        f"then {(o.confirm_arms + o.twins + o.controls) * o.confirm_seeds} full-length runs as controls and confirmation",
+        (
+            f"on record  {n} arms, {runs} runs of {recorded.epochs} epochs "
+            f"({sum(c.diverged for c in recorded.curves)} diverged), ranked by {recorded.metric}"
+        ),
+        (
+            f"each order {o.trials or n} trials on {o.workers} workers, {o.startup_seconds:g} s to start one;"
+            f" {o.orders} random orders, seed {o.seed}; then"
+            f" {(o.confirm_arms + o.twins + o.controls) * o.confirm_seeds} full-length runs as controls and"
+            " confirmation"
+        ),
     ]
     if o.bracket_by is not None:
         values = ", ".join(sorted(set(pool.brackets)))
         lines.append(
-            f"ranked within each {o.bracket_by} ({values}): every strategy keeps its K or 1/eta of each, and regret is the "
-            "mean of what the pick of each gives up"
+            f"ranked within each {o.bracket_by} ({values}): every strategy keeps its K or 1/eta of each, and regret is"
+            " the mean of what the pick of each gives up"
         )
     if noise is not None:
         lines.append(
@@ -246,7 +275,10 @@ def _check(o: Namespace) -> None:
         if value is not None and not bound <= value < float("inf"):
             raise UsageError(f"--{name.replace('_', '-')} {value:g}: must be at least {bound} and finite")
     if o.twins > o.confirm_arms:
-        raise UsageError(f"--twins {o.twins}: only a confirmed arm has one, so at most --confirm-arms {o.confirm_arms}; lower --twins or raise --confirm-arms")
+        raise UsageError(
+            f"--twins {o.twins}: only a confirmed arm has one, so at most --confirm-arms {o.confirm_arms}; lower"
+            " --twins or raise --confirm-arms"
+        )
     if o.seconds_per_epoch is not None and not 0 < o.seconds_per_epoch < float("inf"):
         raise UsageError(f"--seconds-per-epoch {o.seconds_per_epoch:g}: must be above 0 and finite")
 

@@ -64,7 +64,8 @@ class Recorded:
         count = Counter(reason for _, reason in self.left_out)
         first = {reason: run for run, reason in reversed(self.left_out)}
         return [
-            f"{n} {_runs(n)} left out: {reason} ({first[reason]}{', ...' if n > 1 else ''})" for reason, n in count.items()
+            f"{n} {_runs(n)} left out: {reason} ({first[reason]}{', ...' if n > 1 else ''})"
+            for reason, n in count.items()
         ]
 
 
@@ -98,7 +99,9 @@ def read_curves(
             usable.append(run)
     _same_task(usable)
     full = (
-        epochs if epochs is not None else max((max(run.evaluated) for run in usable if run.stop == "completed"), default=0)
+        epochs
+        if epochs is not None
+        else max((max(run.evaluated) for run in usable if run.stop == "completed"), default=0)
     )
     curves = []
     for run in usable:
@@ -208,7 +211,9 @@ def _setting(config: dict[str, Any], key: str | None) -> str:
     value: Any = config
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
-            raise UsageError(f"--bracket-by {key}: the runs on record have no such setting; give a dotted key of their configuration")
+            raise UsageError(
+                f"--bracket-by {key}: the runs on record have no such setting; give a dotted key of their configuration"
+            )
         value = value[part]
     return str(value)
 
@@ -254,7 +259,9 @@ def _notes(usable: list[RunLines], runs: list[RunLines]) -> list[str]:
     notes = []
     tested = sum(run.test_rows for run in runs)
     if tested:
-        notes.append(f"{tested} rows of the test split were passed over: replay selects, and selection reads validation")
+        notes.append(
+            f"{tested} rows of the test split were passed over: replay selects, and selection reads validation"
+        )
     commits = set().union(*(run.commits for run in usable))
     if len(commits) > 1:
         notes.append(

@@ -46,12 +46,20 @@ def tables(rows: list[Replayed], rungs: list[Rung], console: Console, resampled:
     console.print(shown, markup=False)
     if rungs:
         shown = _table("Is the ranking at an early epoch that of the end? [95 % bootstrap over arms]")
-        columns = ("epoch", "Spearman", "Kendall", "the best at the end\nstands here", "below untrained:\nall / best quarter")
+        columns = (
+            "epoch",
+            "Spearman",
+            "Kendall",
+            "the best at the end\nstands here",
+            "below untrained:\nall / best quarter",
+        )
         for name in (*columns, "is a gate here valid?"):
             shown.add_column(name, justify="left" if name.startswith("is") else "right")
         for r in rungs:
             rho, tau = Interval(r.rho, r.rho_low, r.rho_high), Interval(r.tau, r.tau_low, r.tau_high)
-            shown.add_row(str(r.epoch), _interval(rho, 2), _interval(tau, 2), f"{r.best_rank} of {r.arms}", _dip(r), r.verdict)
+            shown.add_row(
+                str(r.epoch), _interval(rho, 2), _interval(tau, 2), f"{r.best_rank} of {r.arms}", _dip(r), r.verdict
+            )
         console.print(shown, markup=False)
         console.print(
             f"valid: the interval of Spearman's rho lies at {VALID_FROM:g} or above; not valid: below; "

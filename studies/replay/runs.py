@@ -107,7 +107,8 @@ def _read_file(file: Path, metric: str, names: set[str]) -> list[RunLines]:
             elif event == "epoch":
                 run.trained = max(run.trained, line.get("step", 0))
                 if line.get("step", math.inf) > run.stopped:
-                    run.stop = None  # the run was resumed and went on; an epoch before the end was lost, and put on record again
+                    # the run was resumed and went on; an epoch before the end was lost, and put on record again
+                    run.stop = None
             elif event == "eval" and split == "test":
                 run.test_rows += 1
             elif event == "eval" and split == "validation" and epoch is not None:

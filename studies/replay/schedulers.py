@@ -23,7 +23,8 @@ class Scheduler(Protocol):
     decisions: int
 
     def next(self) -> tuple[int, int] | None:
-        """A trial to start (or to continue from its checkpoint) and the epoch to train it to; None if there is none now."""
+        """A trial to start (or to continue from its checkpoint) and the epoch to train it to; None if there is none
+        now."""
 
     def reached(self, trial: int, epoch: int) -> int | None:
         """A trial got there: the epoch to go on to, without giving up its worker, or None to stop."""
@@ -156,7 +157,12 @@ def strategies(
     Raises:
         UsageError: a value that leaves nothing to decide.
     """
-    for option, values, least in (("--eta", etas, 2), ("--grace", graces, 1), (gate_option, gates, 1), ("--top-k", top, 1)):
+    for option, values, least in (
+        ("--eta", etas, 2),
+        ("--grace", graces, 1),
+        (gate_option, gates, 1),
+        ("--top-k", top, 1),
+    ):
         for value in values:
             if value < least:
                 raise UsageError(f"{option} {value}: must be at least {least}")

@@ -54,8 +54,8 @@ class Outcome:
         busy: worker-seconds, start-ups and lost parts of epochs included.
         state: of each trial: ``complete``, ``pruned``, ``diverged`` or ``failed``.
         at: the epoch each trial stands at.
-        picks: the trial chosen in each bracket as :meth:`studies.engine.search.Search.ranking` does, by furthest epoch, then value,
-            then arrival; None where none has a finite value.
+        picks: the trial chosen in each bracket as :meth:`studies.engine.search.Search.ranking` does, by furthest epoch,
+            then value, then arrival; None where none has a finite value.
         decisions: judgements of a trial at a rung or gate.
     """
 
@@ -200,6 +200,10 @@ class _Search:
         for trial, state in enumerate(self.out.state):
             bracket, value = self._trials.brackets[trial], self._trials.value(trial, self.out.at[trial])
             rank = (self.out.at[trial], value)
-            if state in ("complete", "pruned") and math.isfinite(value) and (bracket not in best or rank > best[bracket]):
+            if (
+                state in ("complete", "pruned")
+                and math.isfinite(value)
+                and (bracket not in best or rank > best[bracket])
+            ):
                 best[bracket], picks[bracket] = rank, trial
         return picks

@@ -1,8 +1,11 @@
-"""Does the fast path learn the same? bf16 against fp32 on digits, paired over seeds; fp64 against fp32 as the yardstick.
+"""Does the fast path learn the same? bf16 against fp32 on digits, paired over seeds; fp64 against fp32 as the
+yardstick.
 
-Training is chaotic: runs that differ in the last bit drift apart, whatever the precision. So two figures are printed for
-each pair of precisions, on the same seeds: how far single runs drift, and how far the means over seeds do. The loss is a
-difference (prediction minus lambda times rate) that passes near zero, hence distances are relative to the sum of its parts.
+Training is chaotic: runs that differ in the last bit drift apart, whatever the precision. So two figures are printed
+for
+each pair of precisions, on the same seeds: how far single runs drift, and how far the means over seeds do. The loss is
+a difference (prediction minus lambda times rate) that passes near zero, hence distances are relative to the sum of its
+parts.
 
 Run by hand: ``python tests/benchmarks/fast_path.py [seeds]`` (about 40 seconds per seed on one core).
 """
@@ -29,7 +32,9 @@ def curve(precision: str, seed: int, folder: Path) -> tuple[Tensor, Tensor, floa
     final = train(run, folder)
     lines = [line["metrics"] for line in read(folder / run_id(run) / "records.jsonl") if line["event"] == "epoch"]
     loss = torch.tensor([line["loss/total"] for line in lines], dtype=torch.float64)
-    parts = torch.tensor([abs(line["weighted/predict"]) + abs(line["weighted/rate"]) for line in lines], dtype=torch.float64)
+    parts = torch.tensor(
+        [abs(line["weighted/predict"]) + abs(line["weighted/rate"]) for line in lines], dtype=torch.float64
+    )
     return loss, parts, final["score"]
 
 
@@ -46,8 +51,8 @@ def main(seeds: int = 5) -> None:
         gap = torch.tensor([a[2] - b[2] for a, b in pairs], dtype=torch.float64)
         spread = f" +- {float(gap.std()) / len(gap) ** 0.5:.2f} (s.e.)" if len(gap) > 1 else ""
         print(
-            f"{other} - fp32: linear accuracy {float(gap.mean()):+.2f} points{spread}; loss of a run differs by at most "
-            f"{100 * float(drift):.2f} % at any epoch, the mean over seeds by {100 * float(mean):.2f} %"
+            f"{other} - fp32: linear accuracy {float(gap.mean()):+.2f} points{spread}; loss of a run differs by at most"
+            f" {100 * float(drift):.2f} % at any epoch, the mean over seeds by {100 * float(mean):.2f} %"
         )
 
 

@@ -1,7 +1,9 @@
-"""How many trials and reports per second does a study handle? Run by hand: ``python tests/benchmarks/orchestration.py``.
+"""How many trials and reports per second does a study handle? Run by hand: ``python
+tests/benchmarks/orchestration.py``.
 
-The studies' own driver, searcher, scheduler, callbacks and records on a Ray started here, with one thing replaced: a trial trains
-nothing and only reports its epochs. Trials of one epoch give trials/s, trials of many give reports/s. The first trials
+The studies' own driver, searcher, scheduler, callbacks and records on a Ray started here, with one thing replaced: a
+trial trains nothing and only reports its epochs. Trials of one epoch give trials/s, trials of many give reports/s. The
+first trials
 of a study are not counted: they start the processes that the others reuse. Under a minute.
 """
 
@@ -36,7 +38,8 @@ def nothing(task: dict[str, Any]) -> None:
 
 
 def ends(trials: int, epochs: int, concurrent: int, folder: Path) -> tuple[list[float], float]:
-    """Times at which the jobs of a study ended, in order, and how long the study took with Ray's start and end; seconds."""
+    """Times at which the jobs of a study ended, in order, and how long the study took with Ray's start and end;
+    seconds."""
     ray_worker.trial = nothing
     plan = Plan(
         study="orchestration",
@@ -68,7 +71,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200, help="trials of one epoch (default: 200)")
     parser.add_argument("--long", type=int, default=10, help="trials of many epochs (default: 10)")
     parser.add_argument("--epochs", type=int, default=200, help="their epochs (default: 200)")
-    parser.add_argument("--concurrent", type=int, default=os.cpu_count() or 1, help="trials at once (default: one per core)")
+    parser.add_argument(
+        "--concurrent", type=int, default=os.cpu_count() or 1, help="trials at once (default: one per core)"
+    )
     options = parser.parse_args()
     skipped = 2 * options.concurrent
     if min(options.trials, options.long) < skipped + 2:
@@ -82,12 +87,16 @@ def main() -> None:
         times, whole = ends(options.trials, 1, options.concurrent, Path(folder))
     halves = [rate(part, 1) for part in (times[skipped - 1 : len(times) // 2], times[len(times) // 2 :])]
     print(
-        f"{rate(times, skipped):.1f} trials/s (n = {len(times) - skipped} of one epoch; first half {halves[0]:.1f}, second {halves[1]:.1f}); the "
-        f"first ended after {times[0]:.1f} s, all with Ray's start and end in {whole:.1f} s"
+        f"{rate(times, skipped):.1f} trials/s (n = {len(times) - skipped} of one epoch; first half {halves[0]:.1f},"
+        f" second {halves[1]:.1f}); the first ended after {times[0]:.1f} s, all with Ray's start and end in"
+        f" {whole:.1f} s"
     )
     with tempfile.TemporaryDirectory() as folder:
         times, whole = ends(options.long, options.epochs, options.concurrent, Path(folder))
-    print(f"{rate(times, skipped) * options.epochs:.0f} reports/s (n = {len(times) - skipped} trials of {options.epochs} epochs)")
+    print(
+        f"{rate(times, skipped) * options.epochs:.0f} reports/s (n = {len(times) - skipped} trials of {options.epochs}"
+        " epochs)"
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/power.py [--studies 4000]
 
-Simulated seeds go through the functions that make the report's words. Differences are in standard deviations of the paired
-difference between two arms, which is 1.4 times that of one arm over seeds where arms vary independently.
+Simulated seeds go through the functions that make the report's words. Differences are in standard deviations of the
+paired difference between two arms, which is 1.4 times that of one arm over seeds where arms vary independently.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def drawn(shape: str, random: np.random.Generator, size: tuple[int, int, int]) -
 
 def verdicts(declaration: Declaration, values: np.ndarray, keys: list[str]) -> list[str]:
     by_key = {key: dict(enumerate(row)) for key, row in zip(keys, values.tolist(), strict=True)}
-    return [one.verdict for one in decide([paired(by_key[one.arm], by_key[one.reference]) for one in declaration.contrasts])]
+    return [
+        one.verdict for one in decide([paired(by_key[one.arm], by_key[one.reference]) for one in declaration.contrasts])
+    ]
 
 
 def any_word(declaration: Declaration, shape: str, seeds: int, studies: int) -> float:

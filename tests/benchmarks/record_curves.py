@@ -1,4 +1,5 @@
-"""Records full-length learning curves for the replay. Run by hand: ``python tests/benchmarks/record_curves.py --set rotation``.
+"""Records full-length learning curves for the replay. Run by hand: ``python tests/benchmarks/record_curves.py --set
+rotation``.
 
 Arms are drawn at random from the search space of step 2, teachers alternating, and trained to the end on one seed:
 nothing is stopped, so any stopping rule can be tried on them afterwards. What a replay or a reader needs goes into one
@@ -43,14 +44,16 @@ COLOUR: dict[str, Any] = {
     "runtime.data_root": str(COLOURED),
 }
 SETS: dict[str, dict[str, Any]] = {"rotation": {}, "affine": {"data.transform": "affine"}, "colour": COLOUR}
-"""What differs from the preset digits. colour: the same digits in random colours, read as CIFAR-10 and cropped, jittered
+"""What differs from the preset digits. colour: the same digits in random colours, read as CIFAR-10 and cropped,
+jittered
 and blurred: other images, another transformation and nine action components instead of one or four."""
 
 KEPT = ("linacc/", "r2_action.", "rank_pr/", "predict/")
 
 
 def draws(count: int) -> list[dict[str, Any]]:
-    """The first ``count`` points of a seeded random search over the space; the teacher is not the sampler's to choose."""
+    """The first ``count`` points of a seeded random search over the space; the teacher is not the sampler's to
+    choose."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -64,7 +67,13 @@ def draws(count: int) -> list[dict[str, Any]]:
 
 def config(name: str, point: dict[str, Any]) -> RunConfig:
     """The full-length run of a point on a set."""
-    fixed = {"seed": SEED, "epochs": 30, "eval.probe_epochs": list(PROBED), "runtime.device": "cpu", "runtime.threads": 1}
+    fixed = {
+        "seed": SEED,
+        "epochs": 30,
+        "eval.probe_epochs": list(PROBED),
+        "runtime.device": "cpu",
+        "runtime.threads": 1,
+    }
     return presets.load("digits", (), {**SETS[name], **point, **fixed})
 
 
@@ -90,12 +99,15 @@ def write_coloured_digits(root: Path) -> None:
     rows = []
     for pixels in digits.images:
         ink = np.asarray(Image.fromarray(np.uint8(pixels * 255 / 16)).resize((32, 32), Image.Resampling.BILINEAR)) / 255
-        # always bright on dark: with any two colours this small encoder stayed at chance, and with paler ones (up to 90,
-        # from 150) it learnt the colours and forgot the digits
+        # always bright on dark: with any two colours this small encoder stayed at chance, and with paler ones (up to
+        # 90, from 150) it learnt the colours and forgot the digits
         paper, colour = random.uniform(0, 40, 3), random.uniform(180, 255, 3)
         rows.append(np.round(paper[:, None, None] + (colour - paper)[:, None, None] * ink).astype(np.uint8).reshape(-1))
     _pickle(folder / "batches.meta", {"label_names": [str(digit) for digit in range(10)]})
-    for name, first, last in [*((f"data_batch_{k + 1}", 280 * k, 280 * (k + 1)) for k in range(5)), ("test_batch", 1400, 1797)]:
+    for name, first, last in [
+        *((f"data_batch_{k + 1}", 280 * k, 280 * (k + 1)) for k in range(5)),
+        ("test_batch", 1400, 1797),
+    ]:
         _pickle(folder / name, {"data": np.stack(rows[first:last]), "labels": digits.target[first:last].tolist()})
 
 

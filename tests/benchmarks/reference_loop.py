@@ -105,7 +105,10 @@ class Model(nn.Module):
         layer = nn.TransformerEncoderLayer(tokens, 4, 4 * tokens, dropout, batch_first=True)
         self.aggregator = nn.TransformerEncoder(layer, 3, nn.LayerNorm(tokens))
         self.predictor = nn.Sequential(
-            nn.Linear(tokens + embedded, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, features)
+            nn.Linear(tokens + embedded, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, features),
         )
         self.similarity = nn.CosineSimilarity(dim=1)
 
@@ -141,7 +144,11 @@ class Training:
         self.linear = nn.Linear(FEATURES + EMBEDDED, CLASSES).to(device)
         sizes = (2 * FEATURES, 1024, 1024, ACTION)
         self.regressor = nn.Sequential(
-            nn.Linear(sizes[0], sizes[1]), nn.ReLU(), nn.Linear(sizes[1], sizes[2]), nn.ReLU(), nn.Linear(sizes[2], sizes[3])
+            nn.Linear(sizes[0], sizes[1]),
+            nn.ReLU(),
+            nn.Linear(sizes[1], sizes[2]),
+            nn.ReLU(),
+            nn.Linear(sizes[2], sizes[3]),
         ).to(device)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(trained, lr=4e-4, weight_decay=1e-3)
@@ -179,7 +186,9 @@ class Speed:
     mean: float
 
 
-def measure(threads: int = 1, workers: int = 0, steps: int = 4, warmup: int = 1, device: str = "cpu", batch: int = BATCH) -> Speed:
+def measure(
+    threads: int = 1, workers: int = 0, steps: int = 4, warmup: int = 1, device: str = "cpu", batch: int = BATCH
+) -> Speed:
     """Train ``warmup + steps`` steps and time the last ``steps``, loading included.
 
     Args:

@@ -139,9 +139,14 @@ def main() -> None:
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     if kornia is not None:
         renderers["kornia"], versions = with_kornia, f"{versions}, kornia {kornia.__version__}"
-    print(f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, Python {platform.python_version()}, {versions}")
+    print(
+        f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, Python {platform.python_version()},"
+        f" {versions}"
+    )
     print(f"{BATCH} images of {SIZE} x {SIZE}, one thread, n = {REPEATS} alternating timings")
-    print(f"{'operation':<12}{'renderer':<13}{'ms/image':>10}{'/ ours':>9}{'mean err':>11}{'max err':>11}{'within 2':>11}")
+    print(
+        f"{'operation':<12}{'renderer':<13}{'ms/image':>10}{'/ ours':>9}{'mean err':>11}{'max err':>11}{'within 2':>11}"
+    )
     source, parameters = draw()
     for steps in (*((step,) for step in STEPS), STEPS):
         images = source if steps[0] == "crop" else chain(with_torchvision, ("crop",), source, parameters)

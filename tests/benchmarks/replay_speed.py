@@ -1,8 +1,8 @@
 """How fast is the replay, and how much memory does it take? Run by hand: ``python tests/benchmarks/replay_speed.py``.
 
 10,000 trials on 1,000 simulated GPUs with start-up, failures and preemptions, resampled with noise from 27 made-up
-curves of 30 epochs: decisions per second of the simulation (ASHA through ``studies.engine.halving``), and the peak of the
-memory it allocates at several sizes; then the same for reading records. Half a minute.
+curves of 30 epochs: decisions per second of the simulation (ASHA through ``studies.engine.halving``), and the peak of
+the memory it allocates at several sizes; then the same for reading records. Half a minute.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def write(path: Path, runs: int) -> None:
                 }
                 file.write(json.dumps(line) + "\n")
             file.write(
-                json.dumps({**common, "event": "stop", "epoch": EPOCHS, "split": None, "reason": "completed", "metrics": {}})
+                json.dumps(
+                    {**common, "event": "stop", "epoch": EPOCHS, "split": None, "reason": "completed", "metrics": {}}
+                )
                 + "\n"
             )
 

@@ -40,7 +40,9 @@ def paper_probe(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     images = load_images(presets.load("digits"))
-    print(f"{'model':<22}{'feature':<11}" + "".join(f"{f'ridge {p:g}':>14}" for p in PENALTIES) + f"{'paper probe':>14}")
+    print(
+        f"{'model':<22}{'feature':<11}" + "".join(f"{f'ridge {p:g}':>14}" for p in PENALTIES) + f"{'paper probe':>14}"
+    )
     for weight in (0.0, 0.1):
         run = presets.load("digits", [f"objective.weights.rate={weight}"], {"runtime.across_commits": True})
         with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +52,9 @@ def main() -> None:
         model = SeqJEPA(run, 1, source.action_dim)
         model.load_state_dict(state["method"])
         model.eval()
-        train_x, held_x = (extract(model, source.fixed(split, draws), 256) for split, draws in (("train", 2), ("validation", 4)))
+        train_x, held_x = (
+            extract(model, source.fixed(split, draws), 256) for split, draws in (("train", 2), ("validation", 4))
+        )
         y, held_y = train_x.labels, held_x.labels
         for name in ("z_agg", "z_1", "z_mean"):
             features, held = getattr(train_x, name), getattr(held_x, name)

@@ -1,13 +1,14 @@
-"""Two workers of one run against one: throughput of the training step at the same global batch. Run by hand, needs no Ray.
+"""Two workers of one run against one: throughput of the training step at the same global batch. Run by hand, needs no
+Ray.
 
     python tests/benchmarks/workers.py                    # CIFAR-100's ResNet-18 and digits, about ten minutes
     python tests/benchmarks/workers.py --parts cifar100   # the one with a goal
 
-Both sides do what the loop does between two epochs (views rendered, forward, backward, update, teacher) in fp32 on generated
-images of CIFAR-100's shape, with one thread per process; the two workers average gradients and batch-norm statistics over
-gloo. Every process starts once and warms up; then both sides take turns, a few steps each, while the other one sleeps. Reported
-is the median of the ratios of neighbouring blocks. The goal of 1.6 (two cores give at most 2) is for CIFAR-100; digits'
-steps take milliseconds, and what the two say to each other weighs more.
+Both sides do what the loop does between two epochs (views rendered, forward, backward, update, teacher) in fp32 on
+generated images of CIFAR-100's shape, with one thread per process; the two workers average gradients and batch-norm
+statistics over gloo. Every process starts once and warms up; then both sides take turns, a few steps each, while the
+other one sleeps. Reported is the median of the ratios of neighbouring blocks. The goal of 1.6 (two cores give at most
+2) is for CIFAR-100; digits' steps take milliseconds, and what the two say to each other weighs more.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def _step(config: RunConfig, rank: int, world: int) -> Any:
     images = load_images(config).to(device, config.runtime.resident_mib)
     views = Views(config, images, torch.float32, rank, world)
     torch.manual_seed(0)
-    method = SeqJEPA(config, SETS[config.data.name].channels, views.action_dim).to(device, memory_format=torch.channels_last)
+    method = SeqJEPA(config, SETS[config.data.name].channels, views.action_dim).to(
+        device, memory_format=torch.channels_last
+    )
     if world > 1:
         _collectives.watch()
     model = step.distributed(method) if world > 1 else method
@@ -153,7 +156,10 @@ def measure(part: str, rounds: int) -> None:
         seconds = {world: sides[world].seconds(steps) for world in order}
         pairs.append((*seconds[1], *seconds[2]))
         (one, one_core), (two, two_core) = seconds[1], seconds[2]
-        text = f"one {1000 * one:.1f} ms a step ({1000 * one_core:.1f} of processors), two {1000 * two:.1f} ({1000 * two_core:.1f})"
+        text = (
+            f"one {1000 * one:.1f} ms a step ({1000 * one_core:.1f} of processors), two {1000 * two:.1f}"
+            f" ({1000 * two_core:.1f})"
+        )
         print(f"{part}: {text}, ratio {one / two:.2f}", flush=True)
     for side in sides.values():
         side.close()
@@ -162,10 +168,10 @@ def measure(part: str, rounds: int) -> None:
     ratio = statistics.median(ratios)
     goal = f"goal {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}" if part == "cifar100" else "no goal"
     print(
-        f"{part}, global batch {batch}: two workers are {ratio:.2f} times as fast as one ({ratios[0]:.2f} to {ratios[-1]:.2f}, "
-        f"n = {len(ratios)} pairs of {steps} steps); {goal}\n"
-        f"    medians: {batch / one:.1f} and {batch / two:.1f} sequences/s; two take {two_core / one_core:.2f} times one's processor time, "
-        f"and {sides[2].collectives:.0f} collectives a step besides the gradients'"
+        f"{part}, global batch {batch}: two workers are {ratio:.2f} times as fast as one ({ratios[0]:.2f} to"
+        f" {ratios[-1]:.2f}, n = {len(ratios)} pairs of {steps} steps); {goal}\n    medians: {batch / one:.1f} and"
+        f" {batch / two:.1f} sequences/s; two take {two_core / one_core:.2f} times one's processor time, and"
+        f" {sides[2].collectives:.0f} collectives a step besides the gradients'"
     )
 
 
@@ -177,7 +183,10 @@ def main() -> None:
     if options.rounds < 5:
         parser.error(f"--rounds {options.rounds} must be at least 5: a median of fewer says little")
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"{os.cpu_count()} cores {platform.processor() or platform.machine()}, torch {torch.__version__}, one thread per process{load}")
+    print(
+        f"{os.cpu_count()} cores {platform.processor() or platform.machine()}, torch {torch.__version__}, one thread"
+        f" per process{load}"
+    )
     for part in options.parts:
         measure(part, options.rounds)
 

@@ -12,8 +12,8 @@ from studies.engine.decisions import comparable
 from trainer.records import comparable as comparable_line
 
 DECIDED = ("suggest", "rung", "finish", "select", "compare")
-"""Events that a deterministic study has exactly once each, whatever was killed. Stops are compared apart: a kill between a
-rung's line and its stop line leaves the judgement on the first alone."""
+"""Events that a deterministic study has exactly once each, whatever was killed. Stops are compared apart: a kill
+between a rung's line and its stop line leaves the judgement on the first alone."""
 OF_THE_CODE = ("commits", "dirty")
 
 
@@ -21,7 +21,10 @@ def differences(study: Study, reference: Study) -> list[str]:
     """Everything in which a killed and resumed deterministic study differs from the uninterrupted one."""
     found = broken(study)
     for event in DECIDED:
-        ours, theirs = (Counter(json.dumps(comparable(line), sort_keys=True) for line in s.decisions(event)) for s in (study, reference))
+        ours, theirs = (
+            Counter(json.dumps(comparable(line), sort_keys=True) for line in s.decisions(event))
+            for s in (study, reference)
+        )
         found += [f"more {event}: {line}" for line in ours - theirs] + [f"no {event}: {line}" for line in theirs - ours]
     if _stops(study) != _stops(reference):
         found.append(f"stops differ: {_stops(study)} and {_stops(reference)}")
@@ -49,14 +52,19 @@ def broken(study: Study) -> list[str]:
     for event, key in (("suggest", "trial"), ("finish", "name"), ("stop", "name"), ("rung", "name")):
         names = Counter((line[key], line.get("rung")) for line in study.decisions(event))
         found += [f"{count} {event} lines of {name}" for name, count in names.items() if count > 1]
-    found += [f"{run}: attempt {attempt} trained {again} epochs again" for run, attempt, again in retrained(study) if again > 1]
+    found += [
+        f"{run}: attempt {attempt} trained {again} epochs again"
+        for run, attempt, again in retrained(study)
+        if again > 1
+    ]
     return found
 
 
 def retrained(study: Study) -> list[tuple[str, int, int]]:
     """(run, attempt, complete epochs it trained again) for every continued attempt.
 
-    A checkpoint follows its epoch's lines, and the next epoch begins after it. So a kill either falls between the two, and one
+    A checkpoint follows its epoch's lines, and the next epoch begins after it. So a kill either falls between the two,
+    and one
     whole epoch is trained again, or inside an epoch, of which a part is: at most one epoch per live trial and kill.
     """
     found = []
@@ -77,7 +85,11 @@ def start_ups(study: Study) -> list[float]:
         judged = [line for line in study.decisions("rung") if line["name"] == start["name"] and line["t"] > start["t"]]
         if judged:
             run = next(line["run_id"] for line in study.decisions("suggest") if line["name"] == start["name"])
-            spent = [line["seconds"] for line in study.lines(run) if line["event"] == "eval" and line["epoch"] <= judged[0]["epoch"]]
+            spent = [
+                line["seconds"]
+                for line in study.lines(run)
+                if line["event"] == "eval" and line["epoch"] <= judged[0]["epoch"]
+            ]
             found.append(judged[0]["t"] - start["t"] - sum(sum(seconds.values()) for seconds in spent))
     return found
 
@@ -86,7 +98,9 @@ def table(study: Study) -> list[dict[str, str]]:
     """The final table without what depends on when and by which code it was made."""
     with (study.folder / "report" / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return [{name: value for name, value in row.items() if name not in OF_THE_CODE and not _volatile(name)} for row in rows]
+    return [
+        {name: value for name, value in row.items() if name not in OF_THE_CODE and not _volatile(name)} for row in rows
+    ]
 
 
 def _volatile(name: str) -> bool:

@@ -9,7 +9,10 @@ from functools import cache
 from pathlib import Path
 
 # what the driver left is copied to where there is room, before the disk goes with the name space
-_RUN = 'mount -t tmpfs -o "$1" none "$2" && kept="$3" && disk="$2" && shift 3 && { "$@"; code=$?; cp -a "$disk/." "$kept"; exit $code; }'
+_RUN = (
+    'mount -t tmpfs -o "$1" none "$2" && kept="$3" && disk="$2" && shift 3 && { "$@"; code=$?; cp -a "$disk/." "$kept";'
+    " exit $code; }"
+)
 
 
 def on(disk: Path, options: str, kept: Path) -> tuple[str, ...]:

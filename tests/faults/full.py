@@ -1,4 +1,5 @@
-"""The main job with a decision record that is full from the first finished run on: no disk of its own, so no right to mount."""
+"""The main job with a decision record that is full from the first finished run on: no disk of its own, so no right to
+mount."""
 
 from __future__ import annotations
 

@@ -90,7 +90,9 @@ def _any_moment(study: Study, number: int, random: Random) -> None:
     elif kind == 1:
         moments.checkpoint_write(study)
     elif kind == 2:
-        study.until(lambda: len(study.decisions("suggest", "rung", "stop", "finish")) > lines, "a decision", every=0.005)
+        study.until(
+            lambda: len(study.decisions("suggest", "rung", "stop", "finish")) > lines, "a decision", every=0.005
+        )
     else:
         further = random.randint(1, 3)
         study.until(lambda: study.epochs >= epochs + further, f"{further} epochs", every=0.005)

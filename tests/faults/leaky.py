@@ -1,6 +1,6 @@
 """The main study, in which one attempt fails with secrets in its message, and Ray's own folder is kept for a look.
 
-    leaky.py FILE FOLDER [options]: the message is what FILE holds, the folder is copied to FOLDER before it is removed.
+leaky.py FILE FOLDER [options]: the message is what FILE holds, the folder is copied to FOLDER before it is removed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ def keep(place: str) -> Callable[..., None]:
     def rmtree(folder: Path, **_: Any) -> None:
         if not Path(place).exists():
             # sockets cannot be copied
-            shutil.copytree(folder, place, symlinks=True, ignore=lambda where, names: [n for n in names if _special(Path(where) / n)])
+            shutil.copytree(
+                folder,
+                place,
+                symlinks=True,
+                ignore=lambda where, names: [n for n in names if _special(Path(where) / n)],
+            )
         shutil.rmtree(folder, ignore_errors=True)
 
     return rmtree

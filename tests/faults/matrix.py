@@ -1,4 +1,5 @@
-"""All faults, each many times: ``python -m faults.matrix [--times N] [WORD ...]`` runs those whose name holds one of the words.
+"""All faults, each many times: ``python -m faults.matrix [--times N] [WORD ...]`` runs those whose name holds one of
+the words.
 
 Prints a table and ends with exit code 1 if anything went wrong. 35 minutes on two idle cores.
 """
@@ -25,7 +26,18 @@ from small import SMALL
 
 # not deterministic, and long enough that the sampler's model proposes
 DEFAULT = ["--num-trials", "14", "--epochs", "4", "--grace", "2", "--seeds", "1", "--top-k", "1", *SMALL]
-WORKERS = ["--workers-per-trial", "2", "--epochs", "5", "--seeds", "1", "--probe-epochs", "1,2,3,4", *SMALL[1:], "model.encoder.width=32"]
+WORKERS = [
+    "--workers-per-trial",
+    "2",
+    "--epochs",
+    "5",
+    "--seeds",
+    "1",
+    "--probe-epochs",
+    "1,2,3,4",
+    *SMALL[1:],
+    "model.encoder.width=32",
+]
 STOPS = ["--workers-per-trial", "2", "--epochs", "2", "--grace", "1", "--collapse-rank", "1e5", "--seeds", "1"]
 
 
@@ -58,7 +70,10 @@ class Matrix:
                 "driver killed": _driver,
             }.items()
         }
-        stopped = {f"2 workers: trials stopped, dashboard {word}": partial(_stopped, self._times, word == "on") for word in ("off", "on")}
+        stopped = {
+            f"2 workers: trials stopped, dashboard {word}": partial(_stopped, self._times, word == "on")
+            for word in ("off", "on")
+        }
         return {**killed, **of_two, **stopped, "all others (tests/test_faults.py)": _tests}
 
     def _reference(self, name: str, *arguments: str, **settings: Path) -> Study:
@@ -71,7 +86,12 @@ class Matrix:
     def _killed(self, kill: Callable[..., Outcome], mode: str, folder: Path) -> Outcome:
         if mode == "deterministic":
             reference = self._reference("deterministic", *SHORT)
-            return kill(lambda where: Study(where, *SHORT), folder, self._times, lambda outcome, study: outcome.take(study, reference))
+            return kill(
+                lambda where: Study(where, *SHORT),
+                folder,
+                self._times,
+                lambda outcome, study: outcome.take(study, reference),
+            )
 
         def judge(outcome: Outcome, study: Study) -> None:
             outcome.take(study, None)
@@ -81,7 +101,10 @@ class Matrix:
 
     def _two_workers(self, strike: Callable[[Study, Outcome], None], folder: Path) -> Outcome:
         reference = self._reference("two workers", *WORKERS, script=ONE_ARM)
-        study, outcome = Study(folder, *WORKERS, "--retries", "10", "--hang-minutes", "1", script=ONE_ARM).start(), Outcome()
+        study, outcome = (
+            Study(folder, *WORKERS, "--retries", "10", "--hang-minutes", "1", script=ONE_ARM).start(),
+            Outcome(),
+        )
         strike(study, outcome)
         study.wait()
         outcome.take(study, reference)
@@ -133,12 +156,23 @@ def _stopped(times: int, dashboard: bool, folder: Path) -> Outcome:
     left = study.gone()
     ends, seconds = study.decisions("finish"), sorted(compare.start_ups(study))
     states = [line["state"] for line in ends]
-    note = f"start-up per trial {seconds[0]:.1f} to {seconds[-1]:.1f} s, median {seconds[len(seconds) // 2]:.1f}; all gone after {left:.1f} s"
+    note = (
+        f"start-up per trial {seconds[0]:.1f} to {seconds[-1]:.1f} s, median {seconds[len(seconds) // 2]:.1f}; all gone"
+        f" after {left:.1f} s"
+    )
     return Outcome(len(ends), [] if states == ["collapsed"] * times else [f"trials ended as {states}"], note=note)
 
 
 def _tests(folder: Path) -> Outcome:
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", f"--basetemp={folder}", str(ROOT / "tests" / "test_faults.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        f"--basetemp={folder}",
+        str(ROOT / "tests" / "test_faults.py"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     return Outcome(1, [] if done.returncode == 0 else [done.stdout[-3000:]], note=done.stdout.strip().splitlines()[-1])
 
@@ -146,7 +180,9 @@ def _tests(folder: Path) -> Outcome:
 def main(argv: list[str] | None = None) -> int:
     """Do the faults asked for, one after the other."""
     options = argparse.ArgumentParser(prog="python -m faults.matrix", description=__doc__.splitlines()[0])
-    options.add_argument("--times", type=int, default=20, help="kills of each kind, and trials stopped in a row (default: 20)")
+    options.add_argument(
+        "--times", type=int, default=20, help="kills of each kind, and trials stopped in a row (default: 20)"
+    )
     options.add_argument("words", nargs="*", help="only faults whose name holds one of these")
     given = options.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 150)
@@ -163,8 +199,21 @@ def main(argv: list[str] | None = None) -> int:
                 outcome = Outcome(problems=[traceback.format_exc()])
             failed += bool(outcome.problems)
             seconds = f"{time.monotonic() - began:.0f}"
-            shown.add_row(fault, f"{outcome.times}", "FAILED" if outcome.problems else "same", f"{outcome.retrained}", seconds, outcome.note)
-            console.print(f"{fault}: {outcome.times} times, {seconds} s", *outcome.problems, sep="\n  ", markup=False, highlight=False)
+            shown.add_row(
+                fault,
+                f"{outcome.times}",
+                "FAILED" if outcome.problems else "same",
+                f"{outcome.retrained}",
+                seconds,
+                outcome.note,
+            )
+            console.print(
+                f"{fault}: {outcome.times} times, {seconds} s",
+                *outcome.problems,
+                sep="\n  ",
+                markup=False,
+                highlight=False,
+            )
     console.print(shown)
     return 1 if failed else 0
 

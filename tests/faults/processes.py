@@ -17,7 +17,8 @@ _SET_CHILD_SUBREAPER = 36
 
 @contextmanager
 def adopting() -> Iterator[None]:
-    """While this lasts, processes whose parent died become children of this one, not of process 1, as under a service manager."""
+    """While this lasts, processes whose parent died become children of this one, not of process 1, as under a service
+    manager."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     if prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "this system has no PR_SET_CHILD_SUBREAPER")

@@ -1,4 +1,5 @@
-"""A search whose trials are all stopped early and none of which is compared: what is left of a trial that is stopped?"""
+"""A search whose trials are all stopped early and none of which is compared: what is left of a trial that is
+stopped?"""
 
 from __future__ import annotations
 
@@ -16,7 +17,13 @@ def space(trial):
 
 
 # only points with a rate may be confirmed, and the one corner that has one is never drawn
-STUDY = Study("stopped", "What is left of a trial that is stopped?", space=space, trials=3, eligible=lambda point: point["warmup_epochs"] == 6.0)
+STUDY = Study(
+    "stopped",
+    "What is left of a trial that is stopped?",
+    space=space,
+    trials=3,
+    eligible=lambda point: point["warmup_epochs"] == 6.0,
+)
 main = STUDY.main
 
 if __name__ == "__main__":

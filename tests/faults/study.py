@@ -20,7 +20,22 @@ ONE_ARM = Path(__file__).parent / "one_arm.py"
 STOPPED = Path(__file__).parent / "stopped.py"
 FULL = Path(__file__).parent / "full.py"
 # six trials of which some are stopped at epoch 2, then five compared runs: every kind of decision in half a minute
-SHORT = ["--num-trials", "6", "--lag", "2", "--deterministic", "--epochs", "4", "--grace", "2", "--seeds", "1", "--top-k", "1", *SMALL]
+SHORT = [
+    "--num-trials",
+    "6",
+    "--lag",
+    "2",
+    "--deterministic",
+    "--epochs",
+    "4",
+    "--grace",
+    "2",
+    "--seeds",
+    "1",
+    "--top-k",
+    "1",
+    *SMALL,
+]
 # generous: on a busy machine everything takes several times as long, and a fault that hangs is found all the same
 SECONDS = 400
 Found = TypeVar("Found")
@@ -39,7 +54,9 @@ class Study:
         executor: who executes the trials; plain processes start in a fraction of Ray's time.
     """
 
-    def __init__(self, results: Path, *arguments: str, script: Path = SEARCH, prefix: tuple[str, ...] = (), executor: str = "ray"):
+    def __init__(
+        self, results: Path, *arguments: str, script: Path = SEARCH, prefix: tuple[str, ...] = (), executor: str = "ray"
+    ):
         self.folder = results / "s"
         self.driver: subprocess.Popen | None = None
         self.kills = 0
@@ -56,10 +73,17 @@ class Study:
         """Begin or continue the study."""
         self._log = self._results / f"driver-{len(list(self._results.glob('driver-*.log'))) + 1}.log"
         self._seen = {}
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            "COLUMNS": "120",
+            "OMP_NUM_THREADS": "1",
+        }
         silent = [] if "--wandb" in [*self._command, *more] else ["--wandb", "off"]
         with self._log.open("w") as log:  # not a pipe, which a process left behind would hold open
-            self.driver = subprocess.Popen([*self._command, *more, *silent], env=environment, stdout=log, stderr=log, start_new_session=True)
+            self.driver = subprocess.Popen(
+                [*self._command, *more, *silent], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         return self
 
     def wait(self, code: int = 0, seconds: float = SECONDS) -> str:
@@ -118,7 +142,9 @@ class Study:
         self._results = folder
         return self
 
-    def until(self, condition: Callable[[], Found | None], what: str, seconds: float = SECONDS, every: float = 0.02) -> Found:
+    def until(
+        self, condition: Callable[[], Found | None], what: str, seconds: float = SECONDS, every: float = 0.02
+    ) -> Found:
         """Poll until ``condition`` gives something; the driver must live as long."""
         end = time.monotonic() + seconds
         while not (found := condition()):

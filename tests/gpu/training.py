@@ -30,8 +30,8 @@ class Training:
     """Model, views, probes and one of the ways to take a step.
 
     Args:
-        way: ``plain`` launches every kernel by itself, ``compiled`` fuses rendering, forward and backward, ``captured`` is what
-            ``runtime.compile`` does: compiled, and the whole step one CUDA graph.
+        way: ``plain`` launches every kernel by itself, ``compiled`` fuses rendering, forward and backward, ``captured``
+            is what ``runtime.compile`` does: compiled, and the whole step one CUDA graph.
     """
 
     def __init__(self, config: RunConfig, way: str, device: torch.device):
@@ -49,7 +49,9 @@ class Training:
             self.step = fast_step(learner, self.views)
         else:
             if way == "compiled":
-                learner.evaluate = accelerate.on_cuda(learner.evaluate, self.views, learner.optimiser, *self.probes.optimisers)
+                learner.evaluate = accelerate.on_cuda(
+                    learner.evaluate, self.views, learner.optimiser, *self.probes.optimisers
+                )
             self.step = Step(self.views, learner, learner.rates)
         self.done = 0
 
@@ -80,5 +82,7 @@ class Training:
             torch.cuda.synchronize(self.device)
         on_device = torch.autograd.DeviceType.CUDA
         kernels = [e for e in profile.key_averages() if e.device_type == on_device and "#" not in e.key]
-        rows = sorted(((e.key, e.self_device_time_total / 1e3 / steps, e.count / steps) for e in kernels), key=lambda row: -row[1])
+        rows = sorted(
+            ((e.key, e.self_device_time_total / 1e3 / steps, e.count / steps) for e in kernels), key=lambda row: -row[1]
+        )
         return sum(row[2] for row in rows), sum(row[1] for row in rows), rows

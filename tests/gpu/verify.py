@@ -3,8 +3,8 @@
     python tests/gpu/verify.py --out report              # writes report.md and report.json
     torchrun --nproc-per-node 2 tests/gpu/verify.py --workers    # several GPUs: speed, and the same numbers as one
 
-Needs torch 2.11 or newer, torchvision, pydantic, PyYAML, scikit-learn and pytest; images are generated. A part that fails is
-reported and the next one runs; the exit code is then 1.
+Needs torch 2.11 or newer, torchvision, pydantic, PyYAML, scikit-learn and pytest; images are generated. A part that
+fails is reported and the next one runs; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ Rows = dict[str, Any]
 
 def card() -> Rows:
     """What was measured on."""
-    driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+    driver = subprocess.run(
+        ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True, text=True
+    )
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     seconds = min(_seconds(lambda: torch.mm(a, b)) for _ in range(10))
     source, target = (torch.empty(2**30, device="cuda", dtype=torch.uint8) for _ in range(2))
@@ -70,7 +72,15 @@ def cuda_tests() -> Rows:
 def reference() -> Rows:
     """The same step written the usual way: transforms per image in loader processes, fp32."""
     cores = os.cpu_count() or 1
-    command = [sys.executable, str(HERE.parent / "benchmarks" / "reference_loop.py"), "1", str(cores), "20", "cuda", "512"]
+    command = [
+        sys.executable,
+        str(HERE.parent / "benchmarks" / "reference_loop.py"),
+        "1",
+        str(cores),
+        "20",
+        "cuda",
+        "512",
+    ]
     speed = float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.split()[-1])
     return {"loader processes": cores, "sequences/s": speed, "s/epoch": IMAGES / speed}
 
@@ -121,15 +131,23 @@ def live_probes() -> Rows:
 
 
 def curves() -> Rows:
-    """Losses of the captured step against the plain one over 200 steps: they may differ by at most 2 % of the loss's start."""
+    """Losses of the captured step against the plain one over 200 steps: they may differ by at most 2 % of the loss's
+    start."""
     settings = ["model.dropout=0", "optim.batch_size=256"]
-    losses = {way: torch.stack(Training(paper(*settings), way, torch.device("cuda")).run(200)).cpu() for way in ("plain", "captured")}
+    losses = {
+        way: torch.stack(Training(paper(*settings), way, torch.device("cuda")).run(200)).cpu()
+        for way in ("plain", "captured")
+    }
     means = {way: values.view(10, 20).mean(1) for way, values in losses.items()}
     worst = float((means["captured"] - means["plain"]).abs().max() / losses["plain"][0])
     first = float((losses["captured"][:3] - losses["plain"][:3]).abs().max() / losses["plain"][0])
     if worst > 0.02:
         raise RuntimeError(f"means over 20 steps differ by {100 * worst:.2f} % of the first loss, at most 2 % may be")
-    return {"first 3 steps differ by %": 100 * first, "means over 20 steps differ by at most %": 100 * worst, "last": float(losses["captured"][-1])}
+    return {
+        "first 3 steps differ by %": 100 * first,
+        "means over 20 steps differ by at most %": 100 * worst,
+        "last": float(losses["captured"][-1]),
+    }
 
 
 def digits() -> Rows:
@@ -138,22 +156,48 @@ def digits() -> Rows:
     with tempfile.TemporaryDirectory() as folder:
 
         def start(name: str, compiled: str) -> subprocess.Popen:
-            command = [sys.executable, "-m", "trainer", "--preset", "digits", "--device", "cuda", "--gate", "none", "--epochs", "30"]
+            command = [
+                sys.executable,
+                "-m",
+                "trainer",
+                "--preset",
+                "digits",
+                "--device",
+                "cuda",
+                "--gate",
+                "none",
+                "--epochs",
+                "30",
+            ]
             out = open(Path(folder) / f"{name}.log", "w")  # noqa: SIM115
-            return subprocess.Popen([*command, f"runtime.compile={compiled}", "--results-dir", f"{folder}/{name}"], cwd=ROOT, stdout=out, stderr=out)
+            return subprocess.Popen(
+                [*command, f"runtime.compile={compiled}", "--results-dir", f"{folder}/{name}"],
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+            )
 
-        for name, compiled, count in (("plain", "false", 1), ("captured", "true", 1), ("two captured at once", "true", 2)):
+        for name, compiled, count in (
+            ("plain", "false", 1),
+            ("captured", "true", 1),
+            ("two captured at once", "true", 2),
+        ):
             clock = time.perf_counter()
             runs = [start(f"{name.replace(' ', '-')}-{i}", compiled) for i in range(count)]
             codes = [run.wait(timeout=120) for run in runs]
             if any(codes):
                 raise RuntimeError("\n".join(path.read_text()[-1500:] for path in Path(folder).glob("*.log")))
             found[f"{name}: whole command s"] = time.perf_counter() - clock
-            lines = [json.loads(line) for line in next(Path(folder).glob(f"{name.replace(' ', '-')}-0/*/runs/*/records.jsonl")).open()]
+            lines = [
+                json.loads(line)
+                for line in next(Path(folder).glob(f"{name.replace(' ', '-')}-0/*/runs/*/records.jsonl")).open()
+            ]
             seconds = [line["seconds"] for line in lines if line["event"] == "eval" and line["epoch"]]
             found[f"{name}: training ms/epoch"] = 1e3 * sorted(s["train"] for s in seconds)[len(seconds) // 2]
             found[f"{name}: probes ms/epoch"] = 1e3 * sorted(s["probes"] for s in seconds)[len(seconds) // 2]
-            found[f"{name}: linacc at the end"] = [line["metrics"].get("linacc/z_agg@3") for line in lines if line["event"] == "eval"][-1]
+            found[f"{name}: linacc at the end"] = [
+                line["metrics"].get("linacc/z_agg@3") for line in lines if line["event"] == "eval"
+            ][-1]
     return found
 
 
@@ -169,7 +213,11 @@ def workers() -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         box = [folder]
         dist.broadcast_object_list(box, src=0)
-        run = presets.load("digits", ["precision=fp64", "eval.probe_epochs=[1]", "objective.teacher=ema", "objective.ema.half_life=0.1"], {"epochs": 1})
+        run = presets.load(
+            "digits",
+            ["precision=fp64", "eval.probe_epochs=[1]", "objective.teacher=ema", "objective.ema.half_life=0.1"],
+            {"epochs": 1},
+        )
         together = train(run, Path(box[0]) / "together")
     speed = _workers_speed()
     size = world.size()
@@ -240,7 +288,9 @@ def markdown(report: dict[str, Any]) -> str:
         nested = part if part and all(isinstance(value, dict) for value in part.values()) else {"": part}
         names = list(dict.fromkeys(key for column in nested.values() for key in column))
         lines += [f"| | {' | '.join(nested)} |", "|---|" + "---|" * len(nested)]
-        lines += [f"| {key} | " + " | ".join(_shown(column.get(key)) for column in nested.values()) + " |" for key in names] + [""]
+        lines += [
+            f"| {key} | " + " | ".join(_shown(column.get(key)) for column in nested.values()) + " |" for key in names
+        ] + [""]
     return "\n".join(lines)
 
 
@@ -250,12 +300,17 @@ def _shown(value: Any) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("gpu-report"), help="path without suffix (default: ./gpu-report)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("gpu-report"), help="path without suffix (default: ./gpu-report)"
+    )
     parser.add_argument("--workers", action="store_true", help="under torchrun: only the several-GPU figures")
     parser.add_argument("--only", nargs="*", default=[], help="names of parts")
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        print(f"torch {torch.__version__} sees no CUDA device: run this on a machine with an NVIDIA GPU and a CUDA build of torch")
+        print(
+            f"torch {torch.__version__} sees no CUDA device: run this on a machine with an NVIDIA GPU and a CUDA build"
+            " of torch"
+        )
         return 2
     parts = [workers] if options.workers else [card, cuda_tests, step, reference, live_probes, curves, digits]
     parts = [part for part in parts if not options.only or part.__name__ in options.only]

@@ -24,10 +24,11 @@ from trainer.config.sets import pretraining_images
 TABLE = Path(__file__).with_name("measured.md")
 HEADER = """# Every preset at its published sizes
 
-Written by `make presets`: images are generated in the published shape and number, the encoder is narrow (`conv`, width 4), and the
-epoch is a single step; everything else is as a run of the preset does it: start-up, one step of the real batch, the probes of an epoch and
-of a rung on all images, and one evaluation chunk. `images` are those of pre-training and those probes are scored on. Seconds are
-wall time of one process with one thread{note}; memory is the process's peak, torch included.
+Written by `make presets`: images are generated in the published shape and number, the encoder is narrow (`conv`, width
+4), and the epoch is a single step; everything else is as a run of the preset does it: start-up, one step of the real
+batch, the probes of an epoch and of a rung on all images, and one evaluation chunk. `images` are those of pre-training
+and those probes are scored on. Seconds are wall time of one process with one
+thread{note}; memory is the process's peak, torch included.
 
 | preset | images | batch | seconds | peak memory (MiB) |
 |---|---|---|---|---|
@@ -51,7 +52,9 @@ def main() -> int:
             print(f"{rows[name]}{'' if not error else f'  {error}'}", flush=True)
             failed += [name] if error else []
             note = f" ({options.note})" if options.note else ""
-            TABLE.write_text(HEADER.format(note=note) + "\n".join(rows[key] for key in sorted(rows)) + "\n", encoding="utf-8")
+            TABLE.write_text(
+                HEADER.format(note=note) + "\n".join(rows[key] for key in sorted(rows)) + "\n", encoding="utf-8"
+            )
     print(f"{len(failed)} failed: {', '.join(failed)}" if failed else f"all of them run; {TABLE}")
     return 1 if failed else 0
 
@@ -83,7 +86,10 @@ def _measured(name: str) -> tuple[str, float, int, str]:
 def _row(name: str, seconds: str, peak: str) -> str:
     config = presets.load(name)
     scored = split_sizes(config.data)[1 if config.data.select_on == "validation" else 2]
-    return f"| {name} | {pretraining_images(config.data):,} + {scored:,} | {config.optim.batch_size} | {seconds} | {peak} |"
+    return (
+        f"| {name} | {pretraining_images(config.data):,} + {scored:,} | {config.optim.batch_size} | {seconds} |"
+        f" {peak} |"
+    )
 
 
 def _rows() -> dict[str, str]:

@@ -1,8 +1,9 @@
 """One preset through everything that its images' number and its batch size decide.
 
-The product's own path: start-up with all probes of the untrained encoder and of pixels, an epoch of a single step of the real batch, the
-probes of every epoch and of a rung on all images, the subspace diagnostics, checkpoint, record and gate; then
-``trainer.evaluate`` on one chunk of images and one more. Images are generated and the model is narrow; nothing else is smaller.
+The product's own path: start-up with all probes of the untrained encoder and of pixels, an epoch of a single step of
+the real batch, the probes of every epoch and of a rung on all images, the subspace diagnostics, checkpoint, record and
+gate; then ``trainer.evaluate`` on one chunk of images and one more. Images are generated and the model is narrow;
+nothing else is smaller.
 """
 
 from __future__ import annotations
@@ -24,20 +25,26 @@ from trainer.families.seq_jepa.probing.health import CHUNK
 from trainer.records import read
 
 NARROW = [
-    "model.encoder={name: conv, width: 4}", "model.action_dim=8", "model.layers=1", "model.heads=4", "model.predictor_hidden=32",
+    "model.encoder={name: conv, width: 4}", "model.action_dim=8", "model.layers=1", "model.heads=4",
+    "model.predictor_hidden=32",
     "eval.probe_epochs=[1]",
 ]  # fmt: skip
 
 
 def narrowed(name: str, overrides: list[str] = ()) -> RunConfig:
-    """The preset with a small encoder, probed and swept after its first epoch, on generated images of the published number."""
+    """The preset with a small encoder, probed and swept after its first epoch, on generated images of the published
+    number."""
     config = presets.load(name)
     words = [*NARROW, *overrides]
     if SETS[config.data.name].test_is_published:
         words.append("data.generated=true")
     if config.eval.subspace.epochs:
         words.append("eval.subspace.epochs=[1]")
-    return presets.load(name, words, {"epochs": 1, "runtime.across_commits": True, "runtime.checkpoint_every": 1, "runtime.device": "cpu"})
+    return presets.load(
+        name,
+        words,
+        {"epochs": 1, "runtime.across_commits": True, "runtime.checkpoint_every": 1, "runtime.device": "cpu"},
+    )
 
 
 def rehearse(config: RunConfig, runs: Path, images: ImageSet | None = None, baselines: bool = True) -> list[dict]:
@@ -45,7 +52,8 @@ def rehearse(config: RunConfig, runs: Path, images: ImageSet | None = None, base
 
     Args:
         images: already loaded.
-        baselines: also probe raw pixels, which takes longer than all the rest and does not depend on the preset's sizes.
+        baselines: also probe raw pixels, which takes longer than all the rest and does not depend on the preset's
+            sizes.
     """
     images = images or load_images(config)
     folder = runs / run_id(config)
@@ -56,6 +64,8 @@ def rehearse(config: RunConfig, runs: Path, images: ImageSet | None = None, base
         few = replace(images, splits={part: index[: CHUNK + 1] for part, index in images.splits.items()})
         changed.enter_context(mock.patch.object(trainer.data.images, "load_images", lambda _: few))
         sweeps = config.data.transform in ("rotation", "affine") or config.data.name == "mini3d"
-        options = Namespace(views=[1, 2, 5], protocol="both", epochs=1, subspace=sweeps, overrides=[], split=config.data.select_on)
+        options = Namespace(
+            views=[1, 2, 5], protocol="both", epochs=1, subspace=sweeps, overrides=[], split=config.data.select_on
+        )
         lines.append(measure(config, folder, lines[0], options, folder / "evaluation.jsonl"))
     return lines

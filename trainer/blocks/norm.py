@@ -17,7 +17,6 @@ from torch.autograd.function import once_differentiable
 
 from trainer import world
 
-
 Act = Callable[["GlobalBatchNorm", Tensor, "Tensor | None", bool], "Tensor | None"]
 
 
@@ -70,12 +69,14 @@ class GlobalBatchNorm(nn.Module):
 class _Normalise(torch.autograd.Function):
     """w (x - mean) / sqrt(var + eps) + b with the statistics of all workers: one collective each way.
 
-    Statistics, scaling and the gradient's sums are the kernels of torch's own batch-norm: written in tensor operations a
-    ResNet-18 step of two workers took an eighth more of the processors' time.
+    Statistics, scaling and the gradient's sums are the kernels of torch's own batch-norm: written in tensor operations
+    a ResNet-18 step of two workers took an eighth more of the processors' time.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         local = torch.stack(torch.ops.aten.batch_norm_update_stats(wide, None, None, 0.0))
         parts = [torch.empty_like(local) for _ in range(world.size())]

@@ -12,7 +12,8 @@ from trainer.config import EncoderConfig
 
 
 class ResNet18(Encoder):
-    """ResNet-18 without classifier and pooling, by default with the CIFAR stem (3x3 stride-1 first convolution, no max-pooling).
+    """ResNet-18 without classifier and pooling, by default with the CIFAR stem (3x3 stride-1 first convolution, no
+    max-pooling).
 
     Structure and initialisation are torchvision's, with the last norm of each block starting at zero as in
     the paper's code. ``width`` = 64 is the standard network: 512 features, 11.17 M parameters for RGB.
@@ -22,7 +23,11 @@ class ResNet18(Encoder):
         super().__init__()
         width = config.width
         imagenet = config.stem == "imagenet"
-        self.stem = nn.Conv2d(channels, width, 7, 2, 3, bias=False) if imagenet else nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.stem = (
+            nn.Conv2d(channels, width, 7, 2, 3, bias=False)
+            if imagenet
+            else nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        )
         self.norm = GlobalBatchNorm(width)
         self.pool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
         blocks, inputs = [], width

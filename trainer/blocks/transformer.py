@@ -27,7 +27,9 @@ class Transformer(Aggregator):
         self.conditioned = model.condition in ("both", "aggregator")
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, model.heads, int(width * model.ffn_ratio), model.dropout, batch_first=True)
+            nn.TransformerEncoderLayer(
+                width, model.heads, int(width * model.ffn_ratio), model.dropout, batch_first=True
+            )
             for _ in range(model.layers)
         )
         self.norm = nn.LayerNorm(width)

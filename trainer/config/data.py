@@ -178,9 +178,13 @@ class DataConfig(Node):
             raise ValueError(f"content = {self.content} must not exceed canvas = {self.canvas}")
         if (self.transform == "object") != (facts.views > 1):
             kinds = ", ".join(name for name, other in SETS.items() if other.views > 1)
-            raise ValueError(f"transform = {self.transform!r}: name = {self.name!r} has no such views; object goes with {kinds}")
+            raise ValueError(
+                f"transform = {self.transform!r}: name = {self.name!r} has no such views; object goes with {kinds}"
+            )
         if self.transform == "object" and self.observed_views + 1 > facts.views:
-            raise ValueError(f"observed_views = {self.observed_views} + 1 must not exceed the {facts.views} views of an object")
+            raise ValueError(
+                f"observed_views = {self.observed_views} + 1 must not exceed the {facts.views} views of an object"
+            )
         if self.transform in ("augment", "glimpse") and facts.channels != 3:
             raise ValueError(f"transform = {self.transform!r} needs colour images, name = {self.name!r} is grey")
         if self.transform in ("object",) and self.canvas != facts.side:
@@ -195,11 +199,17 @@ class DataConfig(Node):
             raise ValueError(f"action_scale = 'views' is defined for data.transform=augment, not {self.transform}")
         if self.augment is not None and (self.augment.blur or self.augment.target_blur) and self.canvas <= 20:
             raise ValueError(
-                f"canvas = {self.canvas}: the blur's kernel, a tenth of the canvas, would be one pixel and do nothing; take 21 or more, "
-                "or augment.blur=0 and augment.target_blur=0"
+                f"canvas = {self.canvas}: the blur's kernel, a tenth of the canvas, would be one pixel and do nothing;"
+                " take 21 or more, or augment.blur=0 and augment.target_blur=0"
             )
-        if self.augment is not None and self.augment.action == "blur" and not (self.augment.blur or self.augment.target_blur):
-            raise ValueError("augment.action = 'blur' with blur = 0 and target_blur = 0 is a constant: there is nothing to tell")
+        if (
+            self.augment is not None
+            and self.augment.action == "blur"
+            and not (self.augment.blur or self.augment.target_blur)
+        ):
+            raise ValueError(
+                "augment.action = 'blur' with blur = 0 and target_blur = 0 is a constant: there is nothing to tell"
+            )
         if self.normalize == "dataset" and facts.statistics is None:
             raise ValueError(f"normalize = 'dataset': no published statistics of {self.name}; use none")
         if self.scale_range is not None and not 0 < self.scale_range[0] <= self.scale_range[1]:
@@ -209,14 +219,20 @@ class DataConfig(Node):
         pool = sum(facts.splits[:2]), facts.splits[2]
         if self.sizes and not (self.sizes[0] + self.sizes[1] <= pool[0] and self.sizes[2] <= pool[1]):
             raise ValueError(
-                f"sizes = {self.sizes}: train + validation must not exceed {pool[0]} and test {pool[1]}, all there is in {self.name}"
+                f"sizes = {self.sizes}: train + validation must not exceed {pool[0]} and test {pool[1]}, all there is"
+                f" in {self.name}"
             )
-        probed = self.sizes and {"train": self.sizes[0], self.select_on: self.sizes[2 if self.select_on == "test" else 1]}
+        probed = self.sizes and {
+            "train": self.sizes[0],
+            self.select_on: self.sizes[2 if self.select_on == "test" else 1],
+        }
         for part, count in (probed or {}).items():
             if count < 2:
-                raise ValueError(f"sizes = {self.sizes}: probes need at least 2 {part} images, one has no batch statistics")
+                raise ValueError(
+                    f"sizes = {self.sizes}: probes need at least 2 {part} images, one has no batch statistics"
+                )
         if self.unlabelled is not None and self.unlabelled > facts.unlabelled:
-            raise ValueError(f"unlabelled = {self.unlabelled} must not exceed {facts.unlabelled}, all there is in {self.name}")
+            raise ValueError(
+                f"unlabelled = {self.unlabelled} must not exceed {facts.unlabelled}, all there is in {self.name}"
+            )
         return self
-
-

@@ -13,12 +13,14 @@ Epochs = Annotated[tuple[Epoch, ...], Field(strict=False)]
 
 
 class EvalConfig(Node):
-    """When the more expensive probes run; a family adds in which variant. What they measure is fixed in the family's code."""
+    """When the more expensive probes run; a family adds in which variant. What they measure is fixed in the family's
+    code."""
 
     probe_epochs: Epochs = (3, 9, 27)
     """Epochs after which the action and leakage probes are fitted; the last epoch is always one."""
     live_every: Epoch = 1
-    """Epochs between the cheap metrics named ``_live``; probe epochs always have them. On a GPU they cost an eighth of a CIFAR-100 epoch."""
+    """Epochs between the cheap metrics named ``_live``; probe epochs always have them. On a GPU they cost an eighth of
+    a CIFAR-100 epoch."""
 
 
 class GateConfig(Node):
@@ -66,9 +68,11 @@ class RuntimeConfig(Node):
     resident_mib: Annotated[int, Field(ge=1)] = 8192
     """Images up to this size are kept in (device) memory; larger sets are read from memory-mapped shards."""
     cache_dir: str | None = None
-    """Folder for what is made of the files (decoded images, saliency maps); default: $SEQ_JEPA_CACHE, else data_root."""
+    """Folder for what is made of the files (decoded images, saliency maps); default: $SEQ_JEPA_CACHE, else
+    data_root."""
     own_files: bool = False
-    """The files are not the published ones: their checksums, counts and classes are not compared with what was published."""
+    """The files are not the published ones: their checksums, counts and classes are not compared with what was
+    published."""
     saliency_file: str | None = None
     """data.glimpse.saliency=file: an .npy file with one uint8 map per image."""
     checkpoint_every: Epoch = 1
@@ -77,5 +81,3 @@ class RuntimeConfig(Node):
     """Continue or re-use a run that another commit of this code has recorded."""
     seconds_per_epoch: Positive | None = None
     """Measured cost of one epoch on one core, for --dry-run's estimate only."""
-
-

@@ -65,7 +65,9 @@ class VicRegConfig(Node):
     @model_validator(mode="after")
     def _something(self) -> VicRegConfig:
         if self.variance == 0 and self.covariance == 0:
-            raise ValueError("variance = 0 and covariance = 0 leave nothing of vicreg; set objective.weights.vicreg=0 instead")
+            raise ValueError(
+                "variance = 0 and covariance = 0 leave nothing of vicreg; set objective.weights.vicreg=0 instead"
+            )
         return self
 
 

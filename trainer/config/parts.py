@@ -1,4 +1,5 @@
-"""Exchangeable parts of a model by name: one line each, and every family's settings offer them. Importing this costs no torch."""
+"""Exchangeable parts of a model by name: one line each, and every family's settings offer them. Importing this costs no
+torch."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def one_of(names: Collection[str]) -> AfterValidator:
     return AfterValidator(known)
 
 
-MIN_RESNET_WIDTH = 8  # torch 2.15: widths 2 to 7 end in "free(): invalid next size" or a segmentation fault, 8 to 20 do not
+MIN_RESNET_WIDTH = (
+    8  # torch 2.15: widths 2 to 7 end in "free(): invalid next size" or a segmentation fault, 8 to 20 do not
+)
 
 
 class EncoderConfig(Node):
@@ -60,8 +63,8 @@ class EncoderConfig(Node):
     width: Annotated[int, Field(ge=1, le=1024)] = 8
     """Channels after the stem; conv ends with 4 x width features, resnet18 with 8 x width (64 is standard)."""
     stem: Literal["cifar", "imagenet"] | None = added(None)
-    """resnet18 only. cifar: 3x3 stride 1, no pooling (default, left out of the identity as null); imagenet: 7x7 stride 2,
-    then 3x3 max-pooling with stride 2."""
+    """resnet18 only. cifar: 3x3 stride 1, no pooling (default, left out of the identity as null); imagenet: 7x7 stride
+    2, then 3x3 max-pooling with stride 2."""
 
     @model_validator(mode="before")
     @classmethod
@@ -77,8 +80,9 @@ class EncoderConfig(Node):
     def _wide_enough(self) -> EncoderConfig:
         if self.name == "resnet18" and self.width < MIN_RESNET_WIDTH:
             raise ValueError(
-                f"model.encoder.width = {self.width} must be at least {MIN_RESNET_WIDTH} for resnet18: on processors with AVX2 only, torch's "
-                "1 x 1 convolution with stride 2 writes outside its memory when it has fewer channels"
+                f"model.encoder.width = {self.width} must be at least {MIN_RESNET_WIDTH} for resnet18: on processors"
+                " with AVX2 only, torch's 1 x 1 convolution with stride 2 writes outside its memory when it has fewer"
+                " channels"
             )
         return self
 

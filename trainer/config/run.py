@@ -24,7 +24,8 @@ class RunConfig(Node):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Literal["fp32", "bf16", "fp64", "tf32"] = "fp32"
-    """scientific: bf16 means autocast with fp32 weights, norms and rate; tf32, on CUDA only, rounds the inputs of products."""
+    """scientific: bf16 means autocast with fp32 weights, norms and rate; tf32, on CUDA only, rounds the inputs of
+    products."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     epochs: Annotated[int, Field(ge=0, le=100_000)] = 30
     """Where to stop; 0 measures the untrained encoder."""
@@ -41,7 +42,9 @@ class RunConfig(Node):
             )
         images = self.images_per_epoch
         if self.optim.batch_size > images:
-            raise ValueError(f"optim.batch_size = {self.optim.batch_size} must not exceed the {images} images per epoch")
+            raise ValueError(
+                f"optim.batch_size = {self.optim.batch_size} must not exceed the {images} images per epoch"
+            )
         glimpse = self.data.glimpse
         from_file = glimpse is not None and glimpse.saliency == "file"
         if from_file != (self.runtime.saliency_file is not None):

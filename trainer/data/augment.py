@@ -1,11 +1,11 @@
 """Views that are augmentations of one image, with their parameters as actions (paper A.1).
 
-Absolute parameters of a view, in this order: crop i, j, h, w (source pixels: top, left, height, width), brightness, contrast,
-saturation, hue (factors, 1, 1, 1, 0 where jitter is off), blur sigma (pixels, 0 where blur is off), and for the ``extended``
-action flip, grey, solarise (0 or 1). An action is the difference of two views' parameters.
+Absolute parameters of a view, in this order: crop i, j, h, w (source pixels: top, left, height, width), brightness,
+contrast, saturation, hue (factors, 1, 1, 1, 0 where jitter is off), blur sigma (pixels, 0 where blur is off), and for
+the ``extended`` action flip, grey, solarise (0 or 1). An action is the difference of two views' parameters.
 
-Known from the paper's code and kept as its definition: flip, order of the jitter steps, grey and solarisation are not in
-the nine-component action.
+Known from the paper's code and kept as its definition: flip, order of the jitter steps, grey and solarisation are not
+in the nine-component action.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: int, on: Tensor) -
     height, width = images.shape[-2:]
     if kernel_size < 1 or kernel_size % 2 == 0 or kernel_size // 2 >= min(height, width):
         raise ValueError(
-            f"kernel_size = {kernel_size} must be odd and at most {2 * min(height, width) - 1} for {height} x {width} images"
+            f"kernel_size = {kernel_size} must be odd and at most {2 * min(height, width) - 1} for {height} x {width}"
+            " images"
         )
     return apply_where(on, lambda rows, sigma: _blur(rows, sigma, kernel_size), images, sigma.to(images.dtype))
 

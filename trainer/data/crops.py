@@ -41,7 +41,9 @@ def crop_boxes(
         ValueError: ``uniform`` has another number of columns.
     """
     if uniform.shape[-1] != CROP_NUMBERS:
-        raise ValueError(f"a box needs {CROP_NUMBERS} random numbers, not {uniform.shape[-1]}; pass (..., {CROP_NUMBERS})")
+        raise ValueError(
+            f"a box needs {CROP_NUMBERS} random numbers, not {uniform.shape[-1]}; pass (..., {CROP_NUMBERS})"
+        )
     log_ratio = (math.log(ratio[0]), math.log(ratio[1]))
     area = height * width * (scale[0] + (scale[1] - scale[0]) * uniform[..., 0 : 2 * _ATTEMPTS : 2])
     aspect = torch.exp(log_ratio[0] + (log_ratio[1] - log_ratio[0]) * uniform[..., 1 : 2 * _ATTEMPTS : 2])

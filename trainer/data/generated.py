@@ -18,8 +18,8 @@ PER_CLASS = 2
 def generate(config: RunConfig) -> RawSet:
     """Noise over a smooth pattern per class, of the configured set's shape and size.
 
-    A set above ``runtime.resident_mib`` takes no more memory than a few images of each class: these are repeated, and read as
-    shards are.
+    A set above ``runtime.resident_mib`` takes no more memory than a few images of each class: these are repeated, and
+    read as shards are.
     """
     facts = SETS[config.data.name]
     train, validation, test, unlabelled = split_sizes(config.data)
@@ -30,7 +30,9 @@ def generate(config: RunConfig) -> RawSet:
     labels = torch.arange(count) % facts.classes
     pattern = torch.randint(0, 160, (facts.classes, facts.channels, 4, 4), generator=generator, dtype=torch.uint8)
     grown = torch.nn.functional.interpolate(pattern.float(), size=side, mode="bilinear").to(torch.uint8)
-    images = torch.randint(0, 96, (made, facts.views, facts.channels, side, side), generator=generator, dtype=torch.uint8)
+    images = torch.randint(
+        0, 96, (made, facts.views, facts.channels, side, side), generator=generator, dtype=torch.uint8
+    )
     for rows in row_chunks(torch.arange(made), 1024):
         images[rows[0] : rows[-1] + 1] += grown[labels[rows]][:, None]
     if unlabelled:
@@ -38,7 +40,10 @@ def generate(config: RunConfig) -> RawSet:
     extras: dict[str, Tensor] = {}
     if facts.views > 1:
         turn = torch.randn(count, facts.views, 4, generator=generator)
-        extras = {"quaternion": turn / turn.norm(dim=-1, keepdim=True), "hue": torch.rand(count, facts.views, generator=generator)}
+        extras = {
+            "quaternion": turn / turn.norm(dim=-1, keepdim=True),
+            "hue": torch.rand(count, facts.views, generator=generator),
+        }
     else:
         images = images[:, 0]
     if fits:

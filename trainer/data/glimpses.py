@@ -1,4 +1,5 @@
-"""Views that are patches around fixations; the action is the eye's movement (predictive learning over saccades, paper 4.3).
+"""Views that are patches around fixations; the action is the eye's movement (predictive learning over saccades, paper
+4.3).
 
 Fixations are drawn one after the other from the saliency map; inhibition of return removes a neighbourhood of each from
 the map before the next draw. Positions and actions are in fractions of the image's side, (row, column).

@@ -59,8 +59,8 @@ class ImageSet:
 def load_images(config: RunConfig) -> ImageSet:
     """Load the configured image set.
 
-    ``digits``: scikit-learn's copy of the UCI optical recognition set, 1,797 images of 8 x 8, 10 classes. The others are
-    read from ``runtime.data_root`` in the form they are published in; ``mini3d`` is rendered.
+    ``digits``: scikit-learn's copy of the UCI optical recognition set, 1,797 images of 8 x 8, 10 classes. The others
+    are read from ``runtime.data_root`` in the form they are published in; ``mini3d`` is rendered.
 
     Raises:
         UsageError: the files are absent, damaged, or not the published number.
@@ -85,7 +85,8 @@ def load_images(config: RunConfig) -> ImageSet:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != data.glimpse.map_sha256:
                 raise UsageError(
-                    f"data.glimpse.map_sha256 = {data.glimpse.map_sha256!r}, but {path} has {found}; other maps are another arm: set it to that"
+                    f"data.glimpse.map_sha256 = {data.glimpse.map_sha256!r}, but {path} has {found}; other maps are"
+                    " another arm: set it to that"
                 )
         else:
             extras["saliency"] = saliency.kept(images, made_folder(config) / f"{data.name}-saliency", raw.source)
@@ -94,8 +95,8 @@ def load_images(config: RunConfig) -> ImageSet:
     digest = hashlib.sha256(b"".join(splits[part].numpy().astype("<i8").tobytes() for part in parts)).hexdigest()
     if digest != SPLIT_HASHES.get(data.name, digest) and data.sizes is None and data.pretrain_on == "train":
         raise ValueError(
-            f"{data.name}: the split's hash is {digest[:12]}, but results on record use {SPLIT_HASHES[data.name][:12]}; "
-            "the data or their order changed, so new numbers would not compare with old ones"
+            f"{data.name}: the split's hash is {digest[:12]}, but results on record use {SPLIT_HASHES[data.name][:12]};"
+            " the data or their order changed, so new numbers would not compare with old ones"
         )
     return ImageSet(images, raw.labels, splits, digest, facts.classes, extras)
 
@@ -121,7 +122,9 @@ def _read(config: RunConfig) -> RawSet:
 
     trust_system(config.runtime.system_certs)
     root = Path(config.runtime.data_root)
-    raw = sets.read(data.name, root, config.runtime.download, made=made_folder(config), own_files=config.runtime.own_files)
+    raw = sets.read(
+        data.name, root, config.runtime.download, made=made_folder(config), own_files=config.runtime.own_files
+    )
     _as_published(config, raw)
     return raw
 
@@ -135,11 +138,14 @@ def _as_published(config: RunConfig, raw: RawSet) -> None:
     found = (len(raw.labels) - raw.test, raw.test)
     published = (sum(facts.splits[:2]) + facts.unlabelled, facts.splits[2])
     # the number of 3DIEBench's objects could not be confirmed: there it is enough to have them all
-    enough = found == published or (data.name == "3diebench" and min(a - b for a, b in zip(found, published, strict=True)) >= 0)
+    enough = found == published or (
+        data.name == "3diebench" and min(a - b for a, b in zip(found, published, strict=True)) >= 0
+    )
     if not enough:
         raise UsageError(
-            f"{data.name} in {root} has {found[0]} training and {found[1]} test images, published are {published[0]} and {published[1]}; "
-            "complete it, or give --own-files, with data.sizes=[train,validation,test], if these files are your own"
+            f"{data.name} in {root} has {found[0]} training and {found[1]} test images, published are {published[0]}"
+            f" and {published[1]}; complete it, or give --own-files, with data.sizes=[train,validation,test], if these"
+            " files are your own"
         )
     check_classes(root / FOLDERS[data.name], raw.labels[: found[0]], facts.classes)
 
@@ -184,7 +190,9 @@ def _splits(config: RunConfig, raw: RawSet) -> dict[str, Tensor]:
 
 def _enough(config: RunConfig, part: str, wanted: int, found: int) -> None:
     if wanted > found:
-        raise UsageError(f"{config.data.name} in {config.runtime.data_root} has {found} {part} images, {wanted} are asked for")
+        raise UsageError(
+            f"{config.data.name} in {config.runtime.data_root} has {found} {part} images, {wanted} are asked for"
+        )
 
 
 def stratified_splits(labels: Tensor, sizes: tuple[int, ...]) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Views that are recorded pictures of one object, with the rotation between them as action (3DIEBench, paper 4.1).
 
-The action from view i to view i+1 is the unit quaternion of R_i^-1 R_{i+1} (x, y, z, w), with w >= 0 since q and -q are one
-rotation, and optionally the difference of hues.
+The action from view i to view i+1 is the unit quaternion of R_i^-1 R_{i+1} (x, y, z, w), with w >= 0 since q and -q are
+one rotation, and optionally the difference of hues.
 """
 
 from __future__ import annotations

@@ -92,13 +92,21 @@ class Planar:
         config, zero = self._config, torch.zeros(steps)
         if factor == "rotation":
             full = config.max_angle is None or config.max_angle == 180
-            values = torch.arange(steps) * (360 / steps) if full else torch.linspace(-config.max_angle, config.max_angle, steps)
+            values = (
+                torch.arange(steps) * (360 / steps)
+                if full
+                else torch.linspace(-config.max_angle, config.max_angle, steps)
+            )
             return values, Poses(torch.deg2rad(values), torch.zeros(steps, 2), zero)
         if factor in ("shift_x", "shift_y"):
             values = torch.linspace(-config.max_shift, config.max_shift, steps)
             pair = (values, zero) if factor == "shift_x" else (zero, values)
             return values, Poses(zero, torch.stack(pair, 1), zero)
-        low, high = (math.log(b) for b in config.scale_range) if config.scale_range else (-config.max_log_scale, config.max_log_scale)
+        low, high = (
+            (math.log(b) for b in config.scale_range)
+            if config.scale_range
+            else (-config.max_log_scale, config.max_log_scale)
+        )
         values = torch.linspace(low, high, steps)
         return values, Poses(zero, torch.zeros(steps, 2), values)
 

@@ -8,8 +8,9 @@ from torch import Tensor
 def row_chunks(rows: Tensor, size: int) -> list[Tensor]:
     """Consecutive chunks of ``size`` rows, the last one of what is left.
 
-    A single row left over joins the chunk before it, which then has ``size + 1``: batch statistics of one row do not exist, and of a
-    chunk of two they would say little about the rest. Only where there is one row in all, it is a chunk of its own.
+    A single row left over joins the chunk before it, which then has ``size + 1``: batch statistics of one row do not
+    exist, and of a chunk of two they would say little about the rest. Only where there is one row in all, it is a chunk
+    of its own.
 
     Args:
         rows: (n, ...).

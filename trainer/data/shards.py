@@ -75,7 +75,9 @@ def write_shards(
 def is_complete(folder: Path, source: str = "") -> bool:
     """Whether ``folder`` holds all shards made from this source."""
     manifest = _manifest(folder)
-    return bool(manifest) and manifest["version"] == VERSION and manifest["source"] == source and _missing(manifest) == 0
+    return (
+        bool(manifest) and manifest["version"] == VERSION and manifest["source"] == source and _missing(manifest) == 0
+    )
 
 
 def shard_paths(folder: Path) -> list[Path]:

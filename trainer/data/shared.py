@@ -4,11 +4,12 @@ The first process that needs a set decodes it and writes it to a file on the nod
 included, then maps that file read-only. The system keeps a mapped file's pages once, however many processes map it.
 
 A write cannot reach another trial: the images are handed out as indexed copies only, and behind them the pages are
-protected, so writing into what is mapped (images, extras) kills the process that tries (SIGSEGV). Labels and splits are small
-and private to each process. On CUDA each process still copies the images to its device once: device memory is not shared.
+protected, so writing into what is mapped (images, extras) kills the process that tries (SIGSEGV). Labels and splits are
+small and private to each process. On CUDA each process still copies the images to its device once: device memory is not
+shared.
 
-Files are in ``<temporary folder>/seq-jepa-images-<user id>`` (``TMPDIR`` moves it), one per set and settings, and serve later
-studies too. One that nobody opened for a week is removed.
+Files are in ``<temporary folder>/seq-jepa-images-<user id>`` (``TMPDIR`` moves it), one per set and settings, and serve
+later studies too. One that nobody opened for a week is removed.
 """
 
 from __future__ import annotations
@@ -45,11 +46,13 @@ _CHECKSUM = 9
 
 
 def shared_images(config: RunConfig) -> ImageSet:
-    """What :func:`trainer.data.images.load_images` returns, with images and extras in memory shared by this node's processes.
+    """What :func:`trainer.data.images.load_images` returns, with images and extras in memory shared by this node's
+    processes.
 
-    The same index gives the same bits. A set that is read from shards and exceeds ``runtime.resident_mib`` is returned as it
-    is: shards are mapped already. Where the shared file cannot be used (a full disk, a temporary folder of somebody else's),
-    one line on stderr says why and the process keeps a copy of its own.
+    The same index gives the same bits. A set that is read from shards and exceeds ``runtime.resident_mib`` is returned
+    as it
+    is: shards are mapped already. Where the shared file cannot be used (a full disk, a temporary folder of somebody
+    else's), one line on stderr says why and the process keeps a copy of its own.
 
     Raises:
         UsageError, ValueError: as ``load_images``.
@@ -94,8 +97,8 @@ def _folder() -> Path:
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise OSError(
-            f"{folder} must be a folder that belongs to user {os.getuid()} with mode 700, it has user {facts.st_uid} and "
-            f"mode {stat.S_IMODE(facts.st_mode):o}; remove it or set TMPDIR"
+            f"{folder} must be a folder that belongs to user {os.getuid()} with mode 700, it has user {facts.st_uid}"
+            f" and mode {stat.S_IMODE(facts.st_mode):o}; remove it or set TMPDIR"
         )
     return folder
 
@@ -112,7 +115,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove files that nobody used for a week. Who has one mapped keeps it: its pages live until the last mapping ends."""
+    """Remove files that nobody used for a week. Who has one mapped keeps it: its pages live until the last mapping
+    ends."""
     for path in folder.iterdir():
         try:
             if time.time() - path.stat().st_mtime > KEEP_SECONDS:
@@ -134,7 +138,13 @@ def _write(path: Path, images: ImageSet) -> None:
         kind = "uint8" if name == "images" else str(array.dtype).removeprefix("torch.")
         table[name] = {"dtype": kind, "shape": list(array.shape), "offset": end}
         end += -(-math.prod(array.shape) * getattr(torch, kind).itemsize // _PAGE) * _PAGE
-    header = {"name": path.name, "bytes": end, "split_hash": images.split_hash, "classes": images.classes, "arrays": table}
+    header = {
+        "name": path.name,
+        "bytes": end,
+        "split_hash": images.split_hash,
+        "classes": images.classes,
+        "arrays": table,
+    }
     text = json.dumps(header).encode().ljust(_PAGE - _CHECKSUM)
     if len(text) > _PAGE - _CHECKSUM:
         raise ValueError(f"{path.name}: a header of {len(text)} bytes must fit {_PAGE - _CHECKSUM}")
@@ -143,7 +153,9 @@ def _write(path: Path, images: ImageSet) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < end + SPARE_BYTES:
         needed = (end + SPARE_BYTES) / 2**20
-        raise OSError(f"{path.parent} has {free / 2**20:.0f} MiB free, {needed:.0f} are needed; make room or set TMPDIR")
+        raise OSError(
+            f"{path.parent} has {free / 2**20:.0f} MiB free, {needed:.0f} are needed; make room or set TMPDIR"
+        )
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -193,7 +205,10 @@ def _open(folder: Path, config: RunConfig) -> ImageSet | None:
     pages = (ctypes.c_uint8 * len(content)).from_address(content.ctypes.data)
     pages.mapping = content
     arrays = {name: _tensor(pages, **entry) for name, entry in header["arrays"].items()}
-    named = {kind: {n.removeprefix(kind): t for n, t in arrays.items() if n.startswith(kind)} for kind in ("split/", "extra/")}
+    named = {
+        kind: {n.removeprefix(kind): t for n, t in arrays.items() if n.startswith(kind)}
+        for kind in ("split/", "extra/")
+    }
     return ImageSet(
         ResidentImages(arrays["images"]),
         arrays["labels"].clone(),
@@ -205,7 +220,8 @@ def _open(folder: Path, config: RunConfig) -> ImageSet | None:
 
 
 def _header(content: np.ndarray, name: str) -> dict | None:
-    """The header of a whole and undamaged file of this name, otherwise None; reads the file once, 1 s per GiB or less."""
+    """The header of a whole and undamaged file of this name, otherwise None; reads the file once, 1 s per GiB or
+    less."""
     data = memoryview(content)
     if len(data) < _PAGE or bytes(data[:_CHECKSUM]) != b"%08x\n" % zlib.crc32(data[_CHECKSUM:]):
         return None

@@ -19,7 +19,8 @@ from trainer.data import sets
 FORMAT = 1
 # how views are made of the images; every other data setting, future ones included, makes another file
 VIEWS_ONLY = {
-    "transform", "observed_views", "draws_per_epoch", "canvas", "content", "max_angle", "angle_steps", "max_shift", "max_log_scale",
+    "transform", "observed_views", "draws_per_epoch", "canvas", "content", "max_angle", "angle_steps", "max_shift",
+    "max_log_scale",
     "scale_range", "augment", "hue_action", "anchor_first", "normalize", "action_scale", "pad_action", "select_on",
 }  # fmt: skip
 GLIMPSE_ONLY = {"inhibition", "radius"}
@@ -31,7 +32,8 @@ def set_name(config: RunConfig) -> str:
 
 
 def lock_name(config: RunConfig) -> str:
-    """The lock of whoever makes that file. The files read are not in it, since a download changes them under the lock."""
+    """The lock of whoever makes that file. The files read are not in it, since a download changes them under the
+    lock."""
     return _name(config, {"settings": _settings(config)}) + ".lock"
 
 
@@ -55,10 +57,16 @@ def _root(config: RunConfig) -> str | None:
 
 
 def _code() -> list[str]:
-    """The modules that read and render sets, and the libraries whose versions could change a pixel or a random number."""
+    """The modules that read and render sets, and the libraries whose versions could change a pixel or a random
+    number."""
     images = Path(trainer.data.images.__file__)
     package = images.parent.parent
-    modules = [images, images.with_name("philox.py"), package / "config" / "sets.py", *Path(sets.__file__).parent.glob("*.py")]
+    modules = [
+        images,
+        images.with_name("philox.py"),
+        package / "config" / "sets.py",
+        *Path(sets.__file__).parent.glob("*.py"),
+    ]
     text = b"".join(module.read_bytes() for module in sorted(modules))
     return [hashlib.sha256(text).hexdigest(), torch.__version__, *(version(name) for name in ("numpy", "pillow"))]
 

@@ -67,7 +67,9 @@ class MappedImages:
             for low in range(0, len(array), at_once):
                 part = np.ascontiguousarray(array[low : low + at_once])
                 start = int(end) - len(array) + low
-                result[start : start + len(part)] = torch.from_numpy(part if part.flags.writeable else part.copy()).to(device)
+                result[start : start + len(part)] = torch.from_numpy(part if part.flags.writeable else part.copy()).to(
+                    device
+                )
         return ResidentImages(result)
 
 
@@ -105,7 +107,9 @@ class ResidentImages:
         return load_ahead(self.__getitem__, batches, device)
 
 
-def place(images: Tensor | ResidentImages | MappedImages, device: torch.device, budget_bytes: int) -> ResidentImages | MappedImages:
+def place(
+    images: Tensor | ResidentImages | MappedImages, device: torch.device, budget_bytes: int
+) -> ResidentImages | MappedImages:
     """Copy images to the device if all of them fit the budget, otherwise leave them where they are.
 
     Args:

@@ -6,10 +6,11 @@ A batch is a dict:
 ``target``    list with the view to predict
 ``actions``   (B, M, A): actions[:, i] leads from view i to view i+1, the last one to the target
 ``reversed_actions``  the same for the views in reverse order, where they are asked for
-``factors``   (B, M, P): all components of the actions, whatever the model is told, and ``poses`` (B, M+1, P), the absolute
-              parameters of every view; for probes only
+``factors``   (B, M, P): all components of the actions, whatever the model is told, and ``poses`` (B, M+1, P), the
+              absolute parameters of every view; for probes only
 ``step``      int64 scalar, in training batches
-``labels``    (B,) class, -1 in training batches for images outside the train split, and ``index`` (B,) position in the image set; for probes only
+``labels``    (B,) class, -1 in training batches for images outside the train split, and ``index`` (B,) position in the
+image set; for probes only
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def make_transform(config: DataConfig, images: ImageSet) -> Any:
 
 
 class Views:
-    """A :class:`trainer.source.Plannable`: renders training batches in a fixed random order, and fixed views for evaluation.
+    """A :class:`trainer.source.Plannable`: renders training batches in a fixed random order, and fixed views for
+    evaluation.
 
     Every batch is a function of (seed, step); ``state_dict`` holds only the step.
 
@@ -64,7 +66,15 @@ class Views:
 
     for_probes = ("poses", "index")
 
-    def __init__(self, config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int = 0, world: int = 1, reverse: bool = False):
+    def __init__(
+        self,
+        config: RunConfig,
+        images: ImageSet,
+        dtype: torch.dtype,
+        rank: int = 0,
+        world: int = 1,
+        reverse: bool = False,
+    ):
         if config.optim.batch_size % world:
             raise UsageError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
         self._config, self._images, self._dtype = config, images, dtype
@@ -82,7 +92,11 @@ class Views:
         self._train_labels[train] = images.labels[train]
         self.transform = make_transform(config.data, images)
         self.step = 0
-        told = self.transform.parameters if self.transform.told == slice(None) else self.transform.told.stop - self.transform.told.start
+        told = (
+            self.transform.parameters
+            if self.transform.told == slice(None)
+            else self.transform.told.stop - self.transform.told.start
+        )
         self.action_dim = told + config.data.pad_action
         statistics = SETS[config.data.name].statistics if config.data.normalize == "dataset" else None
         if statistics is not None:
@@ -100,8 +114,8 @@ class Views:
 
     def plan(self, step: int) -> Plan:
         """What decides a training batch: ``draw`` (B,) int64, the numbers ``epoch`` and ``step``, and where the images
-        are not on the device ``stored``, their rows, which are read while the step before is computed, and ``parameters``,
-        which choosing the rows took.
+        are not on the device ``stored``, their rows, which are read while the step before is computed, and
+        ``parameters``, which choosing the rows took.
         """
         plan: Plan = {"draw": self._drawn(step), "epoch": step // self._config.steps_per_epoch, "step": step}
         if self._elsewhere:
@@ -112,18 +126,22 @@ class Views:
         return plan
 
     def render(self, plan: Plan) -> Batch:
-        """The training batch of a plan, whose numbers may also be int64 scalars on the device; nothing here waits for it."""
+        """The training batch of a plan, whose numbers may also be int64 scalars on the device; nothing here waits for
+        it."""
         draw, step = plan["draw"], plan["step"]
         index, parameters = plan.get("parameters") or self._parameters(draw, plan["epoch"])
         stored = plan["stored"] if self._elsewhere else self._images.images[self.transform.rows(index, parameters)]
         batch = self._batch(index, parameters, stored)
         batch["labels"] = self._train_labels[index]
         # a tensor, so that a compiled step is not compiled anew for every number
-        batch["step"] = step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=self._device)
+        batch["step"] = (
+            step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=self._device)
+        )
         return batch
 
     def compile(self) -> None:
-        """Render pixels with fused kernels from now on: they differ from the plain ones in the last bits, at most 1e-6."""
+        """Render pixels with fused kernels from now on: they differ from the plain ones in the last bits, at most
+        1e-6."""
         self._pixels = torch.compile(self._pixels, dynamic=False)  # type: ignore[method-assign]
 
     def boundary(self, step: int) -> bool:
@@ -181,7 +199,9 @@ class Views:
         drawn = [(index, self._draw(index, index, 0, Purpose.FIXED_VIEWS, draw, observed + 1)) for index, draw in parts]
         rows = (self.transform.rows(*one) for one in drawn)
         source = self._images.images
-        stored = source.prefetch((r.cpu() for r in rows), self._device) if self._elsewhere else (source[r] for r in rows)
+        stored = (
+            source.prefetch((r.cpu() for r in rows), self._device) if self._elsewhere else (source[r] for r in rows)
+        )
         for (index, parameters), pixels in zip(drawn, stored, strict=True):
             yield self._batch(index, parameters, pixels)
 
@@ -248,7 +268,8 @@ class FixedViews:
     """
 
     KEEP_BYTES = {"cuda": 2**30}
-    """Kept up to this size; on other devices up to an eighth of it, where rendering costs no launches and memory is shared."""
+    """Kept up to this size; on other devices up to an eighth of it, where rendering costs no launches and memory is
+    shared."""
 
     def __init__(self, source: Views, index: Tensor, draws: int, observed: int):
         self._source, self._index, self._draws, self._observed = source, index, draws, observed
@@ -259,7 +280,8 @@ class FixedViews:
         return len(self.labels)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Batches of ``size`` sequences, the last of a draw as :func:`row_chunks` has it; draw after draw, in the split's order."""
+        """Batches of ``size`` sequences, the last of a draw as :func:`row_chunks` has it; draw after draw, in the
+        split's order."""
         if self._kept is None or self._size != size:
             limit = self.KEEP_BYTES.get(self.labels.device.type, 2**27)
             made: list[Batch] | None = []

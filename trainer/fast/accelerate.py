@@ -1,9 +1,9 @@
 """Compiled training steps, and whether compiling pays: measured before training, on the run's own batches.
 
-On the CPU (bf16, ResNet-18): batch-norm joined with residual and ReLU, packed convolutions of small maps, and freed memory kept. Compiling
-the whole method there changed little, since convolutions dominate and inductor leaves them to the same library. On CUDA: the
-method and its loss, and the rendering of pixels, are compiled; with one worker the whole step becomes one CUDA graph
-(:mod:`trainer.fast.captured`).
+On the CPU (bf16, ResNet-18): batch-norm joined with residual and ReLU, packed convolutions of small maps, and freed
+memory kept. Compiling the whole method there changed little, since convolutions dominate and inductor leaves them to
+the same library. On CUDA: the method and its loss, and the rendering of pixels, are compiled; with one worker the whole
+step becomes one CUDA graph (:mod:`trainer.fast.captured`).
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: t
     return model
 
 
-def on_cuda(
-    evaluate: Evaluate, source: Plannable, *optimisers: torch.optim.Optimizer
-) -> Evaluate:
-    """Make a step ready to be captured: fused kernels for rendering and for ``evaluate``, optimisers that read their rates on the device.
+def on_cuda(evaluate: Evaluate, source: Plannable, *optimisers: torch.optim.Optimizer) -> Evaluate:
+    """Make a step ready to be captured: fused kernels for rendering and for ``evaluate``, optimisers that read their
+    rates on the device.
 
     Returns:
-        ``evaluate`` compiled. Its terms are detached, since a compiled function computes the gradient of every output that has one:
-        of an unweighted coding rate, say.
+        ``evaluate`` compiled. Its terms are detached, since a compiled function computes the gradient of every output
+        that has one: of an unweighted coding rate, say.
     """
-    # a process serves many trials: dynamo keeps what it compiled by source line, and after eight models of one line gives up without a word
+    # a process serves many trials: dynamo keeps what it compiled by source line, and after eight models of one line
+    # gives up without a word
     torch._dynamo.reset()
     for group in (group for optimiser in optimisers for group in optimiser.param_groups):
         group["capturable"] = True
@@ -74,7 +74,12 @@ def switch(method: nn.Module, on: bool) -> None:
 
 
 def whether_it_pays(
-    config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device, batch: Batch, loss: Callable[[nn.Module, Batch], Tensor]
+    config: RunConfig,
+    method: nn.Module,
+    model: nn.Module,
+    device: torch.device,
+    batch: Batch,
+    loss: Callable[[nn.Module, Batch], Tensor],
 ) -> tuple[nn.Module, str]:
     """Accelerate, and time forward and backward before and after on one batch; the method's state is left as it was.
 
@@ -97,11 +102,17 @@ def whether_it_pays(
     method.load_state_dict(before)
     method.zero_grad(set_to_none=True)
     torch.set_rng_state(numbers)
-    text = f"compiled in {once:.0f} s (not counted as training); forward and backward {fast:.3f} s instead of {plain:.3f} s"
+    text = (
+        f"compiled in {once:.0f} s (not counted as training); forward and backward {fast:.3f} s instead of"
+        f" {plain:.3f} s"
+    )
     if fast >= plain:
         return fast_model, f"{text}: it does not pay here, switch it off with runtime.compile=false"
     steps = math.ceil(once / (plain - fast))
-    return fast_model, f"{text} ({plain / fast:.2f} times as fast): pays from epoch {steps // config.steps_per_epoch + 1} on"
+    return (
+        fast_model,
+        f"{text} ({plain / fast:.2f} times as fast): pays from epoch {steps // config.steps_per_epoch + 1} on",
+    )
 
 
 def _seconds(step: Callable[[], Tensor], device: torch.device, repeats: int = 3) -> float:

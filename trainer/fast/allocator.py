@@ -1,4 +1,5 @@
-"""How the C library treats freed memory, and in which pages the system gives it. Linux with glibc; elsewhere nothing happens."""
+"""How the C library treats freed memory, and in which pages the system gives it. Linux with glibc; elsewhere nothing
+happens."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ _HUGE = 2**21
 def keep_freed_memory() -> bool:
     """Let glibc keep large freed blocks for the next allocation instead of returning them to the system.
 
-    A training step frees and asks for the same hundreds of megabytes every time; returned pages have to be faulted in and
-    zeroed again, a fifth of a ResNet-18 step. Affects the whole process and cannot be undone; the process then keeps
-    its peak. Returns False where the C library has no mallopt.
+    A training step frees and asks for the same hundreds of megabytes every time; returned pages have to be faulted in
+    and zeroed again, a fifth of a ResNet-18 step. Affects the whole process and cannot be undone; the process then
+    keeps its peak. Returns False where the C library has no mallopt.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -28,10 +29,13 @@ def keep_freed_memory() -> bool:
 def huge_pages() -> bool:
     """Ask for 2 MiB pages under the memory allocated so far; False where the system has none.
 
-    In 4 KiB pages a step's maps are more than the processor can address without looking pages up: 6 % of a ResNet-18 step.
+    In 4 KiB pages a step's maps are more than the processor can address without looking pages up: 6 % of a ResNet-18
+    step.
     """
     try:
-        heap = next(line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("[heap]"))
+        heap = next(
+            line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("[heap]")
+        )
     except (OSError, StopIteration):
         return False
     low, high = (int(bound, 16) for bound in heap.split("-"))
@@ -39,6 +43,8 @@ def huge_pages() -> bool:
     if high <= low:
         return False
     libc = ctypes.CDLL(None)
-    advise = [libc.madvise(ctypes.c_void_p(low), ctypes.c_size_t(high - low), advice) for advice in (_HUGEPAGE, _COLLAPSE)]
+    advise = [
+        libc.madvise(ctypes.c_void_p(low), ctypes.c_size_t(high - low), advice) for advice in (_HUGEPAGE, _COLLAPSE)
+    ]
     # collapsing now what is in small pages already is a newer system's, and may stop half-way
     return advise[0] == 0

@@ -1,10 +1,10 @@
 """A training step as one CUDA graph.
 
-A step of ours is some 1,500 kernels, most of them a few microseconds long: a processor that launches them one by one takes
-longer than the GPU that runs them. Recorded once as a graph, a step is one launch. Two things follow: every tensor
-that a step reads must stay where it is, so what differs between steps (draws, step number, rates) is written into
-tensors beforehand; and the views of step k + 1 can be rendered beside the training on those of step k, on a branch of their own,
-which hides the many small kernels of rendering.
+A step of ours is some 1,500 kernels, most of them a few microseconds long: a processor that launches them one by one
+takes longer than the GPU that runs them. Recorded once as a graph, a step is one launch. Two things follow: every
+tensor that a step reads must stay where it is, so what differs between steps (draws, step number, rates) is written
+into tensors beforehand; and the views of step k + 1 can be rendered beside the training on those of step k, on a branch
+of their own, which hides the many small kernels of rendering.
 
 On the CPU the same class runs the same functions without a graph: the tests' stand-in.
 """
@@ -28,8 +28,8 @@ class CapturedStep:
     """Called with a step's number, trains on its batch.
 
     Args:
-        learn: trains on a batch at a learning rate and a method's scalars, all of them on the device, without ever waiting for it. What it
-            returns may be the batch's own tensors, but no other views of their memory.
+        learn: trains on a batch at a learning rate and a method's scalars, all of them on the device, without ever
+            waiting for it. What it returns may be the batch's own tensors, but no other views of their memory.
         rates: learning rate and scalars of a step; which scalars there are must not depend on the step.
     """
 

@@ -26,8 +26,11 @@ def check(config: RunConfig, device: str, workers: int, here: bool = True) -> No
     name = getattr(getattr(config.model, "encoder", None), "name", f"a model of {config.family}")
     if device != "cpu" or config.precision != "bf16" or name != "resnet18" or workers > 1:
         raise UsageError(
-            "runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16, model.encoder.name=resnet18 and one worker; "
-            f"this run has {device}, {config.precision}, {name} and {workers}: remove it"
+            "runtime.compile = True has an effect on cuda, or on the cpu with precision=bf16,"
+            f" model.encoder.name=resnet18 and one worker; this run has {device}, {config.precision}, {name} and"
+            f" {workers}: remove it"
         )
     if here and not has_compiler():
-        raise UsageError("runtime.compile = True: no C++ compiler is found (g++, clang++ or $CXX); install one or switch it off")
+        raise UsageError(
+            "runtime.compile = True: no C++ compiler is found (g++, clang++ or $CXX); install one or switch it off"
+        )

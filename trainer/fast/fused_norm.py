@@ -1,9 +1,10 @@
 """Batch-norm, residual and ReLU in one go, for half-precision maps on the CPU.
 
 Between two convolutions of a residual network everything is memory traffic. The stock modules read and write each map
-five times forward and eight to ten times backward; here it is three and five, or four and eight with a residual: statistics
-in one pass, scale, shift, residual and ReLU in the next, and the backward pass recomputes the ReLU's mask from
-the input instead of reading the output. The loops are plain tensor code, compiled by torch.compile once per process.
+five times forward and eight to ten times backward; here it is three and five, or four and eight with a residual:
+statistics in one pass, scale, shift, residual and ReLU in the next, and the backward pass recomputes the ReLU's mask
+from the input instead of reading the output. The loops are plain tensor code, compiled by torch.compile once per
+process.
 
 Same definition as :class:`trainer.blocks.norm.GlobalBatchNorm` on one worker; statistics and arithmetic are fp32.
 """

@@ -1,7 +1,8 @@
 """Convolutions of small maps, several images side by side.
 
-oneDNN's half-precision kernels work on rows of pixels: on 4 x 4 and 8 x 8 maps most of a register is empty. Laying images
-side by side, separated by zero columns that stand for the padding, fills it. The result is the same sum of the same products.
+oneDNN's half-precision kernels work on rows of pixels: on 4 x 4 and 8 x 8 maps most of a register is empty. Laying
+images side by side, separated by zero columns that stand for the padding, fills it. The result is the same sum of the
+same products.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def packed(conv: Conv3x3, x: Tensor) -> Tensor:
 
 
 def _side_by_side(x: Tensor, count: int, gap: int) -> Tensor:
-    """(N, C, H, W) to (N / count, C, H, count (W + gap)), channels-last; a gap of ``stride`` zeros keeps images apart."""
+    """(N, C, H, W) to (N / count, C, H, count (W + gap)), channels-last; a gap of ``stride`` zeros keeps images
+    apart."""
     n, c, h, w = x.shape
     x = x.permute(0, 2, 3, 1).reshape(n // count, count, h, w, c).transpose(1, 2)
     return F.pad(x, (0, 0, 0, gap)).reshape(n // count, h, count * (w + gap), c).permute(0, 3, 1, 2)

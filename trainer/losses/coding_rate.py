@@ -24,8 +24,8 @@ LOG_EPS = 1e-4
 class CodingRate(Regularising):
     """Minus the configured rate (scaled), of one feature, over the rows of all workers.
 
-    Health: ``rate_nats``, R itself, and ``rate_utilisation``, R over its maximum at the same total variance, in [0, 1], comparable
-    across widths, batch sizes and forms.
+    Health: ``rate_nats``, R itself, and ``rate_utilisation``, R over its maximum at the same total variance, in [0, 1],
+    comparable across widths, batch sizes and forms.
     """
 
     by_feature = True

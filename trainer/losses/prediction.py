@@ -23,8 +23,8 @@ def cosine_distance(prediction: Tensor, target: Tensor) -> Tensor:
 class SharpenedLoss(nn.Module):
     """Distance to a centred, sharpened target (forms: see :class:`trainer.config.SharpenConfig`).
 
-    The centre is the moving average of target codes over the rows of all workers. It is read before it is updated (DINO,
-    2104.14294, algorithm 1), except by ``log_cosine``, whose original updated it first.
+    The centre is the moving average of target codes over the rows of all workers. It is read before it is updated
+    (DINO, 2104.14294, algorithm 1), except by ``log_cosine``, whose original updated it first.
     """
 
     def __init__(self, config: SharpenConfig, features: int):
@@ -38,7 +38,9 @@ class SharpenedLoss(nn.Module):
         form = self.config.form
         if form == "log_cosine":
             self._move(target)
-            return cosine_distance(prediction, torch.softmax((target - self.center) / self.config.target_temperature, dim=1))
+            return cosine_distance(
+                prediction, torch.softmax((target - self.center) / self.config.target_temperature, dim=1)
+            )
         # a copy: the buffer moves before backward reads what it was
         center = self.center.clone()
         self._move(target)

@@ -30,7 +30,8 @@ class Regularising(nn.Module):
     """A regulariser of one feature; made from its settings and the run's seed.
 
     Attributes:
-        by_feature: of several features of several parts each, the mean is taken first over the parts of each; otherwise over all parts.
+        by_feature: of several features of several parts each, the mean is taken first over the parts of each; otherwise
+            over all parts.
     """
 
     by_feature = False
@@ -53,9 +54,13 @@ def regularise(regulariser: Regularising, features: Mapping[str, list[Tensor]], 
     """The mean over features, each in one or more parts of (n, d) rows; health is named ``name/feature``."""
     found = {name: [regulariser(rows, step) for rows in parts] for name, parts in features.items()}
     means = {name: _mean([term.value for term in terms]) for name, terms in found.items()}
-    values = list(means.values()) if regulariser.by_feature else [term.value for terms in found.values() for term in terms]
+    values = (
+        list(means.values()) if regulariser.by_feature else [term.value for terms in found.values() for term in terms]
+    )
     names = {name: list(terms[0].health) for name, terms in found.items()}
-    health = {f"{one}/{name}": _mean([term.health[one] for term in found[name]]) for name in found for one in names[name]}
+    health = {
+        f"{one}/{name}": _mean([term.health[one] for term in found[name]]) for name in found for one in names[name]
+    }
     return Term(torch.stack(values).mean(), health)
 
 

@@ -1,4 +1,5 @@
-"""Presets are YAML files in this folder and its sub-folders, one per data set; :func:`load` turns one plus overrides into a
+"""Presets are YAML files in this folder and its sub-folders, one per data set; :func:`load` turns one plus overrides
+into a
 
 RunConfig. A preset can extend another; ``null`` takes a value (or a gate) of it back.
 """
@@ -105,17 +106,30 @@ def _merge(base: dict[str, Any], update: dict[str, Any], where: str) -> dict[str
             _require_gates(value, where)
             _require_gates(base.get(key, {}), where)
             # a gate that is taken back is gone; anywhere else null means "no value", which the field resolves
-            kept = {name: _merge(base.get(key, {}).get(name) or {}, gate, where) for name, gate in value.items() if gate is not None}
+            kept = {
+                name: _merge(base.get(key, {}).get(name) or {}, gate, where)
+                for name, gate in value.items()
+                if gate is not None
+            }
             base[key] = {name: gate for name, gate in base.get(key, {}).items() if name not in value} | kept
             continue
-        base[key] = _merge(base[key], value, where) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        base[key] = (
+            _merge(base[key], value, where) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        )
     return base
 
 
 def _require_gates(gates: Any, where: str) -> None:
-    wrong = gates if not isinstance(gates, dict) else next((gate for gate in gates.values() if not isinstance(gate, dict | None)), None)
+    wrong = (
+        gates
+        if not isinstance(gates, dict)
+        else next((gate for gate in gates.values() if not isinstance(gate, dict | None)), None)
+    )
     if wrong is not None:
-        raise UsageError(f"{where}: gates = {gates!r} must map the names of gates to their rules, for example gates: {{quick: {{epoch: 5, rank_agg_min: 2}}}}")
+        raise UsageError(
+            f"{where}: gates = {gates!r} must map the names of gates to their rules, for example gates: {{quick:"
+            " {epoch: 5, rank_agg_min: 2}}"
+        )
 
 
 def _parse(text: str) -> tuple[str, Any]:

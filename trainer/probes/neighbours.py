@@ -9,7 +9,8 @@ from trainer.data.row_chunks import row_chunks
 from trainer.probes.precision import in_double
 
 NEIGHBOURS, TEMPERATURE = (1, 20), 0.07
-"""Votes are weighted as in instance discrimination (Wu et al., 1805.01978, 3.4), whose k of 200 is for a million images."""
+"""Votes are weighted as in instance discrimination (Wu et al., 1805.01978, 3.4), whose k of 200 is for a million
+images."""
 CHUNK = 1024
 
 

@@ -1,13 +1,14 @@
 """The paper's frozen-probe protocol (2505.03176, section 4 and appendix A), on cached features.
 
-Classifier: one linear layer, cross-entropy, Adam with rate 1e-3, batches of 256, 300 epochs. Regressors: one per factor, mean
-squared error, the same optimiser; a network with two hidden layers of 1,024 ReLU units for 300 epochs (the paper's choice
-for crop, jitter and rotation), and a linear layer for 50 epochs (its choice for blur, position and colour). Both are fitted
-for every factor. The features are used as they are, not standardised, and are encoded once: nothing random happens to
-them between epochs.
+Classifier: one linear layer, cross-entropy, Adam with rate 1e-3, batches of 256, 300 epochs. Regressors: one per
+factor, mean squared error, the same optimiser; a network with two hidden layers of 1,024 ReLU units for 300 epochs (the
+paper's choice for crop, jitter and rotation), and a linear layer for 50 epochs (its choice for blur, position and
+colour). Both are fitted for every factor. The features are used as they are, not standardised, and are encoded once:
+nothing random happens to them between epochs.
 
-Probes of several features are trained side by side by one optimiser: their losses share no parameter, so the sum of them has
-each one's own gradient. Initialisation and batches come from a generator of their own, the same for every feature and run.
+Probes of several features are trained side by side by one optimiser: their losses share no parameter, so the sum of
+them has each one's own gradient. Initialisation and batches come from a generator of their own, the same for every
+feature and run.
 """
 
 from __future__ import annotations
@@ -63,7 +64,13 @@ def regressor_predictions(
     parts = {(name, factor): goals[:, columns] for name in train for factor, columns in factors.items()}
     sizes = {key: (train[key[0]].shape[1], *middle, goal.shape[1]) for key, goal in parts.items()}
     nets = _networks(sizes, goals.device)
-    _fit(nets, {key: train[key[0]] for key in parts}, {key: goal.float() for key, goal in parts.items()}, F.mse_loss, epochs)
+    _fit(
+        nets,
+        {key: train[key[0]] for key in parts},
+        {key: goal.float() for key, goal in parts.items()},
+        F.mse_loss,
+        epochs,
+    )
     found = {name: goals.new_full((len(x), goals.shape[1]), float("nan")) for name, x in held.items() if name in train}
     with torch.no_grad():
         for (name, factor), net in nets.items():
@@ -72,14 +79,14 @@ def regressor_predictions(
 
 
 def linear_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
-    """What ridge regression on train features (n, d) and goals (n, P) predicts for (m, d) features: (m, P) in double precision."""
+    """What ridge regression on train features (n, d) and goals (n, P) predicts for (m, d) features: (m, P) in double
+    precision."""
     return Linear(train_x, train_y)(test_x)
 
 
-def _fit(
-    nets: Mapping, inputs: Mapping, goals: Mapping, loss: Callable[[Tensor, Tensor], Tensor], epochs: int
-) -> None:
-    """Train all networks on the same batches; a last batch of fewer rows is used too, a single row with those before it."""
+def _fit(nets: Mapping, inputs: Mapping, goals: Mapping, loss: Callable[[Tensor, Tensor], Tensor], epochs: int) -> None:
+    """Train all networks on the same batches; a last batch of fewer rows is used too, a single row with those before
+    it."""
     inputs = {key: x.float() for key, x in inputs.items()}
     count, device = len(next(iter(goals.values()))), next(iter(goals.values())).device
     parameters = [parameter for net in nets.values() for parameter in net.parameters()]
@@ -89,7 +96,9 @@ def _fit(
         for _ in range(epochs):
             for rows in row_chunks(torch.randperm(count, generator=generator).to(device), BATCH):
                 optimiser.zero_grad()
-                torch.stack([loss(net(inputs[key][rows]), goals[key][rows]) for key, net in nets.items()]).sum().backward()
+                torch.stack(
+                    [loss(net(inputs[key][rows]), goals[key][rows]) for key, net in nets.items()]
+                ).sum().backward()
                 optimiser.step()
 
 

@@ -34,7 +34,8 @@ class Circle:
 
 
 def rotation_circle(sweep: Sweep, train: np.ndarray, held: np.ndarray, harmonics: int = 4) -> Circle:
-    """Fit the plane on train anchors and measure held-out ones; a code that ignores the angle scores 0 and winds 0 times.
+    """Fit the plane on train anchors and measure held-out ones; a code that ignores the angle scores 0 and winds 0
+    times.
 
     Raises:
         UsageError: the factor is not periodic.

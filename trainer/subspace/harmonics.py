@@ -35,7 +35,8 @@ def harmonic_power(sweep: Sweep) -> np.ndarray:
 
 
 def harmonic_shares(power: np.ndarray) -> np.ndarray:
-    """(A, K) share of each frequency k = 1 ... K in the anchor's variance over its sweep; zeros for an anchor at rest."""
+    """(A, K) share of each frequency k = 1 ... K in the anchor's variance over its sweep; zeros for an anchor at
+    rest."""
     moving = power[:, 1:]
     total = moving.sum(1, keepdims=True)
     return np.divide(moving, total, out=np.zeros_like(moving), where=total > 0)

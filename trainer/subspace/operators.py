@@ -8,8 +8,8 @@ conjugate pair for each rotating pair of features of frequency k.
 The fit is made on the moving part of the codes: each anchor minus its own mean over the sweep, which for a full
 turn is exactly what the rotation leaves alone. On uncentred codes (``centre="train"``) a few tens of train
 anchors leave most directions of content unseen: the operator takes what varies there for noise, and destroys the
-content of other images (a code of pure content and a little noise scored -18 against the identity, 12 train anchors in 16
-dimensions). Use that only with many more train anchors than features.
+content of other images (a code of pure content and a little noise scored -18 against the identity, 12 train anchors in
+16 dimensions). Use that only with many more train anchors than features.
 
 Two baselines are needed, because each is easy alone: predicting the mean is poor wherever codes keep still, and
 predicting no change is twice as wrong as the mean where codes are noise. The penalty pulls towards the identity, so
@@ -109,11 +109,14 @@ def fit_operators(
     summed = errors.sum(0)
     pooled = {name: _r2(summed[0], summed[column]) for column, name in enumerate(("mean", "identity", "best"), start=1)}
     deltas = lags * float(np.diff(sweep.values).mean())
-    return Operators(lags, deltas, matrices, variances[:count], retained, *r2s, pooled, steps if sweep.periodic else None)
+    return Operators(
+        lags, deltas, matrices, variances[:count], retained, *r2s, pooled, steps if sweep.periodic else None
+    )
 
 
 def composition_errors(operators: Operators) -> tuple[np.ndarray, np.ndarray]:
-    """How far M_d1 M_d2 is from M_(d1 + d2), for every pair d1 <= d2 whose sum was fitted (round the circle: every pair).
+    """How far M_d1 M_d2 is from M_(d1 + d2), for every pair d1 <= d2 whose sum was fitted (round the circle: every
+    pair).
 
     Returns:
         Two (P,) arrays: |M_d1 M_d2 - M_(d1+d2)|_F / |M_(d1+d2)|_F, and the same with every matrix multiplied by

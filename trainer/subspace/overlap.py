@@ -48,7 +48,9 @@ def update_projector(average: np.ndarray | None, basis: np.ndarray, decay: float
     if average is None:
         return projector
     if average.shape != projector.shape:
-        raise UsageError(f"previous projector has {len(average)} features, the codes {len(projector)}; start without it")
+        raise UsageError(
+            f"previous projector has {len(average)} features, the codes {len(projector)}; start without it"
+        )
     return decay * average + (1 - decay) * projector
 
 
@@ -64,7 +66,9 @@ def _shared(u: np.ndarray, v: np.ndarray) -> float:
 
 def _check(u: np.ndarray, v: np.ndarray) -> None:
     if len(u) != len(v):
-        raise UsageError(f"bases with {len(u)} and {len(v)} features cannot be compared; both must come from the same codes")
+        raise UsageError(
+            f"bases with {len(u)} and {len(v)} features cannot be compared; both must come from the same codes"
+        )
     for basis in (u, v):
         if not np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-6):
             raise UsageError(f"a basis of shape {basis.shape} is not orthonormal; take it from subspace_basis")

@@ -64,12 +64,14 @@ def subspace_basis(differences: np.ndarray, k: int) -> np.ndarray:
 
 
 def ev_pooled(differences: np.ndarray, k: int) -> float:
-    """Sum of the k largest eigenvalues of cov(dz) / sum of all; (..., D) differences of sweeps or pairs; 0.0 at rest."""
+    """Sum of the k largest eigenvalues of cov(dz) / sum of all; (..., D) differences of sweeps or pairs; 0.0 at
+    rest."""
     return _share(principal_axes(differences.reshape(-1, differences.shape[-1]))[0], k)
 
 
 def ev_per_anchor(differences: np.ndarray, k: int) -> float:
-    """Mean over anchors of the top-k share of each anchor's own variance; (A, T, D) differences. Anchors at rest count 0."""
+    """Mean over anchors of the top-k share of each anchor's own variance; (A, T, D) differences. Anchors at rest count
+    0."""
     return float(np.mean([_share(principal_axes(anchor)[0], k) for anchor in differences]))
 
 
@@ -85,7 +87,7 @@ def ev_action(sweep: Sweep, train: np.ndarray, held: np.ndarray, k: int) -> floa
     if k < 1 or k >= len(sweep.values) or (sweep.periodic and k % 2):
         raise UsageError(
             f"k = {k} functions of the factor: k must lie between 1 and {len(sweep.values) - 1}, the number of values "
-            f"less one, and be even for angles"
+            "less one, and be even for angles"
         )
     if sweep.periodic:
         columns = fourier_features(sweep.radians, k // 2)
@@ -96,7 +98,9 @@ def ev_action(sweep: Sweep, train: np.ndarray, held: np.ndarray, k: int) -> floa
     # the same design for every anchor: least squares on the mean curve is least squares on all of them
     curve = design @ np.linalg.lstsq(design, differences[train].mean(0), rcond=None)[0]
     truth = differences[held]
-    return r2_score(truth.reshape(-1, truth.shape[-1]), np.broadcast_to(curve, truth.shape).reshape(-1, truth.shape[-1]))
+    return r2_score(
+        truth.reshape(-1, truth.shape[-1]), np.broadcast_to(curve, truth.shape).reshape(-1, truth.shape[-1])
+    )
 
 
 def effective_rank(differences: np.ndarray) -> float:
@@ -116,8 +120,8 @@ def eigenspectrum(differences: np.ndarray, top: int, seed: int, draws: int = 200
 
     The band is the estimate +- 1.96 standard deviations over resampled anchors, within [0, 1]. Anchors are
     resampled with replacement, not rows: the values of one sweep are not independent. Percentiles would mislead: a
-    resample repeats anchors, so its spectrum is steeper than the sample's. Resampled covariances are diagonalised within
-    the 64 leading directions of the full one; their trace is exact.
+    resample repeats anchors, so its spectrum is steeper than the sample's. Resampled covariances are diagonalised
+    within the 64 leading directions of the full one; their trace is exact.
 
     Args:
         top: length K of the spectrum; cut to D.

@@ -65,8 +65,8 @@ def summary(
         ``operator_eigenvalues/f`` (J, r), ``operator_r2/f`` (3, J: against mean, identity, the better),
         ``operator_composition/f`` (2,: mean error, plain and weighted), ``basis/f`` (D, k),
         ``projector/f`` (D, D); for angles ``circle/f`` (held, T, 2) and ``harmonic_power/f`` (A, T // 2 + 1);
-        ``overlap/f+g...`` and ``overlap_chance/f+g...`` (F, F) and ``overlap_matched/f+g...`` (3, F, F: mean, low and high
-        of ``trainer.subspace.matched``); ``factors``, ``angles`` and ``codes`` list the names.
+        ``overlap/f+g...`` and ``overlap_chance/f+g...`` (F, F) and ``overlap_matched/f+g...`` (3, F, F: mean, low and
+        high of ``trainer.subspace.matched``); ``factors``, ``angles`` and ``codes`` list the names.
 
     Raises:
         UsageError: no sweep, an unknown name in ``angles``, baselines with other factors or values, a broken sweep.
@@ -97,7 +97,9 @@ def summary(
         compared = _overlaps(bases, dims, name, null)
         metrics |= compared.metrics
         arrays |= compared.arrays
-    kept = _stability({f: arrays[metric_name("basis", f, code=code)] for f in sweeps}, dims, code, previous or {}, decay)
+    kept = _stability(
+        {f: arrays[metric_name("basis", f, code=code)] for f in sweeps}, dims, code, previous or {}, decay
+    )
     return Summary(metrics | kept.metrics, arrays | kept.arrays)
 
 
@@ -159,7 +161,10 @@ def _factor(sweep: Sweep, ks: tuple[int, ...], dims: int, seed: int) -> Summary:
             metrics[f"circle_score.h{harmonic}"] = turned.scores[harmonic - 1]
             metrics[f"harmonic_share.h{harmonic}"] = shares[:, harmonic - 1].mean()
         metrics |= {"circle_radius_cv": turned.radius_cv, "winding.mean_curve": turned.winding}
-        metrics |= {"winding.anchors": turned.windings.mean(), "winding.agree": (turned.windings == turned.winding).mean()}
+        metrics |= {
+            "winding.anchors": turned.windings.mean(),
+            "winding.agree": (turned.windings == turned.winding).mean(),
+        }
         arrays |= {"circle": turned.points, "harmonic_power": power}
     return Summary(metrics, arrays)
 
@@ -208,11 +213,15 @@ def _stability(
 def _check_alike(name: str, given: dict[str, Sweep], main: dict[str, Sweep]) -> None:
     """A baseline is one only on the same images in the same poses."""
     if set(given) != set(main):
-        raise UsageError(f"baseline {name!r} has the factors {sorted(given)}, the code {sorted(main)}; give exactly these")
+        raise UsageError(
+            f"baseline {name!r} has the factors {sorted(given)}, the code {sorted(main)}; give exactly these"
+        )
     widths = {factor: sweep.codes.shape[2] for factor, sweep in given.items()}
     if len(set(widths.values())) > 1:
         raise UsageError(f"features of {name or 'the code'} per factor = {widths}; all must come from one encoder")
     for factor, sweep in given.items():
         same = np.array_equal(sweep.values, main[factor].values) and len(sweep.codes) == len(main[factor].codes)
         if not same:
-            raise UsageError(f"baseline {name!r} has other values or anchors of {factor} than the code; give both the same")
+            raise UsageError(
+                f"baseline {name!r} has other values or anchors of {factor} than the code; give both the same"
+            )

@@ -15,7 +15,9 @@ FULL_CIRCLE = 360.0
 
 def as_double(x: Any) -> np.ndarray:
     """A float64 array on the CPU, whatever device a tensor lives on (MPS has no double precision)."""
-    return (x.detach().cpu().double().numpy() if isinstance(x, torch.Tensor) else np.asarray(x, dtype=np.float64)).copy()
+    return (
+        x.detach().cpu().double().numpy() if isinstance(x, torch.Tensor) else np.asarray(x, dtype=np.float64)
+    ).copy()
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,23 @@ class Sweep:
     tolerance: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        single = getattr(self.codes, "dtype", None) in (torch.float32, torch.float16, torch.bfloat16, np.dtype("float32"))
+        single = getattr(self.codes, "dtype", None) in (
+            torch.float32,
+            torch.float16,
+            torch.bfloat16,
+            np.dtype("float32"),
+        )
         values, codes = as_double(self.values), as_double(self.codes)
         check_values(values, self.periodic)
         if codes.ndim != 3 or codes.shape[1] != len(values) or len(codes) < 4 or codes.shape[2] < 1:
             raise UsageError(
-                f"codes have shape {codes.shape}; {len(values)} values need (anchors >= 4, {len(values)}, features >= 1)"
+                f"codes have shape {codes.shape}; {len(values)} values need (anchors >= 4, {len(values)}, features"
+                " >= 1)"
             )
         if not np.isfinite(codes).all():
-            raise UsageError(f"{np.sum(~np.isfinite(codes))} of {codes.size} codes are NaN or infinite: a diverged encoder")
+            raise UsageError(
+                f"{np.sum(~np.isfinite(codes))} of {codes.size} codes are NaN or infinite: a diverged encoder"
+            )
         precision = np.finfo(np.float32 if single else np.float64).eps
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "codes", codes)
@@ -95,7 +105,7 @@ def check_values(values: np.ndarray, periodic: bool) -> None:
     if periodic and not np.isclose(len(values) * steps.mean(), FULL_CIRCLE, rtol=1e-4):
         raise UsageError(
             f"{len(values)} angles from {values[0]:g} to {values[-1]:g} degrees do not go once round the circle "
-            f"with its end left out (0, s, 2s, ... 360 - s); a part of the circle is a factor that is not periodic"
+            "with its end left out (0, s, 2s, ... 360 - s); a part of the circle is a factor that is not periodic"
         )
 
 

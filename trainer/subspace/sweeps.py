@@ -1,8 +1,9 @@
 """True factor sweeps: pictures of the same images at every value of one factor, the others untouched.
 
 Planar views are rendered from the stored images, black outside them, and normalised afterwards, as in training. Of the
-object sets only ``mini3d`` can be rendered at will: an object is turned from its first recorded view by A(theta) about the x,
-y or z axis in the sense of the actions, R(theta) = R(0) A(theta): the action from theta = 0 is the same for all objects.
+object sets only ``mini3d`` can be rendered at will: an object is turned from its first recorded view by A(theta) about
+the x, y or z axis in the sense of the actions, R(theta) = R(0) A(theta): the action from theta = 0 is the same for all
+objects.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ class Pictures:
         anchors: A.
         unit: of the values, for people.
         sequence: positions of a anchors and a number of views V to the pictures of the views after the first
-            (V - 1 of (a * T, C, H, W)) and the parameters of all V, as ``views.transform`` describes them. The first view is
-            the one of ``render``; the others differ from it in the factors that are not swept, and in a swept full turn also
-            in that one, by an offset which is drawn once per anchor and the same at all values: the sequence moves as a whole.
+            (V - 1 of (a * T, C, H, W)) and the parameters of all V, as ``views.transform`` describes them. The first
+            view is the one of ``render``; the others differ from it in the factors that are not swept, and in a swept
+            full turn also
+            in that one, by an offset which is drawn once per anchor and the same at all values: the sequence moves as a
+                whole.
     """
 
     values: Tensor
@@ -74,7 +77,8 @@ def factor_sweeps(config: RunConfig, images: ImageSet, views: Views, index: Tens
 
     Args:
         index: (A,) images, the anchors.
-        steps: values of a full turn; a smaller range is divided as finely, on a grid through 0, and may get one value less.
+        steps: values of a full turn; a smaller range is divided as finely, on a grid through 0, and may get one value
+            less.
 
     Raises:
         UsageError: views of this data set cannot be rendered for arbitrary values.
@@ -86,7 +90,9 @@ def factor_sweeps(config: RunConfig, images: ImageSet, views: Views, index: Tens
         return _turned_solids(config, images, index, steps)
     recorded = data.transform == "object"
     why = "its pictures are recorded in poses of their own" if recorded else f"not defined for {data.transform}"
-    raise UsageError(f"no factor sweeps for {data.name}: {why}; rotation, affine and mini3d can be rendered at any value")
+    raise UsageError(
+        f"no factor sweeps for {data.name}: {why}; rotation, affine and mini3d can be rendered at any value"
+    )
 
 
 def _planar(config: RunConfig, images: ImageSet, views: Views, index: Tensor, steps: int) -> dict[str, Pictures]:
@@ -138,7 +144,8 @@ def _moved(offsets: Poses, at: Poses) -> Poses:
 
 
 def planar_pictures(config: RunConfig, images: ImageSet, index: Tensor, at: Poses) -> Tensor:
-    """Every image of ``index`` (a,) in every one of the poses (T,), as the encoder sees it: (a * T, C, canvas, canvas)."""
+    """Every image of ``index`` (a,) in every one of the poses (T,), as the encoder sees it: (a * T, C, canvas,
+    canvas)."""
     count = len(at.angle)
     pixels = _floating(images.images[index], config, index.device).repeat_interleave(count, dim=0)
     images_in = len(index)

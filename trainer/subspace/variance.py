@@ -43,7 +43,8 @@ def relative_std(codes: np.ndarray) -> float:
 
 
 def mean_pairwise_cosine(codes: np.ndarray) -> float:
-    """Mean cosine of the angle between two different codes of (N, D): 1 where all point one way. Zero codes are left out."""
+    """Mean cosine of the angle between two different codes of (N, D): 1 where all point one way. Zero codes are left
+    out."""
     lengths = np.linalg.norm(codes, axis=1)
     unit = codes[lengths > 0] / lengths[lengths > 0, None]
     count = len(unit)

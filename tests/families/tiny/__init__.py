@@ -1,6 +1,8 @@
-"""A family that shares nothing with seq-JEPA but the loop: single images in an order of its own, two loss terms, no actions.
+"""A family that shares nothing with seq-JEPA but the loop: single images in an order of its own, two loss terms, no
+actions.
 
-A code is predicted from a noisy copy of its image, at two levels of noise; a moving centre is subtracted from the goals.
+A code is predicted from a noisy copy of its image, at two levels of noise; a moving centre is subtracted from the
+goals.
 """
 
 from __future__ import annotations

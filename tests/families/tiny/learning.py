@@ -27,7 +27,9 @@ class Images:
         self.step += 1
         train, size = self._images.splits["train"], self._config.optim.batch_size
         index = train[torch.randint(len(train), (size,), generator=self._generator)][self._share]
-        noise = torch.randn(size, self.channels, *self._images.images.shape[2:], generator=self._generator, dtype=self._dtype)
+        noise = torch.randn(
+            size, self.channels, *self._images.images.shape[2:], generator=self._generator, dtype=self._dtype
+        )
         return {"images": self.images(index), "noise": noise[self._share], "labels": self._images.labels[index]}
 
     def images(self, index):
@@ -67,7 +69,10 @@ class Tiny(Method):
 
     def parameter_groups(self):
         model, decay = self._config.model, self._config.optim.weight_decay
-        return [Group(list(self.encoder.parameters()), decay), Group(list(self.predictor.parameters()), 0.0, model.lr_scale, model.clip_norm)]
+        return [
+            Group(list(self.encoder.parameters()), decay),
+            Group(list(self.predictor.parameters()), 0.0, model.lr_scale, model.clip_norm),
+        ]
 
     def schedule(self, step):
         # the centre rests in the first epoch

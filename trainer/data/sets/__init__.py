@@ -65,4 +65,6 @@ def read(name: str, root: Path, download: bool, made: Path | None = None, own_fi
     if name not in READERS:
         raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(READERS)}")
     module, function = READERS[name]
-    return getattr(import_module(f"{__name__}.{module}"), function)(Places(Path(root), download, Path(made or root), own_files))
+    return getattr(import_module(f"{__name__}.{module}"), function)(
+        Places(Path(root), download, Path(made or root), own_files)
+    )

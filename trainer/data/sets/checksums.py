@@ -20,8 +20,8 @@ def published_bytes(path: Path, md5: str, own_files: bool) -> bytes:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5 and not own_files:
         raise UsageError(
-            f"{path} is damaged, or not the published file (md5 {found[:12]}..., published {md5[:12]}...); replace it with a fresh copy, or "
-            "give --own-files if the files are your own"
+            f"{path} is damaged, or not the published file (md5 {found[:12]}..., published {md5[:12]}...); replace it"
+            " with a fresh copy, or give --own-files if the files are your own"
         )
     return content
 

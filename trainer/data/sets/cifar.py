@@ -27,7 +27,8 @@ def read_cifar100(places: Places) -> RawSet:
     """50,000 + 10,000 images (3, 32, 32), 100 fine classes.
 
     Raises:
-        UsageError: files absent, damaged or not the published ones, images of another size, wrong labels, or a failed download.
+        UsageError: files absent, damaged or not the published ones, images of another size, wrong labels, or a failed
+            download.
     """
     return _read(CIFAR100, places)
 
@@ -43,7 +44,10 @@ def _read(dataset: type[CIFAR10], places: Places) -> RawSet:
     require_files(folder, [*sums, dataset.meta["filename"]], by_hand(dataset.url, root))
     refuse_equal(folder / name for name in sums)
     key = LABELS[dataset.base_folder]
-    parts = {name: _parse(folder / name, published_bytes(folder / name, md5, places.own_files), key) for name, md5 in sums.items()}
+    parts = {
+        name: _parse(folder / name, published_bytes(folder / name, md5, places.own_files), key)
+        for name, md5 in sums.items()
+    }
     images = concatenated([part[0] for part in parts.values()])
     labels = concatenated([part[1] for part in parts.values()])
     return RawSet(images, labels, test=sum(len(parts[name][1]) for name in sums if name not in train))
@@ -62,6 +66,10 @@ def _parse(path: Path, content: bytes, key: str) -> tuple[Tensor, Tensor]:
         what = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise damaged(path, f"'data' is {what}, not uint8 (n, 3072)")
     labels = as_labels(path, found[key], len(pixels))
-    if "coarse_labels" in found and len(pixels) and np.array_equal(np.asarray(found["coarse_labels"], dtype=object), labels.numpy()):
+    if (
+        "coarse_labels" in found
+        and len(pixels)
+        and np.array_equal(np.asarray(found["coarse_labels"], dtype=object), labels.numpy())
+    ):
         raise damaged(path, f"'{key}' are its coarse labels: 20 classes, not 100")
     return torch.from_numpy(np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32)), labels

@@ -55,7 +55,11 @@ def jpeg_names(folder: Path) -> list[str]:
     Raises:
         UsageError: there are none.
     """
-    names = sorted(entry.name for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in ENDINGS and not entry.name.startswith("._"))
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if Path(entry.name).suffix.lower() in ENDINGS and not entry.name.startswith("._")
+    )
     if not names:
         raise UsageError(f"{folder} holds no {', '.join(ENDINGS)} files; unpack the archive again")
     return names
@@ -90,7 +94,9 @@ def sharded(
     """
     if not is_complete(folder, source):
         per_shard = max(1, SHARD_BYTES // int(np.prod(shape)))
-        write_shards(folder, lambda start: in_threads(decode_one, items[start:]), (len(items), *shape), per_shard, source)
+        write_shards(
+            folder, lambda start: in_threads(decode_one, items[start:]), (len(items), *shape), per_shard, source
+        )
     return open_shards(folder)
 
 

@@ -23,7 +23,11 @@ def as_labels(path: Path, values: object, count: int) -> Tensor:
         raise damaged(path, "labels are lists of unequal length, not one whole number per image") from None
     if array.ndim != 1 or array.dtype.kind not in "iu":
         what = f"labels are {array.dtype} of shape {array.shape}"
-        raise damaged(path, f"{what}, not one whole number per image{'; one-hot rows must be replaced by class numbers' if array.ndim == 2 else ''}")
+        raise damaged(
+            path,
+            f"{what}, not one whole number per"
+            f" image{'; one-hot rows must be replaced by class numbers' if array.ndim == 2 else ''}",
+        )
     if len(array) != count:
         raise damaged(path, f"{len(array)} labels for {count} images")
     return torch.from_numpy(array.astype(np.int64))
@@ -39,4 +43,8 @@ def check_classes(where: Path, labels: Tensor, classes: int) -> None:
     """Raise UsageError unless every class is among the labels."""
     found = len(labels[labels >= 0].unique())
     if found < classes:
-        raise damaged(where, f"its training images are of {found} classes, published are {classes}; give --own-files if these files are your own")
+        raise damaged(
+            where,
+            f"its training images are of {found} classes, published are {classes}; give --own-files if these files are"
+            " your own",
+        )

@@ -161,7 +161,9 @@ def _uniform_rotations(numbers: np.ndarray) -> np.ndarray:
     """Unit quaternions, float32 (n, 4), uniform over SO(3), from three uniform numbers each (Shoemake 1992)."""
     u, first, second = numbers[:, 0], 2 * np.pi * numbers[:, 1], 2 * np.pi * numbers[:, 2]
     low, high = np.sqrt(1 - u), np.sqrt(u)
-    quaternion = np.stack([low * np.sin(first), low * np.cos(first), high * np.sin(second), high * np.cos(second)], axis=-1)
+    quaternion = np.stack(
+        [low * np.sin(first), low * np.cos(first), high * np.sin(second), high * np.cos(second)], axis=-1
+    )
     # q and -q are one rotation; keep the one with the non-negative scalar
     return np.where(quaternion[:, 3:] < 0, -quaternion, quaternion).astype(np.float32)
 

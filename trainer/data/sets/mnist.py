@@ -42,7 +42,9 @@ def read(places: Places) -> RawSet:
         images.append(_parse(folder / f"{part}-images-idx3-ubyte", read_image_file))
         labels.append(_parse(folder / f"{part}-labels-idx1-ubyte", read_label_file))
         if images[-1].shape[1:] != (28, 28):
-            raise damaged(folder / f"{part}-images-idx3-ubyte", f"images are {tuple(images[-1].shape[1:])}, not (28, 28)")
+            raise damaged(
+                folder / f"{part}-images-idx3-ubyte", f"images are {tuple(images[-1].shape[1:])}, not (28, 28)"
+            )
         labels[-1] = as_labels(folder / f"{part}-labels-idx1-ubyte", labels[-1], len(images[-1]))
     return RawSet(concatenated(images)[:, None], concatenated(labels), test=len(labels[1]))
 

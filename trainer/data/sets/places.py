@@ -53,4 +53,6 @@ def make_folder(folder: Path) -> None:
 
 
 def _unwritable(folder: Path, why: str) -> UsageError:
-    return UsageError(f"{folder}: decoded images cannot be kept there ({why}); name another folder with --cache-dir or ${VARIABLE}")
+    return UsageError(
+        f"{folder}: decoded images cannot be kept there ({why}); name another folder with --cache-dir or ${VARIABLE}"
+    )

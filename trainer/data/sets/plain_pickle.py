@@ -31,7 +31,9 @@ ALLOWED = {
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which plain data do not need and which could run code")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which plain data do not need and which could run code"
+            )
         return ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:

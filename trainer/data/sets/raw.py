@@ -25,7 +25,8 @@ class RawSet:
         labels: (N,) int64, -1 = unlabelled.
         test: how many of the last images are the official test split.
         extras: side information per image or view, first dimension N: ``quaternion`` (N, V, 4) float32,
-            scalar last, unit; ``hue`` (N, V) float32 in [0, 1); ``light`` (N, V, 3) float32; ``saliency`` (N, H, W) uint8.
+            scalar last, unit; ``hue`` (N, V) float32 in [0, 1); ``light`` (N, V, 3) float32; ``saliency`` (N, H, W)
+            uint8.
         source: identity of the files the images were read from, for what is made of them and kept; "": not kept.
     """
 
@@ -69,7 +70,9 @@ def downloading(url: str, folder: Path) -> Iterator[None]:
         yield
     except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"downloading {url} to {folder} failed: {reason}; fetch it by hand and unpack it there") from error
+        raise UsageError(
+            f"downloading {url} to {folder} failed: {reason}; fetch it by hand and unpack it there"
+        ) from error
 
 
 def damaged(path: Path, reason: object) -> UsageError:

@@ -65,7 +65,13 @@ def kept(images: Tensor | ResidentImages | MappedImages, folder: Path, source: s
     source = fingerprint([source, "centre-surround", *map(str, CENTRES), str(SURROUND)])
     if not is_complete(folder, source):
         print(f"{folder}: making the saliency maps of {shape[0]:,} images, once", file=sys.stderr, flush=True)
-        write_shards(folder, lambda start: (one for rows in _in_batches(images, start) for one in rows.numpy()), shape, shape[0], source)
+        write_shards(
+            folder,
+            lambda start: (one for rows in _in_batches(images, start) for one in rows.numpy()),
+            shape,
+            shape[0],
+            source,
+        )
     (path,) = shard_paths(folder)
     # "c": a tensor must be writable; a page that nobody writes is never copied
     return torch.from_numpy(np.load(path, mmap_mode="c"))
@@ -76,7 +82,9 @@ def _in_batches(images: Tensor | ResidentImages | MappedImages, start: int) -> I
     if start >= images.shape[0]:
         return iter(())
     index = row_chunks(torch.arange(start, images.shape[0]), _BATCH)
-    return told(in_threads(lambda rows: _batch_saliency(images[rows]), index), images.shape[0], "saliency maps", start, _BATCH)
+    return told(
+        in_threads(lambda rows: _batch_saliency(images[rows]), index), images.shape[0], "saliency maps", start, _BATCH
+    )
 
 
 def read_maps(path: Path, expected: tuple[int, int, int]) -> Tensor:
@@ -99,7 +107,9 @@ def read_maps(path: Path, expected: tuple[int, int, int]) -> Tensor:
             names = loaded.files
             name = "saliency" if "saliency" in names else names[0] if len(names) == 1 else None
             if name is None:
-                raise UsageError(f"{path} holds the arrays {', '.join(names)}; name the maps 'saliency' or keep only them")
+                raise UsageError(
+                    f"{path} holds the arrays {', '.join(names)}; name the maps 'saliency' or keep only them"
+                )
             loaded = loaded[name]
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error

@@ -23,8 +23,8 @@ _BYTES = 3 * 96 * 96
 def read(places: Places) -> RawSet:
     """100,000 unlabelled (label -1), 5,000 train and 8,000 test images (3, 96, 96), in this order; 10 classes.
 
-    The files are memory-mapped and read where they lie: 3.1 GB if the images are then kept in memory (``runtime.resident_mib``), next
-    to nothing if they are not.
+    The files are memory-mapped and read where they lie: 3.1 GB if the images are then kept in memory
+    (``runtime.resident_mib``), next to nothing if they are not.
 
     Raises:
         UsageError: files absent or damaged, or a failed download.
@@ -43,7 +43,9 @@ def read(places: Places) -> RawSet:
     images = MappedImages([part.transpose(0, 1, 3, 2) for part in pixels])
     labels = [torch.full((len(pixels[0]),), -1)]
     labels += [_labels(folder / f"{part}_y.bin", len(own)) for part, own in zip(parts[1:], pixels[1:], strict=True)]
-    source = fingerprint(f"{name} {facts.st_size} {facts.st_mtime_ns}" for name in files[:3] for facts in [(folder / name).stat()])
+    source = fingerprint(
+        f"{name} {facts.st_size} {facts.st_mtime_ns}" for name in files[:3] for facts in [(folder / name).stat()]
+    )
     return RawSet(images, torch.cat(labels), test=len(pixels[2]), source=source)
 
 

@@ -82,7 +82,9 @@ def _list(folder: Path, part: str) -> tuple[list[str], Tensor]:
     if names.dtype.kind not in "US" or names.ndim != 1:
         raise damaged(folder / f"{part}_images.npy", f"{names.dtype} {names.shape} is no list of names")
     if labels.shape != names.shape or labels.dtype.kind not in "iu":
-        raise damaged(folder / f"{part}_labels.npy", f"{labels.dtype} {labels.shape} are no classes of {len(names)} objects")
+        raise damaged(
+            folder / f"{part}_labels.npy", f"{labels.dtype} {labels.shape} are no classes of {len(names)} objects"
+        )
     return [str(name).strip("/") for name in names.astype(str)], torch.from_numpy(labels.astype(np.int64))
 
 

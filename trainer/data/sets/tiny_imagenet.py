@@ -32,7 +32,10 @@ def read(places: Places) -> RawSet:
         with downloading(URL, root):
             download_and_extract_archive(URL, str(root), md5=MD5)
     require_files(folder, needed, by_hand(URL, root))
-    classes = {wnid: number for number, wnid in enumerate(sorted((folder / "wnids.txt").read_text(encoding="utf-8-sig").split()))}
+    classes = {
+        wnid: number
+        for number, wnid in enumerate(sorted((folder / "wnids.txt").read_text(encoding="utf-8-sig").split()))
+    }
     files, labels = [], []
     for wnid, number in classes.items():
         require_files(folder, [f"train/{wnid}/images"], by_hand(URL, root))
@@ -40,7 +43,9 @@ def read(places: Places) -> RawSet:
         files += [f"train/{wnid}/images/{name}" for name in names]
         labels += [number] * len(names)
     there = jpeg_names(folder / "val" / "images")
-    validation = _annotations(folder / "val" / "val_annotations.txt", classes, {Path(name).stem: name for name in there})
+    validation = _annotations(
+        folder / "val" / "val_annotations.txt", classes, {Path(name).stem: name for name in there}
+    )
     files += [f"val/images/{name}" for name, _ in validation]
     labels += [number for _, number in validation]
     images = sharded(
@@ -54,7 +59,8 @@ def read(places: Places) -> RawSet:
 
 
 def _annotations(path: Path, classes: dict[str, int], there: dict[str, str]) -> list[tuple[str, int]]:
-    """File name (as on disk, whatever its ending's spelling) and class of the validation images, in the order of the list: name, id, box, separated by tabs."""
+    """File name (as on disk, whatever its ending's spelling) and class of the validation images, in the order of the
+    list: name, id, box, separated by tabs."""
     entries = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         fields = line.split("\t")

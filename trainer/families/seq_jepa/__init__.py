@@ -1,4 +1,5 @@
-"""seq-JEPA (arXiv 2505.03176) and its variations. The faces are described in :mod:`trainer.families`; importing this costs no torch."""
+"""seq-JEPA (arXiv 2505.03176) and its variations. The faces are described in :mod:`trainer.families`; importing this
+costs no torch."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def probes(config: Config, images: ImageSet, source: Views, method: SeqJEPA, dev
 
 
 def epoch_macs(config: Config) -> float:
-    """Multiply-adds of an epoch's training: backward costs twice the forward pass, and a target without gradient has none."""
+    """Multiply-adds of an epoch's training: backward costs twice the forward pass, and a target without gradient has
+    none."""
     from trainer.duration import encoder_macs
 
     sequences = pretraining_images(config.data) * config.data.draws_per_epoch
@@ -60,7 +62,9 @@ def check_evaluation(config: Config, views: list[int], subspace: bool) -> None:
         raise UsageError(f"--subspace: {what} has no factor that could be swept alone; leave it out")
     recorded = SETS[config.data.name].views
     if config.data.transform == "object" and max(views) >= recorded:
-        raise UsageError(f"--views {max(views)}: must be below {recorded}, the recorded views of an object of {config.data.name}")
+        raise UsageError(
+            f"--views {max(views)}: must be below {recorded}, the recorded views of an object of {config.data.name}"
+        )
 
 
 def tables(metrics: Mapping[str, float | None], config: Config) -> list[Table]:
@@ -85,6 +89,7 @@ def headline(config: Config) -> dict[str, str]:
     """``score``, ``rank`` and ``r2_action`` of reports, and what else gates read, by their names in the record."""
     m = config.data.observed_views
     return {
-        "score": f"linacc/z_agg@{m}", "rank": f"rank_pr/z_agg@{m}", "r2_action": f"r2_action.{config.data.action_scale}/z_pair@2",
+        "score": f"linacc/z_agg@{m}", "rank": f"rank_pr/z_agg@{m}",
+        "r2_action": f"r2_action.{config.data.action_scale}/z_pair@2",
         "rank_z": f"rank_pr/z@{m}", "predict": f"predict/z_hat@{m}",
     }  # fmt: skip

@@ -15,9 +15,9 @@ class ActionEmbedding(nn.Module):
 
     Args:
         statistics: ``true_actions``: one batch-norm pass over the B M true actions; the empty slot of the last token is
-            added after it, so zeros never dilute the statistics. ``upstream``: what the paper's code does, one pass over
-            the aggregator's B M rows, empty slot included, and another over the predictor's B rows: the same action
-            then has two embeddings.
+            added after it, so zeros never dilute the statistics. ``upstream``: what the paper's code does, one pass
+            over the aggregator's B M rows, empty slot included, and another over the predictor's B rows: the same
+            action then has two embeddings.
         empty_is_zero: what upstream's empty slot holds before the batch-norm: zeros where actions are differences of
             parameters, the last action where relative actions are given.
     """
@@ -32,7 +32,9 @@ class ActionEmbedding(nn.Module):
         if self.statistics == "true_actions":
             return self._rows(actions)
         last = self._rows(actions[:, -1:])
-        slots = torch.cat([actions[:, :-1], torch.zeros_like(actions[:, -1:])], dim=1) if self.empty_is_zero else actions
+        slots = (
+            torch.cat([actions[:, :-1], torch.zeros_like(actions[:, -1:])], dim=1) if self.empty_is_zero else actions
+        )
         return torch.cat([self._rows(slots)[:, :-1], last], dim=1)
 
     def _rows(self, actions: Tensor) -> Tensor:

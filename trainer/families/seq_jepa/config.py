@@ -31,7 +31,8 @@ class ModelConfig(Node):
     condition: Literal["both", "aggregator", "predictor", "none"] = added("both")
     """Which modules are told the actions (paper table 4); without them the aggregator's tokens are the bare codes."""
     action_norm: Literal["true_actions", "upstream"] = added("true_actions")
-    """Batch-norm statistics of the action embedding. true_actions: one pass over the M true actions. upstream: the paper's
+    """Batch-norm statistics of the action embedding. true_actions: one pass over the M true actions. upstream: the
+    paper's
     code: one pass for the aggregator that includes the empty slot's zeros, another for the predictor's action."""
 
     @property
@@ -90,7 +91,9 @@ class _Weights(Node):
 
 
 Weights = create_model("Weights", __base__=_Weights, **{name: (NonNegative, added(0.0)) for name in CONTROLS})
-_Controls = create_model("_Controls", __base__=Node, **{name: (kind | None, added(None)) for name, kind in CONTROLS.items()})
+_Controls = create_model(
+    "_Controls", __base__=Node, **{name: (kind | None, added(None)) for name, kind in CONTROLS.items()}
+)
 
 
 class ObjectiveConfig(_Controls):
@@ -128,7 +131,9 @@ class ObjectiveConfig(_Controls):
         if self.double_bn and self.teacher == "ema":
             raise ValueError("double_bn = True has a meaning only with objective.teacher=stopgrad or shared; remove it")
         if self.double_bn and self.target_bn != "batch":
-            raise ValueError("double_bn = True needs objective.target_bn=batch: stored statistics are not updated by the target view")
+            raise ValueError(
+                "double_bn = True needs objective.target_bn=batch: stored statistics are not updated by the target view"
+            )
         return self
 
 
@@ -149,7 +154,8 @@ class SeqJEPAEvalConfig(EvalConfig):
     """Also in which variant the probes run. What they measure is fixed in ``trainer.families.seq_jepa.probing``."""
 
     action_probe: bool = False
-    """Also train an action probe beside the model, as the research log and the paper's code do: an MLP on [z_1; z_2]."""
+    """Also train an action probe beside the model, as the research log and the paper's code do: an MLP on [z_1;
+    z_2]."""
     probe_bn: Literal["eval", "train"] = "eval"
     """Batch-norm while features for probes are taken. train: batch statistics, as the paper's evaluation code."""
     pair_target: Literal["encoder", "target_branch"] = "encoder"
@@ -167,13 +173,22 @@ class SeqJEPAConfig(RunConfig):
     @model_validator(mode="after")
     def _one_model(self) -> SeqJEPAConfig:
         if self.eval.pair_target != "encoder" and self.data.observed_views > 1:
-            raise ValueError(f"eval.pair_target = {self.eval.pair_target!r} differs only with data.observed_views=1; remove it")
+            raise ValueError(
+                f"eval.pair_target = {self.eval.pair_target!r} differs only with data.observed_views=1; remove it"
+            )
         if self.data.observed_views == 1 and self.model.condition == "aggregator":
-            raise ValueError("model.condition = 'aggregator' with data.observed_views=1: no action lies between observed views; use none")
+            raise ValueError(
+                "model.condition = 'aggregator' with data.observed_views=1: no action lies between observed views; use"
+                " none"
+            )
         if self.eval.action_probe and self.data.observed_views == 1:
-            raise ValueError("eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed views")
+            raise ValueError(
+                "eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed"
+                " views"
+            )
         if self.eval.subspace.epochs and self.data.transform not in ("rotation", "affine", "object"):
             raise ValueError(
-                f"eval.subspace.epochs: factor sweeps are defined for rotation, affine and object, not {self.data.transform}"
+                "eval.subspace.epochs: factor sweeps are defined for rotation, affine and object, not"
+                f" {self.data.transform}"
             )
         return self

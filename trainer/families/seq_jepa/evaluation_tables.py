@@ -17,7 +17,14 @@ def tables(metrics: Metrics, m: int) -> list[Table]:
     Args:
         m: observed views in training.
     """
-    made = [_by_views(metrics), _single(metrics, m), _actions(metrics), _poses(metrics, m), _path(metrics, m), _retrieval(metrics, m)]
+    made = [
+        _by_views(metrics),
+        _single(metrics, m),
+        _actions(metrics),
+        _poses(metrics, m),
+        _path(metrics, m),
+        _retrieval(metrics, m),
+    ]
     return [table for table in made if table.row_count]
 
 
@@ -25,7 +32,9 @@ def _by_views(metrics: Metrics) -> Table:
     probes = _measured(metrics, ACCURACIES)
     columns = [f"{label}\n{whose}" for label in probes.values() for whose in ("z_agg", "mean z", "untr.")]
     table = _table("accuracy (%) against the number of views; untr.: z_agg of the untrained model", "views", columns)
-    counts = sorted({int(name.rpartition("@")[2]) for name in metrics if "/z_agg@" in name and name.partition("/")[0] in probes})
+    counts = sorted(
+        {int(name.rpartition("@")[2]) for name in metrics if "/z_agg@" in name and name.partition("/")[0] in probes}
+    )
     for k in counts:
         mean = f"z_mean@{k}" if k > 1 else "z_1@1"
         names = [f"{probe}/{feature}" for probe in probes for feature in (f"z_agg@{k}", mean, f"untrained_z_agg@{k}")]
@@ -37,10 +46,16 @@ def _single(metrics: Metrics, m: int) -> Table:
     probes = _measured(metrics, ACCURACIES)
     columns = [f"{label}\n{whose}" for label in probes.values() for whose in ("model", "untr.")]
     table = _table("accuracy (%) of other features", "feature", columns)
-    rows = {"z_1 (one view)": "z_1@1", "z_res (original image)": "z_res@1", "z_agg without actions": f"z_agg_no_actions@{m}"}
+    rows = {
+        "z_1 (one view)": "z_1@1",
+        "z_res (original image)": "z_res@1",
+        "z_agg without actions": f"z_agg_no_actions@{m}",
+    }
     rows |= {"pixels, one view": "pixels@1", "pixels, mean of views": f"pixels_mean@{m}"}
     for label, feature in rows.items() if probes else ():
-        table.add_row(label, *(_percent(metrics, f"{probe}/{whose}{feature}") for probe in probes for whose in ("", "untrained_")))
+        table.add_row(
+            label, *(_percent(metrics, f"{probe}/{whose}{feature}") for probe in probes for whose in ("", "untrained_"))
+        )
     return table
 
 
@@ -50,19 +65,32 @@ def _actions(metrics: Metrics) -> Table:
     stems = [name[3:].rpartition(".") for name in names if "_with_constants" not in name and "_paper." not in name]
     factors = list(dict.fromkeys(_factor(stem) for stem, _, _ in stems))
     scale = stems[0][2] if stems else ""
-    kinds = {kind: label for kind, label in REGRESSORS.items() if any(f"r2_{factors[0]}{kind}.{scale}" in names for _ in factors[:1])}
+    kinds = {
+        kind: label
+        for kind, label in REGRESSORS.items()
+        if any(f"r2_{factors[0]}{kind}.{scale}" in names for _ in factors[:1])
+    }
     columns = [f"{label}\n{whose}" for label in kinds.values() for whose in ("model", "untr.", "pixels")]
     table = _table(f"R2 of the action between two views, read from both codes (scaling {scale})", "factor", columns)
     for factor in factors:
         features = [(kind, feature) for kind in kinds for feature in ("z_pair", "untrained_z_pair", "pixels_pair")]
-        table.add_row(factor, *(_share(metrics, f"r2_{factor}{kind}.{scale}/{feature}@2") for kind, feature in features))
+        table.add_row(
+            factor, *(_share(metrics, f"r2_{factor}{kind}.{scale}/{feature}@2") for kind, feature in features)
+        )
     return table
 
 
 def _poses(metrics: Metrics, m: int) -> Table:
     kinds = {kind: label for kind, label in REGRESSORS.items() if f"r2_pose{kind}/z_1@1" in metrics}
-    table = _table("R2 of view 1's own parameters: what the aggregate keeps of them (leakage)", "feature", list(kinds.values()))
-    rows = {"z_1": "z_1@1", "mean z": f"z_mean@{m}", "z_agg": f"z_agg@{m}", "z_agg without actions": f"z_agg_no_actions@{m}"}
+    table = _table(
+        "R2 of view 1's own parameters: what the aggregate keeps of them (leakage)", "feature", list(kinds.values())
+    )
+    rows = {
+        "z_1": "z_1@1",
+        "mean z": f"z_mean@{m}",
+        "z_agg": f"z_agg@{m}",
+        "z_agg without actions": f"z_agg_no_actions@{m}",
+    }
     for label, feature in (rows | {"untrained z_1": "untrained_z_1@1"}).items() if kinds else ():
         table.add_row(label, *(_share(metrics, f"r2_pose{kind}/{feature}") for kind in kinds))
     for name in metrics:
@@ -74,7 +102,11 @@ def _poses(metrics: Metrics, m: int) -> Table:
 def _path(metrics: Metrics, m: int) -> Table:
     table = _table("path integration: R2 of view 1 -> target", "input", ["MLP", "linear"])
     rows = {"z_agg, last action": "z_agg_a", "z_agg without actions, last action": "z_agg_no_actions_a"}
-    rows |= {"z_agg without actions": "z_agg_no_actions", "z_agg without vision, last action": "z_agg_no_vision_a", "last action": "a"}
+    rows |= {
+        "z_agg without actions": "z_agg_no_actions",
+        "z_agg without vision, last action": "z_agg_no_vision_a",
+        "last action": "a",
+    }
     for label, feature in rows.items():
         if f"r2_path.none/{feature}@{m}" in metrics:
             table.add_row(label, *(_share(metrics, f"r2_path{kind}.none/{feature}@{m}") for kind in ("", "_linear")))
@@ -90,7 +122,10 @@ def _retrieval(metrics: Metrics, m: int) -> Table:
 
 
 def _factor(stem: str) -> str:
-    return next((stem.removesuffix(kind) for kind in sorted(REGRESSORS, key=len, reverse=True) if kind and stem.endswith(kind)), stem)
+    return next(
+        (stem.removesuffix(kind) for kind in sorted(REGRESSORS, key=len, reverse=True) if kind and stem.endswith(kind)),
+        stem,
+    )
 
 
 def _measured(metrics: Metrics, probes: Mapping[str, str]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """seq-JEPA (arXiv 2505.03176): predict a view's code from the views before it and the action to it.
 
-    z_i   = f(x_i)                               encoder code, equivariant
-    z_agg = g([AGG], [z_1; e(a_1)], ..., [z_M; 0])      aggregate, invariant
-    zhat  = h([z_agg; e(a_M)])                   prediction of the target view's code
-    loss  = weights.predict * mean(1 - cos(zhat, target)) + weights.rate * (-rate) + control regularisers
+z_i   = f(x_i)                               encoder code, equivariant
+z_agg = g([AGG], [z_1; e(a_1)], ..., [z_M; 0])      aggregate, invariant
+zhat  = h([z_agg; e(a_M)])                   prediction of the target view's code
+loss  = weights.predict * mean(1 - cos(zhat, target)) + weights.rate * (-rate) + control regularisers
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class SeqJEPA(Method):
         self.predictor = _predictor(inputs, model.predictor_hidden, width)
         # without a weight the rate is still measured, the controls are absent
         settings = {name: getattr(objective, name) for name in REGULARISERS if getattr(objective, name) is not None}
-        self.regularisers = nn.ModuleDict({name: make_regulariser(name, one, config.seed) for name, one in settings.items()})
+        self.regularisers = nn.ModuleDict(
+            {name: make_regulariser(name, one, config.seed) for name, one in settings.items()}
+        )
         self.sharpened = SharpenedLoss(objective.sharpen, width) if objective.sharpen else None
         # last, so that teachers share every random number of initialisation
         self.target_branch = TargetBranch(objective, self.encoder)
@@ -143,4 +145,6 @@ def _features(on: str) -> tuple[str, ...]:
 def _predictor(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     if hidden == 0:
         return nn.Sequential(nn.Linear(inputs, outputs), GlobalBatchNorm(outputs))
-    return nn.Sequential(nn.Linear(inputs, hidden, bias=False), GlobalBatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False), GlobalBatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    )

@@ -1,10 +1,11 @@
-"""The target branch: which network encodes the view to predict, with which batch-norm statistics, and who gets gradient.
+"""The target branch: which network encodes the view to predict, with which batch-norm statistics, and who gets
+gradient.
 
-``teacher``: ``ema``, a moving average of the encoder; ``stopgrad``, the encoder without gradient; ``shared``, the encoder
-with gradient (the collapse control). Batch-norm of the branch is ``target_bn``:
+``teacher``: ``ema``, a moving average of the encoder; ``stopgrad``, the encoder without gradient; ``shared``, the
+encoder with gradient (the collapse control). Batch-norm of the branch is ``target_bn``:
 
-``batch``             the statistics of the target views themselves. The ema teacher keeps its own running statistics of them;
-                      a second pass through the encoder keeps none unless ``double_bn``.
+``batch``             the statistics of the target views themselves. The ema teacher keeps its own running statistics of
+                      them; a second pass through the encoder keeps none unless ``double_bn``.
 ``ema_buffers_eval``  stored statistics: the encoder's running ones, and for the ema teacher their moving average.
 """
 

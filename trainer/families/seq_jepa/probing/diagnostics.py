@@ -29,7 +29,8 @@ class Diagnostics:
     """Measures the codes z (unnamed in metric names) and aggregates ``z_agg@k`` on factor sweeps.
 
     ``z_agg@1`` is the aggregate of the swept view alone. For k > 1 the sequence moves through the sweep as a whole, its
-    further views at fixed offsets from the first (``trainer.subspace.sweeps.Pictures.sequence``) with the actions between
+    further views at fixed offsets from the first (``trainer.subspace.sweeps.Pictures.sequence``) with the actions
+    between
     them: what is left in z_agg@k is what the aggregate keeps of the pose that its views have in common.
 
     Baselines on the same pictures: ``pixels``, and ``untrained``: z of the untrained encoder.
@@ -46,7 +47,9 @@ class Diagnostics:
         settings = config.eval.subspace
         index = images.splits[split][: settings.anchors]
         if len(index) < 4:
-            raise UsageError(f"subspace diagnostics need 4 images, the {split} split has {len(index)}; raise data.sizes")
+            raise UsageError(
+                f"subspace diagnostics need 4 images, the {split} split has {len(index)}; raise data.sizes"
+            )
         self._config, self._untrained, self._views, self._split = config, untrained, views, split
         observed = config.data.observed_views
         self._counts = sorted(set(settings.views or (1, min(2, observed), observed)))
@@ -91,7 +94,9 @@ class Diagnostics:
         Args:
             measured: the epoch's other metrics, among which the figures find the run's score.
         """
-        earlier = [k for k in sorted(self._config.eval.subspace.epochs) if k < epoch and _arrays_of(folder, k).is_file()]
+        earlier = [
+            k for k in sorted(self._config.eval.subspace.epochs) if k < epoch and _arrays_of(folder, k).is_file()
+        ]
         found = self.measure(method, load_arrays(_arrays_of(folder, earlier[-1])) if earlier else None)
         save_arrays(_arrays_of(folder, epoch), found.arrays | about(self._config, epoch, self._split, measured))
         return found.metrics

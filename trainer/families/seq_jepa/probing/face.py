@@ -46,7 +46,9 @@ class SeqJEPAProbes(Probes):
 
     def begin(self, method: SeqJEPA) -> None:
         if self._config.eval.subspace.epochs:
-            from trainer.families.seq_jepa.probing.diagnostics import Diagnostics  # most runs need not pay for importing scipy
+            from trainer.families.seq_jepa.probing.diagnostics import (
+                Diagnostics,
+            )  # most runs need not pay for importing scipy
 
             self._subspace = Diagnostics(self._config, self._images, self._views, self.untrained(method), self.split)
 

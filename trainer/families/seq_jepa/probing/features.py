@@ -47,7 +47,8 @@ class Features:
         return self.z.mean(1)
 
     def pairs(self, most: int) -> tuple[Tensor, Tensor]:
-        """Codes of consecutive views (k, 2D) and the actions between them (k, P), of at most ``most`` pairs' sequences."""
+        """Codes of consecutive views (k, 2D) and the actions between them (k, P), of at most ``most`` pairs'
+        sequences."""
         rows = max(1, most // self.factors.shape[1])
         codes, count = self.codes[:rows], self.codes.shape[1] - 1
         return torch.cat([codes[:, :-1], codes[:, 1:]], 2).flatten(0, 1), self.factors[:rows, :count].flatten(0, 1)
@@ -55,7 +56,13 @@ class Features:
 
 @torch.no_grad()
 def extract(
-    method: SeqJEPA, fixed: FixedViews, chunk: int, *, loss: bool = False, target_codes: bool = False, by_target_branch: bool = False
+    method: SeqJEPA,
+    fixed: FixedViews,
+    chunk: int,
+    *,
+    loss: bool = False,
+    target_codes: bool = False,
+    by_target_branch: bool = False,
 ) -> Features:
     """Features of all sequences, in the mode the model is in.
 
@@ -91,7 +98,9 @@ def aggregate(method: SeqJEPA, z: Tensor, actions: Tensor, chunk: int = 1024) ->
 
 
 @torch.no_grad()
-def shorter(method: SeqJEPA, fixed: FixedViews, chunk: int, counts: Collection[int]) -> dict[int, tuple[Tensor, Tensor]]:
+def shorter(
+    method: SeqJEPA, fixed: FixedViews, chunk: int, counts: Collection[int]
+) -> dict[int, tuple[Tensor, Tensor]]:
     """Aggregate (n, T) and mean code (n, D) of the first k views of every sequence, for each k of ``counts``.
 
     One pass through the encoder serves all k: view i of a sequence is the same view whatever follows it.

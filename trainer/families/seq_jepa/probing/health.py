@@ -25,7 +25,14 @@ from trainer.data.images import ImageSet
 from trainer.data.views import FixedViews, Views
 from trainer.blocks.norm import GlobalBatchNorm
 from trainer.families.seq_jepa.method import SeqJEPA
-from trainer.families.seq_jepa.probing.features import Features, Harvest, batch_statistics, evaluation, extract, pixel_features
+from trainer.families.seq_jepa.probing.features import (
+    Features,
+    Harvest,
+    batch_statistics,
+    evaluation,
+    extract,
+    pixel_features,
+)
 from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction, mlp_r2, r2
@@ -70,7 +77,9 @@ class Health:
             metrics[f"linacc_live/{name}"] = accuracy
         metrics[f"online_linacc_live/z_agg@{m}"] = online.accuracy(held.z_agg, held.labels)
         if online.reads_actions:
-            metrics[f"online_r2_action_live.{self._scale}/z_pair@2"] = online.action_r2(held.codes[:, 0], held.codes[:, 1], held.factors[:, 0])
+            metrics[f"online_r2_action_live.{self._scale}/z_pair@2"] = online.action_r2(
+                held.codes[:, 0], held.codes[:, 1], held.factors[:, 0]
+            )
         return metrics
 
     def probe(self, method: SeqJEPA, full: bool = True) -> Metrics:
@@ -100,7 +109,9 @@ class Health:
 
     def pixels(self) -> Metrics:
         """The same probes on raw pixels: what is there before anything is learnt."""
-        train, held = (pixel_features(f, CHUNK) for f in (self._train.limited(PIXEL_IMAGES), self._held.limited(PIXEL_IMAGES)))
+        train, held = (
+            pixel_features(f, CHUNK) for f in (self._train.limited(PIXEL_IMAGES), self._held.limited(PIXEL_IMAGES))
+        )
         single = Ridge(train.codes[:, 0], train.labels, self._classes).accuracy(held.codes[:, 0], held.labels)
         observed = [f.codes[:, : self._m].mean(1) for f in (train, held)]
         mean = Ridge(observed[0], train.labels, self._classes).accuracy(observed[1], held.labels)
@@ -159,7 +170,9 @@ class Health:
             metrics |= {f"{kind}{suffix}/{name}": rank for kind, rank in effective_ranks(feature).items()}
         return metrics
 
-    def _extract(self, method: SeqJEPA, fixed: FixedViews, chunk: int, loss: bool = False, codes: bool = False) -> Features:
+    def _extract(
+        self, method: SeqJEPA, fixed: FixedViews, chunk: int, loss: bool = False, codes: bool = False
+    ) -> Features:
         pair_target = self._config.eval.pair_target == "target_branch"
         with self._autocast():
             return extract(method, fixed, chunk, loss=loss, target_codes=codes, by_target_branch=pair_target)

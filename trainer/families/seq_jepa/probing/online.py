@@ -31,7 +31,12 @@ class OnlineProbe:
     HIDDEN = 1024
 
     def __init__(
-        self, features: int, classes: int, device: torch.device, pair: tuple[int, int] | None = None, learning_rate: float = 1e-3
+        self,
+        features: int,
+        classes: int,
+        device: torch.device,
+        pair: tuple[int, int] | None = None,
+        learning_rate: float = 1e-3,
     ):
         # zero weights: no random number, and the first guess favours no class
         self.linear = nn.utils.skip_init(nn.Linear, features, classes)
@@ -47,7 +52,8 @@ class OnlineProbe:
         self.optimiser = torch.optim.Adam(self._modules.parameters(), lr=learning_rate, fused=fused)
 
     def observe(self, features: dict[str, Tensor], labels: Tensor, actions: Tensor) -> None:
-        """One step on a batch: ``z_agg`` (B, d) and ``z`` (B, M, D), classes (B,), -1 where unknown, actions (B, M, P)."""
+        """One step on a batch: ``z_agg`` (B, d) and ``z`` (B, M, D), classes (B,), -1 where unknown, actions (B, M,
+        P)."""
         self.optimiser.zero_grad()
         known = (labels >= 0).sum().clamp_min(1)
         scores = self.linear(features["z_agg"].detach().float())

@@ -15,7 +15,15 @@ from trainer.data.images import ImageSet
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import Views
 from trainer.families.seq_jepa.method import SeqJEPA
-from trainer.families.seq_jepa.probing.features import Features, aggregate, batch_statistics, evaluation, extract, pixel_features, shorter
+from trainer.families.seq_jepa.probing.features import (
+    Features,
+    aggregate,
+    batch_statistics,
+    evaluation,
+    extract,
+    pixel_features,
+    shorter,
+)
 from trainer.families.seq_jepa.probing.health import CHUNK, FIXED_DRAWS, PIXEL_IMAGES
 from trainer.families.seq_jepa.probing.path import path_features
 from trainer.subspace.sweeps import planar_pictures, unmoved
@@ -23,7 +31,8 @@ from trainer.subspace.sweeps import planar_pictures, unmoved
 
 @dataclass(frozen=True)
 class Part:
-    """A split's features: ``rows`` by name ``feature@views``, the M-view ``features`` and inputs of path integration."""
+    """A split's features: ``rows`` by name ``feature@views``, the M-view ``features`` and inputs of path
+    integration."""
 
     rows: dict[str, Tensor]
     features: Features

@@ -2,7 +2,8 @@
 
 The transformation x_1 -> x_{M+1} is regressed from [z_agg; e(a_M)], e being the model's action embedding. Controls: the
 aggregator without its actions (embedded actions set to zero, which is what it sees in its empty slot), without vision
-(codes set to zero), and the last action alone. Note that the actions by themselves determine the whole path, so the control
+(codes set to zero), and the last action alone. Note that the actions by themselves determine the whole path, so the
+control
 without vision is not bound to fail: it says how much of the path is integrated from actions.
 """
 
@@ -20,7 +21,8 @@ from trainer.families.seq_jepa.probing.features import Features, aggregate
 
 
 def whole_path(parameters: Tensor, data: DataConfig) -> Tensor:
-    """(n, P) transformation from the first to the last view, in the transform's own composition, without action scaling.
+    """(n, P) transformation from the first to the last view, in the transform's own composition, without action
+    scaling.
 
     Args:
         parameters: (n, V, P) absolute parameters of the views, as ``poses`` of a batch.
@@ -37,7 +39,8 @@ def path_features(method: SeqJEPA, features: Features) -> dict[str, Tensor]:
     """Inputs of the regression by name, each (n, d), from a model in evaluation mode.
 
     ``z_agg_a``: [z_agg; e(a_M)]; ``z_agg_no_actions_a``: the aggregator's actions zeroed, e(a_M) kept;
-    ``z_agg_no_actions``: e(a_M) left out as well; ``z_agg_no_vision_a``: codes zeroed, all actions kept; ``a``: e(a_M) alone.
+    ``z_agg_no_actions``: e(a_M) left out as well; ``z_agg_no_vision_a``: codes zeroed, all actions kept; ``a``: e(a_M)
+    alone.
     """
     between, last = features.actions[:, :-1], features.actions[:, -1]
     blind = aggregate(method, torch.zeros_like(features.z), between)

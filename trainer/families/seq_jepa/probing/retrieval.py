@@ -1,8 +1,9 @@
 """Retrieval by the predictor (2505.03176, appendix B.4): is the predicted code nearest to the right view of the image?
 
-For each sequence the code predicted from M views and the action is compared, by cosine, with the target branch's codes of
-CANDIDATES views of the *same* image: the true target and others in other poses. The candidates of an object are its recorded
-views without the M observed ones. Recognising the image does not help; only the action tells the candidates apart.
+For each sequence the code predicted from M views and the action is compared, by cosine, with the target branch's codes
+of CANDIDATES views of the *same* image: the true target and others in other poses. The candidates of an object are its
+recorded views without the M observed ones. Recognising the image does not help; only the action tells the candidates
+apart.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ IMAGES = 2_000
 
 
 @torch.no_grad()
-def candidate_codes(method: SeqJEPA, views: Views, config: SeqJEPAConfig, split: str, chunk: int) -> tuple[Tensor, Tensor]:
+def candidate_codes(
+    method: SeqJEPA, views: Views, config: SeqJEPAConfig, split: str, chunk: int
+) -> tuple[Tensor, Tensor]:
     """Predictions (n, D) and candidates (n, C, D), the true target first, of the first IMAGES images of a split."""
     m = config.data.observed_views
     predicted, truth = [], []
@@ -61,7 +64,9 @@ def retrieval_scores(predicted: Tensor, candidates: Tensor) -> dict[str, float]:
     Returns:
         ``mrr``, ``hit1`` and ``hit5``, each in [0, 1].
     """
-    cosine = torch.einsum("nd,ncd->nc", F.normalize(in_double(predicted), dim=1), F.normalize(in_double(candidates), dim=2))
+    cosine = torch.einsum(
+        "nd,ncd->nc", F.normalize(in_double(predicted), dim=1), F.normalize(in_double(candidates), dim=2)
+    )
     # sums of equal products can differ in the last bits
     better = (cosine[:, 1:] > cosine[:, :1] + 1e-12).sum(1)
     equal = ((cosine[:, 1:] - cosine[:, :1]).abs() <= 1e-12).sum(1)
@@ -79,4 +84,6 @@ def chance(candidates: int) -> dict[str, float]:
 
 def _harmonic(count: int) -> Tensor:
     """H_0 .. H_count."""
-    return torch.cat([torch.zeros(1, dtype=torch.float64), (1 / torch.arange(1, count + 1, dtype=torch.float64)).cumsum(0)])
+    return torch.cat(
+        [torch.zeros(1, dtype=torch.float64), (1 / torch.arange(1, count + 1, dtype=torch.float64)).cumsum(0)]
+    )

@@ -16,18 +16,19 @@ Measures:
 ``probe_linacc``      the paper's linear classifier (:mod:`trainer.probes.protocol`)
 ``knn1, knn20``       nearest neighbours by cosine
 ``online_linacc``     the classifier that was trained beside the model
-``r2_F.S``            action factor F (``action``: all) under action scaling S, by the small network of training's probes,
-                      from consecutive views; ``r2_F_linear.S`` by closed-form linear regression;
+``r2_F.S``            action factor F (``action``: all) under action scaling S, by the small network of training's
+                      probes, from consecutive views; ``r2_F_linear.S`` by closed-form linear regression;
                       ``r2_F_paper_mlp.S`` and ``r2_F_paper_linear.S`` from views 1 and 2 by the paper's regressors;
                       ``r2_action_paper.S`` all components, each by the one the paper uses for its factor;
-                      ``..._with_constants`` counts the constant components of ``pad_action`` as 0, as the research log did
-``r2_pose``           absolute parameters of view 1 from one feature: the aggregate should know less of them than z_1 does;
-                      ``_linear``, ``_paper_mlp``, ``_paper_linear`` and per factor as above
-``leakage_r2_log.S``  the research log's leakage: a linear regressor reads the first action from z_agg, which was told it
-``leakage_linacc_log`` its class "leakage": linacc of z_agg@M (M views) minus that of z_1@1 (one view), points
-``r2_path.none``      the way from view 1 to the target (:mod:`trainer.families.seq_jepa.probing.path`), unscaled; ``_linear`` too
-``mrr, hit1, hit5``   retrieval by the predictor (:mod:`trainer.families.seq_jepa.probing.retrieval`), in [0, 1]
-``predict, rank_...`` as in training
+                      ``..._with_constants`` counts the constant components of ``pad_action`` as 0, as the research log
+                      did
+``r2_pose``           absolute parameters of view 1 from one feature: the aggregate should know less of them than z_1
+                      does; ``_linear``, ``_paper_mlp``, ``_paper_linear`` and per factor as above
+``leakage_r2_log.S``  the research log's leakage: a linear regressor reads the first action from z_agg, which was told
+it ``leakage_linacc_log`` its class "leakage": linacc of z_agg@M (M views) minus that of z_1@1 (one view), points
+``r2_path.none``      the way from view 1 to the target (:mod:`trainer.families.seq_jepa.probing.path`), unscaled;
+``_linear`` too ``mrr, hit1, hit5``   retrieval by the predictor (:mod:`trainer.families.seq_jepa.probing.retrieval`),
+in [0, 1] ``predict, rank_...`` as in training
 """
 
 from __future__ import annotations
@@ -170,7 +171,8 @@ class Suite:
         return metrics
 
     def _leakage(self, train: Part, held: Part, metrics: Metrics) -> Metrics:
-        """The research log's two numbers; the corrected ones are r2_pose, and linacc of z_agg@1 and of z_agg_no_actions."""
+        """The research log's two numbers; the corrected ones are r2_pose, and linacc of z_agg@1 and of
+        z_agg_no_actions."""
         feature, truth = f"z_agg@{self._m}", held.features.factors[:, 0]
         found = linear_prediction(train.features.z_agg, train.features.factors[:, 0], held.features.z_agg)
         live = truth.shape[1]
