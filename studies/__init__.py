@@ -5,13 +5,35 @@ durable records, and imports neither torch nor ray; ``conductor`` carries its jo
 ``driver`` runs it all.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from studies.hidden import refuse_hidden
 
-refuse_hidden()  # the imports below are the first that another module could answer
+refuse_hidden()  # what is imported below is the first that another module could answer
 
-from studies.engine.contrasts import Contrast
-from studies.engine.question import Control, Reference, Show, Strata
-from studies.engine.settings import Arm
-from studies.study import Study
+if TYPE_CHECKING:
+    from studies.engine.contrasts import Contrast
+    from studies.engine.question import Control, Reference, Show, Strata
+    from studies.engine.settings import Arm
+    from studies.study import Study
 
 __all__ = ["Arm", "Contrast", "Control", "Reference", "Show", "Strata", "Study"]
+_HOME = {
+    "Arm": "studies.engine.settings",
+    "Contrast": "studies.engine.contrasts",
+    "Control": "studies.engine.question",
+    "Reference": "studies.engine.question",
+    "Show": "studies.engine.question",
+    "Strata": "studies.engine.question",
+    "Study": "studies.study",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is asked for: ``python -m studies`` comes by here before it can heed Ctrl-C."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
