@@ -11,8 +11,8 @@ from typing import Any
 
 from clusters.vast.errors import VastError
 
-RAYS_OWN = {"type", "module", "public_key", "private_key_file", "head_node_type"}
-"""Keys that Ray, or ``bootstrap_config``, puts beside these."""
+RAYS_OWN = {"type", "module", "public_key", "private_key_file"}
+"""Keys that Ray, or ``bootstrap_config``, puts beside these; Ray's others begin with an underscore."""
 
 LEAST_MINUTES = 15
 
@@ -58,7 +58,7 @@ class Limits:
 def read(provider: Mapping[str, Any]) -> Limits:
     """Raises VastError with the key, the value and the rule."""
     known = {f.name: f for f in fields(Limits)}
-    if strange := set(provider) - set(known) - RAYS_OWN:
+    if strange := {key for key in provider if not key.startswith("_")} - set(known) - RAYS_OWN:
         raise VastError(f"provider: unknown key {sorted(strange)[0]!r}; known: {', '.join(known)}")
     values: dict[str, Any] = {"gpus": _cards(provider.get("gpus"))}
     for name, field in known.items():

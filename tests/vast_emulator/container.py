@@ -103,7 +103,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
-    except OSError:
-        pass  # the other side went away, which closes this one
+    except (OSError, asyncio.CancelledError):
+        pass  # the other side went away, or the machine did, which closes this one
     finally:
         writer.close()

@@ -32,8 +32,19 @@ def main(settings: dict) -> None:
     # as on the service: what was given at the rent request is seen by the script, not by ssh sessions
     with (folder / "onstart.log").open("wb") as log:
         start = subprocess.Popen(["bash", str(folder / "onstart")], env={**plain, **settings["environment"]}, cwd=home, stdout=log, stderr=log)
-    asyncio.run(serve(folder, home, plain, settings))
     start.wait()
+    if os.fork():
+        reap()
+    asyncio.run(serve(folder, home, plain, settings))
+
+
+def reap() -> None:
+    """Process 1 inherits orphans and must collect them: ``ray stop`` waits for its dead otherwise."""
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
 
 
 async def serve(folder: Path, home: Path, plain: dict[str, str], settings: dict) -> None:
@@ -62,8 +73,7 @@ async def serve(folder: Path, home: Path, plain: dict[str, str], settings: dict)
     partial = folder / "ssh.partial"
     await asyncio.start_unix_server(joined(lambda: asyncio.open_connection("127.0.0.1", 22)), str(partial))
     partial.rename(folder / "ssh")
-    while True:  # process 1 inherits orphans
-        await asyncio.sleep(1)
+    await asyncio.Event().wait()
 
 
 def joined(connect):
