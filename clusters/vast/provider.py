@@ -25,6 +25,9 @@ from clusters.vast.memory import Memory
 from clusters.vast.rent import Order, Renting
 from clusters.vast.runner import VastCommandRunner
 
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the project: relative sources under ``file_mounts`` are meant from there, wherever ``ray`` is called."""
+
 
 class VastNodeProvider(NodeProvider):
     """Node ids are the service's instance numbers. Errors are one line (click.ClickException), as Ray prints its own."""
@@ -124,6 +127,8 @@ class VastNodeProvider(NodeProvider):
             for name, kind in cluster_config["available_node_types"].items():
                 _check_node(name, kind["node_config"])
             auth["ssh_private_key"] = str(Path(auth.get("ssh_private_key") or ssh_key.DEFAULT).expanduser())
+            mounts = cluster_config.get("file_mounts") or {}
+            cluster_config["file_mounts"] = {there: str((ROOT / Path(here).expanduser()).resolve()) + "/" * here.endswith("/") for there, here in mounts.items()}
             provider["public_key"] = ssh_key.ensure(auth["ssh_private_key"])
             provider["private_key_file"] = auth["ssh_private_key"]
         return cluster_config

@@ -1,0 +1,72 @@
+"""One command: a machine is rented, a study runs on it, its records come home, the machine is given back."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from vast_emulator.container import possible
+from vast_emulator.laptop import ROOT, Laptop
+from vast_emulator.server import Emulator
+
+pytestmark = pytest.mark.skipif(bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed")
+SMALL = "--quick --num-trials 1 --epochs 1 --stopping none --seeds 1 --wandb off".split()
+
+
+@pytest.fixture
+def place():
+    folder = Path(tempfile.mkdtemp(prefix="v", dir="/tmp"))
+    name = f"trip{os.getpid()}"
+    yield folder, name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(ROOT / "results" / name, ignore_errors=True)
+
+
+def command(laptop, name, *more):
+    return ["python", "-m", "clusters.vast", "study", "studies/step2_rate.py", *SMALL, "--study", name, "--config", str(laptop.yaml),
+            "--max-usd", "2", "--yes", "--poll-seconds", "1", *more]  # fmt: skip
+
+
+def test_the_whole_trip_with_a_lost_machine_on_the_way(place):
+    """The host takes the machine away in the middle; the same command with --resume rents another and ends with the table."""
+    folder, name = place
+    with Emulator(folder / "e") as emulator:
+        laptop = Laptop(folder / "l", emulator)
+        first = laptop.start(*command(laptop, name))
+        decisions = ROOT / "results" / name / "decisions.jsonl"
+        deadline = time.time() + 240
+        while not (decisions.exists() and '"finish"' in decisions.read_text()):
+            assert first.poll() is None and time.time() < deadline, first.communicate()[0]
+            time.sleep(0.2)
+        (lost,) = emulator.ledger.live()
+        emulator.preempt(lost)
+        said, _ = first.communicate(timeout=60)
+        assert first.returncode == 4 and "--resume continues" in said, said
+        before = [json.loads(line) for line in decisions.read_text().splitlines() if line.endswith("}")]
+        said = laptop.run(*command(laptop, name, "--resume"), seconds=300)
+        assert "z_agg" in said and "0 instances left" in said, said
+        after = [json.loads(line) for line in decisions.read_text().splitlines()]
+        assert after[: len(before)] == before  # what had come home was continued, not repeated
+        assert emulator.ledger.live() == [] and emulator.ledger.most_at_once() == 1
+        assert {rental.body["env"]["STUDY_MONEY_SECONDS"] for rental in emulator.ledger.rentals.values()} == {"18000"}
+
+
+def test_mistakes_cost_nothing(place):
+    folder, name = place
+    with Emulator(folder / "e", containers=False) as emulator:
+        laptop = Laptop(folder / "l", emulator)
+        for words, message in (
+            (["studies/nothing.py"], "studies/nothing.py: give a file"),
+            (["studies/step2_rate.py", "--epohcs", "3"], "did you mean --epochs"),
+            (["studies/step2_rate.py", "--address", "auto"], "--address: this command sets it"),
+            (["studies/step2_rate.py", "--max-usd", "-1"], "provider.max_usd: -1.0 must be a positive number"),
+            (["studies/step2_rate.py", "--quick"], "rent it? Nobody can answer here; add --yes"),
+        ):
+            said = laptop.run("python", "-m", "clusters.vast", "study", *words, "--config", str(laptop.yaml), code=2)
+            assert message in said and "Traceback" not in said, said
+        assert emulator.ledger.rentals == {}
