@@ -54,9 +54,11 @@ class Laptop:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **settings,
         )  # fmt: skip
 
-    def end(self, process: subprocess.Popen[str]) -> None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    def end(self, process: subprocess.Popen[str]) -> str:
+        """What a command said, after killing it and whatever it started."""
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()[0]
 
     def run(self, *words: str, seconds: float = 240, code: int | None = 0) -> str:
         """Output of a command that must end with ``code`` (None: any)."""

@@ -153,9 +153,9 @@ def _start(trip: Trip, found: Instance) -> None:
     if "--resume" in trip.words and here.is_dir():
         _run(["rsync", "-az", "--mkpath", "-e", _shell(trip, found), f"{here}/", f"root@{found.host}:study/{trip.folder}/"])
     command = f"python {shlex.join(trip.words)} --address auto --usd-per-hour $STUDY_USD_PER_HOUR"
-    inner = f"cd ~/study && {command} > ~/study.log 2>&1; echo $? > ~/study.exit"
+    inner = f"source ~/.bashrc; cd ~/study && {command} > ~/study.log 2>&1; echo $? > ~/study.exit"
     print(f"$ ray exec --tmux {trip.file.path} {shlex.quote(f'cd ~/study && {command}')}")
-    there = f"rm -f ~/study.log ~/study.exit; {TMUX} new-session -d -s study {shlex.quote(f'bash --login -i -c {shlex.quote(inner)}')}"
+    there = f"rm -f ~/study.log ~/study.exit; mkdir -p ~/study/{trip.folder}; {TMUX} new-session -d -s study {shlex.quote(f'bash --login -i -c {shlex.quote(inner)}')}"
     if _asks(trip, found, there):
         raise VastError(f"the study could not be started; log in with: python -m clusters.vast ssh {found.id}")
 
@@ -163,7 +163,7 @@ def _start(trip: Trip, found: Instance) -> None:
 def _follow(client: Client, trip: Trip, found: Instance) -> int | None:
     """The study's exit code, or None if the machine went away."""
     print(f"$ ray rsync-down {trip.file.path} '~/study/{trip.folder}/' {trip.folder}/")
-    shown = silent = 0
+    shown = silent = unfetched = 0
     while True:
         words = f"tail -c +{shown + 1} ~/study.log 2>/dev/null; printf '{END_OF_LOG}'; cat ~/study.exit 2>/dev/null; true"
         done = subprocess.run(ssh(found, trip.file.private_key, [words]), stdin=subprocess.DEVNULL, capture_output=True)
@@ -174,6 +174,9 @@ def _follow(client: Client, trip: Trip, found: Instance) -> int | None:
             sys.stdout.write(text.decode(errors="replace"))
             sys.stdout.flush()
             fetched = _fetch(trip, found)
+            unfetched = 0 if fetched else unfetched + 1
+            if unfetched > SILENT_POLLS:
+                raise VastError(f"the records cannot be fetched to {trip.folder}; the machine is left as it is: fetch them with ray rsync-down, then ray down")
             if code.strip() and fetched:
                 return int(code)
         else:
