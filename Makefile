@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: study full test faults presets gpu
+.PHONY: study full test faults cluster-faults presets gpu
 
 study: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --quick --resume
@@ -20,6 +20,10 @@ test: $(VENV)/.installed
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(FAULTS)
+
+# every fault of a rented machine against an emulated service, about 15 minutes; a part: make cluster-faults FAULTS='"ray up killed"'
+cluster-faults: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m vast_emulator.matrix $(FAULTS)
 
 # every preset at its published sizes, a minute or two of one core each; a part of them: make presets PRESETS='cifar10_rot --jobs 2'
 presets: $(VENV)/.installed

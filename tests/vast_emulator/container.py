@@ -49,7 +49,7 @@ class Container:
         venv = Path(sys.prefix)
         # what the image would bring
         (self.home / ".bashrc").write_text(f"export PATH={venv}/bin:$PATH PYTHONPATH=$HOME/study PS1='machine$ '\n")
-        (folder / "sbin" / "nvidia-smi").write_text("#!/bin/sh\n" + f"echo 'GPU 0: NVIDIA {rental.offer['gpu_name']}'\n" * rental.offer["num_gpus"])
+        (folder / "sbin" / "nvidia-smi").write_text("#!/bin/sh\n" + f"echo 'GPU 0: NVIDIA {rental.offer['gpu_name']}'\n" * rental.offer.get("num_gpus_found", rental.offer["num_gpus"]))
         (folder / "sbin" / "nvidia-smi").chmod(0o755)
         (folder / "onstart").write_text(rental.body["onstart"])
         self._keys = folder / "keys"

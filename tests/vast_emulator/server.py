@@ -228,15 +228,17 @@ def times(count: int, method: str, path: str, reply: Callable[[], web.Response] 
     return hook
 
 
-def kills(process: Callable[[], int], method: str, path: str, number: int = 1) -> Callable[[str, str, Any], Any]:
-    """A hook that kills a process at its n-th request of a kind; the request itself is still answered."""
+def kills(
+    process: Callable[[], int], method: str, path: str, number: int = 1, sign: int = signal.SIGKILL
+) -> Callable[[str, str, Any], Any]:
+    """A hook that signals a process at its n-th request of a kind; the request itself is still answered."""
     seen = [0]
 
     def hook(verb: str, where: str, _body: Any) -> Any:
         if verb == method and path in where:
             seen[0] += 1
             if seen[0] == number:
-                os.kill(process(), signal.SIGKILL)
+                os.kill(process(), sign)
         return None
 
     return hook
