@@ -46,7 +46,7 @@ class Limits:
     idle_minutes: float = 20.0
     boot_minutes: float = 10.0
     min_reliability: float = 0.98
-    min_cuda: float = 12.8
+    min_cuda: float = 13.0
     min_download_mbps: float = 200.0
     max_instances: int = 1
     max_launches_per_hour: int = 6

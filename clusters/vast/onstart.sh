@@ -21,11 +21,11 @@ X
 cat > "$S/watch" <<'X'
 #!/bin/bash
 # Time is counted in seconds of this machine's uptime while it runs: a clock that is set does not matter.
-S=$(dirname "$(readlink -f "$0")"); . "$S/env"
-up() { read -r t _ < "${STUDY_UPTIME:-/proc/uptime}"; echo "${t%.*}"; }
+S=$(dirname "$(readlink -f "$0")"); . "$S/env"; P=${STUDY_PROC:-/proc}
+up() { read -r t _ < "$P/uptime"; echo "${t%.*}"; }
 busy() {
   [ -n "$(find "$S/alive" -mmin -2 2>/dev/null)" ] && return 0
-  for f in /proc/[0-9]*/cmdline; do tr '\0' ' ' < "$f"; echo; done 2>/dev/null |
+  for f in $P/[0-9]*/cmdline; do tr '\0' ' ' < "$f"; echo; done 2>/dev/null |
     grep -E '^ray::|^[^ ]*python[^ ]* .*(studies/[a-z0-9_]+\.py|-m trainer)' |
     grep -vqE '^ray::(IDLE|DashboardAgent|RuntimeEnvAgent)'
 }

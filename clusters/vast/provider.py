@@ -127,8 +127,7 @@ class VastNodeProvider(NodeProvider):
             for name, kind in cluster_config["available_node_types"].items():
                 _check_node(name, kind["node_config"])
             auth["ssh_private_key"] = str(Path(auth.get("ssh_private_key") or ssh_key.DEFAULT).expanduser())
-            mounts = cluster_config.get("file_mounts") or {}
-            cluster_config["file_mounts"] = {there: str((ROOT / Path(here).expanduser()).resolve()) + "/" * here.endswith("/") for there, here in mounts.items()}
+            cluster_config["file_mounts"] = _mounts(cluster_config.get("file_mounts") or {})
             provider["public_key"] = ssh_key.ensure(auth["ssh_private_key"])
             provider["private_key_file"] = auth["ssh_private_key"]
         return cluster_config
@@ -145,6 +144,18 @@ class VastNodeProvider(NodeProvider):
     def _end(self, number: int) -> None:
         self._client.destroy(number)
         self._memory.forget(number)
+
+
+def _mounts(mounts: dict[str, str]) -> dict[str, str]:
+    """Target to absolute source. Raises VastError for a source that is not there; a project without .git may have none."""
+    found = {}
+    for there, here in mounts.items():
+        source = ROOT / Path(here).expanduser()
+        if source.exists():
+            found[there] = str(source)
+        elif source.name != ".git":
+            raise VastError(f"file_mounts: {here} ({source}) does not exist")
+    return found
 
 
 def _check_node(name: str, node: dict[str, Any]) -> None:

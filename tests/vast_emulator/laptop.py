@@ -33,13 +33,10 @@ class Laptop:
             "AWS_SECRET_ACCESS_KEY": "bucket-secret-51c", "WANDB_API_KEY": "wandb-key-8aa2",
         }  # fmt: skip
         project.mkdir()
-        for name in ("trainer", "studies", "search_spaces", "analysis", "clusters", "pyproject.toml", "constraints.txt"):
-            (project / name).symlink_to(ROOT / name)
         self.project = project
         config = yaml.safe_load((ROOT / "clusters" / "vast.yaml").read_text())
         config["provider"] |= {"idle_minutes": 10, "watch_seconds": 1, "boot_minutes": 1} | provider
         config["auth"]["ssh_private_key"] = str(self.home / "key")
-        config["file_mounts"] = {"~/study": str(project)}
         config["setup_commands"] = ["test -f ~/study/pyproject.toml"]  # the emulated image brings the packages
         self.config = config
         self.yaml = folder / "vast.yaml"
