@@ -48,6 +48,17 @@ def test_imports_point_one_way():
         assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set()
 
 
+def test_clusters_stand_beside_the_product():
+    """Renting knows the command line's manners only, nothing knows renting, and Ray is met in its two interfaces only."""
+    for folder in ("trainer", "studies", "search_spaces", "analysis"):
+        assert users_of("clusters", folder) == set()
+    assert users_of("ray", "clusters") == {"clusters/vast/provider.py", "clusters/vast/runner.py"}
+    for package in ("torch", "studies", "analysis", "search_spaces"):
+        assert users_of(package, "clusters") == set()
+    used = {n for file in (ROOT / "clusters").rglob("*.py") for n in imports(file) if n.startswith("trainer.")}
+    assert all(n.startswith(("trainer.cli", "trainer.errors", "trainer.lock")) for n in used), used
+
+
 def test_planning_and_records_import_neither_torch_nor_optuna():
     light = ["trainer/config/run.py", "trainer/config/data.py", "trainer/identity.py", "trainer/records.py", "trainer/gates.py", "studies/plan.py", "studies/cli.py", "studies/options.py", "studies/halving.py", "studies/search.py"]
     for name in light:
