@@ -17,7 +17,13 @@ from clusters.vast.errors import VastError
 from clusters.vast.provider import VastNodeProvider
 
 CLUSTERS = Path(__file__).resolve().parent.parent / "clusters"
-HEAD = {"ray-node-type": "head", "ray-user-node-type": "head", "ray-launch-config": "a" * 52, "ray-node-name": "ray-c-head", "ray-node-status": "uninitialized"}
+HEAD = {
+    "ray-node-type": "head",
+    "ray-user-node-type": "head",
+    "ray-launch-config": "a" * 52,
+    "ray-node-name": "ray-c-head",
+    "ray-node-status": "uninitialized",
+}
 
 
 @pytest.fixture
@@ -106,10 +112,25 @@ def test_the_file_is_what_ray_takes(service):
     assert not any(name in str(ready["file_mounts"]) for name in (".venv", "results", "/data'"))
 
 
+def test_machines_of_ones_own_are_what_ray_takes():
+    own = yaml.safe_load((CLUSTERS / "local.yaml").read_text())
+    ready = prepare_config(copy.deepcopy(own))
+    validate_config(ready)
+    assert own["max_workers"] == len(own["provider"]["worker_ips"]) == ready["max_workers"]
+    sources = [Path(source) for source in own["file_mounts"].values() if not source.startswith("~")]
+    assert all((CLUSTERS.parent / source).exists() for source in sources)
+    commands = [*ready["head_start_ray_commands"], *ready["worker_start_ray_commands"]]
+    assert all("RAY_AUTH_MODE=token" in command for command in commands if "ray start" in command)
+
+
 def test_limits_do_not_change_what_the_machine_is():
     """Ray ends and rents a machine again when this hash changes."""
     before, after = config(), config()
-    after["provider"] |= {"max_usd": 1, "max_hours": 2, "gpus": [{"name": "RTX 3090", "count": 1, "max_usd_per_hour": 0.1}]}
+    after["provider"] |= {
+        "max_usd": 1,
+        "max_hours": 2,
+        "gpus": [{"name": "RTX 3090", "count": 1, "max_usd_per_hour": 0.1}],
+    }
     for c in (before, after):
         c["auth"]["ssh_private_key"] = str(CLUSTERS / "vast.yaml")
     node = [c["available_node_types"]["head"]["node_config"] for c in (before, after)]
@@ -121,7 +142,11 @@ def test_limits_do_not_change_what_the_machine_is():
     [
         (("max_workers",), 2, "max_workers: 2 must be 0"),
         (("available_node_types", "head", "node_config", "image"), "x:latest", "must name a fixed tag"),
-        (("available_node_types", "head", "node_config", "disk_gb"), 4, "disk_gb: 4 must be a whole number of at least 8"),
+        (
+            ("available_node_types", "head", "node_config", "disk_gb"),
+            4,
+            "disk_gb: 4 must be a whole number of at least 8",
+        ),
         (("available_node_types", "head", "node_config", "max_usd"), 4, "limits belong under provider"),
         (("provider", "max_usd"), "lots", "provider.max_usd: 'lots' must be a positive number"),
         (("auth", "ssh_private_key"), "~/.ssh/id_ed25519", "is a personal key"),
@@ -158,7 +183,14 @@ def test_every_record_can_name_its_commit_there(tmp_path):
 
     def git(*words):
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        return subprocess.run(["git", *identity, *words], cwd=there, check=True, capture_output=True, text=True, env={"HOME": str(home), "PATH": "/usr/bin:/bin"}).stdout
+        return subprocess.run(
+            ["git", *identity, *words],
+            cwd=there,
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        ).stdout
 
     git("init", "-q")
     for name in ("sent", "changed", "not sent"):
@@ -175,4 +207,9 @@ def test_every_record_can_name_its_commit_there(tmp_path):
 
 def test_without_git_setup_goes_on(tmp_path):
     command = config()["setup_commands"][0].replace("~/study", str(tmp_path))
-    assert subprocess.run(["bash", "-c", command], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True).returncode == 0
+    assert (
+        subprocess.run(
+            ["bash", "-c", command], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True
+        ).returncode
+        == 0
+    )

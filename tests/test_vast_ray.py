@@ -37,7 +37,9 @@ def test_a_command_runs_there_and_its_exit_code_comes_back(trip):
     laptop.ray("exec", "exit 3", code=1)
     assert "127.0.0.1" in laptop.ray("get-head-ip")
     (rental,) = emulator.ledger.live()
-    assert rental.offer["gpu_name"] == "RTX 4090" and rental.offer["dph_total"] == 0.40  # the cheapest of the preferred card
+    assert (
+        rental.offer["gpu_name"] == "RTX 4090" and rental.offer["dph_total"] == 0.40
+    )  # the cheapest of the preferred card
 
 
 def test_files_go_there_and_come_back(trip):
@@ -50,7 +52,14 @@ def test_files_go_there_and_come_back(trip):
 
 def test_a_terminal_and_a_script_of_ones_own(trip):
     laptop, _, folder = trip
-    done = subprocess.run(["ray", "attach", str(laptop.yaml)], input="echo typed $((40 + 2)); exit\n", env=laptop.environment, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        ["ray", "attach", str(laptop.yaml)],
+        input="echo typed $((40 + 2)); exit\n",
+        env=laptop.environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
     assert "typed 42" in done.stdout
     (folder / "script.py").write_text("import sys\nprint('submitted', sys.argv[1])\n")
     assert "submitted x" in laptop.ray("submit", str(folder / "script.py"), "x")
@@ -79,7 +88,10 @@ def test_the_dashboard_wants_the_token_and_takes_jobs(trip):
         deadline = time.time() + 60
         while True:
             try:
-                with urllib.request.urlopen(urllib.request.Request(f"{url}/api/version", headers={"Authorization": f"Bearer {token}"}), timeout=5) as reply:
+                with urllib.request.urlopen(
+                    urllib.request.Request(f"{url}/api/version", headers={"Authorization": f"Bearer {token}"}),
+                    timeout=5,
+                ) as reply:
                     assert reply.status == 200
                     break
             except (OSError, urllib.error.URLError):

@@ -20,7 +20,9 @@ PROVIDER = {
     "max_hours": 8,
     "boot_minutes": 1,
 }
-ORDER = Order("c", "image:1", 20, {"ray-node-type": "head", "ray-node-status": "setting-up"}, "ssh-ed25519 AAAA test", "/nowhere")
+ORDER = Order(
+    "c", "image:1", 20, {"ray-node-type": "head", "ray-node-status": "setting-up"}, "ssh-ed25519 AAAA test", "/nowhere"
+)
 
 
 class Clock:
@@ -48,7 +50,12 @@ def made(emulator, tmp_path, check=lambda found, order: None, **changed):
     client = Client(ACCOUNT_KEY, emulator.url, sleep=clock.sleep, clock=clock)
     said = []
     limits = caps.read({**PROVIDER, **changed})
-    return Renting(client, limits, Memory(tmp_path / "memory.json"), said.append, check, clock.sleep, clock), client, clock, said
+    return (
+        Renting(client, limits, Memory(tmp_path / "memory.json"), said.append, check, clock.sleep, clock),
+        client,
+        clock,
+        said,
+    )
 
 
 def test_the_preferred_card_at_its_lowest_price(emulator, tmp_path):
@@ -151,7 +158,9 @@ def test_no_credit_no_offer_and_money_that_does_not_last(emulator, tmp_path):
 
 
 def test_refused_for_credit_tries_no_other_offer(emulator, tmp_path):
-    emulator.hooks.append(times(9, "PUT", "/asks/", lambda: web.json_response({"error": "insufficient_credit"}, status=400)))
+    emulator.hooks.append(
+        times(9, "PUT", "/asks/", lambda: web.json_response({"error": "insufficient_credit"}, status=400))
+    )
     with pytest.raises(Refused, match="insufficient_credit"):
         made(emulator, tmp_path)[0].rent(ORDER)
     assert sum(path.startswith("/api/v0/asks") for _, _, path, _ in emulator.requests) == 1
@@ -194,7 +203,11 @@ def test_every_page_is_read(emulator, tmp_path):
 def test_the_key_goes_nowhere_else(emulator):
     """A redirect is an error, not a request with the key to another host."""
     with Emulator(emulator.folder.parent / "f", containers=False) as other:
-        emulator.hooks.append(times(99, "GET", "/", lambda: web.Response(status=302, headers={"Location": other.url + "/api/v1/instances/"})))
+        emulator.hooks.append(
+            times(
+                99, "GET", "/", lambda: web.Response(status=302, headers={"Location": other.url + "/api/v1/instances/"})
+            )
+        )
         with pytest.raises(VastError):
             Client(ACCOUNT_KEY, emulator.url, sleep=lambda s: None).instances()
         assert other.requests == []

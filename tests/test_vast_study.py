@@ -12,7 +12,9 @@ from vast_emulator.container import possible
 from vast_emulator.laptop import ROOT, Laptop
 from vast_emulator.server import Emulator
 
-pytestmark = pytest.mark.skipif(bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed")
+pytestmark = pytest.mark.skipif(
+    bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed"
+)
 SMALL = "--quick --num-trials 1 --epochs 1 --stopping none --seeds 1 --wandb off".split()
 
 

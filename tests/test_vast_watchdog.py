@@ -29,7 +29,12 @@ class Machine:
         self.folder, self.home = folder, folder / "home"
         for name in ("home", "bin", "sbin", "proc"):
             (folder / name).mkdir()
-        for name, text in (("curl", CURL), ("sleep", SLEEP), ("setsid", "#!/bin/bash\n"), ("date", "#!/bin/bash\necho 1999-01-01\n")):
+        for name, text in (
+            ("curl", CURL),
+            ("sleep", SLEEP),
+            ("setsid", "#!/bin/bash\n"),
+            ("date", "#!/bin/bash\necho 1999-01-01\n"),
+        ):
             (folder / "bin" / name).write_text(text)
             (folder / "bin" / name).chmod(0o755)
         self.uptime(100)
@@ -49,14 +54,18 @@ class Machine:
 
     def start(self, **environment):
         script = on_start().replace("/usr/local/sbin", str(self.folder / "sbin"))
-        done = subprocess.run(["bash", "-c", script], env=self.environment | environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            ["bash", "-c", script], env=self.environment | environment, capture_output=True, text=True, timeout=30
+        )
         assert done.stderr == "", done.stderr
 
     def watch(self, seconds):
         """Let so many seconds pass; what the watchdog wrote down."""
         now = float((self.folder / "proc" / "uptime").read_text().split()[0])
         (self.folder / "until").write_text(str(int(now + seconds)))
-        subprocess.run(["bash", str(self.home / ".study" / "watch")], env=self.environment, capture_output=True, timeout=120)
+        subprocess.run(
+            ["bash", str(self.home / ".study" / "watch")], env=self.environment, capture_output=True, timeout=120
+        )
         log = self.home / ".study" / "log"
         return log.read_text() if log.exists() else ""
 
@@ -88,7 +97,10 @@ def test_idle(machine):
     machine.start()
     assert machine.watch(1150) == "" and machine.asked() == []
     assert "ended: idle" in machine.watch(1250)
-    assert machine.asked()[0].endswith("-X DELETE -d {} http://service/api/v0/instances/77/") and "Bearer its-own-key" in machine.asked()[0]
+    assert (
+        machine.asked()[0].endswith("-X DELETE -d {} http://service/api/v0/instances/77/")
+        and "Bearer its-own-key" in machine.asked()[0]
+    )
 
 
 @pytest.mark.parametrize(

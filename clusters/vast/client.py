@@ -48,7 +48,9 @@ def account_key(environment: Mapping[str, str] = os.environ) -> str:
                 raise VastError(f"{file}: others can read the account key; run: chmod 600 {file}")
             if key := file.read_text(encoding="utf-8").strip():
                 return key
-    raise VastError(f"no key of Vast.ai: write it to {configuration / 'vastai' / 'vast_api_key'} (chmod 600), or set VAST_API_KEY")
+    raise VastError(
+        f"no key of Vast.ai: write it to {configuration / 'vastai' / 'vast_api_key'} (chmod 600), or set VAST_API_KEY"
+    )
 
 
 class Client:
@@ -128,9 +130,11 @@ class Client:
                 raise
 
     def account(self) -> dict[str, Any]:
-        return self._ask("account", "GET", f"/api/v0/users/current/?{_query({'owner': 'me'})}")
+        return self._ask("account", "GET", "/api/v0/users/current")
 
-    def _ask(self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, repeat: bool = True) -> dict[str, Any]:
+    def _ask(
+        self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, repeat: bool = True
+    ) -> dict[str, Any]:
         wait = FIRST_WAIT
         for attempt in range(1, PATIENCE + 1):
             self._take_turn(kind)
@@ -138,7 +142,9 @@ class Client:
                 return self._send(method, path, body)
             except _Busy as busy:
                 if attempt == PATIENCE:
-                    raise Unreachable(f"Vast.ai still limits our requests after {attempt} attempts ({kind}); wait some minutes") from None
+                    raise Unreachable(
+                        f"Vast.ai still limits our requests after {attempt} attempts ({kind}); wait some minutes"
+                    ) from None
                 self._sleep(min(busy.seconds or wait, LONGEST_WAIT))
             except Unreachable:
                 if not repeat or attempt == PATIENCE:
@@ -179,7 +185,9 @@ class Client:
         except ValueError:
             answer = None
         if status >= 400:
-            refused = Refused(f"{where}: {status} {_short(answer if answer is not None else data.decode(errors='replace'))}{_ADVICE.get(status, '')}")
+            refused = Refused(
+                f"{where}: {status} {_short(answer if answer is not None else data.decode(errors='replace'))}{_ADVICE.get(status, '')}"
+            )
             refused.status = status  # type: ignore[attr-defined]
             raise refused
         if not isinstance(answer, dict):
@@ -203,11 +211,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
-_ADVICE = {401: " (is the key right? python -m clusters.vast doctor)", 403: " (the key lacks a right: it needs instance_read, instance_write and misc)"}
+_ADVICE = {
+    401: " (is the key right? python -m clusters.vast doctor)",
+    403: " (the key lacks a right: it needs instance_read, instance_write and misc)",
+}
 
 
 def _query(parameters: Mapping[str, Any]) -> str:
-    return "&".join(f"{k}={urllib.parse.quote_plus(v if isinstance(v, str) else json.dumps(v))}" for k, v in parameters.items())
+    return "&".join(
+        f"{k}={urllib.parse.quote_plus(v if isinstance(v, str) else json.dumps(v))}" for k, v in parameters.items()
+    )
 
 
 def _rows(answer: dict[str, Any], name: str) -> list[dict[str, Any]]:

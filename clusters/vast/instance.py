@@ -44,7 +44,9 @@ class Instance:
 
     @property
     def tags(self) -> dict[str, str]:
-        return {k.removeprefix(_TAG).lower().replace("_", "-"): v for k, v in self.environment.items() if k.startswith(_TAG)}
+        return {
+            k.removeprefix(_TAG).lower().replace("_", "-"): v for k, v in self.environment.items() if k.startswith(_TAG)
+        }
 
     @property
     def coming(self) -> bool:
@@ -60,7 +62,9 @@ class Instance:
     def overdue(self, boot_seconds: float, now: float | None = None) -> bool:
         """Past its own time limit, dead, or still not running long after it was rented."""
         age = self.hours(now) * 3600
-        return self.dead or (self.coming and age > boot_seconds) or age > float(self.environment.get(SECONDS, "inf")) + 600
+        return (
+            self.dead or (self.coming and age > boot_seconds) or age > float(self.environment.get(SECONDS, "inf")) + 600
+        )
 
 
 def tag_variables(tags: dict[str, str]) -> dict[str, str]:
@@ -86,7 +90,9 @@ def read(row: dict[str, Any]) -> Instance:
             port=port,
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise Unreachable(f"instance {row.get('id')} is not understood, so nothing is decided from it: {error!r}") from None
+        raise Unreachable(
+            f"instance {row.get('id')} is not understood, so nothing is decided from it: {error!r}"
+        ) from None
 
 
 def _ssh(row: dict[str, Any]) -> tuple[str | None, int | None]:

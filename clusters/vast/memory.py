@@ -62,7 +62,10 @@ class Memory:
             stored = json.loads(self._file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return state
-        return {k: stored[k] if isinstance(stored, dict) and isinstance(stored.get(k), type(v)) else v for k, v in state.items()}
+        return {
+            k: stored[k] if isinstance(stored, dict) and isinstance(stored.get(k), type(v)) else v
+            for k, v in state.items()
+        }
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:

@@ -33,7 +33,7 @@ def query(limits: Limits, disk_gb: int) -> dict[str, Any]:
         "gpu_name": {"in": sorted({card.name for card in limits.gpus})},
         "num_gpus": {"in": sorted({card.count for card in limits.gpus})},
         "dph_total": {"lte": max(card.max_usd_per_hour for card in limits.gpus)},
-        "reliability2": {"gte": limits.min_reliability},
+        "reliability": {"gte": limits.min_reliability},
         "cuda_max_good": {"gte": limits.min_cuda},
         "inet_down": {"gte": limits.min_download_mbps},
         "disk_space": {"gte": disk_gb},
@@ -54,11 +54,14 @@ def ranked(rows: list[dict[str, Any]], limits: Limits, bad: Collection[int] = ()
         if place is None or row.get("machine_id") in bad:
             continue
         price = float(row["dph_total"])
-        traffic = float(row.get("inet_down_cost") or 0) * limits.download_gb + float(row.get("inet_up_cost") or 0) * limits.upload_gb
+        traffic = (
+            float(row.get("inet_down_cost") or 0) * limits.download_gb
+            + float(row.get("inet_up_cost") or 0) * limits.upload_gb
+        )
         hours = min(limits.max_hours, limits.max_usd / price)
         offer = Offer(
             row["id"], row.get("machine_id"), row["gpu_name"], int(row["num_gpus"]), price, price * hours + traffic,
-            float(row.get("reliability2") or row.get("reliability") or 0), str(row.get("geolocation") or "?"),
+            float(row.get("reliability") or 0), str(row.get("geolocation") or "?"),
         )  # fmt: skip
         found.append((place, offer.usd / hours, offer.id, offer))
     return [offer for *_, offer in sorted(found)]

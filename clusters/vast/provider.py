@@ -114,7 +114,9 @@ class VastNodeProvider(NodeProvider):
         self, log_prefix: str, node_id: str, auth_config: dict[str, Any], cluster_name: str,
         process_runner: Any, use_internal_ip: bool, docker_config: dict[str, Any] | None = None,
     ) -> VastCommandRunner:  # fmt: skip
-        return VastCommandRunner(log_prefix, node_id, self, auth_config, cluster_name, process_runner, use_internal_ip=False)
+        return VastCommandRunner(
+            log_prefix, node_id, self, auth_config, cluster_name, process_runner, use_internal_ip=False
+        )
 
     @staticmethod
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +125,9 @@ class VastNodeProvider(NodeProvider):
             provider, auth = cluster_config["provider"], cluster_config["auth"]
             caps.read(provider)
             if cluster_config.get("max_workers"):
-                raise VastError(f"max_workers: {cluster_config['max_workers']} must be 0; two containers of Vast.ai cannot reach each other's ports")
+                raise VastError(
+                    f"max_workers: {cluster_config['max_workers']} must be 0; two containers of Vast.ai cannot reach each other's ports"
+                )
             for name, kind in cluster_config["available_node_types"].items():
                 _check_node(name, kind["node_config"])
             auth["ssh_private_key"] = str(Path(auth.get("ssh_private_key") or ssh_key.DEFAULT).expanduser())
@@ -160,11 +164,15 @@ def _mounts(mounts: dict[str, str]) -> dict[str, str]:
 
 def _check_node(name: str, node: dict[str, Any]) -> None:
     if set(node) != {"image", "disk_gb"}:
-        raise VastError(f"available_node_types.{name}.node_config: needs exactly image and disk_gb; limits belong under provider")
+        raise VastError(
+            f"available_node_types.{name}.node_config: needs exactly image and disk_gb; limits belong under provider"
+        )
     if not isinstance(node["image"], str) or ":" not in node["image"] or node["image"].endswith(":latest"):
         raise VastError(f"available_node_types.{name}.node_config.image: {node['image']!r} must name a fixed tag")
     if isinstance(node["disk_gb"], bool) or not isinstance(node["disk_gb"], int) or node["disk_gb"] < 8:
-        raise VastError(f"available_node_types.{name}.node_config.disk_gb: {node['disk_gb']!r} must be a whole number of at least 8")
+        raise VastError(
+            f"available_node_types.{name}.node_config.disk_gb: {node['disk_gb']!r} must be a whole number of at least 8"
+        )
 
 
 @contextmanager

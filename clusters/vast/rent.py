@@ -83,10 +83,14 @@ class Renting:
             raise
 
     def _try_offers(self, order: Order, nonce: str) -> Instance:
-        offers = ranked(self._client.offers(query(self._limits, order.disk_gb)), self._limits, self._memory.bad_machines())
+        offers = ranked(
+            self._client.offers(query(self._limits, order.disk_gb)), self._limits, self._memory.bad_machines()
+        )
         if not offers:
             cards = ", ".join(f"{c.count} x {c.name} up to {c.max_usd_per_hour:g} USD/h" for c in self._limits.gpus)
-            raise NoOffer(f"no offer for {cards}; raise max_usd_per_hour or add a card under provider.gpus, and see: python -m clusters.vast offers")
+            raise NoOffer(
+                f"no offer for {cards}; raise max_usd_per_hour or add a card under provider.gpus, and see: python -m clusters.vast offers"
+            )
         faults: list[str] = []
         for offer in offers[:MOST_OFFERS]:
             lives, money = caps.seconds(self._limits, offer.usd_per_hour)
@@ -118,14 +122,18 @@ class Renting:
         ours = [i for i in map(instances.read, self._client.instances()) if i.cluster]
         if len(ours) >= self._limits.max_instances:
             names = ", ".join(f"{i.id} ({i.cluster})" for i in ours)
-            raise VastError(f"provider.max_instances is {self._limits.max_instances} and there is {names}; end it with ray down or: python -m clusters.vast reap --all")
+            raise VastError(
+                f"provider.max_instances is {self._limits.max_instances} and there is {names}; end it with ray down or: python -m clusters.vast reap --all"
+            )
         credit = self._client.account().get("credit")
         if isinstance(credit, (int, float)) and credit <= 0:
             raise Refused(f"the account's credit is {credit:.2f} USD; add credit on the web first")
 
     def _breaker(self) -> None:
         if (n := self._memory.launches()) >= self._limits.max_launches_per_hour:
-            raise VastError(f"{n} machines were rented within the last hour, provider.max_launches_per_hour is {self._limits.max_launches_per_hour}; find out why, or raise it")
+            raise VastError(
+                f"{n} machines were rented within the last hour, provider.max_launches_per_hour is {self._limits.max_launches_per_hour}; find out why, or raise it"
+            )
 
     def _send(self, offer: Offer, order: Order, nonce: str, lives: int, money: int) -> int | None:
         """The instance's number, or None if the offer is gone."""
@@ -167,7 +175,9 @@ class Renting:
                 self._client.destroy(left.id)
                 self._say(f"instance {left.id} is given back")
         except VastError as error:
-            self._say(f"what was rented could not be given back ({error}); its own watchdog ends it; check with: python -m clusters.vast reap")
+            self._say(
+                f"what was rented could not be given back ({error}); its own watchdog ends it; check with: python -m clusters.vast reap"
+            )
 
 
 def body(order: Order, offer: Offer, limits: Limits, nonce: str, lives: int, money: int, url: str) -> dict[str, object]:
@@ -186,7 +196,9 @@ def body(order: Order, offer: Offer, limits: Limits, nonce: str, lives: int, mon
     }
     for name, value in variables.items():
         if len(name) + len(value) + 1 > LONGEST_VARIABLE:
-            raise VastError(f"{name}: {len(value)} characters are more than Vast.ai keeps; choose a shorter cluster_name")
+            raise VastError(
+                f"{name}: {len(value)} characters are more than Vast.ai keeps; choose a shorter cluster_name"
+            )
     return {
         "client_id": "me", "image": order.image, "env": variables, "price": None, "disk": order.disk_gb,
         "label": f"seq-jepa-studies {order.cluster}"[:LONGEST_LABEL], "extra": None, "onstart": script, "image_login": None,
@@ -200,14 +212,32 @@ def on_start() -> str:
     lines = ON_START.read_text(encoding="utf-8").splitlines()
     script = "\n".join([lines[0], *(line for line in lines[1:] if not line.lstrip().startswith("# "))]) + "\n"
     if len(script) > LONGEST_ON_START:
-        raise VastError(f"{ON_START}: {len(script)} characters without comments, Vast.ai takes {LONGEST_ON_START}; shorten it")
+        raise VastError(
+            f"{ON_START}: {len(script)} characters without comments, Vast.ai takes {LONGEST_ON_START}; shorten it"
+        )
     return script
 
 
 def ssh(found: Instance, private_key_file: str, words: Iterable[str] = ()) -> list[str]:
     """The command that logs into an instance, with ``words`` to be run there."""
-    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "BatchMode=yes", "LogLevel=ERROR", "ConnectTimeout=15")
-    return ["ssh", "-i", private_key_file, *(x for o in options for x in ("-o", o)), "-p", str(found.port), f"root@{found.host}", *words]
+    options = (
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "IdentitiesOnly=yes",
+        "BatchMode=yes",
+        "LogLevel=ERROR",
+        "ConnectTimeout=15",
+    )
+    return [
+        "ssh",
+        "-i",
+        private_key_file,
+        *(x for o in options for x in ("-o", o)),
+        "-p",
+        str(found.port),
+        f"root@{found.host}",
+        *words,
+    ]
 
 
 def machine_fault(found: Instance, order: Order) -> str | None:

@@ -18,12 +18,18 @@ def ensure(private: str) -> str:
     """
     file = Path(private).expanduser()
     if file.parent == Path("~/.ssh").expanduser():
-        raise VastError(f"auth.ssh_private_key: {private} is a personal key, and Ray copies it onto the rented machine; use {DEFAULT}")
+        raise VastError(
+            f"auth.ssh_private_key: {private} is a personal key, and Ray copies it onto the rented machine; use {DEFAULT}"
+        )
     public = file.with_name(file.name + ".pub")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "seq-jepa-studies", "-f", str(file)], check=True, stdin=subprocess.DEVNULL)
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "seq-jepa-studies", "-f", str(file)],
+                check=True,
+                stdin=subprocess.DEVNULL,
+            )
         except (FileNotFoundError, subprocess.CalledProcessError) as error:
             raise VastError(f"no ssh key could be made ({error}); install OpenSSH's client") from None
     if not public.exists():

@@ -49,13 +49,21 @@ class Container:
         venv = Path(sys.prefix)
         # what the image would bring
         (self.home / ".bashrc").write_text(f"export PATH={venv}/bin:$PATH PYTHONPATH=$HOME/study PS1='machine$ '\n")
-        (folder / "sbin" / "nvidia-smi").write_text("#!/bin/sh\n" + f"echo 'GPU 0: NVIDIA {rental.offer['gpu_name']}'\n" * rental.offer.get("num_gpus_found", rental.offer["num_gpus"]))
+        (folder / "sbin" / "nvidia-smi").write_text(
+            "#!/bin/sh\n"
+            + f"echo 'GPU 0: NVIDIA {rental.offer['gpu_name']}'\n"
+            * rental.offer.get("num_gpus_found", rental.offer["num_gpus"])
+        )
         (folder / "sbin" / "nvidia-smi").chmod(0o755)
         (folder / "onstart").write_text(rental.body["onstart"])
         self._keys = folder / "keys"
         self._keys.touch()
         environment = {**rental.body["env"], "CONTAINER_ID": str(rental.id), "CONTAINER_API_KEY": rental.key}
-        (folder / "settings.json").write_text(json.dumps({"folder": str(folder), "api_port": api_port, "api": str(api_socket), "environment": environment}))
+        (folder / "settings.json").write_text(
+            json.dumps(
+                {"folder": str(folder), "api_port": api_port, "api": str(api_socket), "environment": environment}
+            )
+        )
         with (folder / "inside.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*_unshare(), sys.executable, str(INSIDE), str(folder / "settings.json")],

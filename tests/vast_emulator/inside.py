@@ -31,7 +31,13 @@ def main(settings: dict) -> None:
     plain = {"HOME": str(home), "USER": "root", "PATH": PATH, "LANG": "C.UTF-8", "SHELL": "/bin/bash"}
     # as on the service: what was given at the rent request is seen by the script, not by ssh sessions
     with (folder / "onstart.log").open("wb") as log:
-        start = subprocess.Popen(["bash", str(folder / "onstart")], env={**plain, **settings["environment"]}, cwd=home, stdout=log, stderr=log)
+        start = subprocess.Popen(
+            ["bash", str(folder / "onstart")],
+            env={**plain, **settings["environment"]},
+            cwd=home,
+            stdout=log,
+            stderr=log,
+        )
     start.wait()
     if os.fork():
         reap()
@@ -69,7 +75,9 @@ async def serve(folder: Path, home: Path, plain: dict[str, str], settings: dict)
         Server, "127.0.0.1", 22, server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
         process_factory=session, encoding=None, line_editor=False, keepalive_interval=0,
     )  # fmt: skip
-    await asyncio.start_server(joined(lambda: asyncio.open_unix_connection(settings["api"])), "127.0.0.1", settings["api_port"])
+    await asyncio.start_server(
+        joined(lambda: asyncio.open_unix_connection(settings["api"])), "127.0.0.1", settings["api_port"]
+    )
     partial = folder / "ssh.partial"
     await asyncio.start_unix_server(joined(lambda: asyncio.open_connection("127.0.0.1", 22)), str(partial))
     partial.rename(folder / "ssh")
@@ -110,14 +118,18 @@ async def run(process: asyncssh.SSHServerProcess, home: Path, plain: dict[str, s
             os.setsid()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-        child = await asyncio.create_subprocess_exec(*words, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=home, preexec_fn=terminal)
+        child = await asyncio.create_subprocess_exec(
+            *words, stdin=slave, stdout=slave, stderr=slave, env=environment, cwd=home, preexec_fn=terminal
+        )
         os.close(slave)
         sending = asyncio.create_task(typed(process, lambda data: os.write(master, data)))
         reading = asyncio.create_task(shown(process, master))
         group = child.pid
     else:
         pipe = asyncio.subprocess.PIPE
-        child = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=home, start_new_session=True)
+        child = await asyncio.create_subprocess_exec(
+            *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=home, start_new_session=True
+        )
         group = child.pid
 
         def write(data: bytes) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from vast_emulator.server import ACCOUNT_KEY, Emulator
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -46,7 +46,9 @@ class Ledger:
 
     def most_at_once(self) -> int:
         """The largest number of rentals that lived at one moment."""
-        moments = sorted([(r.began, 1) for r in self.rentals.values()] + [(r.ended, -1) for r in self.rentals.values() if r.ended])
+        moments = sorted(
+            [(r.began, 1) for r in self.rentals.values()] + [(r.ended, -1) for r in self.rentals.values() if r.ended]
+        )
         now = most = 0
         for _, change in moments:
             now += change

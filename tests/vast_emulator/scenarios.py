@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
 from vast_emulator.laptop import Laptop
 from vast_emulator.server import Emulator, kills, times
 
@@ -154,7 +155,9 @@ def _no_gpu(world: World) -> None:
 
 
 def _gone(world: World) -> None:
-    world.emulator.hooks.append(times(2, "PUT", "/asks/", lambda: web.json_response({"error": "no_such_ask"}, status=410)))
+    world.emulator.hooks.append(
+        times(2, "PUT", "/asks/", lambda: web.json_response({"error": "no_such_ask"}, status=410))
+    )
     world.up()
     world.laptop.ray("down", "-y")
 
@@ -193,7 +196,7 @@ def _study_without_laptop(world: World) -> None:
     """A study outlives the idle limit, and its machine ends after it although nobody comes back."""
     world.up()
     command = f"exec -a 'python studies/x.py' sleep {3 * IDLE_SECONDS}"
-    world.laptop.ray("exec", f"(setsid nohup bash -c \"{command}\" > /dev/null 2>&1 < /dev/null &)")
+    world.laptop.ray("exec", f'(setsid nohup bash -c "{command}" > /dev/null 2>&1 < /dev/null &)')
     time.sleep(2 * IDLE_SECONDS)
     assert len(world.emulator.ledger.live()) == 1
 
@@ -239,7 +242,11 @@ def _exec_stop(world: World) -> None:
 
 def _time_limit(world: World) -> None:
     world.up()
-    world.laptop.ray("exec", "(setsid nohup bash -c \"exec -a 'python studies/x.py' sleep 200\" > /dev/null 2>&1 < /dev/null &)", code=None)
+    world.laptop.ray(
+        "exec",
+        "(setsid nohup bash -c \"exec -a 'python studies/x.py' sleep 200\" > /dev/null 2>&1 < /dev/null &)",
+        code=None,
+    )
 
 
 def _price_edit(world: World) -> None:
@@ -312,7 +319,9 @@ SCENARIOS = (
     Scenario("the reply to the rent request is lost", _lost_reply),
     Scenario("the list of instances is not to be had", _listing_error, within=0, rentals=0),
     Scenario("... during ray down", _listing_error_in_down, within=0, provider={"idle_minutes": 5}),
-    Scenario("a machine loads for ever", _stuck, within=0, rentals=2, provider={"boot_minutes": 0.15, "idle_minutes": 5}),
+    Scenario(
+        "a machine loads for ever", _stuck, within=0, rentals=2, provider={"boot_minutes": 0.15, "idle_minutes": 5}
+    ),
     Scenario("every machine loads for ever", _all_stuck, within=0, rentals=4, provider={"boot_minutes": 0.1}),
     Scenario("a machine loads for ever and the laptop is gone", _stuck_and_forgotten, within=0),
     Scenario("ssh refuses the key everywhere", _refused_ssh, within=0, rentals=4, provider={"boot_minutes": 0.1}),
@@ -334,7 +343,9 @@ SCENARIOS = (
     Scenario("ray up again after a kill", _up_after_kill, within=0),
     Scenario("the laptop's memory is lost, ray down", _forgotten_memory, within=0, provider={"idle_minutes": 5}),
     Scenario("ray down twice", _down_twice, within=0, provider={"idle_minutes": 5}),
-    Scenario("others' instances beside ours, reap --all", _other_peoples, within=0, rentals=2, provider={"idle_minutes": 5}),
+    Scenario(
+        "others' instances beside ours, reap --all", _other_peoples, within=0, rentals=2, provider={"idle_minutes": 5}
+    ),
     Scenario("a wrong key", _wrong_key, within=0, rentals=0),
     Scenario("no credit", _no_credit, within=0, rentals=0),
 )
@@ -343,7 +354,11 @@ SCENARIOS = (
 def play(scenario: Scenario, folder: Path) -> tuple[float, int]:
     """Seconds until nothing billed, and how many rentals there were. Raises AssertionError if the promise is broken."""
     with Emulator(folder / "e") as emulator:
-        laptop = Laptop(folder / "l", emulator, **({"idle_minutes": IDLE_SECONDS / 60, "max_usd": 4, "max_hours": 2} | scenario.provider))
+        laptop = Laptop(
+            folder / "l",
+            emulator,
+            **({"idle_minutes": IDLE_SECONDS / 60, "max_usd": 4, "max_hours": 2} | scenario.provider),
+        )
         laptop.config["head_setup_commands"] = []
         laptop.config["head_start_ray_commands"] = ["true"]
         laptop.config["file_mounts"] = {}
@@ -351,7 +366,9 @@ def play(scenario: Scenario, folder: Path) -> tuple[float, int]:
         laptop.save()
         scenario.act(World(laptop, emulator))
         took = emulator.ledger.wait_empty(scenario.within or 1)
-        assert took is not None, f"still billing after {scenario.within:g} s: {[(r.id, r.state) for r in emulator.ledger.live()]}"
+        assert took is not None, (
+            f"still billing after {scenario.within:g} s: {[(r.id, r.state) for r in emulator.ledger.live()]}"
+        )
         assert len(emulator.ledger.rentals) == scenario.rentals, emulator.ledger.ended_by()
         alone = emulator.ledger.most_at_once() <= (2 if scenario.act is _other_peoples else 1)
         assert alone, "two machines at once"

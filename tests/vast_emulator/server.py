@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
 from vast_emulator.container import Container
 from vast_emulator.ledger import Ledger, Rental
 
@@ -29,7 +30,7 @@ def offer(number: int, card: str = "RTX 4090", price: float = 0.4, **changed: An
     """A row of the market."""
     row = {
         "id": number, "ask_contract_id": number, "machine_id": 9000 + number, "gpu_name": card, "num_gpus": 1, "dph_total": price,
-        "reliability2": 0.995, "verified": True, "external": False, "rentable": True, "rented": False, "cuda_max_good": 13.2,
+        "reliability": 0.995, "verified": True, "external": False, "rentable": True, "rented": False, "cuda_max_good": 13.2,
         "inet_down": 900.0, "inet_up": 500.0, "inet_down_cost": 0.002, "inet_up_cost": 0.004, "disk_space": 400.0,
         "duration": 30 * 86400.0, "direct_port_count": 20, "geolocation": "Sweden, SE",
     }  # fmt: skip
@@ -182,7 +183,13 @@ class Emulator:
             return _no(400, "limit")
         start = int(after.strip('"')) if after else 0
         following = start + limit if start + limit < len(rows) else None
-        return web.json_response({"instances": rows[start : start + limit], "next_token": str(following) if following else None, "total_instances": len(rows)})
+        return web.json_response(
+            {
+                "instances": rows[start : start + limit],
+                "next_token": str(following) if following else None,
+                "total_instances": len(rows),
+            }
+        )
 
     def _row(self, rental: Rental) -> dict[str, Any]:
         row = {
@@ -215,7 +222,9 @@ def _no(status: int, message: str) -> web.Response:
     return web.json_response({"success": False, "error": message, "msg": message}, status=status)
 
 
-def times(count: int, method: str, path: str, reply: Callable[[], web.Response] | str) -> Callable[[str, str, Any], Any]:
+def times(
+    count: int, method: str, path: str, reply: Callable[[], web.Response] | str
+) -> Callable[[str, str, Any], Any]:
     """A hook that answers the first ``count`` requests of a kind with ``reply``."""
     left = [count]
 

@@ -17,7 +17,10 @@ PINS = Path(__file__).resolve().parents[3] / "constraints.txt"
 
 
 def main(argv: list[str]) -> int:
-    p = shared.parser("doctor", "What would stop a study on a rented machine: one line per check, exit code 1 if any is FAIL. Nothing is rented.")
+    p = shared.parser(
+        "doctor",
+        "What would stop a study on a rented machine: one line per check, exit code 1 if any is FAIL. Nothing is rented.",
+    )
     shared.add_file(p)
     shared.add_json(p)
     o = p.parse_args(argv)
@@ -37,7 +40,11 @@ def main(argv: list[str]) -> int:
 def _checks(config: Path) -> Iterator[tuple[str, str, str]]:
     for name in ("ssh", "ssh-keygen", "rsync"):
         found = shutil.which(name)
-        yield ("ok", name, found) if found else ("FAIL", name, "not installed; on Debian: apt-get install openssh-client rsync")
+        yield (
+            ("ok", name, found)
+            if found
+            else ("FAIL", name, "not installed; on Debian: apt-get install openssh-client rsync")
+        )
     yield _ray()
     try:
         file = cluster_file.load(config)
@@ -54,18 +61,30 @@ def _checks(config: Path) -> Iterator[tuple[str, str, str]]:
         return
     yield "ok", "key", "accepted"
     enough = file is None or credit >= file.limits.max_usd
-    yield ("ok" if enough else "FAIL" if credit <= 0 else "warn"), "credit", f"{credit:.2f} USD{'' if enough else '; less than max_usd, the machine stops when it is spent'}"
+    yield (
+        ("ok" if enough else "FAIL" if credit <= 0 else "warn"),
+        "credit",
+        f"{credit:.2f} USD{'' if enough else '; less than max_usd, the machine stops when it is spent'}",
+    )
     try:
         mine, others = shared.ours(client)
     except VastError as error:
         yield "FAIL", "list", str(error)
         return
-    yield ("warn" if mine else "ok"), "rented", f"{len(mine)} of this project, {others} others{'; see: python -m clusters.vast list' if mine else ''}"
+    yield (
+        ("warn" if mine else "ok"),
+        "rented",
+        f"{len(mine)} of this project, {others} others{'; see: python -m clusters.vast list' if mine else ''}",
+    )
 
 
 def _ray() -> tuple[str, str, str]:
     pinned = re.search(r"^ray==(\S+)", PINS.read_text(encoding="utf-8"), re.MULTILINE) if PINS.exists() else None
     here = metadata.version("ray")
     if pinned and pinned[1] != here:
-        return "FAIL", "ray", f"{here} here, {pinned[1]} on the machine (constraints.txt): they must be the same; pip install -c constraints.txt -e ."
+        return (
+            "FAIL",
+            "ray",
+            f"{here} here, {pinned[1]} on the machine (constraints.txt): they must be the same; pip install -c constraints.txt -e .",
+        )
     return "ok", "ray", here

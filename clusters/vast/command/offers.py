@@ -9,7 +9,9 @@ from clusters.vast.offers import query, ranked
 
 
 def main(argv: list[str]) -> int:
-    p = shared.parser("offers", "What the market has within the limits of a cluster's file, best first. Nothing is rented.", "--json")
+    p = shared.parser(
+        "offers", "What the market has within the limits of a cluster's file, best first. Nothing is rented.", "--json"
+    )
     shared.add_file(p)
     shared.add_json(p)
     o = p.parse_args(argv)
@@ -26,5 +28,9 @@ def main(argv: list[str]) -> int:
         }
         for offer in found
     ]
-    shared.show(rows, o.json, f"no offer within the limits of {o.config}: raise max_usd_per_hour, or add a card under provider.gpus")
+    shared.show(
+        rows,
+        o.json,
+        f"no offer within the limits of {o.config}: raise max_usd_per_hour, or add a card under provider.gpus",
+    )
     return 0 if rows else 1

@@ -45,7 +45,9 @@ def remaining(client: Client, ended: set[int]) -> set[int]:
         if not still or time.monotonic() > deadline:
             break
         time.sleep(3)
-    print(f"{len(mine)} instance{'' if len(mine) == 1 else 's'} left{f' ({others} of others on the account)' if others else ''}")
+    print(
+        f"{len(mine)} instance{'' if len(mine) == 1 else 's'} left{f' ({others} of others on the account)' if others else ''}"
+    )
     if mine:
         print(shared.table([listing.row(i, time.time()) for i in mine]))
     return still

@@ -22,7 +22,9 @@ def parser(name: str, about: str, *examples: str) -> Parser:
 
 
 def add_file(p: Parser) -> None:
-    p.add_argument("--config", type=Path, default=cluster_file.DEFAULT, help="the cluster's file (default: clusters/vast.yaml)")
+    p.add_argument(
+        "--config", type=Path, default=cluster_file.DEFAULT, help="the cluster's file (default: clusters/vast.yaml)"
+    )
 
 
 def add_json(p: Parser) -> None:
@@ -48,7 +50,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     number = [all(isinstance(row[name], (int, float)) or row[name] is None for row in rows) for name in names]
     lines = [names, *cells]
     return "\n".join(
-        "  ".join(cell.rjust(w) if n else cell.ljust(w) for cell, w, n in zip(line, widths, number, strict=True)).rstrip() for line in lines
+        "  ".join(
+            cell.rjust(w) if n else cell.ljust(w) for cell, w, n in zip(line, widths, number, strict=True)
+        ).rstrip()
+        for line in lines
     )
 
 

@@ -20,8 +20,12 @@ def main(argv: list[str]) -> int:
     found = [i for i in mine if o.instance in (None, str(i.id))]
     if len(found) != 1:
         names = ", ".join(str(i.id) for i in mine) or "none"
-        raise VastError(f"{f'no instance {o.instance}' if o.instance else f'{len(found)} instances, not 1'}; this project has: {names}")
+        raise VastError(
+            f"{f'no instance {o.instance}' if o.instance else f'{len(found)} instances, not 1'}; this project has: {names}"
+        )
     if found[0].host is None:
-        raise VastError(f"instance {found[0].id} is {found[0].status or 'created'} and has no ssh yet; try again in a minute")
+        raise VastError(
+            f"instance {found[0].id} is {found[0].status or 'created'} and has no ssh yet; try again in a minute"
+        )
     command = ssh(found[0], cluster_file.load(o.config).private_key, words)
     os.execvp(command[0], command)

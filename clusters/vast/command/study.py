@@ -59,7 +59,9 @@ def main(argv: list[str]) -> int:
     p.add_argument("script", help="a file of studies/; what follows and is not listed here is given to it")
     p.add_argument("--max-usd", type=float, help="of the machine (default: the file's max_usd)")
     p.add_argument("--max-hours", type=float, help="of the machine (default: the file's max_hours)")
-    p.add_argument("--keep", action="store_true", help="leave the machine at the end; it deletes itself after idle_minutes")
+    p.add_argument(
+        "--keep", action="store_true", help="leave the machine at the end; it deletes itself after idle_minutes"
+    )
     p.add_argument("--yes", action="store_true", help="do not ask before money is spent")
     p.add_argument("--poll-seconds", type=float, default=20.0, help="between two looks at the machine (default: 20)")
     o, words = p.parse_known_args(argv)
@@ -83,13 +85,19 @@ def _trip(o: argparse.Namespace, words: list[str]) -> Trip:
         raise VastError(f"{o.script}: give a file of the project's studies/, such as studies/step2_rate.py")
     taken = [w for w in words if w.partition("=")[0] in ("--address", "--results-dir", "--usd-per-hour", "--dry-run")]
     if taken:
-        raise VastError(f"{taken[0]}: this command sets it; for a plan without a machine run: python {o.script} ... --dry-run")
+        raise VastError(
+            f"{taken[0]}: this command sets it; for a plan without a machine run: python {o.script} ... --dry-run"
+        )
     if not 0.1 <= o.poll_seconds <= 600:
         raise VastError(f"--poll-seconds {o.poll_seconds:g}: must be 0.1 to 600")
     file = _limited(cluster_file.load(o.config), o.max_usd, o.max_hours)
-    planned = subprocess.run([sys.executable, str(ROOT / script), *words, "--dry-run"], cwd=ROOT, capture_output=True, text=True)
+    planned = subprocess.run(
+        [sys.executable, str(ROOT / script), *words, "--dry-run"], cwd=ROOT, capture_output=True, text=True
+    )
     if planned.returncode:
-        raise VastError(planned.stderr.strip().removeprefix("error: ") or f"{script} --dry-run ended with {planned.returncode}")
+        raise VastError(
+            planned.stderr.strip().removeprefix("error: ") or f"{script} --dry-run ended with {planned.returncode}"
+        )
     print(planned.stdout.rstrip())
     line = next(line for line in planned.stdout.splitlines() if line.startswith("results "))
     folder = Path(line.removeprefix("results ").strip()).relative_to(ROOT)
@@ -122,7 +130,9 @@ def _agreed(client: Client, trip: Trip, yes: bool) -> bool:
     best = offers[0]
     lives, money = caps.seconds(limits, best.usd_per_hour)
     hours = min(lives, money) / 3600
-    print(f"machine    {best.count} x {best.card} ({best.place}) for {best.usd_per_hour:.3f} USD/h; at most {hours:.1f} h and {hours * best.usd_per_hour:.2f} USD, then it deletes itself")
+    print(
+        f"machine    {best.count} x {best.card} ({best.place}) for {best.usd_per_hour:.3f} USD/h; at most {hours:.1f} h and {hours * best.usd_per_hour:.2f} USD, then it deletes itself"
+    )
     return shared.confirmed("rent it?", yes)
 
 
@@ -138,7 +148,9 @@ def _travel(client: Client, trip: Trip, found: Instance | None, keep: bool) -> i
     assert found is not None
     code = _follow(client, trip, found)
     if code is None:
-        print(f"the machine is gone before the study ended; its records up to the last look are in {trip.folder}; the same command with --resume continues")
+        print(
+            f"the machine is gone before the study ended; its records up to the last look are in {trip.folder}; the same command with --resume continues"
+        )
         reap.remaining(client, set())
         return LOST
     if keep:
@@ -151,7 +163,17 @@ def _travel(client: Client, trip: Trip, found: Instance | None, keep: bool) -> i
 def _start(trip: Trip, found: Instance) -> None:
     here = ROOT / trip.folder
     if "--resume" in trip.words and here.is_dir():
-        _run(["rsync", "-az", "--mkpath", "-e", _shell(trip, found), f"{here}/", f"root@{found.host}:study/{trip.folder}/"])
+        _run(
+            [
+                "rsync",
+                "-az",
+                "--mkpath",
+                "-e",
+                _shell(trip, found),
+                f"{here}/",
+                f"root@{found.host}:study/{trip.folder}/",
+            ]
+        )
     command = f"python {shlex.join(trip.words)} --address auto --usd-per-hour $STUDY_USD_PER_HOUR"
     inner = f"source ~/.bashrc; cd ~/study && {command} > ~/study.log 2>&1; echo $? > ~/study.exit"
     print(f"$ ray exec --tmux {trip.file.path} {shlex.quote(f'cd ~/study && {command}')}")
@@ -165,7 +187,9 @@ def _follow(client: Client, trip: Trip, found: Instance) -> int | None:
     print(f"$ ray rsync-down {trip.file.path} '~/study/{trip.folder}/' {trip.folder}/")
     shown = silent = unfetched = 0
     while True:
-        words = f"tail -c +{shown + 1} ~/study.log 2>/dev/null; printf '{END_OF_LOG}'; cat ~/study.exit 2>/dev/null; true"
+        words = (
+            f"tail -c +{shown + 1} ~/study.log 2>/dev/null; printf '{END_OF_LOG}'; cat ~/study.exit 2>/dev/null; true"
+        )
         done = subprocess.run(ssh(found, trip.file.private_key, [words]), stdin=subprocess.DEVNULL, capture_output=True)
         text, end, code = done.stdout.rpartition(END_OF_LOG.encode())
         if end:
@@ -176,7 +200,9 @@ def _follow(client: Client, trip: Trip, found: Instance) -> int | None:
             fetched = _fetch(trip, found)
             unfetched = 0 if fetched else unfetched + 1
             if unfetched > SILENT_POLLS:
-                raise VastError(f"the records cannot be fetched to {trip.folder}; the machine is left as it is: fetch them with ray rsync-down, then ray down")
+                raise VastError(
+                    f"the records cannot be fetched to {trip.folder}; the machine is left as it is: fetch them with ray rsync-down, then ray down"
+                )
             if code.strip() and fetched:
                 return int(code)
         else:
@@ -191,12 +217,17 @@ def _fetch(trip: Trip, found: Instance) -> bool:
     """Whether everything of the study that is there is now here."""
     here = ROOT / trip.folder
     here.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["rsync", "-az", "-e", _shell(trip, found), f"root@{found.host}:study/{trip.folder}/", f"{here}/"], capture_output=True)
+    done = subprocess.run(
+        ["rsync", "-az", "-e", _shell(trip, found), f"root@{found.host}:study/{trip.folder}/", f"{here}/"],
+        capture_output=True,
+    )
     return done.returncode == 0
 
 
 def _asks(trip: Trip, found: Instance, words: str) -> int:
-    return subprocess.run(ssh(found, trip.file.private_key, [words]), stdin=subprocess.DEVNULL, capture_output=True).returncode
+    return subprocess.run(
+        ssh(found, trip.file.private_key, [words]), stdin=subprocess.DEVNULL, capture_output=True
+    ).returncode
 
 
 def _shell(trip: Trip, found: Instance) -> str:
@@ -211,7 +242,9 @@ def _run(words: list[str], **settings: Any) -> None:
     print(f"$ {shlex.join(words)}", flush=True)
     code = subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, **settings).returncode
     if code:
-        raise VastError(f"{words[0]} {words[1]} ended with {code}; what is rented now: python -m clusters.vast list; end it: python -m clusters.vast reap --all")
+        raise VastError(
+            f"{words[0]} {words[1]} ended with {code}; what is rented now: python -m clusters.vast list; end it: python -m clusters.vast reap --all"
+        )
 
 
 def _way_back(trip: Trip) -> str:
@@ -222,4 +255,3 @@ def _way_back(trip: Trip) -> str:
         f"  fetch records     ray rsync-down {config} '~/study/{trip.folder}/' {trip.folder}/\n"
         f"  end it now        ray down -y {config} && python -m clusters.vast reap"
     )
-
