@@ -1,4 +1,4 @@
-"""The core of the fault matrix (``make cluster-faults`` plays all of it): nothing is left billing, nothing is rented twice."""
+"""The core of the fault matrix (all: ``make cluster-faults``): nothing is left billing, nothing is rented twice."""
 
 import shutil
 import tempfile

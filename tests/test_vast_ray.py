@@ -1,4 +1,4 @@
-"""The real ``ray`` commands against the emulated service: a study on a rented machine, its table at home, nothing left billing."""
+"""The real ``ray`` commands against the emulated service: a study, its table at home, nothing left billing."""
 
 import json
 import re
@@ -113,7 +113,8 @@ def test_a_study_runs_to_its_table_and_its_records_come_home(trip):
     laptop, emulator, folder = trip
     said = laptop.ray(
         "exec",
-        "cd ~/study && python studies/step2_rate.py --quick --num-trials 1 --epochs 1 --stopping none --seeds 1 --wandb off --address auto --usd-per-hour $STUDY_USD_PER_HOUR",
+        "cd ~/study && python studies/step2_rate.py --quick --num-trials 1 --epochs 1 --stopping none --seeds 1 "
+        "--wandb off --address auto --usd-per-hour $STUDY_USD_PER_HOUR",
         seconds=300,
     )
     assert "z_agg" in said and "Report:" in said, said

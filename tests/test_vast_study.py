@@ -28,12 +28,28 @@ def place():
 
 
 def command(laptop, name, *more):
-    return ["python", "-m", "clusters.vast", "study", "studies/step2_rate.py", *SMALL, "--study", name, "--config", str(laptop.yaml),
-            "--max-usd", "2", "--yes", "--poll-seconds", "1", *more]  # fmt: skip
+    return [
+        "python",
+        "-m",
+        "clusters.vast",
+        "study",
+        "studies/step2_rate.py",
+        *SMALL,
+        "--study",
+        name,
+        "--config",
+        str(laptop.yaml),
+        "--max-usd",
+        "2",
+        "--yes",
+        "--poll-seconds",
+        "1",
+        *more,
+    ]
 
 
 def test_the_whole_trip_with_a_lost_machine_on_the_way(place):
-    """The host takes the machine away in the middle; the same command with --resume rents another and ends with the table."""
+    """The host takes the machine away in the middle; with --resume another is rented, and the table is complete."""
     folder, name = place
     with Emulator(folder / "e") as emulator:
         laptop = Laptop(folder / "l", emulator)

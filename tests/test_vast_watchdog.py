@@ -39,10 +39,19 @@ class Machine:
             (folder / "bin" / name).chmod(0o755)
         self.uptime(100)
         self.environment = {
-            "PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(self.home), "FAKE": str(folder), "STUDY_PROC": str(folder / "proc"),
-            "CONTAINER_ID": "77", "CONTAINER_API_KEY": "its-own-key", "STUDY_MAX_SECONDS": "36000", "STUDY_MONEY_SECONDS": "40000",
-            "STUDY_IDLE_SECONDS": "1200", "STUDY_WATCH": "60", "STUDY_USD_PER_HOUR": "0.4", "STUDY_API": "http://service",
-        }  # fmt: skip
+            "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "FAKE": str(folder),
+            "STUDY_PROC": str(folder / "proc"),
+            "CONTAINER_ID": "77",
+            "CONTAINER_API_KEY": "its-own-key",
+            "STUDY_MAX_SECONDS": "36000",
+            "STUDY_MONEY_SECONDS": "40000",
+            "STUDY_IDLE_SECONDS": "1200",
+            "STUDY_WATCH": "60",
+            "STUDY_USD_PER_HOUR": "0.4",
+            "STUDY_API": "http://service",
+        }
 
     def uptime(self, seconds):
         (self.folder / "proc" / "uptime").write_text(f"{seconds}.00 0\n")

@@ -186,7 +186,8 @@ class Client:
             answer = None
         if status >= 400:
             refused = Refused(
-                f"{where}: {status} {_short(answer if answer is not None else data.decode(errors='replace'))}{_ADVICE.get(status, '')}"
+                f"{where}: {status} "
+                f"{_short(answer if answer is not None else data.decode(errors='replace'))}{_ADVICE.get(status, '')}"
             )
             refused.status = status  # type: ignore[attr-defined]
             raise refused

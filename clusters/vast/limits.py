@@ -87,7 +87,8 @@ def seconds(limits: Limits, usd_per_hour: float) -> tuple[int, int]:
     money = int(limits.max_usd / usd_per_hour * 3600) if usd_per_hour else int(limits.max_hours * 3600)
     if money < LEAST_MINUTES * 60:
         raise VastError(
-            f"provider.max_usd: {limits.max_usd:g} USD last {money / 60:.0f} minutes at {usd_per_hour:.2f} USD per hour; allow at least {LEAST_MINUTES}"
+            f"provider.max_usd: {limits.max_usd:g} USD last {money / 60:.0f} minutes at {usd_per_hour:.2f} USD "
+            f"per hour; allow at least {LEAST_MINUTES}"
         )
     return int(limits.max_hours * 3600), money
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class VastNodeProvider(NodeProvider):
-    """Node ids are the service's instance numbers. Errors are one line (click.ClickException), as Ray prints its own."""
+    """Node ids are the service's instance numbers. Errors are one line: click.ClickException, as Ray's own."""
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str):
         super().__init__(provider_config, cluster_name)
@@ -126,7 +126,8 @@ class VastNodeProvider(NodeProvider):
             caps.read(provider)
             if cluster_config.get("max_workers"):
                 raise VastError(
-                    f"max_workers: {cluster_config['max_workers']} must be 0; two containers of Vast.ai cannot reach each other's ports"
+                    f"max_workers: {cluster_config['max_workers']} must be 0; two containers of Vast.ai cannot "
+                    "reach each other's ports"
                 )
             for name, kind in cluster_config["available_node_types"].items():
                 _check_node(name, kind["node_config"])
@@ -151,7 +152,7 @@ class VastNodeProvider(NodeProvider):
 
 
 def _mounts(mounts: dict[str, str]) -> dict[str, str]:
-    """Target to absolute source. Raises VastError for a source that is not there; a project without .git may have none."""
+    """Target to absolute source. Raises VastError for a source that is absent; only .git may be."""
     found = {}
     for there, here in mounts.items():
         source = ROOT / Path(here).expanduser()

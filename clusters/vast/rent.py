@@ -89,14 +89,17 @@ class Renting:
         if not offers:
             cards = ", ".join(f"{c.count} x {c.name} up to {c.max_usd_per_hour:g} USD/h" for c in self._limits.gpus)
             raise NoOffer(
-                f"no offer for {cards}; raise max_usd_per_hour or add a card under provider.gpus, and see: python -m clusters.vast offers"
+                f"no offer for {cards}; raise max_usd_per_hour or add a card under provider.gpus, and see: "
+                "python -m clusters.vast offers"
             )
         faults: list[str] = []
         for offer in offers[:MOST_OFFERS]:
             lives, money = caps.seconds(self._limits, offer.usd_per_hour)
             self._say(
-                f"renting {offer.count} x {offer.card} ({offer.place}) for {offer.usd_per_hour:.3f} USD/h; it deletes itself after "
-                f"{min(lives, money) / 3600:.1f} h (at most {self._limits.max_usd:g} USD) or {self._limits.idle_minutes:g} idle minutes"
+                f"renting {offer.count} x {offer.card} ({offer.place}) for {offer.usd_per_hour:.3f} USD/h; it "
+                "deletes itself after "
+                f"{min(lives, money) / 3600:.1f} h (at most {self._limits.max_usd:g} USD) or "
+                f"{self._limits.idle_minutes:g} idle minutes"
             )
             self._memory.launched()
             number = self._send(offer, order, nonce, lives, money)
@@ -123,7 +126,8 @@ class Renting:
         if len(ours) >= self._limits.max_instances:
             names = ", ".join(f"{i.id} ({i.cluster})" for i in ours)
             raise VastError(
-                f"provider.max_instances is {self._limits.max_instances} and there is {names}; end it with ray down or: python -m clusters.vast reap --all"
+                f"provider.max_instances is {self._limits.max_instances} and there is {names}; end it with ray "
+                "down or: python -m clusters.vast reap --all"
             )
         credit = self._client.account().get("credit")
         if isinstance(credit, (int, float)) and credit <= 0:
@@ -132,7 +136,8 @@ class Renting:
     def _breaker(self) -> None:
         if (n := self._memory.launches()) >= self._limits.max_launches_per_hour:
             raise VastError(
-                f"{n} machines were rented within the last hour, provider.max_launches_per_hour is {self._limits.max_launches_per_hour}; find out why, or raise it"
+                f"{n} machines were rented within the last hour, provider.max_launches_per_hour is "
+                f"{self._limits.max_launches_per_hour}; find out why, or raise it"
             )
 
     def _send(self, offer: Offer, order: Order, nonce: str, lives: int, money: int) -> int | None:
@@ -176,7 +181,8 @@ class Renting:
                 self._say(f"instance {left.id} is given back")
         except VastError as error:
             self._say(
-                f"what was rented could not be given back ({error}); its own watchdog ends it; check with: python -m clusters.vast reap"
+                f"what was rented could not be given back ({error}); its own watchdog ends it; check with: "
+                "python -m clusters.vast reap"
             )
 
 
@@ -200,11 +206,25 @@ def body(order: Order, offer: Offer, limits: Limits, nonce: str, lives: int, mon
                 f"{name}: {len(value)} characters are more than Vast.ai keeps; choose a shorter cluster_name"
             )
     return {
-        "client_id": "me", "image": order.image, "env": variables, "price": None, "disk": order.disk_gb,
-        "label": f"seq-jepa-studies {order.cluster}"[:LONGEST_LABEL], "extra": None, "onstart": script, "image_login": None,
-        "python_utf8": False, "lang_utf8": False, "use_jupyter_lab": False, "jupyter_dir": None, "force": False,
-        "cancel_unavail": True, "template_hash_id": None, "user": None, "runtype": "ssh_direc ssh_proxy",
-    }  # fmt: skip
+        "client_id": "me",
+        "image": order.image,
+        "env": variables,
+        "price": None,
+        "disk": order.disk_gb,
+        "label": f"seq-jepa-studies {order.cluster}"[:LONGEST_LABEL],
+        "extra": None,
+        "onstart": script,
+        "image_login": None,
+        "python_utf8": False,
+        "lang_utf8": False,
+        "use_jupyter_lab": False,
+        "jupyter_dir": None,
+        "force": False,
+        "cancel_unavail": True,
+        "template_hash_id": None,
+        "user": None,
+        "runtype": "ssh_direc ssh_proxy",
+    }
 
 
 def on_start() -> str:
@@ -245,8 +265,11 @@ def machine_fault(found: Instance, order: Order) -> str | None:
     try:
         done = subprocess.run(
             ssh(found, order.private_key_file, ["nvidia-smi -L"]),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     except subprocess.TimeoutExpired:
         return "ssh did not answer in 60 s"
     if done.returncode:

@@ -19,7 +19,8 @@ def ensure(private: str) -> str:
     file = Path(private).expanduser()
     if file.parent == Path("~/.ssh").expanduser():
         raise VastError(
-            f"auth.ssh_private_key: {private} is a personal key, and Ray copies it onto the rented machine; use {DEFAULT}"
+            f"auth.ssh_private_key: {private} is a personal key, and Ray copies it onto the rented machine; use "
+            f"{DEFAULT}"
         )
     public = file.with_name(file.name + ".pub")
     if not file.exists():

@@ -1,1 +1,1 @@
-"""Vast.ai on this machine: its HTTP interface, and "instances" that are containers of Linux namespaces with a real ssh."""
+"""Vast.ai on this machine: its HTTP interface, and "instances" that are Linux namespaces with a real ssh."""

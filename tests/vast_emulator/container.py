@@ -1,7 +1,7 @@
 """One "rented machine": process, mount and network namespaces of its own, reached by ssh through a mapped port only.
 
-Its network has nothing but loopback. What may cross its border crosses over two unix sockets: ssh inwards, the service's
-interface outwards. So ``ray stop`` in it, which kills every Ray process it sees, sees its own.
+Its network has nothing but loopback. What may cross its border crosses over two unix sockets: ssh inwards, the
+service's interface outwards. So ``ray stop`` in it, which kills every Ray process it sees, sees its own.
 """
 
 from __future__ import annotations
@@ -67,8 +67,12 @@ class Container:
         with (folder / "inside.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*_unshare(), sys.executable, str(INSIDE), str(folder / "settings.json")],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
+            )
         self._socket = folder / "ssh"
         deadline = time.time() + 60
         while not self._socket.exists():

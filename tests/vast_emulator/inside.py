@@ -1,4 +1,4 @@
-"""Process 1 of an emulated machine: mounts, the on-start script, and ssh. Started by ``container``, inside its namespaces."""
+"""Process 1 of an emulated machine: mounts, the on-start script, and ssh. Started by ``container``."""
 
 from __future__ import annotations
 

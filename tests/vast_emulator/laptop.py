@@ -29,10 +29,17 @@ class Laptop:
         key.chmod(0o600)
         project = self.home / "project"
         self.environment = {
-            "HOME": str(self.home), "TMPDIR": str(self.temporary), "PATH": f"{BIN}:{os.environ['PATH']}", "VAST_URL": emulator.url,
-            "RAY_USAGE_STATS_ENABLED": "0", "LANG": "C.UTF-8", "TERM": "dumb", "COLUMNS": "160",
-            "AWS_SECRET_ACCESS_KEY": "bucket-secret-51c", "WANDB_API_KEY": "wandb-key-8aa2",
-        }  # fmt: skip
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "VAST_URL": emulator.url,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "COLUMNS": "160",
+            "AWS_SECRET_ACCESS_KEY": "bucket-secret-51c",
+            "WANDB_API_KEY": "wandb-key-8aa2",
+        }
         project.mkdir()
         self.project = project
         config = yaml.safe_load((ROOT / "clusters" / "vast.yaml").read_text())
@@ -48,9 +55,16 @@ class Laptop:
 
     def start(self, *words: str, **settings: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            list(words), env=self.environment, cwd=self.project, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **settings,
-        )  # fmt: skip
+            list(words),
+            env=self.environment,
+            cwd=self.project,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **settings,
+        )
 
     def end(self, process: subprocess.Popen[str]) -> str:
         """What a command said, after killing it and whatever it started."""

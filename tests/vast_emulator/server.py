@@ -29,11 +29,27 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 def offer(number: int, card: str = "RTX 4090", price: float = 0.4, **changed: Any) -> dict[str, Any]:
     """A row of the market."""
     row = {
-        "id": number, "ask_contract_id": number, "machine_id": 9000 + number, "gpu_name": card, "num_gpus": 1, "dph_total": price,
-        "reliability": 0.995, "verified": True, "external": False, "rentable": True, "rented": False, "cuda_max_good": 13.2,
-        "inet_down": 900.0, "inet_up": 500.0, "inet_down_cost": 0.002, "inet_up_cost": 0.004, "disk_space": 400.0,
-        "duration": 30 * 86400.0, "direct_port_count": 20, "geolocation": "Sweden, SE",
-    }  # fmt: skip
+        "id": number,
+        "ask_contract_id": number,
+        "machine_id": 9000 + number,
+        "gpu_name": card,
+        "num_gpus": 1,
+        "dph_total": price,
+        "reliability": 0.995,
+        "verified": True,
+        "external": False,
+        "rentable": True,
+        "rented": False,
+        "cuda_max_good": 13.2,
+        "inet_down": 900.0,
+        "inet_up": 500.0,
+        "inet_down_cost": 0.002,
+        "inet_up_cost": 0.004,
+        "disk_space": 400.0,
+        "duration": 30 * 86400.0,
+        "direct_port_count": 20,
+        "geolocation": "Sweden, SE",
+    }
     return {**row, **changed}
 
 
@@ -193,11 +209,23 @@ class Emulator:
 
     def _row(self, rental: Rental) -> dict[str, Any]:
         row = {
-            "id": rental.id, "machine_id": rental.offer["machine_id"], "actual_status": rental.state, "intended_status": "running",
-            "extra_env": [[k, v] for k, v in rental.body["env"].items()], "label": rental.body["label"], "image_uuid": rental.body["image"],
-            "gpu_name": rental.offer["gpu_name"], "num_gpus": rental.offer["num_gpus"], "dph_total": rental.offer["dph_total"],
-            "start_date": rental.began, "end_date": rental.began + 86400, "public_ipaddr": None, "ports": {}, "ssh_host": None, "ssh_port": None,
-        }  # fmt: skip
+            "id": rental.id,
+            "machine_id": rental.offer["machine_id"],
+            "actual_status": rental.state,
+            "intended_status": "running",
+            "extra_env": [[k, v] for k, v in rental.body["env"].items()],
+            "label": rental.body["label"],
+            "image_uuid": rental.body["image"],
+            "gpu_name": rental.offer["gpu_name"],
+            "num_gpus": rental.offer["num_gpus"],
+            "dph_total": rental.offer["dph_total"],
+            "start_date": rental.began,
+            "end_date": rental.began + 86400,
+            "public_ipaddr": None,
+            "ports": {},
+            "ssh_host": None,
+            "ssh_port": None,
+        }
         if rental.state == "running":
             port = rental.container.port if rental.container else 22
             row |= {"public_ipaddr": "127.0.0.1 ", "ports": {"22/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(port)}]}}

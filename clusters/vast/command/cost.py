@@ -32,7 +32,8 @@ def main(argv: list[str]) -> int:
     shared.show(rows, o.json, "0 instances")
     if rows and not o.json:
         print(
-            f"together {sum(i.hours(now) * i.usd_per_hour for i in mine):.2f} USD so far, at most {sum(map(most, mine)):.2f} USD"
+            f"together {sum(i.hours(now) * i.usd_per_hour for i in mine):.2f} USD so far, at most "
+            f"{sum(map(most, mine)):.2f} USD"
         )
     if not o.json:
         print(f"credit left: {float(client.account().get('credit') or 0):.2f} USD")

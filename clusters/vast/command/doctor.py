@@ -19,7 +19,8 @@ PINS = Path(__file__).resolve().parents[3] / "constraints.txt"
 def main(argv: list[str]) -> int:
     p = shared.parser(
         "doctor",
-        "What would stop a study on a rented machine: one line per check, exit code 1 if any is FAIL. Nothing is rented.",
+        "What would stop a study on a rented machine: one line per check, exit code 1 if any is FAIL. Nothing "
+        "is rented.",
     )
     shared.add_file(p)
     shared.add_json(p)
@@ -85,6 +86,7 @@ def _ray() -> tuple[str, str, str]:
         return (
             "FAIL",
             "ray",
-            f"{here} here, {pinned[1]} on the machine (constraints.txt): they must be the same; pip install -c constraints.txt -e .",
+            f"{here} here, {pinned[1]} on the machine (constraints.txt): they must be the same; pip install -c "
+            "constraints.txt -e .",
         )
     return "ok", "ray", here

@@ -15,7 +15,8 @@ PATIENCE_SECONDS = 120
 def main(argv: list[str]) -> int:
     p = shared.parser(
         "reap",
-        "Delete this project's instances that are stopped, broken, never started or past their own time limit, then list what is left. "
+        "Delete this project's instances that are stopped, broken, never started or past their own time limit, "
+        "then list what is left. "
         "Exit code 0 if all of them are gone, 1 otherwise.",
         "--all --yes",
     )
@@ -37,7 +38,11 @@ def main(argv: list[str]) -> int:
 
 
 def remaining(client: Client, ended: set[int]) -> set[int]:
-    """Wait until the account lists none of ``ended``, print what is left of this project, and return what of them is."""
+    """Wait until the account lists none of ``ended`` and print what is left of this project.
+
+    Returns:
+        what of ``ended`` is still listed.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         mine, others = shared.ours(client)
@@ -46,7 +51,8 @@ def remaining(client: Client, ended: set[int]) -> set[int]:
             break
         time.sleep(3)
     print(
-        f"{len(mine)} instance{'' if len(mine) == 1 else 's'} left{f' ({others} of others on the account)' if others else ''}"
+        f"{len(mine)} instance{'' if len(mine) == 1 else 's'} "
+        f"left{f' ({others} of others on the account)' if others else ''}"
     )
     if mine:
         print(shared.table([listing.row(i, time.time()) for i in mine]))

@@ -21,7 +21,8 @@ def main(argv: list[str]) -> int:
     if len(found) != 1:
         names = ", ".join(str(i.id) for i in mine) or "none"
         raise VastError(
-            f"{f'no instance {o.instance}' if o.instance else f'{len(found)} instances, not 1'}; this project has: {names}"
+            f"{f'no instance {o.instance}' if o.instance else f'{len(found)} instances, not 1'}; this project "
+            f"has: {names}"
         )
     if found[0].host is None:
         raise VastError(

@@ -30,7 +30,7 @@ from clusters.vast.offers import query, ranked
 from clusters.vast.rent import ssh
 
 LOST = 4
-"""Exit code: the machine is gone before its study ended, as of a lost Ray cluster; the same command with --resume continues."""
+"""Exit code as of a lost Ray cluster: the machine is gone before its study ended, --resume continues."""
 
 ROOT = Path(__file__).resolve().parents[3]
 TMUX = "TMUX_TMPDIR=~/.study tmux"
@@ -40,7 +40,7 @@ SILENT_POLLS = 10
 
 @dataclass(frozen=True)
 class Trip:
-    """Attributes: ``words`` of the study's own command line; ``folder`` of its results here, as relative to the project there."""
+    """Attributes: ``words`` of the study's own command line; ``folder`` of its results, relative to the project."""
 
     file: ClusterFile
     words: list[str]
@@ -51,7 +51,8 @@ class Trip:
 def main(argv: list[str]) -> int:
     p = shared.parser(
         "study",
-        "Rent a machine, run a study on it, bring its records home as they appear, and give it back. Options of the study stay as they are.",
+        "Rent a machine, run a study on it, bring its records home as they appear, and give it back. Options of "
+        "the study stay as they are.",
         "studies/step2_rate.py --preset cifar100_aug_gate --max-usd 20",
         "studies/step2_rate.py --preset cifar100_aug_gate --resume      # after anything went wrong",
     )
@@ -131,7 +132,8 @@ def _agreed(client: Client, trip: Trip, yes: bool) -> bool:
     lives, money = caps.seconds(limits, best.usd_per_hour)
     hours = min(lives, money) / 3600
     print(
-        f"machine    {best.count} x {best.card} ({best.place}) for {best.usd_per_hour:.3f} USD/h; at most {hours:.1f} h and {hours * best.usd_per_hour:.2f} USD, then it deletes itself"
+        f"machine    {best.count} x {best.card} ({best.place}) for {best.usd_per_hour:.3f} USD/h; at most "
+        f"{hours:.1f} h and {hours * best.usd_per_hour:.2f} USD, then it deletes itself"
     )
     return shared.confirmed("rent it?", yes)
 
@@ -149,7 +151,8 @@ def _travel(client: Client, trip: Trip, found: Instance | None, keep: bool) -> i
     code = _follow(client, trip, found)
     if code is None:
         print(
-            f"the machine is gone before the study ended; its records up to the last look are in {trip.folder}; the same command with --resume continues"
+            f"the machine is gone before the study ended; its records up to the last look are in {trip.folder}; "
+            "the same command with --resume continues"
         )
         reap.remaining(client, set())
         return LOST
@@ -177,7 +180,9 @@ def _start(trip: Trip, found: Instance) -> None:
     command = f"python {shlex.join(trip.words)} --address auto --usd-per-hour $STUDY_USD_PER_HOUR"
     inner = f"source ~/.bashrc; cd ~/study && {command} > ~/study.log 2>&1; echo $? > ~/study.exit"
     print(f"$ ray exec --tmux {trip.file.path} {shlex.quote(f'cd ~/study && {command}')}")
-    there = f"rm -f ~/study.log ~/study.exit; mkdir -p ~/study/{trip.folder}; {TMUX} new-session -d -s study {shlex.quote(f'bash --login -i -c {shlex.quote(inner)}')}"
+    prepared = f"rm -f ~/study.log ~/study.exit; mkdir -p ~/study/{trip.folder}"
+    shell = f"bash --login -i -c {shlex.quote(inner)}"
+    there = f"{prepared}; {TMUX} new-session -d -s study {shlex.quote(shell)}"
     if _asks(trip, found, there):
         raise VastError(f"the study could not be started; log in with: python -m clusters.vast ssh {found.id}")
 
@@ -201,7 +206,8 @@ def _follow(client: Client, trip: Trip, found: Instance) -> int | None:
             unfetched = 0 if fetched else unfetched + 1
             if unfetched > SILENT_POLLS:
                 raise VastError(
-                    f"the records cannot be fetched to {trip.folder}; the machine is left as it is: fetch them with ray rsync-down, then ray down"
+                    f"the records cannot be fetched to {trip.folder}; the machine is left as it is: fetch them "
+                    "with ray rsync-down, then ray down"
                 )
             if code.strip() and fetched:
                 return int(code)
@@ -243,14 +249,16 @@ def _run(words: list[str], **settings: Any) -> None:
     code = subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, **settings).returncode
     if code:
         raise VastError(
-            f"{words[0]} {words[1]} ended with {code}; what is rented now: python -m clusters.vast list; end it: python -m clusters.vast reap --all"
+            f"{words[0]} {words[1]} ended with {code}; what is rented now: python -m clusters.vast list; end "
+            "it: python -m clusters.vast reap --all"
         )
 
 
 def _way_back(trip: Trip) -> str:
     config, limits = trip.file.path, trip.file.limits
     return (
-        f"\nThe machine goes on, and deletes itself {limits.idle_minutes:g} minutes after the study, or at {limits.max_usd:g} USD.\n"
+        f"\nThe machine goes on, and deletes itself {limits.idle_minutes:g} minutes after the study, or at "
+        f"{limits.max_usd:g} USD.\n"
         f"  follow it again   the same command\n"
         f"  fetch records     ray rsync-down {config} '~/study/{trip.folder}/' {trip.folder}/\n"
         f"  end it now        ray down -y {config} && python -m clusters.vast reap"
