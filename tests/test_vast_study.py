@@ -63,7 +63,7 @@ def test_the_whole_trip_with_a_lost_machine_on_the_way(place):
         (lost,) = emulator.ledger.live()
         emulator.preempt(lost)
         said, _ = first.communicate(timeout=60)
-        assert first.returncode == 4 and "--resume continues" in said, said
+        assert first.returncode == 4 and "--resume continues" in said and "0 instances left" in said, said
         before = [json.loads(line) for line in decisions.read_text().splitlines() if line.endswith("}")]
         said = laptop.run(*command(laptop, name, "--resume"), seconds=300)
         assert "z_agg" in said and "0 instances left" in said, said

@@ -44,8 +44,8 @@ class Container:
 
     def __init__(self, folder: Path, rental: Rental, api_port: int, api_socket: Path):
         self.home = folder / "home"
-        for name in ("home", "sbin", "tmp"):
-            (folder / name).mkdir(parents=True)
+        for name in ("home", "sbin", "tmp", "tmux"):
+            (folder / name).mkdir(parents=True, mode=0o700)
         venv = Path(sys.prefix)
         # what the image would bring
         (self.home / ".bashrc").write_text(f"export PATH={venv}/bin:$PATH PYTHONPATH=$HOME/study PS1='machine$ '\n")

@@ -20,10 +20,12 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def main(settings: dict) -> None:
     folder = Path(settings["folder"])
     home = folder / "home"
-    Path("/tmp/ray").mkdir(exist_ok=True)
+    private = {"/tmp/ray": folder / "tmp", f"/tmp/tmux-{os.getuid()}": folder / "tmux"}
+    for place in private:
+        Path(place).mkdir(exist_ok=True, mode=0o700)
     for words in (
         ["ip", "link", "set", "lo", "up"],
-        ["mount", "--bind", folder / "tmp", "/tmp/ray"],
+        *(["mount", "--bind", own, place] for place, own in private.items()),
         ["mount", "--bind", folder / "sbin", "/usr/local/sbin"],
         ["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"],
     ):

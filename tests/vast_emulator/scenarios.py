@@ -19,8 +19,8 @@ from aiohttp import web
 from vast_emulator.laptop import Laptop
 from vast_emulator.server import Emulator, kills, times
 
-IDLE_SECONDS = 20
-WATCHDOG = 60
+IDLE_SECONDS = 30
+WATCHDOG = 75
 """Seconds from anything to a deletion by the machine's own watchdog, with IDLE_SECONDS, on a busy computer."""
 
 
@@ -211,10 +211,8 @@ def _heartbeat(world: World) -> None:
 
 def _deaf_service(world: World) -> None:
     """The watchdog's deletions fail at first: it asks again."""
-    answers = times(3, "DELETE", "/instances/", lambda: web.json_response({}, status=500))
-    world.emulator.hooks.append(answers)
     world.killed_up("POST", "/ssh")
-    world.emulator.hooks.append(answers)
+    world.emulator.hooks.append(times(3, "DELETE", "/instances/", lambda: web.json_response({}, status=500)))
 
 
 def _weak_key(world: World) -> None:
@@ -338,7 +336,7 @@ SCENARIOS = (
     Scenario("the machine's key may not delete", _weak_key, within=0),
     Scenario("sudo shutdown on the machine", _shutdown, within=15, provider={"idle_minutes": 5}),
     Scenario("ray exec --stop", _exec_stop, within=15, core=True, provider={"idle_minutes": 5}),
-    Scenario("a study that does not end meets the time limit", _time_limit, provider={"max_hours": 0.008}),
+    Scenario("a study that does not end meets the time limit", _time_limit, provider={"max_hours": 0.012, "idle_minutes": 5}),
     Scenario("limits are changed, ray up again", _price_edit, within=0, provider={"idle_minutes": 5}),
     Scenario("ray up again after a kill", _up_after_kill, within=0),
     Scenario("the laptop's memory is lost, ray down", _forgotten_memory, within=0, provider={"idle_minutes": 5}),

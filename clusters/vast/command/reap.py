@@ -33,15 +33,14 @@ def main(argv: list[str]) -> int:
             ending = []
         for found in ending:
             client.destroy(found.id)
-    left = remaining(client, {i.id for i in ending})
-    return int(bool(left))
+    return int(bool({i.id for i in ending} & remaining(client, {i.id for i in ending})))
 
 
 def remaining(client: Client, ended: set[int]) -> set[int]:
     """Wait until the account lists none of ``ended`` and print what is left of this project.
 
     Returns:
-        what of ``ended`` is still listed.
+        the numbers of what is left.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -56,4 +55,4 @@ def remaining(client: Client, ended: set[int]) -> set[int]:
     )
     if mine:
         print(shared.table([listing.row(i, time.time()) for i in mine]))
-    return still
+    return {i.id for i in mine}

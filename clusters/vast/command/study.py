@@ -150,17 +150,23 @@ def _travel(client: Client, trip: Trip, found: Instance | None, keep: bool) -> i
     assert found is not None
     code = _follow(client, trip, found)
     if code is None:
-        print(
-            f"the machine is gone before the study ended; its records up to the last look are in {trip.folder}; "
-            "the same command with --resume continues"
-        )
-        reap.remaining(client, set())
-        return LOST
+        return _lost(client, trip, found)
     if keep:
         print(_way_back(trip))
         return code
     _ray("down", "-y", config)
-    return code if not reap.remaining(client, {found.id}) else max(code, 1)
+    return max(code, 1) if found.id in reap.remaining(client, {found.id}) else code
+
+
+def _lost(client: Client, trip: Trip, found: Instance) -> int:
+    print(f"the machine was lost before the study ended; its records up to the last look are in {trip.folder}")
+    print("the same command with --resume continues on another one")
+    mine, _ = shared.ours(client)
+    if any(i.id == found.id and i.dead for i in mine):
+        client.destroy(found.id)  # its disk is billed, and it does not come back
+    if reap.remaining(client, set()):
+        print("what is left deletes itself at its limits; end it now: python -m clusters.vast reap --all")
+    return LOST
 
 
 def _start(trip: Trip, found: Instance) -> None:
