@@ -65,6 +65,17 @@ def test_a_terminal_and_a_script_of_ones_own(trip):
     assert "submitted x" in laptop.ray("submit", str(folder / "script.py"), "x")
 
 
+def test_a_command_goes_on_in_tmux(trip):
+    laptop, emulator, _ = trip
+    laptop.ray("exec", "--tmux", "echo $STUDY_USD_PER_HOUR > ~/from_tmux")
+    (rental,) = emulator.ledger.live()
+    written = rental.container.home / "from_tmux"
+    deadline = time.time() + 30
+    while not (written.exists() and written.read_text() == "0.4000\n"):
+        assert time.time() < deadline
+        time.sleep(0.1)
+
+
 def test_only_ssh_listens_beyond_loopback(trip):
     laptop, _, _ = trip
     said = laptop.ray("exec", "cat /proc/net/tcp /proc/net/tcp6")

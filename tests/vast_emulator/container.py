@@ -73,6 +73,7 @@ class Container:
                 start_new_session=True,
                 env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
             )
+        self._lock, self._killed = threading.Lock(), False
         self._socket = folder / "ssh"
         deadline = time.time() + 60
         while not self._socket.exists():
@@ -87,10 +88,15 @@ class Container:
         self._keys.write_text("\n".join(keys) + "\n")
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End every process of it; a second time is fine."""
+        with self._lock:
+            if self._killed:
+                return
+            self._killed = True
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._loop.call_soon_threadsafe(self._stop.set)
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     async def _forward(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -101,7 +107,10 @@ class Container:
             except OSError:
                 writer.close()
                 return
-            await asyncio.gather(_pump(reader, other[1]), _pump(other[0], writer))
+            try:
+                await asyncio.gather(_pump(reader, other[1]), _pump(other[0], writer))
+            except asyncio.CancelledError:
+                pass  # the machine was killed
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
@@ -115,7 +124,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
-    except (OSError, asyncio.CancelledError):
-        pass  # the other side went away, or the machine did, which closes this one
+    except OSError:
+        pass  # the other side went away, which closes this one
     finally:
         writer.close()

@@ -330,13 +330,15 @@ SCENARIOS = (
     Scenario("stopped, seen by the next command", _preempted("stopped"), within=0),
     Scenario("the host goes away, reaped", _reaped, within=0),
     Scenario("taken away, ray up again", _preempted_up, within=0, rentals=2, provider={"idle_minutes": 5}),
-    Scenario("the laptop is gone while a study runs", _study_without_laptop, core=True),
+    Scenario("the laptop is gone while a study runs", _study_without_laptop),
     Scenario("a program that shows its life by a file", _heartbeat),
     Scenario("the service fails at the watchdog's deletions", _deaf_service, within=WATCHDOG + 40),
     Scenario("the machine's key may not delete", _weak_key, within=0),
     Scenario("sudo shutdown on the machine", _shutdown, within=15, provider={"idle_minutes": 5}),
     Scenario("ray exec --stop", _exec_stop, within=15, core=True, provider={"idle_minutes": 5}),
-    Scenario("a study that does not end meets the time limit", _time_limit, provider={"max_hours": 0.012, "idle_minutes": 5}),
+    Scenario(
+        "a study that does not end meets the time limit", _time_limit, provider={"max_hours": 0.012, "idle_minutes": 5}
+    ),
     Scenario("limits are changed, ray up again", _price_edit, within=0, provider={"idle_minutes": 5}),
     Scenario("ray up again after a kill", _up_after_kill, within=0),
     Scenario("the laptop's memory is lost, ray down", _forgotten_memory, within=0, provider={"idle_minutes": 5}),
