@@ -68,19 +68,3 @@ def test_a_lost_machine_does_not_change_the_table(place):
             "python", str(ROOT / "studies" / "step2_rate.py"), *SMALL, "--study", name, "--results-dir", str(here)
         )
         assert comparable(laptop, here / name) == comparable(laptop, ROOT / "results" / name)
-
-
-def test_mistakes_cost_nothing(place):
-    folder, name = place
-    with Emulator(folder / "e", containers=False) as emulator:
-        laptop = Laptop(folder / "l", emulator)
-        for words, message in (
-            (["studies/nothing.py"], "studies/nothing.py: give a file"),
-            (["studies/step2_rate.py", "--epohcs", "3"], "did you mean --epochs"),
-            (["studies/step2_rate.py", "--address", "auto"], "--address: this command sets it"),
-            (["studies/step2_rate.py", "--max-usd", "-1"], "provider.max_usd: -1.0 must be a positive number"),
-            (["studies/step2_rate.py", "--quick"], "rent it? Nobody can answer here; add --yes"),
-        ):
-            said = laptop.run("python", "-m", "clusters.vast", "study", *words, "--config", str(laptop.yaml), code=2)
-            assert message in said and "Traceback" not in said, said
-        assert emulator.ledger.rentals == {}

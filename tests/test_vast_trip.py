@@ -140,3 +140,18 @@ def test_records_that_cannot_be_fetched_keep_the_machine(trip):
     blocked.unlink()
     assert code == 2 and "Traceback" not in said, said
     assert len(trip.emulator.ledger.live()) == 1
+
+
+def test_mistakes_cost_nothing(tmp_path):
+    with Emulator(tmp_path / "e", containers=False) as emulator:
+        laptop = Laptop(tmp_path / "l", emulator)
+        for words, message in (
+            (["studies/nothing.py"], "studies/nothing.py: give a file"),
+            (["studies/step2_rate.py", "--epohcs", "3"], "did you mean --epochs"),
+            (["studies/step2_rate.py", "--address", "auto"], "--address: this command sets it"),
+            (["studies/step2_rate.py", "--max-usd", "-1"], "provider.max_usd: -1.0 must be a positive number"),
+            (["studies/step2_rate.py", "--quick"], "rent it? Nobody can answer here; add --yes"),
+        ):
+            said = laptop.run("python", "-m", "clusters.vast", "study", *words, "--config", str(laptop.yaml), code=2)
+            assert message in said and "Traceback" not in said, said
+        assert emulator.ledger.rentals == {}
