@@ -107,6 +107,18 @@ def test_ctrl_c_leaves_a_working_machine_and_the_same_command_follows_it(trip):
     assert "0 instances left" in said and len(trip.emulator.ledger.rentals) == 1
 
 
+def test_a_study_that_ended_while_nobody_followed_is_brought_home_and_another_is_not_mixed_in(trip):
+    process = trip.begun()
+    trip.laptop.end(process)
+    other = trip.laptop.run(*trip.command("--seeds", "7"), code=2)
+    assert "another study runs on instance 1001" in other and "Traceback" not in other
+    trip.go(3)
+    time.sleep(2)
+    code, said = ended(trip.laptop.start(*trip.command()))
+    assert code == 3 and said.count("on record []") == 1 and "0 instances left" in said, said
+    assert trip.records.read_text() == "one\ntwo\n" and len(trip.emulator.ledger.rentals) == 1
+
+
 def test_a_machine_that_is_taken_away_is_said_and_resume_brings_the_records_back(trip):
     process = trip.begun()
     trip.emulator.preempt(trip.emulator.ledger.live()[0])

@@ -140,8 +140,7 @@ def _agreed(client: Client, trip: Trip, yes: bool) -> bool:
 
 def _travel(client: Client, trip: Trip, found: Instance | None, keep: bool) -> int:
     config = str(trip.file.path)
-    running = found is not None and _asks(trip, found, f"{TMUX} has-session -t study") == 0
-    if not running:
+    if found is None or not _begun(trip, found):
         _ray("up", "-y", config)
         found = _machine(client, trip)
         if found is None:
@@ -156,6 +155,17 @@ def _travel(client: Client, trip: Trip, found: Instance | None, keep: bool) -> i
         return code
     _ray("down", "-y", config)
     return max(code, 1) if found.id in reap.remaining(client, {found.id}) else code
+
+
+def _begun(trip: Trip, found: Instance) -> bool:
+    """Whether this study was started there, and runs or has ended. Raises VastError if another one runs."""
+    same = _asks(trip, found, f'test "$(cat ~/study.words)" = {shlex.quote(shlex.join(trip.words))}') == 0
+    runs = _asks(trip, found, f"{TMUX} has-session -t study") == 0
+    if runs and not same:
+        raise VastError(
+            f"another study runs on instance {found.id}; wait for it, or end it: ray down -y {trip.file.path}"
+        )
+    return runs or (same and _asks(trip, found, "test -f ~/study.exit") == 0)
 
 
 def _lost(client: Client, trip: Trip, found: Instance) -> int:
@@ -186,7 +196,8 @@ def _start(trip: Trip, found: Instance) -> None:
     command = f"python {shlex.join(trip.words)} --address auto --usd-per-hour $STUDY_USD_PER_HOUR"
     inner = f"source ~/.bashrc; cd ~/study && {command} > ~/study.log 2>&1; echo $? > ~/study.exit"
     print(f"$ ray exec --tmux {trip.file.path} {shlex.quote(f'cd ~/study && {command}')}")
-    prepared = f"rm -f ~/study.log ~/study.exit; mkdir -p ~/study/{trip.folder}"
+    words = shlex.quote(shlex.join(trip.words))
+    prepared = f"rm -f ~/study.log ~/study.exit; echo {words} > ~/study.words; mkdir -p ~/study/{trip.folder}"
     shell = f"bash --login -i -c {shlex.quote(inner)}"
     there = f"{prepared}; {TMUX} new-session -d -s study {shlex.quote(shell)}"
     if _asks(trip, found, there):
