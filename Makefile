@@ -5,7 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: study full test faults presets gpu
+# a rented machine driven by the real ray commands: about 15 minutes more, with make cluster-faults
+CLUSTERS := tests/test_vast_ray.py tests/test_vast_trip.py tests/test_vast_faults.py tests/test_vast_study.py
+
+.PHONY: study full test faults cluster-faults presets gpu
 
 study: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --quick --resume
@@ -15,13 +18,18 @@ full: $(VENV)/.installed
 
 # side by side what computes on one thread; then alone what takes all processors, measures time, or holds gigabytes
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 8 --dist loadfile
-	$(BIN)/python -m pytest -m alone --ignore tests/test_real_sizes.py
+	$(BIN)/python -m pytest -m "not alone" $(CLUSTERS:%=--ignore %) --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m alone --ignore tests/test_real_sizes.py $(CLUSTERS:%=--ignore %)
 	$(BIN)/python -m pytest tests/test_real_sizes.py  # in a process of its own: a test process keeps its peak
 
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(FAULTS)
+
+# every fault of a rented machine against an emulated service, about 25 minutes; a part: make cluster-faults FAULTS='"ray up killed"'
+cluster-faults: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m vast_emulator.matrix $(FAULTS)
+	$(BIN)/python -m pytest $(CLUSTERS)
 
 # every preset at its published sizes, a minute or two of one core each; a part of them: make presets PRESETS='cifar10_rot --jobs 2'
 presets: $(VENV)/.installed

@@ -112,6 +112,17 @@ def test_only_a_family_names_itself():
         assert not any(name.startswith("trainer.families.seq_jepa") for name in imports(ROOT / file)), file
 
 
+def test_clusters_stand_beside_the_product():
+    """Renting knows only the command line's manners, nothing knows renting, and Ray is met in its two interfaces."""
+    for folder in ("trainer", "studies", "search_spaces", "analysis"):
+        assert users_of("clusters", folder) == set()
+    assert users_of("ray", "clusters") == {"clusters/vast/provider.py", "clusters/vast/runner.py"}
+    for package in ("torch", "studies", "analysis", "search_spaces"):
+        assert users_of(package, "clusters") == set()
+    used = {n for file in (ROOT / "clusters").rglob("*.py") for n in imports(file) if n.startswith("trainer.")}
+    assert all(n.startswith(("trainer.cli", "trainer.errors", "trainer.lock")) for n in used), used
+
+
 def test_planning_and_records_import_neither_torch_nor_optuna():
     light = [
         "trainer/config/run.py",

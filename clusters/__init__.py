@@ -1,0 +1,1 @@
+"""Where studies run when this machine is too small."""

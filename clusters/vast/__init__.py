@@ -1,0 +1,1 @@
+"""Rented GPUs of Vast.ai as a Ray cluster of one machine that ends itself."""

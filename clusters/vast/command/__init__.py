@@ -1,0 +1,1 @@
+"""``python -m clusters.vast``: what is needed around ``ray up`` and ``ray down``."""

@@ -1,0 +1,70 @@
+"""One command: a machine is rented, a study runs on it, its records come home, the machine is given back."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from vast_emulator.container import possible
+from vast_emulator.laptop import ROOT, Laptop
+from vast_emulator.server import Emulator
+
+pytestmark = pytest.mark.skipif(
+    bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed"
+)
+SMALL = "--quick --num-trials 2 --epochs 1 --stopping none --seeds 1 --wandb off --deterministic".split()
+
+
+@pytest.fixture
+def place():
+    folder = Path(tempfile.mkdtemp(prefix="v", dir="/tmp"))
+    name = f"trip{os.getpid()}"
+    yield folder, name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(ROOT / "results" / name, ignore_errors=True)
+
+
+def command(laptop, name, *more):
+    words = ["python", "-m", "clusters.vast", "study", "studies/step2_rate.py", *SMALL, "--study", name]
+    words += ["--config", str(laptop.yaml), "--max-usd", "2", "--yes", "--poll-seconds", "1"]
+    return [*words, *more]
+
+
+def comparable(laptop, folder):
+    """The table of a report that is made from the records alone."""
+    said = laptop.run("python", "-m", "analysis", str(folder))
+    return said[said.index("Linear accuracy") : said.index("Report:")]
+
+
+def test_a_lost_machine_does_not_change_the_table(place):
+    """The host takes the machine away in the middle; with --resume another is rented, and the table is the same."""
+    folder, name = place
+    with Emulator(folder / "e") as emulator:
+        laptop = Laptop(folder / "l", emulator)
+        first = laptop.start(*command(laptop, name))
+        decisions = ROOT / "results" / name / "decisions.jsonl"
+        deadline = time.time() + 200
+        while not (decisions.exists() and '"finish"' in decisions.read_text()):
+            if first.poll() is not None or time.time() > deadline:
+                raise AssertionError(laptop.end(first))
+            time.sleep(0.2)
+        (lost,) = emulator.ledger.live()
+        emulator.preempt(lost)
+        said, _ = first.communicate(timeout=60)
+        assert first.returncode == 4 and "--resume continues" in said and "0 instances left" in said, said
+        before = [json.loads(line) for line in decisions.read_text().splitlines() if line.endswith("}")]
+        said = laptop.run(*command(laptop, name, "--resume"), seconds=200)
+        assert "z_agg" in said and "0 instances left" in said, said
+        after = [json.loads(line) for line in decisions.read_text().splitlines()]
+        assert after[: len(before)] == before  # what had come home was continued, not repeated
+        assert [line["usd_per_hour"] for line in after if line["event"] == "begin"] == [0.4, 0.4]
+        assert emulator.ledger.live() == [] and emulator.ledger.most_at_once() == 1
+        assert {rental.body["env"]["STUDY_MONEY_SECONDS"] for rental in emulator.ledger.rentals.values()} == {"18000"}
+        here = folder / "here"
+        laptop.run(
+            "python", str(ROOT / "studies" / "step2_rate.py"), *SMALL, "--study", name, "--results-dir", str(here)
+        )
+        assert comparable(laptop, here / name) == comparable(laptop, ROOT / "results" / name)
