@@ -41,7 +41,6 @@ MARKERS = [value for name, value in SECRETS.items() if not name.endswith(("URL",
 OUTSIDER = """
 import sys, ray
 
-pytestmark = pytest.mark.alone
 try:
     ray.init(sys.argv[1], logging_level="CRITICAL")
     print("CODE RAN", ray.get(ray.remote(lambda: 1).remote(), timeout=60))
