@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.caveats import caveats
 from analysis.claims import claim
 from analysis.compare import MIN_SEEDS, mean_interval
 from analysis.confirmation import confirmation, order_held
@@ -22,16 +23,13 @@ from analysis.differences import (
     arms,
     differences,
     find,
-    names,
     resolve,
     rows_of,
 )
-from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE
+from analysis.family import BETTER, EXPLORATORY, NOT_RESOLVED, WORSE
 from analysis.pareto import front_found
 from analysis.predicted import predicted
-from analysis.registered import registered
 from analysis.render import interval, number
-from analysis.runs import COLLAPSED_BELOW
 from analysis.searched import missing, searched
 from analysis.study import Study, values
 
@@ -61,12 +59,7 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     said += _levels(study)
     return [
         *said,
-        *_method(study, found),
-        *registered(study),
-        *_search_seed(study, table),
-        *_provenance(study),
-        *_incomplete(study),
-        *_superseded(study),
+        *caveats(study, table, found),
     ]
 
 
@@ -239,84 +232,6 @@ def _levels(study: Study) -> list[str]:
     words = [f"{name} {number(column.mean())}" for name, column in found.items() if column.notna().any()]
     n = found["z_agg"].count()
     return [f"For scale, linear accuracy without training: {', '.join(words)} percent (n = {n})."] if words else []
-
-
-def _method(study: Study, found: pd.DataFrame) -> list[str]:
-    asked = study.declared.contrasts
-    primary = found[found["primary"]]
-    said = []
-    if asked:
-        said.append(
-            f"Declared before the data: {len(asked)} primary contrast{'s' if len(asked) > 1 else ''}"
-            f" ({'; '.join(one.question for one in asked)}). Verdict words follow their Holm-adjusted decision (any"
-            " wrong word in at most 5 % of studies in which nothing differs); an adjusted interval is the t interval"
-            " at the level at which Holm's rule decides, and excludes 0 exactly when that resolves the contrast."
-            " Everything else is exploratory: unadjusted 95 % t intervals over paired seeds, and no verdict."
-        )
-    else:
-        said.append(
-            "This study declared no contrast before its data: every interval is an unadjusted, exploratory 95 % t"
-            " interval over paired seeds."
-        )
-    few = [line["question"] for _, line in primary.iterrows() if line["verdict"] == NO_VERDICT]
-    if few:
-        said.append(f"{NO_VERDICT.capitalize()} pairs of seeds for {'; '.join(few)}.")
-    return [
-        *said,
-        (
-            f"A run counts as collapsed when the effective rank of z is below {COLLAPSED_BELOW:g} times what it was"
-            " before training."
-        ),
-    ]
-
-
-def _search_seed(study: Study, table: pd.DataFrame) -> list[str]:
-    seed = study.info.get("search_seed")
-    shared = seed is not None and any(
-        str(seed) in str(seeds).split() for seeds in table.loc[table["role"].isin(["best", "candidate"]), "seeds"]
-    )
-    if not shared:
-        return []
-    return [
-        f"Seed {seed} also served the search, so one confirmed value helped to choose the best arms and favours them."
-    ]
-
-
-def _provenance(study: Study) -> list[str]:
-    rows = study.finals.dropna(subset="commit")
-    commits = sorted({commit for joined in rows["commit"] for commit in str(joined).split("+")})
-    said = []
-    if len(commits) > 1:
-        said.append(
-            f"The compared runs mix {len(commits)} code versions: {', '.join(commit[:10] for commit in commits)}."
-        )
-    dirty = int(rows.drop_duplicates("run_id")["dirty"].fillna(False).sum())
-    if dirty:
-        said.append(f"Compared runs made with uncommitted changes in the code: {dirty}.")
-    views = sorted(rows["views"].dropna().unique())
-    if len(views) > 1:
-        said.append(
-            f"The compared arms observe {' and '.join(map(str, views))} views, each measured at its own number."
-        )
-    return said
-
-
-def _incomplete(study: Study) -> list[str]:
-    rows = study.finals[~study.finals["complete"]]
-    if rows.empty:
-        return []
-    short = names(study)
-    named = [f"{short[row['arm_id'], row['role']]} seed {row['seed']}: {row['problem']}" for _, row in rows.iterrows()]
-    more = f"; and {len(named) - 8} more" if len(named) > 8 else ""
-    count = f"Incomplete runs, {len(rows)} of {len(study.finals)}, are left out of every mean"
-    return [f"{count}: {'; '.join(named[:8])}{more}."]
-
-
-def _superseded(study: Study) -> list[str]:
-    if not study.dropped:
-        return []
-    arms_left = f"{len(study.dropped)} arm{'' if len(study.dropped) == 1 else 's'}"
-    return [f"Left out of the comparison: {arms_left} that an earlier, shorter search brought in and this one did not."]
 
 
 def _collapsed(row: pd.Series) -> str:

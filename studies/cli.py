@@ -18,7 +18,8 @@ from studies.engine.folder import stored
 from studies.engine.plan import Plan
 from studies.engine.question import Question
 from studies.executors.lifeline import ClusterLost
-from studies.options import make_plan, parser
+from studies.options import parser
+from studies.planning import make_plan
 from studies.resume_command import resume_command
 from trainer import early_interrupt
 from trainer.cli import guarded, split_overrides

@@ -1,35 +1,24 @@
-"""The options every study has, and the plan they make. No torch, no ray."""
+"""The options every study has, and the defaults of its own. No torch, no ray."""
 
 from __future__ import annotations
 
+import os
 import sys
-from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from studies import exit_codes
-from studies.capacity import trials_at_once
 from studies.engine import fields
 from studies.engine.question import Question
-from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
-from studies.engine.folder import stored
-from studies.engine.halving import rung_epochs
-from studies.engine.plan import Plan
-from studies.processors import check_sizes, processors_here
-from studies.study import _words
-from trainer import presets
-from trainer.cli import Parser, add_data_options, data_settings
+from studies.engine.settings import Stopping
+from trainer.cli import Parser, add_data_options
 from trainer.errors import UsageError
-from trainer.gates import latest
-from trainer.results import check_name, folder, writable
-from trainer.wandb_mirror import MODES, resolve_mode
+from trainer.results import folder
+from trainer.wandb_mirror import MODES
 
-SEARCH_SEED = 1000
 SAMPLERS = ("tpe", "random", "qmc", "grid")
 OBJECTIVES = ("linacc", "r2_action")
 LAG = 4
-MOST_TRIALS = 10_000
 EXECUTORS = ("ray", "process")
 
 
@@ -161,7 +150,7 @@ def _set_defaults(p: Parser, study: Question, quick: bool) -> None:
                     f"{field} {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}"
                 )
             try:
-                read = p.parse_args(_words(name, value))
+                read = p.parse_args(as_words(name, value))
             except UsageError as error:
                 raise UsageError(f"{field} {name!r}: {error}") from None
             p.set_defaults(**{name: getattr(read, name)})
@@ -247,214 +236,17 @@ def _search_options(p: Parser, study: Question) -> None:
     )
 
 
-def make_plan(o: Namespace, study: Question) -> Plan:
-    """The plan of a study's command line. Raises UsageError for a wrong option or a wrong declaration."""
-    arms = study.fixed_arms(o.quick)
-    keys, search = study.taken, study.space is not None
-    overrides = [*study.overrides, *o.overrides]
-    for override in overrides:
-        if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
-            raise UsageError(
-                f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and"
-                " the end"
-            )
-        key = override.partition("=")[0]
-        taken = next((k for k in keys if key == k or key.startswith(f"{k}.") or k.startswith(f"{key}.")), None)
-        if taken:
-            raise UsageError(f"{key}: this study sets {taken} itself for its arms; remove the override")
-    seeds = _seeds(o.seeds, 2 if o.quick else 3)
-    base = presets.load(o.preset, overrides, {"epochs": o.epochs} if o.epochs is not None else None)
-    if base.epochs < 1:
-        raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
-    if base.optim.batch_size % max(1, o.workers_per_trial):
-        raise UsageError(
-            f"--workers-per-trial {o.workers_per_trial}: must divide optim.batch_size = {base.optim.batch_size}"
-        )
-    declared = study.declaration(arms, base.epochs)
-    number = 0
-    if search:
-        number = o.num_trials if o.num_trials is not None else (6 if o.quick else study.trials)
-        if number < 1:
-            raise UsageError(
-                f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search"
-            )
-        if number > MOST_TRIALS:
-            raise UsageError(
-                f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can"
-                " be split with --warm-start"
-            )
-        if o.sampler == "grid" and number > (points := len(study.grid_points())):
-            raise UsageError(
-                f"--num-trials {number}: the grid has {points} points; ask for at most so many, or take another"
-                " --sampler"
-            )
-    stem = Path(o.preset).stem
-    name = check_name(o.study if o.study is not None else f"{study.name}_{stem}{'_quick' if o.quick else ''}")
-    place = o.results_dir.absolute() / name
-    writable(place)
-    plan = Plan(
-        study=name,
-        folder=place,
-        preset=o.preset,
-        overrides=overrides,
-        runtime=data_settings(o, base.runtime.data_root, base.runtime.cache_dir),
-        seeds=seeds,
-        epochs=base.epochs,
-        resources=_resources(o),
-        arms=arms,
-        declared=declared,
-        num_trials=number,
-        search_seed=SEARCH_SEED,
-        confirm=study.levels,
-        ranges=study.ranges,
-        search=_search(o) if search else SearchPlan(),
-        stopping=_stopping(o, base.epochs) if search else Stopping(rule="none"),
-        limits=_limits(o),
-        probe_epochs=tuple(sorted({*_epochs(o.probe_epochs, base.epochs), *declared.predicts})),
-        gate=latest(base),
-        wandb=resolve_mode(o.wandb),
-        tensorboard=o.tensorboard,
-        across_commits=o.across_commits,
-    )
-    if search and o.deterministic and o.lag is None and plan.begun and o.resume:
-        lag = stored(plan)["search"]["lag"]
-        # 0: it was not deterministic so far, and a continued study keeps its mode; agree() refuses the default lag
-        plan = replace(plan, search=replace(plan.search, lag=lag)) if lag else plan
-    return plan
-
-
-def _search(o: Namespace) -> SearchPlan:
-    objectives = tuple(word.strip() for word in o.objectives.split(","))
-    if objectives[0] != "linacc" or len(set(objectives)) != len(objectives) or not set(objectives) <= set(OBJECTIVES):
-        raise UsageError(
-            f"--objectives {o.objectives!r}: linacc, by which trials are stopped and ranked, or {','.join(OBJECTIVES)}"
-        )
-    if o.lag is not None and not o.deterministic:
-        raise UsageError(f"--lag {o.lag}: is only valid with --deterministic")
-    if o.lag is not None and o.lag < 2:
-        raise UsageError(f"--lag {o.lag}: must be at least 2; with 1 the search would run one trial at a time")
-    top_k = o.top_k if o.top_k is not None else (1 if o.quick else 3)
-    if not 1 <= top_k <= 20:
-        raise UsageError(f"--top-k {top_k}: must be 1 to 20")
-    lag = (o.lag or LAG) if o.deterministic else 0
-    return SearchPlan(o.sampler, objectives, top_k, lag, tuple(str(Path(folder).absolute()) for folder in o.warm_start))
-
-
-def _stopping(o: Namespace, epochs: int) -> Stopping:
-    given = {name: getattr(o, name) for name in ("grace", "eta", "brackets") if getattr(o, name) is not None}
-    if o.stopping == "none" and (given or o.collapse_rank):
-        name = next(iter(given), "collapse_rank").replace("_", "-")
-        raise UsageError(f"--{name}: has no effect with --stopping none; remove one of them")
-    for name, least in (("grace", 1), ("eta", 2), ("brackets", 1)):
-        if given.get(name, least) < least:
-            raise UsageError(f"--{name} {given[name]}: must be at least {least}")
-    if o.collapse_rank is not None and not 0 <= o.collapse_rank < 1e6:
-        raise UsageError(f"--collapse-rank {o.collapse_rank:g}: must be 0 (never) or positive")
-    floor = o.collapse_rank if o.collapse_rank is not None else Stopping.collapse_rank if o.stopping == "asha" else 0.0
-    rule = Stopping(rule=o.stopping, **given, collapse_rank=floor)
-    rungs = rung_epochs(rule.grace, rule.eta, epochs) if rule.rule == "asha" else ()
-    if "grace" in given and rule.rule == "asha" and not rungs:
-        raise UsageError(
-            f"--grace {rule.grace}: no rung lies in the first half of {epochs} epochs; give at most {epochs // 2}, or"
-            " --stopping none"
-        )
-    if rule.brackets > max(1, len(rungs)):
-        raise UsageError(
-            f"--brackets {rule.brackets}: there are {len(rungs)} rungs (epochs {', '.join(map(str, rungs)) or 'none'}),"
-            " a bracket each at most"
-        )
-    return rule
-
-
-def _limits(o: Namespace) -> Limits:
-    if not 0 <= o.retries <= 100:
-        raise UsageError(f"--retries {o.retries}: must be 0 to 100")
-    for name in ("hang_minutes", "budget_hours", "budget_usd"):
-        value = getattr(o, name)
-        if value is not None and not 0 < value < 1e9:
-            raise UsageError(f"--{name.replace('_', '-')} {value:g}: must be positive")
-    if not 0 <= o.usd_per_hour < 1e6:
-        raise UsageError(f"--usd-per-hour {o.usd_per_hour:g}: must be 0 or positive")
-    if o.budget_usd is not None and not o.usd_per_hour:
-        raise UsageError(f"--budget-usd {o.budget_usd:g}: give the price of the machines with --usd-per-hour")
-    return Limits(o.retries, o.hang_minutes, o.budget_hours, o.budget_usd, o.usd_per_hour)
-
-
-def _epochs(text: str | None, last: int) -> tuple[int, ...]:
-    if text is None:
-        return ()
-    try:
-        epochs = tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
-    except ValueError:
-        epochs = ()
-    if not epochs or epochs[0] < 1 or epochs[-1] > last:
-        raise UsageError(f"--probe-epochs {text!r}: give epochs from 1 to {last}, as 1,2,5")
-    return epochs
-
-
-def _seeds(text: str | None, default: int) -> tuple[int, ...]:
-    rule = f"--seeds {text!r}: give a number of seeds (3) or different seeds below {SEARCH_SEED} (0,4,7)"
-    if text is None:
-        return tuple(range(default))
-    try:
-        numbers = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(rule) from None
-    if not numbers:
-        raise UsageError(rule)
-    if "," not in text:
-        if not 1 <= numbers[0] <= 100:
-            raise UsageError(
-                f"--seeds {text}: the number of seeds must be 1 to 100; one particular seed is written {text},"
-            )
-        return tuple(range(numbers[0]))
-    if len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):
-        raise UsageError(rule)
-    return tuple(numbers)
-
-
-def _resources(o: Namespace) -> Resources:
-    """Check what was asked against this machine, unless the study runs on a cluster."""
-    check_sizes(o)
-    _only_with_ray(o)
-    backend = o.backend or ("local" if o.workers_per_trial == 1 else "ray-train")
-    if backend == "local" and o.workers_per_trial > 1:
-        raise UsageError(
-            f"--workers-per-trial {o.workers_per_trial} needs --backend ray-train: a local trial is one process"
-        )
-    if o.max_concurrent is not None and o.max_concurrent < 1:
-        raise UsageError(f"--max-concurrent {o.max_concurrent}: must be at least 1")
-    cpus, gpus = o.cpus_per_trial * o.workers_per_trial, o.gpus_per_trial * o.workers_per_trial
-    if o.address:
-        return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, o.max_concurrent or 0)
-    have_cpus, have_gpus = processors_here(), len(list(Path("/dev").glob("nvidia[0-9]*")))
-    if cpus > have_cpus:
-        raise UsageError(
-            f"one trial would take {o.workers_per_trial} x {o.cpus_per_trial} = {cpus} CPUs, this machine has"
-            f" {have_cpus}; lower --cpus-per-trial or --workers-per-trial, or give a cluster's --address"
-        )
-    if gpus > have_gpus:
-        raise UsageError(
-            f"one trial would take {gpus:g} GPUs, this machine has {have_gpus}; lower --gpus-per-trial or give a"
-            " cluster's --address"
-        )
-    fit = trials_at_once(
-        [{"CPU": have_cpus, "GPU": have_gpus}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial
-    )
-    return Resources(
-        o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, min(fit, o.max_concurrent or fit), o.executor
-    )
-
-
-def _only_with_ray(o: Namespace) -> None:
-    """Refuse what plain processes on one machine cannot do."""
-    asked = {
-        f"--address {o.address}": o.address is not None,
-        f"--workers-per-trial {o.workers_per_trial}": o.workers_per_trial > 1,
-        "--backend ray-train": o.backend == "ray-train",
-        "--dashboard": o.dashboard,
-    }
-    if o.executor == "process" and (option := next((option for option, given in asked.items() if given), None)):
-        raise UsageError(
-            f"{option}: needs Ray, and --executor process starts plain processes on this machine; remove one of the two"
-        )
+def as_words(name: str, value: Any) -> list[str]:
+    """An option given from Python (:meth:`studies.study.Study.run`, a study's defaults) as a command line has it."""
+    option = f"--{name.replace('_', '-')}"
+    if option in ("--help", "--version"):
+        raise UsageError(f"{name}: is only an option of the command line")
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    if name == "warm_start" and not isinstance(value, str | os.PathLike):
+        return [word for folder in value for word in (option, str(folder))]
+    if isinstance(value, tuple | list | range):
+        return [option, "".join(f"{one}," for one in value).rstrip(",") + ("," if len(value) == 1 else "")]
+    return [option, str(value)]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from studies.engine.question import Question
-from trainer.errors import UsageError
 
 if TYPE_CHECKING:
     from studies.result import Result
@@ -41,29 +39,14 @@ class Study(Question):
             ClusterLost: Ray went away; the same call with ``resume=True`` continues.
         """
         from studies import cli
+        from studies.options import as_words
         from studies.resume_command import called_as
         from studies.result import Result
 
-        words = [*overrides, *(word for name, value in options.items() for word in _words(name, value))]
+        words = [*overrides, *(word for name, value in options.items() for word in as_words(name, value))]
         given = ", ".join(
             [*map(repr, overrides), *(f"{name}={value!r}" for name, value in (options | {"resume": True}).items())]
         )
         with called_as(f"study.run({given})"):
             code, plan = cli.start(words, self)
         return None if "--dry-run" in words else Result.of(plan.folder, code)
-
-
-def _words(name: str, value: Any) -> list[str]:
-    """An option of :meth:`Study.run` as a command line has it."""
-    option = f"--{name.replace('_', '-')}"
-    if option in ("--help", "--version"):
-        raise UsageError(f"{name}: is only an option of the command line")
-    if value is None or value is False:
-        return []
-    if value is True:
-        return [option]
-    if name == "warm_start" and not isinstance(value, str | os.PathLike):
-        return [word for folder in value for word in (option, str(folder))]
-    if isinstance(value, tuple | list | range):
-        return [option, "".join(f"{one}," for one in value).rstrip(",") + ("," if len(value) == 1 else "")]
-    return [option, str(value)]

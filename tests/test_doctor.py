@@ -19,7 +19,7 @@ import pytest
 from effort import effort
 from faults import processes
 
-from studies import options, processors, step2_rate
+from studies import options, processors, resources, step2_rate
 from studies.executors import connection
 from studies.__main__ import main
 from studies.doctor import accelerators, cluster, cluster_probe, command, inputs, local_ray, machine, software, storage
@@ -672,7 +672,7 @@ def test_a_report_and_its_exit_codes(quiet, capsys, monkeypatch):
 def test_a_limited_machine_is_judged_as_the_study_judges_it(quiet, capsys, monkeypatch):
     """64 processors, of which a container allows two."""
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    for module in (command, options):
+    for module in (command, resources):
         monkeypatch.setattr(module, "processors_here", lambda: 2)
     main(["doctor"])
     out = capsys.readouterr().out
@@ -682,7 +682,7 @@ def test_a_limited_machine_is_judged_as_the_study_judges_it(quiet, capsys, monke
     assert main(["doctor", "--cpus-per-trial", "4"]) == 1
     assert "FAIL  cpus" in capsys.readouterr().out
     with pytest.raises(UsageError, match="= 4 CPUs, this machine has 2"):
-        options._resources(options.parser(step2_rate.STUDY).parse_args(["--cpus-per-trial", "4"]))
+        resources.resources(options.parser(step2_rate.STUDY).parse_args(["--cpus-per-trial", "4"]))
 
 
 @pytest.mark.parametrize(

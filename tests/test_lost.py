@@ -20,7 +20,8 @@ from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
 from studies.engine.jobs import Jobs
 from studies.engine.search import verify
-from studies.options import make_plan, parser
+from studies.options import parser
+from studies.planning import make_plan
 from studies.step2_rate import STUDY
 from trainer import checkpoint, evaluation_record, identity, jsonl
 from trainer.errors import RecordError, UsageError

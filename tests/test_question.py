@@ -38,9 +38,9 @@ from studies.engine.folder import agree
 from studies.engine.settings import Resources, SearchPlan, Stopping
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs
-from studies.options import make_plan, parser
+from studies.options import as_words, parser
+from studies.planning import make_plan
 from studies.engine.plan import Plan
-from studies.study import _words
 from trainer.errors import UsageError
 from trainer.registration import changed, registration
 
@@ -678,24 +678,28 @@ def test_options_of_a_call_are_those_of_the_command_line():
             "num_trials": 8,
             "budget_hours": None,
         }.items()
-        for word in _words(name, value)
+        for word in as_words(name, value)
     ]
     assert found == ["--quick", "--seeds", "0,4", "--num-trials", "8"]
-    assert _words("seeds", (3,)) == ["--seeds", "3,"] and _words("warm_start", ["a", "b"]) == [
+    assert as_words("seeds", (3,)) == ["--seeds", "3,"] and as_words("warm_start", ["a", "b"]) == [
         "--warm-start",
         "a",
         "--warm-start",
         "b",
     ]
     with pytest.raises(UsageError, match="only an option of the command line"):
-        _words("help", True)
+        as_words("help", True)
     with pytest.raises(UsageError, match="unknown option '--sead'"):
         two_settings().run(sead=3)
 
 
 def test_a_call_takes_a_folder_as_a_path():
-    assert _words("warm_start", Path("results/a")) == ["--warm-start", "results/a"] == _words("warm_start", "results/a")
-    assert _words("warm_start", [Path("a"), "b"]) == ["--warm-start", "a", "--warm-start", "b"]
+    assert (
+        as_words("warm_start", Path("results/a"))
+        == ["--warm-start", "results/a"]
+        == as_words("warm_start", "results/a")
+    )
+    assert as_words("warm_start", [Path("a"), "b"]) == ["--warm-start", "a", "--warm-start", "b"]
 
 
 def test_a_dry_run_from_python_prints_the_plan_and_returns_nothing(tmp_path, capsys):

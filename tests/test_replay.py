@@ -21,6 +21,7 @@ from scipy import stats
 
 from studies import __main__ as studies_main
 from studies import options as study_options
+from studies import planning
 from studies import step2_rate
 from studies.engine.settings import Stopping
 from studies.engine.halving import Halving
@@ -287,7 +288,7 @@ def test_controls_and_confirmation_are_added():
 
 
 def test_what_follows_a_search_is_by_default_what_the_default_study_compares():
-    planned = study_options.make_plan(study_options.parser(step2_rate.STUDY).parse_args([]), step2_rate.STUDY)
+    planned = planning.make_plan(study_options.parser(step2_rate.STUDY).parse_args([]), step2_rate.STUDY)
     o = replay_command.parser().parse_args(["records"])
     asked = After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds)
     assert After() == asked and asked.runs == planned.comparison_runs == 27

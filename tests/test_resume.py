@@ -7,7 +7,7 @@ import pytest
 from engine import make, plan, play, seen_of
 from rich.console import Console
 
-from studies import cli, driver, exit_codes, options, step2_rate
+from studies import cli, driver, exit_codes, options, planning, step2_rate
 from studies.engine import warm_start
 from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
@@ -18,7 +18,7 @@ from trainer.errors import RecordError, UsageError
 
 def planned(results, *words):
     o = options.parser(step2_rate.STUDY).parse_args(["--results-dir", str(results), *words])
-    return options.make_plan(o, step2_rate.STUDY)
+    return planning.make_plan(o, step2_rate.STUDY)
 
 
 def begun(results, *words):

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from studies.engine import points, spaces
+from studies.engine import spaces
+from studies.engine.consistency import RESERVED, check
 from studies.engine.contrasts import Column, Contrast, Declaration
+from studies.engine.keys import leaves, lookup
 from studies.engine.metrics import LINACC, metric
 from studies.engine.settings import Arm
-from trainer.errors import UsageError
 
 WHOLE = "all"
 """The one group of a search without strata."""
-RESERVED = frozenset(
-    "event schema_version t at session name trial run_id arm_id bracket params raw source label state epoch value"
-    " objectives reason rung cutoff peers stop rank floor kind counted again trials values epochs role reference peer"
-    " runs seeds search_value place from rungs key seed study arm n views complete problem gate_passed collapsed"
-    " probe_epoch commit dirty verdict own front stop_reason usd level setting gate_judged collapsed_judged run_ids"
-    " commits device_seconds reference_arm_id".split()
-)
-"""Fields of the record and columns of the tables, which no setting may be called."""
-_MEASURED = re.compile(r"difference_.*|(linacc|rank|predict_|r2_action|agg_minus_mean).*_(mean|half|n|epoch)")
-"""Columns that tables make of metrics."""
-SEARCHED = re.compile(r"(best|candidate\d*)(/.*)?", re.DOTALL)
-"""Keys of the arms that a search chooses."""
-MUST = ("collapse", "start")
 
 
 @dataclass(frozen=True)
@@ -187,7 +174,7 @@ class Question:
             return dict(self.settings)
         found: dict[str, str] = {}
         for key in dict.fromkeys(
-            key for keys in self._points(False) for key, value in _leaves(keys) if value is not None
+            key for keys in self.points_of_arms(False) for key, value in leaves(keys) if value is not None
         ):
             leaf = key.rpartition(".")[2]
             name = leaf if leaf not in found and leaf not in RESERVED else "_".join(key.split(".")[-2:])
@@ -236,7 +223,7 @@ class Question:
     @property
     def taken(self) -> frozenset[str]:
         """Configuration keys that the study sets itself, for whatever arm."""
-        return frozenset(key for keys in self._points(False) for key, value in keys.items() if value is not None)
+        return frozenset(key for keys in self.points_of_arms(False) for key, value in keys.items() if value is not None)
 
     def declaration(self, arms: tuple[Arm, ...], epochs: int = 0) -> Declaration:
         """The plain values of this declaration.
@@ -247,8 +234,8 @@ class Question:
         Raises:
             UsageError: it contradicts itself.
         """
-        self._check(arms)
-        described = [self.params(keys) for keys in self._points(True)]
+        check(self, arms)
+        described = [self.params(keys) for keys in self.points_of_arms(True)]
         shown = self.shown if self.shown is not None else dict.fromkeys(self.columns, Show())
         if self.strata:  # tables are grouped by it, whatever else they show
             shown = dict(shown) if self.strata.name in shown else {self.strata.name: Show(), **shown}
@@ -269,7 +256,7 @@ class Question:
             columns=tuple(columns),
             reference=self._reference_role(arms),
             reference_settings=(
-                tuple(sorted(_leaves(self.reference.settings), key=lambda one: one[0])) if self.reference else ()
+                tuple(sorted(leaves(self.reference.settings), key=lambda one: one[0])) if self.reference else ()
             ),
             controls={control.key: control.must for control in self.controls},
             predicts=tuple(sorted({max(1, round(share * epochs)) for share in self.predicts} - {epochs})),
@@ -284,129 +271,7 @@ class Question:
             else next((arm.role for arm in arms if arm.key in referred and arm.role != "grid"), None)
         )
 
-    def _points(self, controls: bool) -> list[dict[str, Any]]:
+    def points_of_arms(self, controls: bool) -> list[dict[str, Any]]:
         """Configuration keys of every kind of arm."""
         own = [*self.corners, *(arm.overrides for arm in self.arms(False))]
         return [*own, *(control.overrides for control in self.controls)] if controls else own
-
-    def _check(self, arms: tuple[Arm, ...]) -> None:
-        if not self.question.strip().endswith("?"):
-            raise UsageError(f"question {self.question!r}: must be a question, with a question mark at its end")
-        if self.space is None and not self.arms(False):
-            raise UsageError(f"study {self.name}: has neither a search space nor arms; give it space= or arms=")
-        for name in self.columns:
-            if (
-                name in RESERVED
-                or "/" in name
-                or name.startswith(("seconds.", "core_seconds.", "objective."))
-                or _MEASURED.fullmatch(name)
-            ):
-                raise UsageError(f"setting {name!r}: this name means something else in the record; choose another")
-        if unknown := next((name for name in self.shown or {} if name not in self.columns), None):
-            raise UsageError(f"shown {unknown!r}: is no setting of the study; it has {', '.join(self.columns)}")
-        if unknown := next((name for name in self.units if name not in self.ranges), None):
-            raise UsageError(
-                f"units {unknown!r}: is no parameter of the space; it has {', '.join(self.ranges) or 'none'}"
-            )
-        self._check_strata()
-        self._check_settings()
-        points.check(self.space, self.first_points(), self.grid)
-        keys = [arm.key for arm in arms]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
-        for arm in arms:
-            if self.space is not None and SEARCHED.fullmatch(arm.key):
-                raise UsageError(
-                    f"arm {arm.key!r}: best and candidate are the keys of searched arms; choose another key"
-                )
-            for named in (arm.reference, arm.peer):
-                if named is not None and named not in keys:
-                    raise UsageError(
-                        f"arm {arm.key!r}: its reference {named!r} is no arm of the study; it has {', '.join(keys)}"
-                    )
-                if named is not None and named == arm.key:
-                    raise UsageError(f"arm {arm.key!r}: is its own reference; give it one that differs")
-        for control in self.controls:
-            if control.must not in MUST:
-                raise UsageError(
-                    f"control {control.key!r}: must = {control.must!r} cannot be checked; it must be one of"
-                    f" {', '.join(MUST)}"
-                )
-            if control.must == "start" and not any(
-                arm.role != "untrained" and arm.overrides == control.overrides for arm in arms
-            ):
-                raise UsageError(
-                    f"control {control.key!r}: is epoch 0 of the arm with its settings, and no arm has them; add one"
-                )
-        metric(self.metric)
-        if self.reference is not None:
-            if self.space is None:
-                raise UsageError(
-                    "reference: is of searched arms, and this study searches none; give each arm a reference of its own"
-                )
-            if not self.eligible_corners:
-                raise UsageError(
-                    "eligible: accepts no corner of the space, so that no arm could be confirmed; correct it"
-                )
-
-    def _check_settings(self) -> None:
-        """Each setting is the value of a key that some arm or point of the space sets."""
-        given = [*self._points(True), *(arm.overrides for arm in self.arms(True))]
-        given += [self.reference.settings] if self.reference else []
-        for name, key in self.columns.items():
-            if all(lookup(keys, key) is None for keys in given):
-                known = dict.fromkeys(key for keys in given for key, _ in _leaves(keys))
-                raise UsageError(
-                    f"settings {name!r}: no arm and no point of the space sets {key!r}; they set"
-                    f" {', '.join(known) or 'nothing'}"
-                )
-
-    def _check_strata(self) -> None:
-        if self.strata is None:
-            return
-        name, levels = self.strata.name, self.strata.levels
-        if not levels:
-            raise UsageError(f"strata {name!r}: has no levels; name them")
-        if name not in self.columns:
-            raise UsageError(
-                f"strata {name!r}: is no setting on record; name its configuration key in settings={{{name!r}: ...}}"
-            )
-        if self.space is None:
-            offered: Any = dict.fromkeys(self.params(arm.overrides).get(name) for arm in self.arms(False))
-        else:
-            offered = spaces.choices(self.space).get(name)
-        if offered is None:
-            raise UsageError(
-                f"strata {name!r}: the space does not choose it; use trial.suggest_categorical({name!r}, ...)"
-            )
-        if without := next((keys for keys in self.corners if self.params(keys).get(name) is None), None):
-            raise UsageError(
-                f"strata {name!r}: the space sets no {self.columns[name]} in {without}; every point needs its level"
-            )
-        for level in levels:
-            if level not in offered:
-                raise UsageError(
-                    f"strata {name!r}: level {level!r} is empty, there is only {', '.join(map(str, offered))};"
-                    " remove it"
-                )
-            if not isinstance(level, str) or not level or "/" in level:
-                raise UsageError(f"strata {name!r}: level {level!r} must be a word without a slash")
-        if left := next((one for one in offered if one not in levels), None):
-            raise UsageError(f"strata {name!r}: there is also {left!r}, which is no level; add it, or take it out")
-
-
-def lookup(keys: dict[str, Any], dotted: str) -> Any:
-    """The value that ``{"a.b": {"c": 1}}`` gives ``a.b.c``; None if it gives none."""
-    if dotted in keys:
-        return keys[dotted]
-    for key, value in keys.items():
-        if dotted.startswith(f"{key}.") and isinstance(value, dict):
-            return lookup(value, dotted.removeprefix(f"{key}."))
-    return None
-
-
-def _leaves(keys: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in keys.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return found

@@ -5,11 +5,11 @@ Decides only from what is on record; a restarted driver rebuilds it with :meth:`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from studies.engine.candidates import Candidate, finite, unbeaten
 from studies.engine.decisions import Decisions
 from studies.engine.halving import Halving, bracket_name
 from studies.engine.job import NOT_RUN, Job, Seen
@@ -33,19 +33,6 @@ class Stop:
     @classmethod
     def on_record(cls, line: dict[str, Any]) -> Stop:
         return cls(line["state"], line["reason"], line["epoch"], line["value"], line["objectives"])
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trial that may be compared, with the value it was chosen by."""
-
-    trial: int
-    label: str
-    overrides: dict[str, Any]
-    state: str
-    epoch: int
-    value: float
-    objectives: dict[str, float | None]
 
 
 class Search:
@@ -111,7 +98,7 @@ class Search:
         measured_now = seen.probe_epoch == seen.epoch
         if seen.diverged:
             return None  # its run ends by itself, with the reason on its record
-        if measured_now and not _finite(seen.score):
+        if measured_now and not finite(seen.score):
             return self._stop(
                 job,
                 who,
@@ -139,7 +126,7 @@ class Search:
         if rung is not None:
             # one line holds the whole judgement: a kill before the stop line then changes nothing
             outcome = {"state": stop.state, "reason": stop.reason, "objectives": stop.objectives} if stop else {}
-            value = seen.score if _finite(seen.score) else None
+            value = seen.score if finite(seen.score) else None
             self._decisions.append("rung", **who, **inputs, value=value, stop=stop is not None, **outcome)
         return self._stop(job, who, stop, **inputs) if stop else None
 
@@ -161,7 +148,7 @@ class Search:
             params = self.question.params(candidate.overrides)
             if self.question.group(params) == group and self.question.eligible(params):
                 found.append(candidate)
-        front = _front(found, self._plan.search.objectives) if len(self._plan.search.objectives) > 1 else set()
+        front = unbeaten(found, self._plan.search.objectives) if len(self._plan.search.objectives) > 1 else set()
         found.sort(key=lambda c: (c.trial not in front, -c.epoch, -c.value, c.trial))
         arms: dict[str, Candidate] = {}
         for candidate in found:
@@ -244,7 +231,7 @@ class Search:
 
     def _stop(self, job: Job, who: dict[str, Any], stop: Stop, **inputs: Any) -> Stop:
         ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
-        given = {**inputs, "value": stop.value if _finite(stop.value) else None}
+        given = {**inputs, "value": stop.value if finite(stop.value) else None}
         self._decisions.append(
             "stop", **who, **given, **ids, state=stop.state, reason=stop.reason, objectives=stop.objectives
         )
@@ -295,22 +282,3 @@ def verify(plan: Plan, decisions: Decisions, question: Question | None) -> None:
     scratch = Search(plan, decisions, question)
     for line in decisions.of("suggest"):
         scratch.recreate(line)
-
-
-def _front(candidates: list[Candidate], objectives: tuple[str, ...]) -> set[int]:
-    """Trials at full length that no other one beats or equals in every objective and beats in one."""
-    points = {c.trial: [c.objectives.get(name) for name in objectives] for c in candidates if c.state == "complete"}
-    points = {trial: values for trial, values in points.items() if all(_finite(value) for value in values)}
-
-    def beaten(values: list[float]) -> bool:
-        return any(
-            all(o >= v for o, v in zip(other, values, strict=True))
-            and any(o > v for o, v in zip(other, values, strict=True))
-            for other in points.values()
-        )
-
-    return {trial for trial, values in points.items() if not beaten(values)}
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

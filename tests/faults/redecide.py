@@ -13,7 +13,8 @@ from faults.study import Study
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs
-from studies.options import make_plan, parser
+from studies.options import parser
+from studies.planning import make_plan
 from studies.step2_rate import STUDY
 from trainer.cli import split_overrides
 
