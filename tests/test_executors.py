@@ -225,13 +225,6 @@ def test_a_study_in_plain_processes_never_imports_ray(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def environment_of(pid):
-    try:
-        return (processes.PROC / str(pid) / "environ").read_bytes()
-    except OSError:  # it has ended
-        return b""
-
-
 def test_no_secret_reaches_a_training_process_and_nothing_is_left_of_a_killed_driver(tmp_path, monkeypatch):
     monkeypatch.setenv("SOME_SERVICE_TOKEN", SECRET)
     study = Study(
@@ -249,7 +242,7 @@ def test_no_secret_reaches_a_training_process_and_nothing_is_left_of_a_killed_dr
     ).start()
     study.until(lambda: study.epochs >= 1, "an epoch")
     pids = processes.below(study.driver.pid)
-    environments = [environment_of(pid) for pid in pids]
+    environments = [processes.environment(pid) for pid in pids]
     assert any(environments) and not [one for one in environments if SECRET.encode() in one]
     study.kill()
     assert study.gone(30) < 30

@@ -131,7 +131,7 @@ def looked(tmp_path_factory):
             seen.modes = {path.name: path.stat().st_mode & 0o777 for path in (seen.folder, seen.folder / "token")}
             seen.token = (seen.folder / "token").read_text()
             seen.listening = listeners(pids | {study.driver.pid})
-            seen.environments = {pid: _environment(pid) for pid in pids}
+            seen.environments = {pid: processes.environment(pid) for pid in pids}
             (gcs,) = [port for _, port, name in seen.listening if name == "gcs_server"][:1]
             hosts = {"127.0.0.1", *_own_addresses()}
             bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
@@ -193,13 +193,6 @@ def log_in(url, token, profile):
         page.find_element(By.XPATH, "//button[normalize-space()='Submit']").click()
         wait.until(lambda page: "raylet" in text().lower() or "(Head)" in text())
         return before, text()
-
-
-def _environment(pid):
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
 
 
 def _own_addresses():

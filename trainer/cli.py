@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -74,6 +75,36 @@ def guarded(run: Callable[[], int], interrupted: str = "interrupted") -> int:
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def dispatched(
+    program: str, commands: Mapping[str, tuple[str, str]], examples: Iterable[str], argv: list[str] | None
+) -> int:
+    """Run a sub-command of ``program``; returns its exit code, or 2 after one line ``error: ...``.
+
+    Args:
+        commands: name: (module with ``main(argv) -> exit code``, imported only when asked for; one line of help).
+        argv: default: the process's own.
+    """
+
+    def run(words: list[str]) -> int:
+        if not words or words[0] in ("-h", "--help"):
+            text = [f"usage: {program} COMMAND [options] | --version", "", "commands (each has its own --help):"]
+            text += [f"  {name:<8} {about}" for name, (_, about) in commands.items()]
+            print("\n".join([*text, "", "examples:", *(f"  {example}" for example in examples)]))
+            return 0 if words else EXIT_USAGE
+        if words[0] == "--version":
+            from trainer.version import line
+
+            print(line())
+            return 0
+        if words[0] not in commands:
+            close = difflib.get_close_matches(words[0], commands, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise UsageError(f"unknown command {words[0]!r}{hint}; it must be one of {', '.join(commands)}")
+        return import_module(commands[words[0]][0]).main(words[1:])
+
+    return guarded(lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 def stop_writing() -> None:

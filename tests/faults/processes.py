@@ -48,6 +48,14 @@ def born(pid: int) -> str | None:
     return None if found is None or found[0] in "ZX" else found[19]
 
 
+def environment(pid: int) -> bytes:
+    """What a process was started with; nothing of one that has ended."""
+    try:
+        return (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
 def holding(path: Path, among: set[int]) -> int | None:
     """The process that has ``path`` open."""
     for pid in among:
