@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vast_emulator.pump import pump
+
 if TYPE_CHECKING:
     from vast_emulator.ledger import Rental
 
@@ -108,7 +110,7 @@ class Container:
                 writer.close()
                 return
             try:
-                await asyncio.gather(_pump(reader, other[1]), _pump(other[0], writer))
+                await asyncio.gather(pump(reader, other[1]), pump(other[0], writer))
             except asyncio.CancelledError:
                 pass  # the machine was killed
 
@@ -117,14 +119,3 @@ class Container:
         ready.set()
         await self._stop.wait()
         server.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass  # the other side went away, which closes this one
-    finally:
-        writer.close()

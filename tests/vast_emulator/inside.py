@@ -13,6 +13,7 @@ import termios
 from pathlib import Path
 
 import asyncssh
+from pump import pump  # started as a script: its folder is on the path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -96,17 +97,6 @@ def joined(connect):
         await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
 
     return accept
-
-
-async def pump(reader, writer) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass  # the other side went away, which closes this one
-    finally:
-        writer.close()
 
 
 async def run(process: asyncssh.SSHServerProcess, home: Path, plain: dict[str, str]) -> None:
