@@ -1,5 +1,6 @@
-"""Does the order of arms at epoch 30 predict their order at epoch 90?
+"""Does the order of arms a third of the way through predict their order at the end?
 
+    python studies/gate_validity.py             90 epochs, judged at 10 and 30, where the gate stands
     python studies/gate_validity.py --quick     18 epochs, judged at 2 and 6
 
 Random arms of step 2, none stopped early: the rank correlation of each earlier epoch with the last, with its interval,
