@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from analysis.study import Study
-from trainer.registration import changed, registration
+from trainer.registration import PARTS, changed, registration
 
 _RESULTS = ("rung", "stop", "finish")
+_IN_WORDS = {"contrasts": "primary contrasts", "stopping": "stopping rule", "reference": "the reference's settings"}
 
 
 def registered(study: Study) -> list[str]:
@@ -30,7 +31,5 @@ def registered(study: Study) -> list[str]:
             f"Registered as {before['hash']} AFTER the first result: the study was begun before registrations were"
             " kept."
         ]
-    return [
-        f"Registered before the first result as {before['hash']}: question, metric, primary contrasts, seeds, epochs"
-        " and stopping rule."
-    ]
+    *some, last = (_IN_WORDS.get(name, name) for name in PARTS if name in before)
+    return [f"Registered before the first result as {before['hash']}: {', '.join(some)} and {last}."]
