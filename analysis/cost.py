@@ -19,6 +19,8 @@ from analysis.frames import typed
 from analysis.study import Study
 
 NAN = float("nan")
+PAUSED = "paused"
+"""How an attempt ends whose trial waits at a rung: nothing is lost, and nothing is held while it waits."""
 CUT = "cut"
 """End of an attempt that its session did not survive."""
 RUNNING = "running"
@@ -212,6 +214,8 @@ def _sessions(decisions: list[dict[str, Any]]) -> list[Session]:
             session.capacities.append((line["t"], line["concurrent"]))
         elif event == "start":
             running[line["name"]] = line
+        elif event == "rung" and line.get("wait") and line.get("name") in running:
+            session.attempts.append(session.attempt(running.pop(line["name"]), line["t"], PAUSED))
         elif event in ("finish", "fail") and line.get("name") in running:
             end = line["state"] if event == "finish" else line["kind"]
             session.attempts.append(session.attempt(running.pop(line["name"]), line["t"], end))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.cost import Cost
 from analysis.differences import names
+from analysis.race import races
 from analysis.study import Study
 from analysis.trials import NOT_RUN
 
@@ -26,7 +27,7 @@ def searched(study: Study) -> list[str]:
     trials = study.search
     if trials.empty and not study.info.get("num_trials"):
         return [f"Study {study.name}: no search, its arms were given."] if len(study.finals) else [_first(study)]
-    said = [_first(study), *_stops(trials), *_taken_over(study)]
+    said = [_first(study), *_stops(trials), *_promoted(study), *_taken_over(study), *races(study)]
     lag = study.setting("search", "lag", 0)
     if lag:
         said.append(
@@ -102,6 +103,13 @@ def _stops(trials: pd.DataFrame) -> list[str]:
         counts = group["stop_reason"].map(_rule).value_counts()
         parts.append(f"at epoch {epoch}: " + ", ".join(f"{count} {rule}" for rule, count in counts.items()))
     return [f"Stopped {'; '.join(parts)}."]
+
+
+def _promoted(study: Study) -> list[str]:
+    """How many trials had to wait at a rung and then went on from their checkpoint."""
+    waited = {line["trial"] for line in study.decisions if line["event"] == "rung" and line.get("wait")}
+    went = {line["trial"] for line in study.decisions if line["event"] == "promote"}
+    return [f"Of {len(waited)} trials that had to wait at a rung, {len(went)} went on later."] if waited else []
 
 
 def _rule(reason: str) -> str:

@@ -11,6 +11,7 @@ from studies import exit_codes
 from studies.engine import fields
 from studies.engine.question import Question
 from studies.engine.settings import Stopping
+from studies.engine.stopping import RULES, Rule
 from trainer.cli import Parser, add_data_options
 from trainer.errors import UsageError
 from trainer.results import folder
@@ -46,16 +47,13 @@ def parser(study: Question, quick: bool = False) -> Parser:
     )
     p.add_argument(
         "--seeds",
-        help=(
-            "how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 3; 2 with"
-            " --quick)"
-        ),
+        help="how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 4)",
     )
     p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's)")
     p.add_argument(
         "--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays"
     )
-    p.add_argument("--quick", action="store_true", help="few trials and two seeds: means without a verdict")
+    p.add_argument("--quick", action="store_true", help="few trials, one of each level confirmed")
     p.add_argument("--study", help=f"name of the study's folder (default: {name}_<preset>, with _quick)")
     p.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
     p.add_argument(
@@ -194,18 +192,49 @@ def _search_options(p: Parser, study: Question) -> None:
         default="linacc",
         help=f"of {', '.join(OBJECTIVES)}; two, joined by a comma, give a Pareto search (default: linacc)",
     )
-    g.add_argument("--top-k", type=int, help=f"arms {of_each}confirmed on the seed list (default: 3; 1 with --quick)")
+    g.add_argument(
+        "--search-seed", type=int, help="of the sampler; the trials' runs keep theirs (default: that of the trials)"
+    )
+    g.add_argument("--top-k", type=int, help=f"arms {of_each}that the search hands on (default: 3; 1 with --quick)")
+    g.add_argument(
+        "--race",
+        type=int,
+        help=(
+            "fresh seeds on which they run against each other, the winner alone being compared on the seed list;"
+            " 0 compares all of them there (default: 1)"
+        ),
+    )
+    g.add_argument("--no-verdict", action="store_true", help="search only, and compare nothing")
     g.add_argument(
         "--stopping",
-        choices=["asha", "none"],
-        default="asha",
-        help="none trains every trial to the end (default: asha)",
+        choices=[*RULES, *study.rules],
+        help=(
+            "who goes on at a rung: asha promotes who waits there, asha-stop judges each once, gate and hyperband"
+            " judge all at once, median stops the lower half, none trains every trial to the end (default: gate)"
+        ),
     )
-    g.add_argument("--grace", type=int, help=f"first epoch at which a trial may be stopped (default: {Stopping.grace})")
-    g.add_argument("--eta", type=int, help=f"about one in so many goes on at each rung (default: {Stopping.eta})")
+    usual = Rule.usual
     g.add_argument(
-        "--brackets", type=int, help="Hyperband's brackets: trials take turns in starting at a later rung (default: 1)"
+        "--grace",
+        type=int,
+        help=f"first epoch at which a trial may be stopped (default: 5 for gate, otherwise {usual['grace']})",
     )
+    g.add_argument(
+        "--eta",
+        type=int,
+        help=f"about one in so many goes on at each rung (default: 2 for gate, otherwise {usual['eta']})",
+    )
+    g.add_argument(
+        "--brackets",
+        type=int,
+        help="trials take turns in starting at a later rung (default: 1; for hyperband as many as rungs)",
+    )
+    if study.strata:
+        g.add_argument(
+            "--one-bracket",
+            action="store_true",
+            help=f"judge trials of every {study.strata.name} together (default: those of each among themselves)",
+        )
     g.add_argument(
         "--collapse-rank",
         type=float,

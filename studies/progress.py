@@ -10,7 +10,7 @@ from rich.live import Live as Screen
 
 from studies import live
 from studies.console import beside_name
-from studies.engine.job import RESULTS
+from studies.engine.job import PAUSED, RESULTS
 from trainer.records import write_atomically
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 20
 WORDS = {
-    "complete": "done", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED",
+    "complete": "done", "paused": "waits", "pruned": "stopped", "collapsed": "COLLAPSE", "diverged": "DIVERGED",
     "out_of_memory": "NO MEMORY",
 }  # fmt: skip
 
@@ -110,7 +110,7 @@ class Shown:
         score, epoch = result.get("score"), result.get("epoch", 0)
         text = f"linacc {score:.1f} at epoch {epoch}" if score is not None else f"epoch {epoch}"
         self._say(f"{WORDS.get(what, 'FAILED'):<9} {name}  {text}  {self._jobs.labels.get(name, '')}")
-        if what not in RESULTS:
+        if what not in (*RESULTS, PAUSED):
             self._keep_error(name, result.get("trace"))
 
     def _keep_error(self, name: str, trace: str | None) -> None:

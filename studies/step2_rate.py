@@ -1,7 +1,7 @@
 """Does the coding rate repair collapse, how strong must it be, and is the EMA teacher still needed?
 
-    python studies/step2_rate.py --quick        two seeds, about two minutes on two cores
-    python studies/step2_rate.py                three seeds, with a verdict
+    python studies/step2_rate.py --quick        few trials, about two minutes on two cores
+    python studies/step2_rate.py                24 trials, about four minutes
 
 Searches lambda_rate, warm-up, schedule and teacher, then compares each teacher's best settings with the same
 without the rate, and with the collapse controls, on the same seeds.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from studies.engine.decisions import Decisions
 from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
-from studies.engine.job import Job, Seen
+from studies.engine.job import PAUSED, Job, Seen
 from studies.engine.jobs import Jobs
 from studies.engine.plan import Plan
 from studies.step2_rate import STUDY
@@ -25,7 +25,7 @@ def plan(folder: Path, **changes) -> Plan:
     for name, part in parts.items():
         known = part.__dataclass_fields__.keys() & changes.keys()
         settings[name] = part(
-            **({"grace": 10, "collapse_rank": 0.0} if part is Stopping else {})
+            **({"rule": "asha-stop", "grace": 10, "collapse_rank": 0.0} if part is Stopping else {})
             | {key: changes.pop(key) for key in known}
         )
     return Plan(**{**settings, **changes})
@@ -53,10 +53,10 @@ def play(jobs: Jobs, until: int | None = None, concurrent: int = 2, seen=seen_of
     Args:
         turns: orders the names of the running jobs before each round.
     """
-    running, epochs, trained = {}, {}, 0
+    running, epochs, trained, reached = {}, {}, 0, {}
     while True:
         while len(running) < concurrent and (job := jobs.next()) is not None:
-            running[job.name], epochs[job.name] = job, 0
+            running[job.name], epochs[job.name] = job, reached.pop(job.name, 0)
         if not running:
             return trained
         for name in turns(list(running)) if turns else list(running):
@@ -64,7 +64,8 @@ def play(jobs: Jobs, until: int | None = None, concurrent: int = 2, seen=seen_of
             trained += 1
             now = seen(running[name], epochs[name])
             if jobs.report(name, now) or now.diverged or epochs[name] == jobs.plan.epochs:
-                jobs.end(name, now)
+                if jobs.end(name, now) == PAUSED:
+                    reached[name] = epochs[name]
                 del running[name]
             if until is not None and trained >= until:
                 return trained

@@ -133,7 +133,7 @@ def test_planning_and_records_import_neither_torch_nor_optuna():
         "studies/engine/plan.py",
         "studies/cli.py",
         "studies/options.py",
-        "studies/engine/halving.py",
+        "studies/engine/stopping/ladder.py",
         "studies/engine/search.py",
     ]
     for name in light:

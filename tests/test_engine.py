@@ -20,13 +20,15 @@ from studies.engine.question import Question
 from studies.engine.settings import Limits
 from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
 from studies.engine.folder import agree
-from studies.engine.halving import Halving, bracket_name
 from studies.engine.job import Seen
 from studies.mirror import Mirror
 from studies.packing import Packing
 from studies.replay.runs import read_runs
 from studies.engine.samplers import Sobol, _points
 from studies.engine.sampling import Sampling
+from studies.engine.stopping import Ladder
+from studies.engine.stopping.asha import AshaStop
+from studies.engine.stopping.ladder import bracket_name
 from studies.step2_rate import STUDY
 from studies.watchdog import Watchdog
 from trainer import results
@@ -111,9 +113,14 @@ def test_a_study_in_which_many_trials_diverge_finds_the_right_best(tmp_path):
 
 
 def test_brackets_take_turns_and_start_at_later_rungs(tmp_path):
-    assert [bracket_name("ema", number, 2) for number in range(4)] == ["ema", "ema/1", "ema", "ema/1"]
-    halving = Halving((3, 9), 3)
-    assert halving.rungs_of("ema") == (3, 9) and halving.rungs_of("ema/1") == (9,)
+    assert [bracket_name("ema", AshaStop(30, 3, 3, 2).bracket(number)) for number in range(4)] == [
+        "ema",
+        "ema/1",
+        "ema",
+        "ema/1",
+    ]
+    ladder = Ladder(AshaStop(30, 3, 3))
+    assert ladder.rungs_of("ema") == (3, 9) and ladder.rungs_of("ema/1") == (9,)
     jobs = make(plan(tmp_path, num_trials=12, grace=3, brackets=2))
     play(jobs)
     rungs = {(line["bracket"], line["rung"]) for line in jobs.decisions.of("rung")}
@@ -122,12 +129,12 @@ def test_brackets_take_turns_and_start_at_later_rungs(tmp_path):
 
 
 def test_a_judgement_with_a_lag_ranks_among_the_trials_before_it_only():
-    halving = Halving((3,), 3)
-    halving.put("", 0, 3, 50.0)
-    halving.put("", 4, 3, 90.0)
-    halving.put("", 5, 3, 80.0)
-    assert not halving.decide("", 3, 3, 60.0, lag=3).stop  # among 0 and itself
-    assert halving.decide("", 6, 3, 40.0, lag=3).stop and halving.decide("", 3, 3, 60.0).stop
+    ladder = Ladder(AshaStop(6, 3, 3))
+    ladder.put("", 0, 3, 50.0)
+    ladder.put("", 4, 3, 90.0)
+    ladder.put("", 5, 3, 80.0)
+    assert not ladder.decide("", 3, 3, 60.0, lag=3).stop  # among 0 and itself
+    assert ladder.decide("", 6, 3, 40.0, lag=3).stop and ladder.decide("", 3, 3, 60.0).stop
 
 
 def test_deterministic_suggestions_wait_for_their_predecessors(tmp_path):

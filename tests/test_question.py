@@ -426,9 +426,10 @@ def test_the_hash_follows_everything_that_is_registered_and_nothing_else(tmp_pat
         "question": info(two_settings(question="Does it?")),
         "metric": info(two_settings(metric="rank_pr/z@M")),
         "contrasts": info(two_settings(contrasts=lambda _: (Contrast("clipping", "best", "shared"),))),
-        "seeds": info(two_settings(), "--seeds", "4"),
+        "seeds": info(two_settings(), "--seeds", "5"),
         "epochs": info(two_settings(), "--epochs", "20"),
-        "stopping": info(two_settings(), "--eta", "2"),
+        "stopping": info(two_settings(), "--eta", "3"),
+        "race": info(two_settings(), "--race", "2"),
         "reference": info(two_settings(reference=Reference({"optim.clip_norm": 100.0}, "unclipped"))),
     }
     hashes = {registration(one)["hash"] for one in other.values()} | {registration(base)["hash"]}

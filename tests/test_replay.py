@@ -24,13 +24,14 @@ from studies import options as study_options
 from studies import planning
 from studies import step2_rate
 from studies.engine.settings import Stopping
-from studies.engine.halving import Halving
+from studies.engine.stopping import Ladder
+from studies.engine.stopping.asha import AshaStop
 from studies.replay import command as replay_command
 from studies.replay import report, schedulers, simulate
 from studies.replay.compare import After, Interval, regret, replay
 from studies.replay.curves import Curve, Recorded, complete, read_curves
 from studies.replay.rungs import correlations, rung, verdict
-from studies.replay.schedulers import Asha, FullLength, Gate, strategies
+from studies.replay.schedulers import FullLength, OneGate, Ruled, strategies
 from studies.replay.simulate import Machine
 from studies.replay.trials import Pool, Trials
 from trainer import presets
@@ -58,8 +59,25 @@ def line(level):
     return {epoch: level + epoch / 10 for epoch in range(EPOCHS + 1)}
 
 
+class At(AshaStop):
+    """Stop-only halving at given rungs."""
+
+    def __init__(self, rungs, eta):
+        self._given = rungs
+        super().__init__(EPOCHS, rungs[0], eta)
+
+    def epochs_judged(self):
+        return self._given
+
+
 def asha(t, rungs=(10,), eta=3):
-    return Asha(t, rungs, eta)
+    return Ruled(t, At(rungs, eta))
+
+
+def gate(t, epoch, keep):
+    rule = OneGate(EPOCHS, epoch)
+    rule.keep = keep
+    return Ruled(t, rule)
 
 
 def run(t, scheduler, seed="0", **machine):
@@ -81,8 +99,8 @@ def test_epochs_equal_the_hand_count_and_depend_on_the_order():
     worst_first, best_first = trials([line(n) for n in range(9)]), trials([line(9 - n) for n in range(9)])
     for t in (worst_first, best_first):
         assert run(t, FullLength(t)).epochs == 9 * 30
-        assert run(t, Gate(t, 1, lambda n: 3)).epochs == 9 * 1 + 3 * 29
-        assert run(t, Gate(t, 10, lambda n: n // 3)).epochs == 9 * 10 + 3 * 20
+        assert run(t, gate(t, 1, lambda n: 3)).epochs == 9 * 1 + 3 * 29
+        assert run(t, gate(t, 10, lambda n: n // 3)).epochs == 9 * 10 + 3 * 20
     assert run(worst_first, asha(worst_first)).epochs == 9 * 30  # each newcomer is the best so far
     assert run(best_first, asha(best_first)).epochs == 30 + 8 * 10  # the first is never beaten
     assert run(best_first, asha(best_first, (3, 9))).epochs == 30 + 8 * 3
@@ -92,7 +110,7 @@ def test_epochs_equal_the_hand_count_and_depend_on_the_order():
 def test_curves_that_keep_their_rank_give_no_regret_to_anyone():
     rows = replay(
         Pool(recorded(range(12))),
-        strategies(EPOCHS, ("top-k", "gate", "asha"), (2, 3), (3, 10), (3,), (1, 3)),
+        strategies(EPOCHS, ("top-k", "gate", "asha-stop"), (2, 3), (3, 10), (3,), (1, 3)),
         Machine(2),
         orders=40,
         seed=0,
@@ -114,7 +132,7 @@ def test_curves_that_cross_after_the_rung_cost_asha_what_they_must():
     curves = [Curve(name, name, 0, curve, EPOCHS, False) for name, curve in (("a", a), ("b", b), ("c", c))]
     row = replay(
         Pool(Recorded(curves, EPOCHS, "m")),
-        strategies(EPOCHS, ("asha",), (3,), (10,), (), ()),
+        strategies(EPOCHS, ("asha-stop",), (3,), (10,), (), ()),
         Machine(1),
         orders=300,
         seed=0,
@@ -131,7 +149,9 @@ def test_two_workers_against_one():
     assert run(t, FullLength(t), workers=9, startup=2.0).wall == 32
     assert run(t, FullLength(t), workers=2, startup=2.0).busy == 4 * 32
     # everyone waits for the gate, and going on from its checkpoint costs a start-up again
-    assert run(t, Gate(t, 10, lambda n: 1), workers=2, startup=2.0).wall == 2 * 12 + 22
+    assert (
+        run(t, gate(t, 10, lambda n: 1), workers=2, startup=2.0).wall == 2 * 12 + 20
+    )  # the last to arrive keeps its worker
     assert run(t, asha(t, (3, 9)), workers=4, startup=2.0).wall == 32  # going on past a rung costs none
     # the quick second trial is at the rung before the slow first one, so neither is stopped
     slow, quick = {10: 5, 30: 50}, {10: 4, 30: 40}
@@ -140,16 +160,16 @@ def test_two_workers_against_one():
 
 
 def test_decisions_equal_those_of_halving_called_directly(monkeypatch):
-    assert schedulers.Halving is Halving
+    assert schedulers.Ladder is Ladder
     source = random.Random(1)
     for eta in (2, 3, 4):
         curves = [{e: NAN if source.random() < 0.1 else source.random() for e in range(EPOCHS + 1)} for _ in range(60)]
         brackets = [source.choice("ab") for _ in curves]
         t = trials(curves, brackets=brackets)
         outcome = run(t, asha(t, (3, 9), eta))
-        halving, at = Halving((3, 9), eta), []
+        ladder, at = Ladder(At((3, 9), eta)), []
         for number, curve in enumerate(curves):  # one worker: trial after trial
-            stops = (halving.decide(brackets[number], number, epoch, curve[epoch]).stop for epoch in (3, 9))
+            stops = (ladder.decide(brackets[number], number, epoch, curve[epoch]).stop for epoch in (3, 9))
             at.append(3 if next(stops) else 9 if next(stops) else 30)
         assert outcome.at == at and outcome.epochs == sum(at) and len(set(at)) == 3
 
@@ -159,7 +179,7 @@ def test_nan_is_worst():
     stopped = run(t, asha(t))
     assert stopped.at[0] == 10 and stopped.state[0] == "pruned" and stopped.at[3] == 10
     assert stopped.picks == {"": 1}  # trial 2 reached the end without a value
-    assert run(t, Gate(t, 10, lambda n: 4)).at == [10, 30, 30, 10]
+    assert run(t, gate(t, 10, lambda n: 4)).at == [10, 30, 30, 10]
     assert run(t, FullLength(t)).picks == {"": 3}
     equal = trials([line(1), line(1)])
     assert run(equal, FullLength(equal)).picks == {"": 0}  # of equals the first
@@ -171,7 +191,7 @@ def test_a_diverged_trial_ends_there_and_is_no_peer():
     t = trials([line(5), line(9), line(3), line(4)], diverged={1: 7})
     outcome = run(t, asha(t))
     assert outcome.state[1] == "diverged" and outcome.at[1] == 7 and outcome.decisions == 3 and outcome.picks == {"": 0}
-    outcome = run(t, Gate(t, 10, lambda n: n // 3))
+    outcome = run(t, gate(t, 10, lambda n: n // 3))
     assert outcome.epochs == 3 * 10 + 7 + 20 and outcome.picks == {"": 0}
     assert run(t, FullLength(t)).epochs == 3 * 30 + 7
 
@@ -222,7 +242,7 @@ def test_an_interruption_after_a_rung_does_not_decide_it_again(monkeypatch):
 def test_a_trial_that_failed_too_often_was_not_run(monkeypatch):
     monkeypatch.setattr(simulate, "Random", Scripted)
     t = trials([line(9), line(1), line(5)])
-    for make, at in ((FullLength, 30), (lambda t: Gate(t, 10, lambda n: 1), 30), (asha, 30)):
+    for make, at in ((FullLength, 30), (lambda t: gate(t, 10, lambda n: 1), 30), (asha, 30)):
         Scripted.times = deque([5.5])
         outcome = run(t, make(t), failures=1.0, retries=0)
         assert outcome.state[0] == "failed" and outcome.at[0] == 5 and outcome.picks == {"": 2} and outcome.at[2] == at
@@ -263,7 +283,7 @@ def test_the_same_seed_gives_the_same_numbers_and_all_strategies_the_same_orders
         Curve(f"r{n}", f"r{n}", 0, {e: source.random() for e in range(EPOCHS + 1)}, EPOCHS, False, 60.0)
         for n in range(12)
     ]
-    pool, compared = Pool(Recorded(curves, EPOCHS, "m")), strategies(EPOCHS, ("asha",), (3,), (3,), (), ())
+    pool, compared = Pool(Recorded(curves, EPOCHS, "m")), strategies(EPOCHS, ("asha-stop",), (3,), (3,), (), ())
     rows = [
         replay(pool, compared + compared[1:], Machine(2, preemptions=2.0), orders=20, seed=seed) for seed in (0, 0, 1)
     ]
@@ -290,9 +310,9 @@ def test_controls_and_confirmation_are_added():
 def test_what_follows_a_search_is_by_default_what_the_default_study_compares():
     planned = planning.make_plan(study_options.parser(step2_rate.STUDY).parse_args([]), step2_rate.STUDY)
     o = replay_command.parser().parse_args(["records"])
-    asked = After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds)
-    assert After() == asked and asked.runs == planned.comparison_runs == 27
-    assert asked.arms == planned.search.top_k * len(planned.confirm) and asked.twins == len(planned.confirm)
+    asked = After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds, o.race_runs)
+    assert After() == asked and asked.runs == planned.race_runs + planned.comparison_runs == 26
+    assert asked.arms == planned.confirmed * len(planned.confirm) and asked.twins == len(planned.confirm)
 
 
 def test_an_arm_with_several_seeds_is_drawn_by_run_and_judged_by_their_mean():
@@ -694,24 +714,25 @@ def test_wrong_commands_of_the_entry_point(tmp_path, capsys):
 
 
 def test_the_report_says_in_words_who_wins():
-    compared = strategies(EPOCHS, ("top-k", "asha"), (3,), (10,), (), (1,))
+    compared = strategies(EPOCHS, ("top-k", "asha-stop"), (3,), (10,), (), (1,))
     kept = replay(Pool(recorded(range(12))), compared, Machine(1), orders=30, seed=0)
-    assert "One-epoch top-1 BEATS ASHA eta 3, rungs 10: fewer epochs and no more regret" in " ".join(
+    assert "One-epoch top-1 BEATS stop-only ASHA eta 3, rungs 10: fewer epochs and no more regret" in " ".join(
         report.sentences(kept)
     )
     turned = [Curve(f"r{n}", f"r{n}", 0, {1: -n, 10: n, 30: n}, EPOCHS, False) for n in range(12)]
     traded = replay(Pool(Recorded(turned, EPOCHS, "m")), compared, Machine(1), orders=30, seed=0)
-    assert "one-epoch top-1 trains fewer epochs than ASHA eta 3, rungs 10 and gives up more: a trade" in " ".join(
-        report.sentences(traded)
+    assert (
+        "one-epoch top-1 trains fewer epochs than stop-only ASHA eta 3, rungs 10 and gives up more: a trade"
+        in " ".join(report.sentences(traded))
     )
     many = replay(
         Pool(recorded(range(12))),
-        strategies(EPOCHS, ("top-k", "asha"), (3,), (10,), (), (12,)),
+        strategies(EPOCHS, ("top-k", "asha-stop"), (3,), (10,), (), (12,)),
         Machine(1),
         orders=30,
         seed=0,
     )
-    assert "ASHA eta 3, rungs 10 beats one-epoch top-12: fewer epochs and no more regret" in " ".join(
+    assert "stop-only ASHA eta 3, rungs 10 beats one-epoch top-12: fewer epochs and no more regret" in " ".join(
         report.sentences(many)
     )
 
@@ -759,7 +780,7 @@ def test_the_stored_curves_are_full_length_and_say_where_they_come_from(name):
 @functools.cache
 def searched(name, trials, top=3):
     """All full length, one-epoch top-K and ASHA as recommended, over 200 orders of random subsets, teachers apart."""
-    compared = strategies(EPOCHS, ("top-k", "asha"), (ETA,), (GRACE,), (), (top,))
+    compared = strategies(EPOCHS, ("top-k", "asha-stop"), (ETA,), (GRACE,), (), (top,))
     pool = Pool(complete(stored(name), [1, *compared[2].epochs]))
     return replay(pool, compared, Machine(2, startup=3.0), orders=200, seed=0, trials=trials)
 

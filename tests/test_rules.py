@@ -8,7 +8,8 @@ from small import config
 
 from search_spaces import step2_rate as space
 from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
-from studies.engine.halving import Halving
+from studies.engine.stopping import Ladder
+from studies.engine.stopping.asha import AshaStop
 from studies.engine.job import Seen
 from studies.engine.sampling import Sampling
 from studies.step2_rate import STUDY
@@ -40,12 +41,12 @@ def test_suggestion_k_knows_exactly_the_trials_up_to_k_minus_lag(lag):
 
 @pytest.mark.parametrize("lag", [1, 2, 3, 6])
 def test_a_judgement_with_a_lag_counts_exactly_the_trials_up_to_its_number_minus_lag(lag):
-    halving, values = Halving((3,), 3), [math.sin(7 * trial) for trial in range(24)]
+    ladder, values = Ladder(AshaStop(6, 3, 3)), [math.sin(7 * trial) for trial in range(24)]
     for trial, value in enumerate(values):
-        halving.put("", trial, 3, value)  # all are there already; most of them must not matter
+        ladder.put("", trial, 3, value)  # all are there already; most of them must not matter
     for trial, value in enumerate(values):
         peers = [other for number, other in enumerate(values) if number <= trial - lag] + [value]
-        found = halving.decide("", trial, 3, value, lag)
+        found = ladder.decide("", trial, 3, value, lag)
         assert found.peers == len(peers)
         assert found.stop == (sum(other > value for other in peers) >= max(1, len(peers) // 3))
 

@@ -9,46 +9,49 @@ from engine import make, plan, play
 from search_spaces import step2_rate as space
 from studies import step2_grid
 from studies.engine.decisions import Decisions
-from studies.engine.halving import Halving, rung_epochs
 from studies.engine.jobs import Jobs
 from studies.engine.sampling import Sampling
+from studies.engine.stopping import Ladder
+from studies.engine.stopping.asha import AshaStop
 from studies.step2_rate import STUDY
 from trainer import presets
 
 
 def test_rungs():
     assert (
-        rung_epochs(5, 3, 30) == (5, 15) and rung_epochs(3, 3, 30) == (3, 9) and rung_epochs(1, 3, 81) == (1, 3, 9, 27)
+        AshaStop(30, 5, 3).rungs == (5, 15)
+        and AshaStop(30, 3, 3).rungs == (3, 9)
+        and AshaStop(81, 1, 3).rungs == (1, 3, 9, 27)
     )
-    assert rung_epochs(5, 3, 4) == ()
+    assert AshaStop(4, 5, 3).rungs == ()
 
 
 def test_halving_keeps_about_one_in_eta_and_the_first():
-    halving = Halving((5,), 3)
+    ladder = Ladder(AshaStop(10, 5, 3))
     outcomes = [
-        halving.decide("a", trial, 5, value).stop for trial, value in enumerate([50, 40, 60, 55, 30, 70, 65, 20, 80])
+        ladder.decide("a", trial, 5, value).stop for trial, value in enumerate([50, 40, 60, 55, 30, 70, 65, 20, 80])
     ]
     #        first goes on; 40 < 50 stops; 60 best; 55 second of 4 stops; ...; with 6 values two may be better than none
     assert outcomes == [False, True, False, True, True, False, False, True, False]
-    other = halving.decide("b", 0, 5, 1.0)
+    other = ladder.decide("b", 0, 5, 1.0)
     assert not other.stop and other.peers == 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), None, float("-inf")])
 def test_a_value_that_is_not_finite_is_worst_even_alone(value):
-    halving = Halving((5,), 3)
-    assert halving.decide("a", 0, 5, value).stop
-    assert not halving.decide("a", 1, 5, 1.0).stop
-    assert halving.decide("a", 2, 5, value).stop
+    ladder = Ladder(AshaStop(10, 5, 3))
+    assert ladder.decide("a", 0, 5, value).stop
+    assert not ladder.decide("a", 1, 5, 1.0).stop
+    assert ladder.decide("a", 2, 5, value).stop
 
 
 def test_a_rung_is_decided_once_and_a_missed_one_at_the_next_report():
-    halving = Halving((5, 15), 3)
-    assert halving.due("a", 0, 4) is None and halving.due("a", 0, 6) == 5
-    halving.decide("a", 0, 5, 1.0)
-    assert halving.due("a", 0, 7) is None and halving.due("a", 0, 15) == 15
-    halving.decide("a", 0, 15, 1.0)
-    assert halving.due("a", 0, 30) is None
+    ladder = Ladder(AshaStop(30, 5, 3))
+    assert ladder.due("a", 0, 4) is None and ladder.due("a", 0, 6) == 5
+    ladder.decide("a", 0, 5, 1.0)
+    assert ladder.due("a", 0, 7) is None and ladder.due("a", 0, 15) == 15
+    ladder.decide("a", 0, 15, 1.0)
+    assert ladder.due("a", 0, 30) is None
 
 
 def test_optuna_is_told_how_a_trial_really_ended():
@@ -220,13 +223,13 @@ def test_what_the_preset_says_of_another_branch_goes_with_it(tmp_path):
 def test_decisions_on_the_ordered_rung_are_those_of_its_definition():
     import random
 
-    numbers, halving, values = random.Random(0), Halving((3,), 3), {}
+    numbers, ladder, values = random.Random(0), Ladder(AshaStop(6, 3, 3)), {}
     for _ in range(400):
         trial, value = (
             numbers.randint(0, 150),
             numbers.choice([None, math.nan, float(numbers.randint(0, 20)), numbers.random()]),
         )
-        found = halving.decide("", trial, 3, value)
+        found = ladder.decide("", trial, 3, value)
         values[trial] = value if value is not None and math.isfinite(value) else -math.inf
         keep = max(1, len(values) // 3)
         assert found.stop == (

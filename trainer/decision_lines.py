@@ -18,8 +18,8 @@ from trainer.record_lines import Count, Number
 
 SCHEMA_VERSION = 1
 EVENTS = (
-    "begin", "warm", "suggest", "capacity", "start", "rung", "stop", "fail", "lost", "finish", "select", "compare",
-    "tick", "session",
+    "begin", "warm", "suggest", "capacity", "start", "rung", "promote", "stop", "fail", "lost", "finish", "race",
+    "select", "compare", "tick", "session",
 )  # fmt: skip
 STATES = Literal["complete", "pruned", "collapsed", "diverged", "failed", "out_of_memory"]
 REMEDY = f"{RESTORE}, or choose another --study name"
@@ -52,6 +52,7 @@ class Line(TypedDict):
     cutoff: NotRequired[Number | None]
     peers: NotRequired[Count]
     stop: NotRequired[bool]
+    wait: NotRequired[bool]
     rank: NotRequired[Number | None]
     floor: NotRequired[Number | None]
     kind: NotRequired[str]
@@ -66,6 +67,7 @@ class Line(TypedDict):
     reference: NotRequired[str | None]
     peer: NotRequired[str | None]
     runs: NotRequired[list[str]]
+    race_runs: NotRequired[list[list[str]]]
     seeds: NotRequired[list[int]]
     search_value: NotRequired[Number | None]
     place: NotRequired[int | None]
@@ -84,8 +86,8 @@ class Line(TypedDict):
 
 
 NEEDED = {
-    "suggest": ("trial",), "finish": ("trial", "state"), "stop": ("trial",), "rung": ("trial",), "compare": ("arm_id",
-    "role"), "fail": ("kind",),
+    "suggest": ("trial",), "finish": ("trial", "state"), "stop": ("trial",), "rung": ("trial",), "promote": ("trial",),
+    "compare": ("arm_id", "role"), "fail": ("kind",),
 }  # fmt: skip
 """What a reader of any event must find."""
 ENGINE_NEEDED = {
@@ -93,10 +95,12 @@ ENGINE_NEEDED = {
     "suggest": ("trial", "name", "run_id", "params", "raw", "bracket", "source", "label"),
     "start": ("name", "trial"),
     "rung": ("trial", "name", "epoch", "bracket", "rung", "cutoff", "peers", "value", "stop"),
+    "promote": ("trial", "name", "epoch", "bracket", "rung"),
     "stop": ("trial", "name", "epoch", "state", "reason", "value", "objectives"),
     "fail": ("name", "trial", "kind"),
     "finish": ("name", "trial", "run_id", "epoch", "value", "objectives", "state"),
     "select": ("trials",),
+    "race": ("trials",),
 }  # fmt: skip
 """What a driver must find to continue the study."""
 
@@ -107,6 +111,9 @@ class Search(TypedDict):
     objectives: NotRequired[list[str]]
     top_k: NotRequired[Count]
     lag: NotRequired[Count]
+    race: NotRequired[Count]
+    seed: NotRequired[int | None]
+    verdict: NotRequired[bool]
     warm_start: NotRequired[list[str]]
 
 
@@ -116,6 +123,8 @@ class Stopping(TypedDict):
     grace: NotRequired[Count]
     eta: NotRequired[Count]
     brackets: NotRequired[Count]
+    together: NotRequired[bool]
+    source: NotRequired[str]
     collapse_rank: NotRequired[Number]
 
 
@@ -197,7 +206,7 @@ class _Known:
             return self._suggested(trial, line)
         elif trial is not None and trial not in self._trials:
             return f"a {event} line of trial {trial}, which no suggest line before it introduced"
-        elif event == "select" and "trials" in line:
+        elif event in ("select", "race") and "trials" in line:
             return self._selected(line)
         elif event == "compare" and len(line.get("runs") or []) != len(line.get("seeds") or []):
             return (
@@ -224,7 +233,9 @@ class _Known:
         columns = {name: len(line.get(name) or []) for name in ("trials", "values", "epochs")}
         if len(set(columns.values())) > 1:
             return (
-                "a select line's " + ", ".join(f"{n} {name}" for name, n in columns.items()) + " must be equally many"
+                f"a {line['event']} line's "
+                + ", ".join(f"{n} {name}" for name, n in columns.items())
+                + " must be equally many"
             )
         unknown = [n for n in line["trials"] if not (n in self._trials if n >= 0 else -n <= self._warm)]
         return f"trial {unknown[0]} is selected, but was never suggested" if unknown else None

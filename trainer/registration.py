@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping", "reference")
+PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping", "reference", "race")
 
 
 def registration(info: dict[str, Any]) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def registration(info: dict[str, Any]) -> dict[str, Any]:
     }
     if "reference_settings" in asked:  # studies begun by earlier code noted only what their references are called
         parts["reference"] = asked["reference_settings"]
+    if "race" in (info.get("search") or {}):  # nor was there a race
+        parts["race"] = [info["search"][name] for name in ("top_k", "race")]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return {**json.loads(text), "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
 

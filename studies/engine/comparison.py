@@ -10,6 +10,7 @@ from studies.engine.contrasts import as_recorded
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Job
 from studies.engine.plan import Plan
+from studies.engine.race import Race
 from studies.engine.search import Candidate, Search
 from studies.engine.settings import Arm
 from trainer.identity import run_id
@@ -28,25 +29,47 @@ class Comparison:
         self.queue: list[Job] = []
         self._known: set[str] = set()
         self._ended = ended
+        self.race = Race(plan, decisions, ended)
         self._enqueue(self.arms)
         self.selected = not plan.confirm
 
     @property
     def left(self) -> int:
         """Runs not handed out, those of arms still to be selected included."""
-        unknown = (
-            0
-            if self.selected
-            else len(self._plan.confirm) * (self._plan.search.top_k + self._plan.twins) * len(self._plan.seeds)
-        )
-        return len(self.queue) + unknown
+        if self.selected:
+            return len(self.queue)
+        plan = self._plan
+        unknown = len(plan.confirm) * (plan.confirmed + plan.twins) * len(plan.seeds)
+        return len(self.queue) + unknown + (0 if self.race.begun else plan.race_runs)
+
+    def finished(self, name: str, state: str, value: float | None) -> None:
+        """A run ended."""
+        self.race.finished(name, state, value)
 
     def select(self, search: Search) -> None:
-        """Choose each level's top-k arms by their search score, and queue them and the best one's reference."""
+        """Choose each level's best arms, and queue them and the best one's reference.
+
+        With a race, the search's first few run against each other before that; then this is called again.
+        """
+        top = {level: search.ranking(level)[: self._plan.search.top_k] for level in self._plan.confirm}
+        if self._plan.races and not self.race.begun:
+            for level, candidates in top.items():
+                self.queue += self.race.enter(level, candidates, self._who(level))
+        if not self._plan.races or self.race.over:
+            self._compare(top, search)
+
+    def _compare(self, top: dict[str, list[Candidate]], search: Search) -> None:
         arms, question = [], search.question
         for level in self._plan.confirm:
-            chosen = search.ranking(level)[: self._plan.search.top_k]
-            self._note(level, chosen)
+            chosen, reason = top[level], None
+            if self._plan.races and len(top[level]) > 1:
+                order = self.race.order(level)
+                chosen, seeds = [order[0][0]], ", ".join(map(str, self._plan.races))
+                mean = "without a value in the race" if order[0][1] is None else f"mean {order[0][1]:.4g}"
+                reason = f"won the race of {len(order)} on seed {seeds}, {mean}"
+            self._note(level, chosen, reason)
+            if not self._plan.search.verdict:
+                continue
             best = self._plan.declared.best(level)
             for place, candidate in enumerate(chosen, start=1):
                 first = place == 1
@@ -81,15 +104,20 @@ class Comparison:
             if noted is None or {**comparable(noted), "event": "compare"} != {"event": "compare", **entry}:
                 self._decisions.append("compare", **entry)
 
-    def _note(self, level: str, chosen: list[Candidate]) -> None:
-        if not chosen:
+    def _who(self, level: str) -> dict[str, str]:
+        stratum = self._plan.declared.stratum
+        return {stratum: level} if stratum else {}
+
+    def _note(self, level: str, chosen: list[Candidate], reason: str | None) -> None:
+        if reason is not None:
+            pass
+        elif not chosen:
             reason = "no eligible trial ended"
         elif chosen[0].state == "complete":
             reason = "best score at the last epoch"
         else:
             reason = "none reached the last epoch: furthest, then best"
-        stratum = self._plan.declared.stratum
-        who = {stratum: level} if stratum else {}
+        who = self._who(level)
         choice: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
         choice |= {"epochs": [c.epoch for c in chosen], "reason": reason}
         noted = self._decisions.last("select", **who)

@@ -8,10 +8,12 @@ registration warm         a trial of an earlier study, told to the sampler befor
 earlier studies suggest      trial, params, raw (the sampler's own), source
 capacity     how many trials fit side by side from now on
 start        a job has its place
-rung, stop   a judgement with its inputs; a stop has a named reason
+rung, stop   a judgement with its inputs; a stop has a named reason; `wait`: the trial pauses at the rung
+promote      a trial that waited goes on, with the judgement's inputs
 fail         an attempt ended without a result, its kind, and whether it counts against the retries
 lost         a job that had ended, but whose run is not whole on record any more; it is run again
 finish       how a job ended: complete | pruned | collapsed | diverged | failed | out_of_memory
+race         the first few of a search, run against each other on fresh seeds
 select       the search trials whose arms are compared
 compare      an arm of the comparison and its runs
 tick         the driver lives (once a minute, so that a killed session's time is known)

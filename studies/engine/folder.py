@@ -22,6 +22,8 @@ COMPARED = (
     "confirm", "arms", "gate", "declared", "ranges",
 )  # fmt: skip
 """Settings of study.json that a continued study must share."""
+BEFORE = {"race": 0, "seed": None, "verdict": True}
+"""What studies did that were begun before these settings of a search existed."""
 
 
 def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
@@ -47,7 +49,7 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
                 )
             if key == "search":  # the earlier studies may have been moved: by what they are, below
                 ours, theirs = (
-                    {name: value for name, value in (search or {}).items() if name != "warm_start"}
+                    {name: value for name, value in {**BEFORE, **(search or {})}.items() if name != "warm_start"}
                     for search in (ours, theirs)
                 )
             if key == "ranges" and theirs is None:  # what a study begun by earlier code did not say cannot have changed

@@ -9,6 +9,8 @@ RESULTS = ("complete", "pruned", "collapsed", "diverged")
 """Ends with a result."""
 FAILURES = ("failed", "out_of_memory", "hung", "preempted", "memory_pressure", "disk_full")
 """Ends of an attempt that was not run: tried again, and never a bad score."""
+PAUSED = "paused"
+"""What a trial is that waits at a rung: it has no worker, and may go on."""
 NOT_RUN = ("failed", "out_of_memory")
 """Ends of a job whose attempts all failed; the next driver tries it again."""
 

@@ -1,7 +1,8 @@
 """What runs next: the study's whole logic, without Ray, from what is on record.
 
-Order: runs that were begun, search trials, controls while trials are waited for, and, once every trial has
-ended, the best arms of each level with a reference on the seed list.
+Order: runs that were begun, trials that may go on at a rung, new search trials, controls while trials are waited for,
+and, once every trial has ended, the race of the first few of each level, and then the winners with a reference on the
+seed list.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from studies.engine import budget
 from studies.engine.comparison import Comparison
 from studies.engine.decisions import Decisions
 from studies.engine.failures import NOT_ITS_FAULT, Failures
-from studies.engine.job import NOT_RUN, Job, Seen
+from studies.engine.job import NOT_RUN, PAUSED, Job, Seen
 from studies.engine.plan import Plan
 from studies.engine.question import Question
 from studies.engine.search import Search
@@ -58,6 +59,7 @@ class Jobs:
             self._again, stopped = self.search.rebuild(self._whole)
             for job, stop in stopped:  # the driver died before it could note the end
                 self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
+            self._settle()
             self._select_if_ended()  # so that a study whose runs all ended is seen to be complete
 
     # --- what Ray asks
@@ -87,13 +89,14 @@ class Jobs:
     @property
     def left(self) -> int:
         """Jobs not yet handed out; those of arms still to be selected are counted."""
-        trials = self.plan.num_trials - len(self.search.trials) if self.search is not None else 0
+        trials = self.plan.num_trials - len(self.search.trials) + len(self.search.waiting) if self.search else 0
         return len(self._again) + trials + self.comparison.left
 
     @property
     def unfinished(self) -> list[Job]:
         """Jobs known by now that have not ended: running, to be tried again, or waiting."""
-        return [*self.running.values(), *self._again, *self.comparison.queue]
+        waiting = [self.search.trials[number] for number in self.search.waiting] if self.search else []
+        return [*self.running.values(), *self._again, *waiting, *self.comparison.queue]
 
     def started(self, name: str) -> None:
         """A job that was handed out has its place."""
@@ -106,9 +109,13 @@ class Jobs:
         return job.trial is not None and self.search.report(job, seen) is not None
 
     def end(self, name: str, seen: Seen) -> str:
-        """A job's run ended by itself or was stopped; returns its state, which is on record."""
+        """A job's run ended by itself or was stopped; returns its state, which is on record, or ``paused``."""
         job = self.running[name]
         stop = self.search.report(job, seen) if job.trial is not None else None
+        if stop is not None and stop.state == PAUSED:
+            del self.running[name]
+            self._settle()
+            return PAUSED
         if stop is not None:
             state = stop.state
         elif seen.diverged:
@@ -125,6 +132,7 @@ class Jobs:
             return "failed"
         del self.running[name]
         self._finish(job, state, seen.epoch, None if state == "diverged" else seen.score, seen.objectives)
+        self._settle()
         return state
 
     def fail(self, name: str, kind: str, epoch: int, reason: str, final: bool = False) -> bool:
@@ -143,6 +151,7 @@ class Jobs:
             self._again.append(job)
         else:
             self._finish(job, "out_of_memory" if kind == "out_of_memory" else "failed", epoch, None, {})
+            self._settle()
         return again
 
     def run_id(self, job: Job) -> str:
@@ -158,7 +167,7 @@ class Jobs:
         # what only an earlier, shorter search had chosen is not tried again
         compared = {
             run_id(self.plan.config(arm.overrides, seed)) for arm in self.comparison.arms for seed in self.plan.seeds
-        }
+        } | self.comparison.race.names
         return sum(line["trial"] is not None or line["name"] in compared for line in lost)
 
     # --- how
@@ -166,11 +175,15 @@ class Jobs:
     def _take(self) -> Job | None:
         if self._again:
             return self._again.pop(0)
-        job = self.search.next() if self.search is not None else None
+        job = (self.search.promote() or self.search.next()) if self.search is not None else None
         if job is None:
             self._select_if_ended()
             job = self.comparison.queue.pop(0) if self.comparison.queue else None
         return job
+
+    def _settle(self) -> None:
+        for job, stop in self.search.settle() if self.search is not None else ():
+            self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
 
     def _select_if_ended(self) -> None:
         if not self.comparison.selected and (self.search is None or self.search.all_ended):
@@ -221,6 +234,7 @@ class Jobs:
             state=state,
         )
         self.states[job.name] = state
+        self.comparison.finished(job.name, state, score)
         if job.trial is not None:
             self.search.end(job, state, epoch, objectives)
 

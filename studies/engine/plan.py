@@ -8,9 +8,9 @@ from typing import Any
 
 from studies.engine import devices
 from studies.engine.contrasts import Declaration
-from studies.engine.halving import rung_epochs
 from studies.engine.metrics import check_recorded
 from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
+from studies.engine.stopping import Rule
 from trainer import presets
 from trainer.config import RunConfig
 from trainer.duration import estimate
@@ -70,19 +70,17 @@ class Plan:
         Raises:
             UsageError, RecordError: the record is damaged, or its study.json is missing.
         """
-        path = self.folder / "decisions.jsonl"
-        decided = any(line["event"] not in ("begin", "capacity", "tick", "session") for line in read_decisions(path))
-        if decided and not (self.folder / "study.json").exists():
-            raise UsageError(
-                f"{path} is the record of a study whose study.json is missing: which study it was cannot be told;"
-                f" restore {self.folder / 'study.json'} from a copy, or choose another --study name"
-            )
-        return decided
+        return begun(self.folder)
 
     @property
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which trials are judged; none without early stopping."""
-        return rung_epochs(self.stopping.grace, self.stopping.eta, self.epochs) if self.stopping.rule == "asha" else ()
+        return self.rule.rungs
+
+    @property
+    def rule(self) -> Rule:
+        """Who goes on at the rungs."""
+        return self.stopping.over(self.epochs)
 
     def config(self, overrides: dict[str, Any], seed: int) -> RunConfig:
         """The run of an arm or a trial; probes run at the rungs, where they decide."""
@@ -126,25 +124,46 @@ class Plan:
     @property
     def twins(self) -> int:
         """References of each level's searched arms."""
-        return int(self.declared.reference is not None and bool(self.confirm))
+        return int(self.declared.reference is not None and bool(self.confirm) and self.search.verdict)
 
     @property
     def comparison_runs(self) -> int:
         """Runs on the seed list; an untrained row reads epoch 0 of a control's and costs nothing."""
         paid = [arm for arm in self.arms if arm.role != "untrained"]
-        return (len(paid) + (self.twins + self.search.top_k) * len(self.confirm)) * len(self.seeds)
+        return (len(paid) + (self.twins + self.confirmed) * len(self.confirm)) * len(self.seeds)
+
+    @property
+    def sampler_seed(self) -> int:
+        return self.search_seed if self.search.seed is None else self.search.seed
+
+    @property
+    def races(self) -> tuple[int, ...]:
+        """Seeds of the race, after that of the search; none where there is nobody to run against."""
+        here = self.num_trials and self.confirm and self.search.top_k > 1 and self.search.verdict
+        return tuple(self.search_seed + 1 + n for n in range(self.search.race)) if here else ()
+
+    @property
+    def confirmed(self) -> int:
+        """Arms of each level that are run on the seed list."""
+        if not self.search.verdict:
+            return 0
+        return 1 if self.races else self.search.top_k
+
+    @property
+    def race_runs(self) -> int:
+        return len(self.races) * self.search.top_k * len(self.confirm)
 
     @property
     def most_epochs(self) -> int:
-        return (self.num_trials + self.comparison_runs) * self.epochs
+        return (self.num_trials + self.race_runs + self.comparison_runs) * self.epochs
 
     def expected_epochs(self) -> float:
-        """Epochs if halving keeps one in eta of the trials at each rung."""
+        """Epochs if the stopping rule keeps its usual share of the trials at each rung."""
         per_trial, alive, before = 0.0, 1.0, 0
         for rung in (*self.rungs, self.epochs):
             per_trial += alive * (rung - before)
-            alive, before = alive / self.stopping.eta, rung
-        return self.num_trials * per_trial + self.comparison_runs * self.epochs
+            alive, before = alive * self.rule.share, rung
+        return self.num_trials * per_trial + (self.race_runs + self.comparison_runs) * self.epochs
 
     def seconds(self, epochs: float) -> float | None:
         per_epoch = self._base.runtime.seconds_per_epoch
@@ -163,16 +182,19 @@ class Plan:
         if self.num_trials:
             text += self._search_lines()
         names = ", ".join(arm.label for arm in self.arms)
+        if self.search.verdict:
+            beside = f": {names}" if names else ""
+            text.append(f"compare    on seeds {', '.join(map(str, self.seeds))}{beside}")
         text += [
-            f"compare    on seeds {', '.join(map(str, self.seeds))}: {names}",
             *self._contrast_lines(),
             (
-                f"registered as {registration(asdict(self))['hash']}: question, metric, contrasts, reference, seeds,"
+                f"registered as {registration(self.stored())['hash']}: question, metric, contrasts, reference, seeds,"
                 " epochs and stopping rule"
             ),
             f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
             (
-                f"runs       {self.num_trials} search + {self.comparison_runs} comparison; "
+                f"runs       {self.num_trials} search + {f'{self.race_runs} race + ' if self.races else ''}"
+                f"{self.comparison_runs} comparison; "
                 f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most"
             ),
             (
@@ -218,11 +240,13 @@ class Plan:
     def _search_lines(self) -> list[str]:
         s, stop, stratum = self.search, self.stopping, self.declared.stratum
         if self.rungs:
+            chosen = self.rule
+            among = f" of their {stratum}" if stratum and not stop.together else ""
             rule = (
-                f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless in the top"
-                f" 1/{stop.eta}{f' of their {stratum}' if stratum else ''}"
+                f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless"
+                f" {chosen.standard}{among} ({stop.rule})"
             )
-            rule += f", in {stop.brackets} brackets" if stop.brackets > 1 else ""
+            rule += f", in {chosen.brackets} brackets" if chosen.brackets > 1 else ""
         else:
             rule = f"trained to epoch {self.epochs} each"
         rule += f", or collapsed (rank of z_agg below {stop.collapse_rank:g})" if stop.collapse_rank else ""
@@ -233,18 +257,24 @@ class Plan:
         )
         mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
         top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
+        if self.races:
+            top += f" race on seed {', '.join(map(str, self.races))}, and the winner is compared"
         each = f"per {stratum} ({', '.join(self.confirm)}): " if stratum else ""
+        seeds = f"seed {self.search_seed}" + ("" if s.seed is None else f", the sampler's {s.seed}")
         return [
-            f"search     {self.num_trials} trials on seed {self.search_seed} ({s.sampler}){goal} {rule}{mode}",
+            f"search     {self.num_trials} trials on {seeds} ({s.sampler}){goal} {rule}{mode}",
             *(f"           {name}: {text}" for name, text in self.ranges.items()),
             *(f"           warm start from {folder}" for folder in s.warm_start),
-            f"then       {each}the best {top}{', and the reference of the best one' if self.twins else ''}",
+            f"then       {each}the best {top}{', and the reference of the best one' if self.twins else ''}"
+            if s.verdict
+            else "then       nothing: a search without a verdict",
         ]
 
     def stored(self) -> dict[str, Any]:
         """``study.json``: what a continued study must agree with, and what the analysis names."""
         content = asdict(self)
         content["folder"] = None  # a study may be moved
+        content["stopping"] = self.stopping.stored(self.epochs)
         content["arms"] = [asdict(arm) for arm in self.arms]
         # a preset's name stays when its content changes
         base = {"base_arm": arm_id(self._base), "base": arm_settings(self._base)}
@@ -255,6 +285,18 @@ class Plan:
             "rungs": list(self.rungs),
             **base,
         }
+
+
+def begun(folder: Path) -> bool:
+    """See :attr:`Plan.begun`."""
+    path = folder / "decisions.jsonl"
+    decided = any(line["event"] not in ("begin", "capacity", "tick", "session") for line in read_decisions(path))
+    if decided and not (folder / "study.json").exists():
+        raise UsageError(
+            f"{path} is the record of a study whose study.json is missing: which study it was cannot be told;"
+            f" restore {folder / 'study.json'} from a copy, or choose another --study name"
+        )
+    return decided
 
 
 def _minutes(seconds: float) -> str:

@@ -13,6 +13,7 @@ from studies.engine.contrasts import Column, Contrast, Declaration
 from studies.engine.keys import leaves, lookup
 from studies.engine.metrics import LINACC, metric
 from studies.engine.settings import Arm
+from studies.engine.stopping import Rule
 
 WHOLE = "all"
 """The one group of a search without strata."""
@@ -97,6 +98,7 @@ class Question:
         first_points: raw points that tpe tries first.
         grid: values of the numbers for ``--sampler grid``.
         metric: what contrasts are about where they do not say it.
+        rules: stopping rules of the study's own, by the name that ``--stopping`` takes.
         predicts: shares of a run, as 1/3, at which the order of the trials is compared with their order at its end.
         overrides: settings common to all arms, beside those of the command line.
         defaults, quick: other defaults of the command line, by option name; the latter with ``--quick`` only.
@@ -119,6 +121,7 @@ class Question:
     first_points: Callable[[], list[dict[str, Any]]] = list
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     metric: str = LINACC
+    rules: Mapping[str, type[Rule]] = field(default_factory=dict)
     predicts: tuple[float, ...] = ()
     overrides: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -46,19 +46,20 @@ class Remaining:
         epochs = 0.0
         for job in jobs.unfinished:
             at = self.at.get(job.name, 0)
-            epochs += plan.epochs - at if job.trial is None else expected_from(plan, at)
+            chance = plan.rule.share if jobs.search is not None and job.trial in jobs.search.waiting else 1
+            epochs += plan.epochs - at if job.trial is None else chance * expected_from(plan, at)
         trials = plan.num_trials - len(jobs.search.trials) if jobs.search is not None else 0
         unknown = jobs.comparison.left - len(jobs.comparison.queue)
         return epochs + trials * expected_from(plan, 0) + unknown * plan.epochs
 
 
 def expected_from(plan: Plan, epoch: int) -> float:
-    """Epochs a search trial has still to train if halving keeps one in eta at each rung after ``epoch``."""
+    """Epochs a search trial has still to train if the rule keeps its usual share at each rung after ``epoch``."""
     total, alive, before = 0.0, 1.0, epoch
     for rung in (*plan.rungs, plan.epochs):
         if rung > epoch:
             total += alive * (rung - before)
-            alive, before = alive / plan.stopping.eta, rung
+            alive, before = alive * plan.rule.share, rung
     return total
 
 

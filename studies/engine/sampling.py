@@ -14,7 +14,7 @@ import warnings
 from typing import Any
 
 import optuna
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from studies.engine import samplers
 from studies.engine.question import Question
@@ -52,8 +52,8 @@ class Sampling:
         )
         self._names = tuple(question.ranges)
         self._first = {"tpe": question.first_points, "grid": question.grid_points}.get(sampler, list)()
-        self._study = optuna.create_study(directions=["maximize"] * len(objectives))
-        self._trials: dict[int, Trial] = {}
+        self._study = self._empty()
+        self._places: dict[int, int] = {}  # of each trial among those Optuna knows
         self._waiting: dict[int, tuple[str, int, dict[str, float | None]]] = {}
 
     def suggest(self, number: int, fixed: dict[str, Any] | None = None) -> tuple[dict[str, Any], str, dict[str, Any]]:
@@ -77,11 +77,15 @@ class Sampling:
         if fixed is None and number < len(self._first):
             fixed, source = self._first[number], "grid"
         point, trial = self._ask(stratum if fixed is None else fixed)
-        self._trials[number] = trial
+        self._places[number] = trial.number
         return point, source, dict(trial.params)
 
     def tell(self, number: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
-        """End trial ``number``; states as in :mod:`studies.engine.job`."""
+        """How trial ``number`` did; states as in :mod:`studies.engine.job`.
+
+        A trial that waits at a rung is told as pruned there, so that the sampler learns from it; if it goes on, its
+        end is told as well and takes the place of that.
+        """
         if self._lag:
             self._waiting[number] = (state, epoch, objectives)
         else:
@@ -90,16 +94,20 @@ class Sampling:
     def absorb(self, raw: dict[str, Any], state: str, epoch: int, objectives: dict[str, float | None]) -> None:
         """Tell a trial of an earlier study. Call before the first suggestion."""
         _, trial = self._ask(raw)
-        self._end(trial, state, epoch, objectives)
+        self._end(trial.number, state, epoch, objectives)
         self._first = [point for point in self._first if any(raw.get(name) != value for name, value in point.items())]
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """What Optuna has been told, for reports and tests."""
         return self._study.get_trials(deepcopy=True)
 
-    def asked(self, number: int) -> Trial:
+    def asked(self, number: int) -> FrozenTrial:
         """Optuna's own object of trial ``number``: its parameters and their distributions."""
-        return self._trials[number]
+        return self._study.get_trials(deepcopy=False)[self._places[number]]
+
+    def _empty(self) -> optuna.Study:
+        self._storage = optuna.storages.InMemoryStorage()
+        return optuna.create_study(storage=self._storage, directions=["maximize"] * len(self._objectives))
 
     def _ask(self, fixed: dict[str, Any]) -> tuple[dict[str, Any], Trial]:
         with warnings.catch_warnings():
@@ -109,13 +117,23 @@ class Sampling:
             return self._question.space(trial), trial
 
     def _tell(self, number: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
-        self._end(self._trials[number], state, epoch, objectives)
+        self._end(self._places[number], state, epoch, objectives)
 
-    def _end(self, trial: Trial, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
+    def _end(self, place: int, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
+        """Optuna lets nobody change a trial that was told, so all of them are told anew with this one as it is now."""
         told, values, steps = outcome(self._objectives, state, epoch, objectives)
-        for step, value in steps.items():
-            trial.report(value, step=step)
-        self._study.tell(trial, values, state=told)
+        known = self._study.get_trials(deepcopy=False)
+        if not known[place].state.is_finished():
+            for step, value in steps.items():
+                self._storage.set_trial_intermediate_value(known[place]._trial_id, step, value)
+            self._study.tell(place, values, state=told)
+            return
+        now = known[place]
+        changed = create_trial(
+            state=told, values=values, intermediate_values=steps, params=now.params, distributions=now.distributions
+        )
+        self._study = self._empty()
+        self._study.add_trials([*known[:place], changed, *known[place + 1 :]])
 
 
 def outcome(

@@ -11,18 +11,19 @@ from typing import Any
 
 from studies.engine.candidates import Candidate, finite, unbeaten
 from studies.engine.decisions import Decisions
-from studies.engine.halving import Halving, bracket_name
-from studies.engine.job import NOT_RUN, Job, Seen
+from studies.engine.job import NOT_RUN, PAUSED, Job, Seen
 from studies.engine.plan import Plan
-from studies.engine.question import Question
+from studies.engine.question import WHOLE, Question
 from studies.engine.sampling import Sampling
+from studies.engine.stopping import WAIT, Ladder
+from studies.engine.stopping.ladder import RungDecision, bracket_name
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a trial stops; ``state`` is how it ends."""
+    """Why a trial stops; ``state`` is how it ends, or ``paused``: it waits at a rung, and may be promoted."""
 
     state: str
     reason: str
@@ -45,8 +46,10 @@ class Search:
     def __init__(self, plan: Plan, decisions: Decisions, question: Question):
         self._plan, self._decisions, self.question = plan, decisions, question
         lag = plan.search.lag
-        self.sampling = Sampling(question, plan.search_seed, plan.search.sampler, plan.search.objectives, lag)
-        self.halving = Halving(plan.rungs, plan.stopping.eta)
+        self.sampling = Sampling(question, plan.sampler_seed, plan.search.sampler, plan.search.objectives, lag)
+        self.ladder = Ladder(plan.rule, plan.num_trials)
+        self.waiting: dict[int, Stop] = {}
+        """Trials that wait at a rung, and what their last report said."""
         self.trials: dict[int, Job] = {}
         self._stops: dict[str, Stop] = {}
         self._ended: set[int] = set()
@@ -69,7 +72,7 @@ class Search:
     def next(self) -> Job | None:
         """A new trial, or None: all are suggested, or one that this suggestion depends on has not ended."""
         number, lag = len(self.trials), self._plan.search.lag
-        if self.all_suggested or (lag and any(earlier not in self._ended for earlier in range(number - lag + 1))):
+        if self.all_suggested or (lag and not all(map(self._told, range(number - lag + 1)))):
             return None
         keys, source, raw = self.sampling.suggest(number)
         job = self._trial(number, keys)
@@ -94,6 +97,8 @@ class Search:
             return (
                 known if seen.epoch >= known.epoch else None
             )  # a run that was lost is trained again to where it was stopped
+        if (waits := self.waiting.get(job.trial)) is not None:
+            return waits
         who = {"trial": job.trial, "name": job.name, "epoch": seen.epoch, "bracket": job.bracket}
         measured_now = seen.probe_epoch == seen.epoch
         if seen.diverged:
@@ -104,21 +109,17 @@ class Search:
                 who,
                 Stop("diverged", f"the score at epoch {seen.epoch} is not finite", seen.epoch, None, seen.objectives),
             )
-        rung = self.halving.due(job.bracket, job.trial, seen.epoch) if self._plan.stopping.rule == "asha" else None
-        stop, inputs = None, {}
+        rung = self.ladder.due(job.bracket, job.trial, seen.epoch)
+        stop, inputs, waits = None, {}, None
         if rung is not None:
-            decision = self.halving.decide(job.bracket, job.trial, rung, seen.score, self._plan.search.lag)
+            decision = self.ladder.decide(job.bracket, job.trial, rung, seen.score, self._plan.search.lag)
             inputs = {"rung": rung, "cutoff": decision.cutoff, "peers": decision.peers}
             if decision.stop:
-                missing = decision.value is None
-                why = "its score is missing or not finite" if missing else f"not in the top 1/{self._plan.stopping.eta}"
-                among = f"{decision.peers} {job.bracket}" if self.question.strata else f"{decision.peers}"
-                reason = f"{why} of {among} trials at epoch {rung}"
-                stop = Stop("pruned", reason, seen.epoch, decision.value, seen.objectives)
+                stop = Stop("pruned", self._why(job, decision), seen.epoch, decision.value, seen.objectives)
+            elif decision.verdict == WAIT:
+                waits = Stop(PAUSED, f"waits at epoch {rung}", seen.epoch, decision.value, seen.objectives)
         floor = self._plan.stopping.collapse_rank
-        judged = (
-            measured_now and max(self._plan.stopping.grace, self._plan.epochs // 6) <= seen.epoch < self._plan.epochs
-        )
+        judged = measured_now and max(self.ladder.rule.grace, self._plan.epochs // 6) <= seen.epoch < self._plan.epochs
         if floor and judged and seen.rank is not None and seen.rank < floor:
             reason = f"collapsed: effective rank of z_agg {seen.rank:.3g} is below {floor:g} at epoch {seen.epoch}"
             stop = Stop("collapsed", reason, seen.epoch, seen.score, seen.objectives)
@@ -126,13 +127,43 @@ class Search:
         if rung is not None:
             # one line holds the whole judgement: a kill before the stop line then changes nothing
             outcome = {"state": stop.state, "reason": stop.reason, "objectives": stop.objectives} if stop else {}
+            if waits is not None and stop is None:
+                outcome = {"wait": True, "objectives": waits.objectives}
             value = seen.score if finite(seen.score) else None
             self._decisions.append("rung", **who, **inputs, value=value, stop=stop is not None, **outcome)
-        return self._stop(job, who, stop, **inputs) if stop else None
+        if stop is not None:
+            return self._stop(job, who, stop, **inputs)
+        if waits is not None:
+            self._wait(job, waits)
+        return waits
+
+    def promote(self) -> Job | None:
+        """A trial that waited and now goes on, which is on record when this returns; None if there is none."""
+        if not self.waiting or (found := self.ladder.promotable()) is None:
+            return None
+        bracket, number, decision = found
+        job = self.trials[number]
+        who = {"trial": number, "name": job.name, "epoch": self.waiting[number].epoch, "bracket": bracket}
+        inputs = {"rung": decision.rung, "cutoff": decision.cutoff, "peers": decision.peers}
+        self._decisions.append("promote", **who, **inputs, value=decision.value)
+        self._resume(job, decision.rung)
+        return job
+
+    def settle(self) -> list[tuple[Job, Stop]]:
+        """Stop the trials that wait in vain: nobody can arrive at their rung any more. The stops are on record."""
+        found = []
+        for bracket, number, decision in list(self.ladder.hopeless()) if self.waiting else ():
+            job, paused = self.trials[number], self.waiting.pop(number)
+            who = {"trial": number, "name": job.name, "epoch": paused.epoch, "bracket": bracket}
+            inputs = {"rung": decision.rung, "cutoff": decision.cutoff, "peers": decision.peers}
+            stop = Stop("pruned", self._why(job, decision), paused.epoch, paused.value, paused.objectives)
+            found.append((job, self._stop(job, who, stop, **inputs)))
+        return found
 
     def end(self, job: Job, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
         """A trial ended, and is on record as ended."""
         self._ended.add(job.trial)
+        self.ladder.leave(job.bracket, job.trial)
         line = self._decisions.last("finish", name=job.name)
         self._ends[job.trial] = line or {}
         self.sampling.tell(job.trial, state, epoch, objectives)
@@ -167,13 +198,14 @@ class Search:
         for number, line in enumerate(self._decisions.of("warm"), start=1):
             self.sampling.absorb(line["raw"], line["state"], line["epoch"], line["objectives"])
             for rung, value in line["rungs"]:
-                self.halving.put(line["bracket"], -number, rung, value)
+                self.ladder.put(line["bracket"], -number, rung, value)
         ends = {line["trial"]: line for line in self._decisions.of("finish") if line["trial"] is not None}
         stops = {line["name"]: line for line in self._decisions.of("stop")}
         lost = {
             line["name"]: line for line in self._decisions.of("rung") if line["stop"]
         }  # its stop line fell to a kill
-        unfinished, stopped = [], []
+        unfinished, stopped, waits = [], [], []
+        paused = self._paused()
         for line in self._decisions.of("suggest"):
             number = line["trial"]
             job = self.recreate(line)
@@ -188,15 +220,38 @@ class Search:
             # a trial that failed was not run: a new driver tries it again
             if end is not None and end["state"] not in NOT_RUN and whole(job):
                 self._ended.add(number)
+                self.ladder.leave(job.bracket, number)
                 self._ends[number] = end
                 self.sampling.tell(number, end["state"], end["epoch"], end["objectives"])
             elif job.name in self._stops and (end is None or end["state"] in NOT_RUN):
                 stopped.append((job, self._stops[job.name]))
+            elif number in paused and (end is None or end["state"] in NOT_RUN):
+                line, still = paused[number]
+                self.sampling.tell(number, "pruned", line["epoch"], line["objectives"])
+                if still:
+                    waits.append(job)
+                    reason = f"waits at epoch {line['rung']}"
+                    self.waiting[number] = Stop(PAUSED, reason, line["epoch"], line["value"], line["objectives"])
+                else:
+                    unfinished.append(job)
             else:
                 unfinished.append(job)
         for line in self._decisions.of("rung"):
-            self.halving.put(line["bracket"], line["trial"], line["rung"], line["value"])
+            self.ladder.put(line["bracket"], line["trial"], line["rung"], line["value"])
+        for job in waits:
+            self.ladder.wait(job.bracket, job.trial, paused[job.trial][0]["rung"])
         return unfinished, stopped
+
+    def _paused(self) -> dict[int, tuple[dict[str, Any], bool]]:
+        """The last ``rung`` line at which a trial had to wait, and whether it still waits, by its number."""
+        found: dict[int, tuple[dict[str, Any], bool]] = {}
+        for line in self._decisions.events:
+            trial = line.get("trial")
+            if line["event"] == "rung" and line.get("wait"):
+                found[trial] = line, True
+            elif trial in found and line["event"] in ("promote", "stop", "finish"):
+                found[trial] = found[trial][0], False
+        return found
 
     def recreate(self, line: dict[str, Any]) -> Job:
         """The trial of a ``suggest`` line. Raises UsageError if its settings are not those of the run it names."""
@@ -221,13 +276,35 @@ class Search:
     def _trial(self, number: int, keys: dict[str, Any]) -> Job:
         params = self.question.params(keys)
         group = self.question.group(params)
-        turn = self._of_group.setdefault(group, 0)
-        self._of_group[group] += 1
-        bracket = bracket_name(group, turn, self._plan.stopping.brackets)
+        among = WHOLE if self._plan.stopping.together else group
+        turn = self._of_group.setdefault(among, 0)
+        self._of_group[among] += 1
+        bracket = bracket_name(among, self.ladder.rule.bracket(turn))
         label = self.question.describe(params, self._steps)
         job = Job(f"t{number:03d}", number, group, bracket, label, keys, self._plan.search_seed)
         self.trials[number] = job
+        self.ladder.unsuggested = self._plan.num_trials - len(self.trials)
+        self.ladder.enter(bracket, number)
         return job
+
+    def _told(self, number: int) -> bool:
+        """Whether the sampler knows how a trial did so far."""
+        return number in self._ended or number in self.waiting
+
+    def _wait(self, job: Job, stop: Stop) -> None:
+        self.waiting[job.trial] = stop
+        self.sampling.tell(job.trial, "pruned", stop.epoch, stop.objectives)
+
+    def _resume(self, job: Job, rung: int) -> None:
+        del self.waiting[job.trial]
+        self.ladder.promote(job.bracket, job.trial, rung)
+
+    def _why(self, job: Job, decision: RungDecision) -> str:
+        standard = self.ladder.rule.standard
+        why = "its score is missing or not finite" if decision.value is None else f"not {standard}"
+        strata = self.question.strata and not self._plan.stopping.together
+        among = f"{decision.peers} {job.bracket}" if strata else f"{decision.peers}"
+        return f"{why} of {among} trials at epoch {decision.rung}"
 
     def _stop(self, job: Job, who: dict[str, Any], stop: Stop, **inputs: Any) -> Stop:
         ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
@@ -236,6 +313,7 @@ class Search:
             "stop", **who, **given, **ids, state=stop.state, reason=stop.reason, objectives=stop.objectives
         )
         self._stops[job.name] = stop
+        self.waiting.pop(job.trial, None)
         return stop
 
     def _own(self) -> list[Candidate]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from dataclasses import dataclass
 from typing import Any
+
+from studies.engine.stopping import RULES, Rule
+
+ON_RECORD = {"asha": "asha promoting", "asha-stop": "asha"}
+"""Rules whose name in study.json is not that of the command line: asha only stopped when the first studies began."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,10 @@ class SearchPlan:
 
     Attributes:
         objectives: one, or several for a Pareto search; trials are stopped and ranked by the first.
-        top_k: arms of each level that are run on the seed list.
+        top_k: arms of each level that run against each other in the race; without one, on the seed list.
+        race: seeds of the race, 0 for none.
+        seed: of the sampler, None for that of the trials' runs.
+        verdict: whether anything is compared after the search.
         lag: 0 decides on whatever is on record at the moment. Otherwise trial k is suggested after all trials up to
             k - lag ended, and judged against those alone (``--deterministic``).
         warm_start: folders of earlier studies.
@@ -64,6 +74,9 @@ class SearchPlan:
     top_k: int = 1
     lag: int = 0
     warm_start: tuple[str, ...] = ()
+    race: int = 0
+    seed: int | None = None
+    verdict: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,8 +84,10 @@ class Stopping:
     """Who is stopped early.
 
     Attributes:
-        rule: ``asha``, or ``none`` to train every trial to the end (a collapsed one too).
-        grace: the first rung, an epoch.
+        rule: a name of :data:`studies.engine.stopping.RULES`, or one that the study declares.
+        grace, eta, brackets: see :class:`studies.engine.stopping.Rule`; None for the rule's own.
+        together: one bracket for all strata, instead of one for each level.
+        own: the class of a rule that the study declares.
         collapse_rank: a trial whose aggregate has a lower effective rank at a probe epoch from ``grace`` and from a
             sixth of the run on is stopped as collapsed; 0 switches that off. On the curves on record healthy runs pass
             through 1.2 in epochs 1 and 2 of 30 and none is below 1.6 from epoch 5 on, while the collapse control stays
@@ -80,13 +95,27 @@ class Stopping:
     """
 
     rule: str = "asha"
-    # every recorded run scores below its untrained start at epoch 1; from epoch 4 on nine in ten are above it on the
-    # rotation set, on which this was chosen, and half to two thirds on the other two; with eta 3 the rungs are 4 and 12
-    # of 30 (replay/README.md)
-    grace: int = 4
-    eta: int = 3
-    brackets: int = 1
+    grace: int | None = None
+    eta: int | None = None
+    brackets: int | None = None
     collapse_rank: float = 1.5
+    together: bool = False
+    own: type[Rule] | None = None
+
+    def over(self, epochs: int) -> Rule:
+        """The rule for runs of so many epochs."""
+        return (self.own or RULES[self.rule])(epochs, self.grace, self.eta, self.brackets)
+
+    def stored(self, epochs: int) -> dict[str, Any]:
+        """What study.json says of it; the rule's own values are written out, a later default changes nothing."""
+        rule = self.over(epochs)
+        said = {"rule": ON_RECORD.get(self.rule, self.rule), "grace": rule.grace, "eta": rule.eta}
+        said |= {"brackets": rule.brackets, "collapse_rank": self.collapse_rank}
+        if self.together:
+            said["together"] = True
+        if self.own is not None:
+            said["source"] = hashlib.sha256(inspect.getsource(self.own).encode()).hexdigest()[:16]
+        return said
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,24 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.engine.settings import Stopping
+from studies.engine.stopping import Rule
 from studies.replay.curves import METRIC, MISSING
 from trainer.cli import Parser
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
+    from studies.replay.compare import After
     from studies.replay.curves import Recorded
     from studies.replay.schedulers import Strategy
     from studies.replay.trials import Pool
 
-KINDS = ("full", "top-k", "gate", "asha")
+KINDS = ("full", "top-k", "gate", "asha", "asha-stop", "gates", "hyperband", "median")
+USUAL = KINDS[:4]
 MIN_ADVISED = 500
 ABOUT = (
     "Recorded full-length learning curves through the study's own decision code: what would each search strategy have"
     " cost, and how much worse than the best on record is what it picks? All full length, one epoch and then the best"
-    " K, a fixed gate, and asynchronous successive halving (ASHA) meet the same random arrival orders."
+    " K, a fixed gate, and a study's stopping rules meet the same random arrival orders."
 )
 EXAMPLES = (
     "python -m studies replay studies/replay/recorded/rotation.jsonl.gz",
@@ -44,17 +46,18 @@ def parser() -> Parser:
     )
     p.add_argument(
         "--scheduler",
-        help=f"which to compare, of {', '.join(KINDS)} (default: all that the records allow; full is always there)",
+        help=f"which to compare, of {', '.join(KINDS)} (default: those of {', '.join(USUAL)} that the"
+        " records allow; full is always there)",
     )
     p.add_argument(
         "--eta",
-        default=str(Stopping.eta),
-        help=f"ASHA and gates keep about one in eta; a list compares several (default: {Stopping.eta})",
+        default=str(Rule.usual["eta"]),
+        help=f"rules keep about one in eta; a list compares several (default: {Rule.usual['eta']})",
     )
     p.add_argument(
         "--grace",
-        default=str(Stopping.grace),
-        help=f"ASHA's first rung, an epoch; a list compares several (default: {Stopping.grace})",
+        default=str(Rule.usual["grace"]),
+        help=f"the first rung, an epoch; a list compares several (default: {Rule.usual['grace']})",
     )
     p.add_argument("--gate", help="epochs of the fixed gate (default: those of --grace)")
     p.add_argument("--top-k", default="3", help="how many go on to full length after one epoch (default: 3)")
@@ -99,12 +102,15 @@ def parser() -> Parser:
     p.add_argument(
         "--confirm-arms",
         type=int,
-        default=6,
-        help="arms confirmed after the search (default: 6, the best three of two levels, as in step2_rate.py)",
+        default=2,
+        help="arms confirmed after the search (default: 2, the winners of two levels, as in step2_rate.py)",
     )
     p.add_argument("--twins", type=int, default=2, help="references of these (default: 2, of each level's best)")
     p.add_argument("--controls", type=int, default=1, help="control arms run beside the search (default: 1)")
-    p.add_argument("--confirm-seeds", type=int, default=3, help="seeds of each of these (default: 3)")
+    p.add_argument("--confirm-seeds", type=int, default=4, help="seeds of each of these (default: 4)")
+    p.add_argument(
+        "--race-runs", type=int, default=6, help="runs of the race before that (default: 6, three of two levels)"
+    )
     p.add_argument(
         "--resamples", type=int, default=1000, help="of the bootstrap of the rank correlations (default: 1000)"
     )
@@ -124,7 +130,7 @@ def main(argv: list[str]) -> int:
     """
     o = parser().parse_args(argv)
     _check(o)
-    kinds = KINDS if o.scheduler is None else tuple(word.strip() for word in o.scheduler.split(","))
+    kinds = USUAL if o.scheduler is None else tuple(word.strip() for word in o.scheduler.split(","))
     unknown = next((word for word in kinds if word not in KINDS), None)
     if unknown is not None:
         raise UsageError(f"--scheduler {unknown!r}: must be one or several of {', '.join(KINDS)}, joined by commas")
@@ -133,7 +139,7 @@ def main(argv: list[str]) -> int:
     from rich.progress import track
 
     from studies.replay import report
-    from studies.replay.compare import After, replay
+    from studies.replay.compare import replay
     from studies.replay.curves import complete, read_curves
     from studies.replay.rungs import rung
     from studies.replay.schedulers import strategies
@@ -179,7 +185,7 @@ def main(argv: list[str]) -> int:
         seed=o.seed,
         trials=o.trials,
         noise=noise,
-        after=After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds),
+        after=_after(o),
         watch=lambda numbers: track(
             numbers, "arrival orders", console=errors, transient=True, disable=not errors.is_terminal
         ),
@@ -227,8 +233,7 @@ def _head(o: Namespace, recorded: Recorded, pool: Pool, noise: float | None) -> 
         (
             f"each order {o.trials or n} trials on {o.workers} workers, {o.startup_seconds:g} s to start one;"
             f" {o.orders} random orders, seed {o.seed}; then"
-            f" {(o.confirm_arms + o.twins + o.controls) * o.confirm_seeds} full-length runs as controls and"
-            " confirmation"
+            f" {_after(o).runs} full-length runs as race, controls and confirmation"
         ),
     ]
     if o.bracket_by is not None:
@@ -249,6 +254,12 @@ def _head(o: Namespace, recorded: Recorded, pool: Pool, noise: float | None) -> 
     return [*lines, "intervals are over arrival orders of the same arms: they do not say what other arms would give"]
 
 
+def _after(o: Namespace) -> After:
+    from studies.replay.compare import After
+
+    return After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds, o.race_runs)
+
+
 def _check(o: Namespace) -> None:
     least = {
         "orders": 1,
@@ -264,6 +275,7 @@ def _check(o: Namespace) -> None:
     }
     least |= {
         "confirm_seeds": 0,
+        "race_runs": 0,
         "seed": 0,
         "noise": 0,
         "startup_seconds": 0,

@@ -43,25 +43,28 @@ class Interval:
 
 @dataclass(frozen=True)
 class After:
-    """What follows every search, whatever the strategy: full-length runs on the seed list.
+    """What follows every search, whatever the strategy: full-length runs of the race and on the seed list.
 
     Attributes:
         arms: arms confirmed.
         twins: references of these; a study gives one to each level's best.
         controls: arms run as controls.
         seeds: runs of each.
+        race: runs before that.
 
-    The defaults are those of ``studies/step2_rate.py``: the best three of two levels, and the best one's reference.
+    The defaults are those of ``studies/step2_rate.py``: the best three of two levels race on one seed, and each
+    level's winner is compared with its reference.
     """
 
-    arms: int = 6
+    arms: int = 2
     twins: int = 2
     controls: int = 1
-    seeds: int = 3
+    seeds: int = 4
+    race: int = 6
 
     @property
     def runs(self) -> int:
-        return (self.arms + self.twins + self.controls) * self.seeds
+        return self.race + (self.arms + self.twins + self.controls) * self.seeds
 
     def wall(self, epochs: int, seconds: float, machine: Machine) -> float:
         """Seconds for these runs in rounds of one per worker, without failures."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studies.replay.compare import Interval, Replayed
+from studies.replay.schedulers import RULED
 from studies.replay.rungs import MIN_ARMS, VALID_FROM, Rung
 from trainer.records import write_atomically
 
@@ -73,7 +74,7 @@ def sentences(rows: list[Replayed]) -> list[str]:
     full, simple = rows[0], [row for row in rows if row.strategy.kind == "top-k"]
     text = []
     for row in rows:
-        if row.strategy.kind != "asha":
+        if row.strategy.kind not in RULED:
             continue
         text.append(
             f"{row.strategy.name} trains {_fewer(full, row):.1f}x fewer search epochs than all full length "

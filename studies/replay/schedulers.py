@@ -7,12 +7,13 @@ run. Every strategy ranks within a bracket.
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from studies.engine.halving import Halving, rung_epochs
+from studies.engine.stopping import GO, RULES, Ladder, Rule
+from studies.engine.stopping.gate import Gate
+from studies.engine.stopping.ladder import bracket_name
 from studies.replay.trials import Trials
 from trainer.errors import UsageError
 
@@ -52,82 +53,89 @@ class FullLength:
         pass
 
 
-class Gate:
-    """Everyone to one epoch; when all are there, the best go on to the end. Values that are not finite never do.
+class Ruled:
+    """A stopping rule of the study's own (:mod:`studies.engine.stopping`), asked as a study asks it."""
 
-    Args:
-        keep: of how many arrived at the gate in a bracket, how many go on.
-    """
-
-    def __init__(self, trials: Trials, epoch: int, keep: Callable[[int], int]):
-        self._trials, self._epoch, self._keep = trials, epoch, keep
-        self._started = self._judged = self.decisions = 0
-        self._arrived: dict[str, list[int]] = defaultdict(list)
-        self._chosen: list[int] | None = None
-
-    def next(self) -> tuple[int, int] | None:
-        if self._started < len(self._trials):
-            self._started += 1
-            return self._started - 1, self._epoch
-        if self._chosen is None and self._judged == len(self._trials):
-            self._chosen = sorted(self._best(), reverse=True)
-        return (self._chosen.pop(), self._trials.epochs) if self._chosen else None
-
-    def reached(self, trial: int, epoch: int) -> int | None:
-        if epoch == self._epoch:
-            self._judged += 1
-            self._arrived[self._trials.brackets[trial]].append(trial)
-        return None
-
-    def gone(self, trial: int) -> None:
-        # one that goes after the gate changes nothing: the choice has been made
-        self._judged += self._chosen is None
-
-    def _best(self) -> list[int]:
-        best = []
-        for trials in self._arrived.values():
-            self.decisions += len(trials)
-            finite = [trial for trial in trials if math.isfinite(self._trials.value(trial, self._epoch))]
-            finite.sort(key=lambda trial: (-self._trials.value(trial, self._epoch), trial))
-            best += finite[: self._keep(len(trials))]
-        return best
-
-
-class Asha:
-    """The study's own asynchronous halving: a trial is judged against those that were at the rung before it."""
-
-    def __init__(self, trials: Trials, rungs: tuple[int, ...], eta: int):
-        self._trials, self._rungs = trials, rungs
-        self.halving = Halving(rungs, eta)
-        self._started = self.decisions = 0
+    def __init__(self, trials: Trials, rule: Rule):
+        self._trials, self.decisions = trials, 0
+        self.ladder = Ladder(rule, len(trials))
+        turns: Counter[str] = Counter()
+        self._brackets: list[str] = []
+        for group in trials.brackets:
+            self._brackets.append(bracket_name(group, rule.bracket(turns[group])))
+            turns[group] += 1
+        self._started = 0
 
     def next(self) -> tuple[int, int] | None:
+        if (found := self.ladder.promotable()) is not None:
+            bracket, trial, decision = found
+            self.decisions += 1
+            self.ladder.promote(bracket, trial, decision.rung)
+            return trial, self._after(trial, decision.rung)
         if self._started == len(self._trials):
             return None
-        self._started += 1
-        return self._started - 1, self._after(0)
+        trial, self._started = self._started, self._started + 1
+        self.ladder.unsuggested = len(self._trials) - self._started
+        self.ladder.enter(self._brackets[trial], trial)
+        return trial, self._after(trial, 0)
 
     def reached(self, trial: int, epoch: int) -> int | None:
-        bracket = self._trials.brackets[trial]
-        rung = self.halving.due(bracket, trial, epoch)
+        rung = self.ladder.due(self._brackets[trial], trial, epoch)
         if rung is None:
+            self._leave(trial)
             return None  # the end
         self.decisions += 1
-        decision = self.halving.decide(bracket, trial, rung, self._trials.value(trial, rung))
-        return None if decision.stop else self._after(rung)
+        decision = self.ladder.decide(self._brackets[trial], trial, rung, self._trials.value(trial, rung))
+        if decision.stop:
+            self._leave(trial)
+        else:
+            self._settle()
+        return self._after(trial, rung) if decision.verdict == GO else None
 
     def gone(self, trial: int) -> None:
-        pass  # a trial without a value at a rung is not a peer there
+        self._leave(trial)  # a trial without a value at a rung is not a peer there
 
-    def _after(self, epoch: int) -> int:
-        return next((rung for rung in self._rungs if rung > epoch), self._trials.epochs)
+    def _leave(self, trial: int) -> None:
+        self.ladder.leave(self._brackets[trial], trial)
+        self._settle()
+
+    def _settle(self) -> None:
+        for bracket, number, _ in list(self.ladder.hopeless()):
+            self.decisions += 1
+            self.ladder.leave(bracket, number)
+
+    def _after(self, trial: int, epoch: int) -> int:
+        rungs = self.ladder.rungs_of(self._brackets[trial])
+        return next((rung for rung in rungs if rung > epoch), self._trials.epochs)
+
+
+class OneGate(Gate):
+    """One gate, wherever it is asked for, a late one too."""
+
+    def epochs_judged(self) -> tuple[int, ...]:
+        return (self.grace,)
+
+
+class TopK(OneGate):
+    """Everyone for ``grace`` epochs, then the best k to the end: the usual shortcut, as a measure of the others."""
+
+    def __init__(self, epochs: int, grace: int, k: int):
+        super().__init__(epochs, grace)
+        self._k = k
+
+    def keep(self, arrived: int) -> int:
+        return self._k
+
+
+RULED = {"asha": "ASHA", "asha-stop": "stop-only ASHA", "gates": "gates", "hyperband": "Hyperband", "median": "median"}
+"""Rules of a study, and what they are called here."""
 
 
 class Strategy:
     """A named way to make a scheduler for an order.
 
     Attributes:
-        kind: ``full``, ``top-k``, ``gate`` or ``asha``.
+        kind: one of ``full``, ``top-k``, ``gate`` and the names of :data:`RULED`.
         epochs: where it decides, before the end.
     """
 
@@ -148,9 +156,9 @@ def strategies(
 
     Args:
         epochs: full length.
-        kinds: of ``full``, ``top-k``, ``gate``, ``asha``.
-        etas, graces: of ASHA; a gate keeps the best 1/eta.
-        gates: epochs of the fixed gates.
+        kinds: of ``full``, ``top-k``, ``gate`` and the names of :data:`RULED`.
+        etas, graces: of the rules, as far as they heed them; a gate keeps the best 1/eta.
+        gates: epochs of the single gates.
         top: how many go on after one epoch.
         gate_option: what the gates were given by, for messages.
 
@@ -170,20 +178,30 @@ def strategies(
     if "top-k" in kinds:
         if epochs < 2:
             raise UsageError(f"{epochs} epoch is the full length of these runs: one epoch cannot be compared with it")
-        found += [Strategy("top-k", f"one-epoch top-{k}", (1,), lambda t, k=k: Gate(t, 1, lambda n: k)) for k in top]
+        found += [
+            Strategy("top-k", f"one-epoch top-{k}", (1,), lambda t, k=k: Ruled(t, TopK(epochs, 1, k))) for k in top
+        ]
     for gate in gates if "gate" in kinds else ():
         if gate >= epochs:
             raise UsageError(f"{gate_option} {gate}: must be below {epochs}, the full length of these runs")
         for eta in etas:
             name = f"gate at {gate}, best 1/{eta}"
-            found.append(Strategy("gate", name, (gate,), lambda t, g=gate, e=eta: Gate(t, g, lambda n: max(1, n // e))))
-    for grace in graces if "asha" in kinds else ():
-        for eta in etas:
-            rungs = rung_epochs(grace, eta, epochs)
-            if not rungs:
+            found.append(Strategy("gate", name, (gate,), lambda t, g=gate, e=eta: Ruled(t, OneGate(epochs, g, e))))
+    for kind in RULED:
+        found += _ruled(kind, epochs, graces, etas) if kind in kinds else []
+    return found
+
+
+def _ruled(kind: str, epochs: int, graces: tuple[int, ...], etas: tuple[int, ...]) -> list[Strategy]:
+    make, found = RULES["gate" if kind == "gates" else kind], []
+    for grace in graces:
+        for eta in etas if "eta" in make.takes else etas[:1]:
+            rule = make(epochs, grace, eta)
+            if not rule.rungs:
                 raise UsageError(
                     f"--grace {grace}: no rung lies in the first half of {epochs} epochs, so nothing would be decided"
                 )
-            name = f"ASHA eta {eta}, rungs {', '.join(map(str, rungs))}"
-            found.append(Strategy("asha", name, rungs, lambda t, r=rungs, e=eta: Asha(t, r, e)))
+            heeded = f" eta {eta}" if "eta" in make.takes else ""
+            name = f"{RULED[kind]}{heeded}, rungs {', '.join(map(str, rule.rungs))}"
+            found.append(Strategy(kind, name, rule.rungs, lambda t, g=grace, e=eta: Ruled(t, make(epochs, g, e))))
     return found

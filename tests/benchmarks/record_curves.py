@@ -42,11 +42,28 @@ COLOUR: dict[str, Any] = {
     "data.augment": {"crop_scale": [0.4, 1.0], "flip": 0.0},
     "optim.lr": 1e-3,  # at the preset's 2e-3 the accuracy with rate 0.1 had gained nothing by epoch 10
     "runtime.data_root": str(COLOURED),
+    "runtime.own_files": True,
 }
-SETS: dict[str, dict[str, Any]] = {"rotation": {}, "affine": {"data.transform": "affine"}, "colour": COLOUR}
+QUARTER: dict[str, Any] = {
+    "data.name": "cifar10",
+    "data.angle_steps": 4,
+    "data.sizes": [1100, 300, 397],
+    "data.canvas": 12,
+    "data.content": 12,
+    "model.encoder.width": 10,
+    "runtime.data_root": str(COLOURED),
+    "runtime.own_files": True,
+}
+SETS: dict[str, dict[str, Any]] = {
+    "rotation": {},
+    "affine": {"data.transform": "affine"},
+    "colour": COLOUR,
+    "quarter": QUARTER,
+}
 """What differs from the preset digits. colour: the same digits in random colours, read as CIFAR-10 and cropped,
 jittered
-and blurred: other images, another transformation and nine action components instead of one or four."""
+and blurred: other images, another transformation and nine action components instead of one or four. quarter: those
+images again under quarter turns, with a wider encoder; recorded after the default stopping rule had been chosen."""
 
 KEPT = ("linacc/", "r2_action.", "rank_pr/", "predict/")
 
@@ -157,7 +174,7 @@ def main() -> None:
     p.add_argument("--packed", type=Path, default=RECORDED, help="folder of the small file")
     o = p.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    if o.set == "colour" and not (COLOURED / "cifar-10-batches-py" / "test_batch").exists():
+    if SETS[o.set].get("data.name") == "cifar10" and not (COLOURED / "cifar-10-batches-py" / "test_batch").exists():
         write_coloured_digits(COLOURED)
     runs, study = o.out / o.set / "runs", f"curves_{o.set}"
     planned = [config(o.set, point) for point in draws(o.arms)]

@@ -1,0 +1,149 @@
+"""The race: the search's first few on fresh seeds, and the winner alone is compared."""
+
+import pytest
+from engine import make, plan, play, score_of
+
+from studies.engine.decisions import Decisions, comparable
+from studies.engine.job import Seen
+from studies.engine.folder import agree
+from studies.options import parser
+from studies.planning import make_plan
+from studies.step2_rate import STUDY
+from trainer.errors import UsageError
+
+
+def lucky(job, epoch):
+    """Seeds of the search flatter strong rates; on fresh ones the optimum is where it is."""
+    score = score_of(job, epoch)
+    if job.seed == 1000:
+        score += 12 * job.overrides["objective.weights.rate"]
+    return Seen(epoch, score, epoch, rank=10.0, objectives={"linacc": score, "r2_action": 0.5})
+
+
+def played(folder, **changes):
+    jobs = make(plan(folder, num_trials=24, rule="none", **changes))
+    play(jobs, seen=lucky)
+    return jobs
+
+
+def test_the_winner_of_the_race_is_compared_alone(tmp_path):
+    jobs = played(tmp_path, top_k=3, race=1)
+    for level in STUDY.levels:
+        race, choice = (jobs.decisions.last(event, teacher=level) for event in ("race", "select"))
+        first = [c.trial for c in jobs.search.ranking(level)[:3]]
+        assert race["trials"] == first and race["seeds"] == [1001] and len(race["race_runs"]) == 3
+        assert len(choice["trials"]) == 1 and choice["trials"][0] in first and "won the race of 3" in choice["reason"]
+    roles = [arm.role for arm in jobs.comparison.arms]
+    assert roles.count("best") == 2 and "candidate" not in roles and roles.count("lambda0") == 2
+
+
+def test_a_race_corrects_a_lucky_choice(tmp_path):
+    alone, raced = played(tmp_path / "a", top_k=1, race=0), played(tmp_path / "b", top_k=6, race=3)
+
+    def weight(jobs):
+        return [a.overrides["objective.weights.rate"] for a in jobs.comparison.arms if a.role == "best"]
+
+    for lucky_one, chosen in zip(weight(alone), weight(raced), strict=True):
+        assert abs(chosen - 0.03) < abs(lucky_one - 0.03)
+
+
+def test_seeds_of_search_race_and_verdict_are_disjoint_and_the_plan_counts_them(tmp_path):
+    jobs = played(tmp_path, top_k=3, race=2, seeds=(0, 1, 2, 3))
+    p = jobs.plan
+    assert not {p.search_seed, *p.races} & set(p.seeds) and p.races == (1001, 1002) and p.search_seed not in p.races
+    runs = [line["name"] for line in jobs.decisions.of("finish") if line["trial"] is None]
+    assert len(runs) == len(set(runs)) == p.race_runs + p.comparison_runs == 12 + 20
+
+
+@pytest.mark.parametrize("killed_after", [1, 40, 120])
+def test_a_race_is_continued_from_the_record(tmp_path, killed_after):
+    whole = played(tmp_path / "whole", top_k=3, race=1)
+    p = plan(tmp_path / "cut", num_trials=24, rule="none", top_k=3, race=1)
+    play(make(p), until=24 * 30 + killed_after, seen=lucky)
+    again = make(p)
+    assert again.comparison.left > 0
+    play(again, seen=lucky)
+    again.comparison.write(), whole.comparison.write()
+
+    def said(jobs):
+        return [comparable(line) for event in ("race", "select", "compare") for line in jobs.decisions.of(event)]
+
+    assert said(again) == said(whole)
+    complete = make(p)
+    assert complete.left == 0 and complete.comparison.selected
+
+
+def test_one_that_fails_in_the_race_is_last(tmp_path):
+    p = plan(tmp_path, num_trials=6, rule="none", top_k=2, race=1, retries=0)
+    jobs = make(p)
+    first = None
+    while (job := jobs.next()) is not None:
+        if job.seed == 1001 and first is None:
+            first = job
+            jobs.fail(job.name, "failed", 3, "it broke", final=True)
+        else:
+            jobs.end(job.name, lucky(job, 30))
+    race = jobs.decisions.of("race")[0]
+    lost = next(t for t, runs in zip(race["trials"], race["race_runs"], strict=True) if first.name in runs)
+    chosen = jobs.decisions.last("select", teacher=race["teacher"])["trials"]
+    assert chosen != [lost] and jobs.failed == 1
+
+
+def planned(folder, *words):
+    return make_plan(parser(STUDY).parse_args(["--results-dir", str(folder), *words]), STUDY)
+
+
+def test_the_default_races_three_and_a_begun_study_keeps_what_it_began_with(tmp_path):
+    p = planned(tmp_path)
+    assert (p.search.top_k, p.search.race, p.seeds, p.confirmed) == (3, 1, (0, 1, 2, 3), 1)
+    old = planned(tmp_path, "--race", "0", "--seeds", "3", "--stopping", "asha-stop", "--study", "old")
+    old.folder.mkdir()
+    agree(old)
+    Decisions(old.folder).append("select", trials=[])
+    kept = planned(tmp_path, "--resume", "--study", "old")
+    assert (kept.search.race, kept.seeds, kept.stopping.rule) == (0, (0, 1, 2), "asha-stop")
+    agree(kept)
+    with pytest.raises(UsageError, match=r"search\.race = 0, not 1"):
+        agree(planned(tmp_path, "--resume", "--study", "old", "--race", "1"))
+
+
+def test_a_study_begun_before_there_was_a_race_goes_on_without_one(tmp_path):
+    import json
+
+    old = planned(tmp_path, "--race", "0", "--study", "old", "--stopping", "asha-stop")
+    old.folder.mkdir()
+    agree(old)
+    Decisions(old.folder).append("select", trials=[])
+    path = old.folder / "study.json"
+    content = json.loads(path.read_text())
+    for name in ("race", "seed", "verdict"):
+        del content["search"][name]
+    path.write_text(json.dumps(content))
+    kept = planned(tmp_path, "--resume", "--study", "old")
+    agree(kept)
+    assert kept.search.race == 0
+
+
+def test_the_samplers_seed_is_apart_from_the_runs(tmp_path):
+    points = {}
+    for seed in (None, 5, 6):
+        jobs = make(plan(tmp_path / str(seed), num_trials=6, sampler="random", seed=seed))
+        points[seed] = [jobs.next().overrides for _ in range(6)]
+        assert {job.seed for job in jobs.running.values()} == {1000}
+    assert points[5] != points[6] != points[None]
+
+
+def test_a_search_without_a_verdict_compares_nothing(tmp_path):
+    p = planned(tmp_path, "--no-verdict", "--num-trials", "4")
+    assert p.comparison_runs == p.race_runs == 0 and p.arms == () and p.declared.contrasts == ()
+    p.folder.mkdir()
+    jobs = make(p)
+    play(jobs)
+    assert jobs.left == 0 and len(jobs.decisions.of("select")) == 2 and jobs.comparison.arms == []
+    for words, said in (
+        (["--no-verdict", "--race", "1"], "--race has no effect"),
+        (["--top-k", "1", "--race", "2"], "nobody runs against a single arm"),
+        (["--race", "21"], "must be 0"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            planned(tmp_path, *words)
