@@ -28,6 +28,7 @@ class Conductor:
 
     Args:
         task: makes the plain dict that a trial receives.
+        more: asked when nothing is left, whether something was added.
         show: called with (what, job name, fields), what being ``start``, ``epoch``, ``again``, ``hung``, ``waiting``,
             ``stalled``, or how a job ended, once that is on record.
     """
@@ -42,9 +43,11 @@ class Conductor:
         packing: Packing,
         watchdog: Watchdog,
         interrupt: Interrupt,
+        more: Callable[[], bool] = lambda: False,
     ):
         self._jobs, self._executor, self._task, self._show = jobs, executor, task, show
         self._packing, self._watchdog, self._interrupt = packing, watchdog, interrupt
+        self._more = more
         self._killed: set[str] = set()
         self._any_trained = False
         self._ticked = time.monotonic()
@@ -58,7 +61,7 @@ class Conductor:
             ClusterLost: see :meth:`studies.executors.face.Executor.events`.
         """
         self.hand_out()
-        while not self._jobs.done:
+        while not self._jobs.done or self._more():
             for event in self._executor.events():
                 self.take(event)
                 self.hand_out()

@@ -27,6 +27,7 @@ from studies.packing import Packing
 from studies.engine.plan import Plan
 from studies.private_folder import TUNE, private_folder, write_private
 from studies.processors import processors_here
+from studies.resolved import more_seeds
 from studies.progress import Shown
 from studies.watchdog import Watchdog
 from trainer.errors import UsageError
@@ -98,7 +99,7 @@ def run_study(
         jobs = Jobs(plan, decisions, search, _history(plan))
         for line in jobs.lost:
             console.print(f"not whole on record any more, run again: {line}", highlight=False, soft_wrap=True)
-        finished = jobs.left == 0
+        finished = jobs.left == 0 and not more_seeds(jobs)
 
         def end() -> None:
             seconds = round(decisions.session_seconds, 3)
@@ -195,6 +196,7 @@ def _execute(
 
                 shown.doing("starting the first trials")
                 parts = {"packing": packing, "watchdog": watchdog, "interrupt": interrupt}
+                parts["more"] = lambda: more_seeds(jobs)
                 Conductor(jobs, executor, lambda job: _task(plan, job, packing.share, for_all), show, **parts).run()
         except KeyboardInterrupt:
             return False

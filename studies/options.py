@@ -49,6 +49,12 @@ def parser(study: Question, quick: bool = False) -> Parser:
         "--seeds",
         help="how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 4)",
     )
+    p.add_argument(
+        "--until-resolved",
+        type=int,
+        metavar="N",
+        help="add seeds, two at a time up to N, until every primary contrast is resolved (default: no more seeds)",
+    )
     p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's)")
     p.add_argument(
         "--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays"

@@ -6,6 +6,7 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+from studies.engine.contrasts import Declaration
 from studies.engine.folder import BEFORE, stored
 from studies.engine.plan import Plan, begun
 from studies.engine.question import Question
@@ -87,6 +88,7 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         overrides=overrides,
         runtime=data_settings(o, base.runtime.data_root, base.runtime.cache_dir),
         seeds=seeds,
+        until=_until(o, seeds, declared, before),
         epochs=base.epochs,
         resources=resources(o),
         arms=arms,
@@ -221,6 +223,19 @@ def _epochs(text: str | None, last: int) -> tuple[int, ...]:
     if not epochs or epochs[0] < 1 or epochs[-1] > last:
         raise UsageError(f"--probe-epochs {text!r}: give epochs from 1 to {last}, as 1,2,5")
     return epochs
+
+
+def _until(o: Namespace, seeds: tuple[int, ...], declared: Declaration, before: dict) -> int | None:
+    most = o.until_resolved
+    if most is None:
+        return before.get("until")
+    if not declared.contrasts:
+        raise UsageError(f"--until-resolved {most}: no primary contrast is declared, so nothing can be resolved")
+    if not len(seeds) < most <= 100:
+        raise UsageError(
+            f"--until-resolved {most}: must be more than the {len(seeds)} seeds it begins with, at most 100"
+        )
+    return most
 
 
 def _seeds(text: str | None, default: int) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from trainer.record_lines import Count, Number
 SCHEMA_VERSION = 1
 EVENTS = (
     "begin", "warm", "suggest", "capacity", "start", "rung", "promote", "stop", "fail", "lost", "finish", "race",
-    "select", "compare", "tick", "session",
+    "select", "look", "compare", "tick", "session",
 )  # fmt: skip
 STATES = Literal["complete", "pruned", "collapsed", "diverged", "failed", "out_of_memory"]
 REMEDY = f"{RESTORE}, or choose another --study name"
@@ -68,6 +68,9 @@ class Line(TypedDict):
     peer: NotRequired[str | None]
     runs: NotRequired[list[str]]
     race_runs: NotRequired[list[list[str]]]
+    n: NotRequired[Count]
+    unresolved: NotRequired[list[str]]
+    more: NotRequired[list[Count]]
     seeds: NotRequired[list[int]]
     search_value: NotRequired[Number | None]
     place: NotRequired[int | None]
@@ -101,6 +104,7 @@ ENGINE_NEEDED = {
     "finish": ("name", "trial", "run_id", "epoch", "value", "objectives", "state"),
     "select": ("trials",),
     "race": ("trials",),
+    "look": ("n", "unresolved", "more"),
 }  # fmt: skip
 """What a driver must find to continue the study."""
 
@@ -132,6 +136,7 @@ class Info(TypedDict):
     __pydantic_config__ = _FORM  # type: ignore[misc]
     study: str
     seeds: NotRequired[list[Count]]
+    until: NotRequired[Count | None]
     epochs: Count
     schema_version: NotRequired[int]
     preset: NotRequired[str]

@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping", "reference", "race")
+PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping", "reference", "race", "until")
 
 
 def registration(info: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +30,8 @@ def registration(info: dict[str, Any]) -> dict[str, Any]:
         parts["reference"] = asked["reference_settings"]
     if "race" in (info.get("search") or {}):  # nor was there a race
         parts["race"] = [info["search"][name] for name in ("top_k", "race")]
+    if info.get("until") is not None:
+        parts["until"] = info["until"]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return {**json.loads(text), "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
 

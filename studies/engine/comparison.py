@@ -30,6 +30,10 @@ class Comparison:
         self._known: set[str] = set()
         self._ended = ended
         self.race = Race(plan, decisions, ended)
+        self.seeds = list(plan.seeds)
+        """Those of the plan, and those added since."""
+        for line in decisions.of("look"):
+            self.seeds += [seed for seed in line["more"] if seed not in self.seeds]
         self._enqueue(self.arms)
         self.selected = not plan.confirm
 
@@ -39,7 +43,7 @@ class Comparison:
         if self.selected:
             return len(self.queue)
         plan = self._plan
-        unknown = len(plan.confirm) * (plan.confirmed + plan.twins) * len(plan.seeds)
+        unknown = len(plan.confirm) * (plan.confirmed + plan.twins) * len(self.seeds)
         return len(self.queue) + unknown + (0 if self.race.begun else plan.race_runs)
 
     def finished(self, name: str, state: str, value: float | None) -> None:
@@ -82,6 +86,21 @@ class Comparison:
         self._enqueue(arms)
         self.selected = True
 
+    def look(self, unresolved: list[str]) -> bool:
+        """Note which primary contrasts are not resolved with the seeds so far; True if seeds are added for them."""
+        looks, n = self._plan.looks, len(self.seeds)
+        more = [max(self.seeds) + 1 + k for k in range(looks[looks.index(n) + 1] - n)] if unresolved else []
+        self._decisions.append("look", n=n, unresolved=unresolved, more=more)
+        self.seeds += more
+        self._enqueue(self.arms)
+        return bool(more)
+
+    @property
+    def may_look(self) -> bool:
+        """Whether seeds may still be added, and the last look did not end that."""
+        n, last = len(self.seeds), self._decisions.last("look")
+        return n < max(self._plan.looks) and (last is None or last["n"] != n)
+
     def write(self) -> None:
         """Put the compared arms on record, with the runs behind each."""
         ids = {arm.key: self._plan.arm_id(arm) for arm in self.arms}
@@ -95,8 +114,8 @@ class Comparison:
                 **{column.name: _value(config, column.key) for column in self._plan.declared.columns},
                 "reference": ids.get(arm.reference),
                 "peer": ids.get(arm.peer),
-                "runs": [run_id(self._plan.config(arm.overrides, seed)) for seed in self._plan.seeds],
-                "seeds": list(self._plan.seeds),
+                "runs": [run_id(self._plan.config(arm.overrides, seed)) for seed in self.seeds],
+                "seeds": list(self.seeds),
                 "search_value": arm.search_value,
                 "place": arm.place,
             }
@@ -132,7 +151,7 @@ class Comparison:
         for arm in arms:
             if arm.role == "untrained":
                 continue
-            for seed in self._plan.seeds:
+            for seed in self.seeds:
                 name = run_id(self._plan.config(arm.overrides, seed))
                 if name not in self._known:
                     self._known.add(name)

@@ -16,6 +16,7 @@ finish       how a job ended: complete | pruned | collapsed | diverged | failed 
 race         the first few of a search, run against each other on fresh seeds
 select       the search trials whose arms are compared
 compare      an arm of the comparison and its runs
+look         contrasts still unresolved with n seeds, and the seeds that are added
 tick         the driver lives (once a minute, so that a killed session's time is known)
 session      a driver ended by itself: whether the study was finished, and the budget that was spent, if one was
 ===========  ===============================================================================================

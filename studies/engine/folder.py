@@ -19,7 +19,7 @@ from trainer.records import write_json
 
 COMPARED = (
     "preset", "overrides", "base_arm", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs",
-    "confirm", "arms", "gate", "declared", "ranges",
+    "confirm", "arms", "gate", "declared", "ranges", "until",
 )  # fmt: skip
 """Settings of study.json that a continued study must share."""
 BEFORE = {"race": 0, "seed": None, "verdict": True}

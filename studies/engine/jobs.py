@@ -166,7 +166,9 @@ class Jobs:
             return 0
         # what only an earlier, shorter search had chosen is not tried again
         compared = {
-            run_id(self.plan.config(arm.overrides, seed)) for arm in self.comparison.arms for seed in self.plan.seeds
+            run_id(self.plan.config(arm.overrides, seed))
+            for arm in self.comparison.arms
+            for seed in self.comparison.seeds
         } | self.comparison.race.names
         return sum(line["trial"] is not None or line["name"] in compared for line in lost)
 

@@ -18,6 +18,7 @@ from trainer.data.sets import require_present
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
 from trainer.errors import UsageError
 from trainer.identity import arm_id, arm_settings
+from trainer.looks import looks
 from trainer.registration import registration
 
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
@@ -31,6 +32,7 @@ class Plan:
         arms: known before the search: the controls, or a whole grid.
         declared: the question and its primary contrasts, which alone get verdict words.
         confirm: levels whose best searched arms, and the best one's reference, are compared; () without a search.
+        until: seeds are added up to so many while a primary contrast is not resolved.
         probe_epochs: further epochs at which the frozen model is probed, beside the rungs and the end.
     """
 
@@ -51,6 +53,7 @@ class Plan:
     stopping: Stopping = Stopping()
     limits: Limits = Limits()
     probe_epochs: tuple[int, ...] = ()
+    until: int | None = None
     gate: str | None = None
     wandb: str = "off"
     tensorboard: bool = False
@@ -137,6 +140,11 @@ class Plan:
         return self.search_seed if self.search.seed is None else self.search.seed
 
     @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of seeds at which it is asked whether the primary contrasts are resolved."""
+        return looks(len(self.seeds), self.until)
+
+    @property
     def races(self) -> tuple[int, ...]:
         """Seeds of the race, after that of the search; none where there is nobody to run against."""
         here = self.num_trials and self.confirm and self.search.top_k > 1 and self.search.verdict
@@ -155,7 +163,8 @@ class Plan:
 
     @property
     def most_epochs(self) -> int:
-        return (self.num_trials + self.race_runs + self.comparison_runs) * self.epochs
+        added = max(self.looks) / len(self.seeds)
+        return round((self.num_trials + self.race_runs + added * self.comparison_runs) * self.epochs)
 
     def expected_epochs(self) -> float:
         """Epochs if the stopping rule keeps its usual share of the trials at each rung."""
@@ -185,6 +194,11 @@ class Plan:
         if self.search.verdict:
             beside = f": {names}" if names else ""
             text.append(f"compare    on seeds {', '.join(map(str, self.seeds))}{beside}")
+        if len(self.looks) > 1:
+            text.append(
+                f"           then {self.looks[1] - self.looks[0]} more at a time up to {self.until} seeds, until"
+                f" every verdict is resolved: {len(self.looks)} looks at most, each at .05 / {len(self.looks)}"
+            )
         text += [
             *self._contrast_lines(),
             (
