@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-
 from analysis.decimals import decimals
 from analysis.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED
 from analysis.render import interval, number, p_value
