@@ -61,7 +61,7 @@ def _sizes(sd: float, n: int, contrasts: int, unit: str) -> str:
 
 def _source(found: Spread) -> str:
     studies, arms = found.studies, len(found.pairs)
-    where = studies[0] if len(studies) == 1 else f"{len(studies)} studies, {studies[0]} the last begun"
+    where = studies[0] if len(studies) == 1 else f"{len(studies)} studies, {studies[0]} the latest"
     what = "the same contrast" if found.same else f"{arms} other {'pair' if arms == 1 else 'pairs'} of arms"
     return f"s.d. of the paired difference {_number(found.sd)}, from {what} in {where} ({found.seeds} pairs of runs)"
 
