@@ -9,6 +9,7 @@ from typing import Any
 
 from studies import exit_codes
 from studies.engine import fields
+from studies.engine.choosing import RULES
 from studies.engine.question import Question
 from studies.engine.settings import Stopping
 from trainer.cli import Parser, add_data_options
@@ -195,6 +196,15 @@ def _search_options(p: Parser, study: Question) -> None:
         help=f"of {', '.join(OBJECTIVES)}; two, joined by a comma, give a Pareto search (default: linacc)",
     )
     g.add_argument("--top-k", type=int, help=f"arms {of_each}confirmed on the seed list (default: 3; 1 with --quick)")
+    g.add_argument(
+        "--choose",
+        choices=RULES,
+        default=RULES[0],
+        help=(
+            "smoothed: confirm the best by a surface fitted to the scores at the furthest epoch, with the raw ones"
+            " beside it (default: raw)"
+        ),
+    )
     g.add_argument(
         "--stopping",
         choices=["asha", "none"],

@@ -114,7 +114,10 @@ def _search(o: Namespace) -> SearchPlan:
     if not 1 <= top_k <= 20:
         raise UsageError(f"--top-k {top_k}: must be 1 to 20")
     lag = (o.lag or LAG) if o.deterministic else 0
-    return SearchPlan(o.sampler, objectives, top_k, lag, tuple(str(Path(folder).absolute()) for folder in o.warm_start))
+    if o.choose == "smoothed" and len(objectives) > 1:
+        raise UsageError(f"--choose smoothed: smooths one score, not {o.objectives}; leave out one of the two options")
+    warm_start = tuple(str(Path(folder).absolute()) for folder in o.warm_start)
+    return SearchPlan(o.sampler, objectives, top_k, lag, warm_start, o.choose)
 
 
 def _stopping(o: Namespace, epochs: int) -> Stopping:

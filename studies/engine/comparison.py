@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from studies.engine.choosing import Choice, Chooser
 from studies.engine.contrasts import as_recorded
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Job
@@ -44,9 +45,13 @@ class Comparison:
     def select(self, search: Search) -> None:
         """Choose each level's top-k arms by their search score, and queue them and the best one's reference."""
         arms, question = [], search.question
+        s, stratum = self._plan.search, self._plan.declared.stratum
+        choose = Chooser(s.choose, s.top_k, question, self._decisions)
         for level in self._plan.confirm:
-            chosen = search.ranking(level)[: self._plan.search.top_k]
-            self._note(level, chosen)
+            who = {stratum: level} if stratum else {}
+            choice = choose(search.ranking(level), search.candidates(), who)
+            chosen = choice.ranked[: s.top_k]
+            self._note(who, chosen, choice)
             best = self._plan.declared.best(level)
             for place, candidate in enumerate(chosen, start=1):
                 first = place == 1
@@ -81,20 +86,12 @@ class Comparison:
             if noted is None or {**comparable(noted), "event": "compare"} != {"event": "compare", **entry}:
                 self._decisions.append("compare", **entry)
 
-    def _note(self, level: str, chosen: list[Candidate]) -> None:
-        if not chosen:
-            reason = "no eligible trial ended"
-        elif chosen[0].state == "complete":
-            reason = "best score at the last epoch"
-        else:
-            reason = "none reached the last epoch: furthest, then best"
-        stratum = self._plan.declared.stratum
-        who = {stratum: level} if stratum else {}
-        choice: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
-        choice |= {"epochs": [c.epoch for c in chosen], "reason": reason}
+    def _note(self, who: dict[str, Any], chosen: list[Candidate], choice: Choice) -> None:
+        line: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
+        line |= {"epochs": [c.epoch for c in chosen], "reason": choice.reason, **choice.record}
         noted = self._decisions.last("select", **who)
-        if noted is None or noted["trials"] != choice["trials"]:
-            self._decisions.append("select", **choice)
+        if noted is None or noted["trials"] != line["trials"]:
+            self._decisions.append("select", **line)
 
     def _enqueue(self, arms: list[Arm]) -> None:
         """Queue the arms' runs on the seed list; a run that several arms share is run once."""

@@ -12,7 +12,8 @@ rung, stop   a judgement with its inputs; a stop has a named reason
 fail         an attempt ended without a result, its kind, and whether it counts against the retries
 lost         a job that had ended, but whose run is not whole on record any more; it is run again
 finish       how a job ended: complete | pruned | collapsed | diverged | failed | out_of_memory
-select       the search trials whose arms are compared
+select       the search trials whose arms are compared; with --choose smoothed their smoothed scores, whom the raw
+             ones would have chosen, and every fitted trial as (trial, raw, smoothed)
 compare      an arm of the comparison and its runs
 tick         the driver lives (once a minute, so that a killed session's time is known)
 session      a driver ended by itself: whether the study was finished, and the budget that was spent, if one was

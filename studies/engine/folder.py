@@ -47,7 +47,7 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
                 )
             if key == "search":  # the earlier studies may have been moved: by what they are, below
                 ours, theirs = (
-                    {name: value for name, value in (search or {}).items() if name != "warm_start"}
+                    {"choose": "raw"} | {name: value for name, value in (search or {}).items() if name != "warm_start"}
                     for search in (ours, theirs)
                 )
             if key == "ranges" and theirs is None:  # what a study begun by earlier code did not say cannot have changed

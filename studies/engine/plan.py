@@ -233,12 +233,13 @@ class Plan:
         )
         mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
         top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
+        by = " by smoothed score" if s.choose == "smoothed" else ""
         each = f"per {stratum} ({', '.join(self.confirm)}): " if stratum else ""
         return [
             f"search     {self.num_trials} trials on seed {self.search_seed} ({s.sampler}){goal} {rule}{mode}",
             *(f"           {name}: {text}" for name, text in self.ranges.items()),
             *(f"           warm start from {folder}" for folder in s.warm_start),
-            f"then       {each}the best {top}{', and the reference of the best one' if self.twins else ''}",
+            f"then       {each}the best {top}{by}{', and the reference of the best one' if self.twins else ''}",
         ]
 
     def stored(self) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class SearchPlan:
         lag: 0 decides on whatever is on record at the moment. Otherwise trial k is suggested after all trials up to
             k - lag ended, and judged against those alone (``--deterministic``).
         warm_start: folders of earlier studies.
+        choose: by which score trials are confirmed, ``raw`` or ``smoothed``.
     """
 
     sampler: str = "tpe"
@@ -64,6 +65,7 @@ class SearchPlan:
     top_k: int = 1
     lag: int = 0
     warm_start: tuple[str, ...] = ()
+    choose: str = "raw"
 
 
 @dataclass(frozen=True)
