@@ -105,7 +105,10 @@ class Plan:
         for overrides in [*(arm.overrides for arm in self.arms), *points]:
             config = self.config(overrides, self.seeds[0])
             devices.check(config, self.resources, here)
-            check_recorded({self.declared.metric.name, *(one.metric for one in self.declared.contrasts)}, config)
+            beside = {one.name for one in self.declared.also}
+            check_recorded(
+                beside | {self.declared.metric.name, *(one.metric for one in self.declared.contrasts)}, config
+            )
             if config.data.pretrain_on != "train":
                 raise UsageError(
                     f"preset {self.preset}: data.pretrain_on = {config.data.pretrain_on!r}, but a study selects on"
