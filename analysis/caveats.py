@@ -22,6 +22,7 @@ def caveats(study: Study, table: pd.DataFrame, found: pd.DataFrame) -> list[str]
         *_method(study, found),
         *registered(study),
         *_search_seed(study, table),
+        *_looks(study),
         *_provenance(study),
         *_incomplete(study),
         *_superseded(study),
@@ -54,6 +55,19 @@ def _method(study: Study, found: pd.DataFrame) -> list[str]:
             f"A run counts as collapsed when the effective rank of z is below {COLLAPSED_BELOW:g} times what it was"
             " before training."
         ),
+    ]
+
+
+def _looks(study: Study) -> list[str]:
+    """How the number of seeds came about, where it was not fixed before."""
+    if len(study.looks) == 1:
+        return []
+    done = [line for line in study.decisions if line["event"] == "look"]
+    said = ", ".join(f"{len(line['unresolved'])} open at {line['n']}" for line in done) or "none yet"
+    return [
+        f"Seeds were added until every primary contrast was resolved, at looks fixed before"
+        f" ({', '.join(map(str, study.looks))} seeds; {said}); each look decides at .05 / {len(study.looks)}, so that"
+        " looking again does not make a word more likely."
     ]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.compare import MAX_SEEDS
 from analysis.decimals import decimals
-from analysis.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED, POWER
+from analysis.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED
 from analysis.render import interval, number, p_value
+from trainer.resolvable import MAX_SEEDS, POWER
 
 
 def claim(line: pd.Series) -> str:

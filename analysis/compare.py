@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 from scipy.special import stdtr, stdtrit
 
-CONFIDENCE = 0.95
-MIN_SEEDS = 3
-"""Fewer seeds than this give no verdict, whatever the interval says."""
-MAX_SEEDS = 1000
+from trainer.resolvable import CONFIDENCE, MAX_SEEDS, MIN_SEEDS
+
 
 _NAN = float("nan")
 

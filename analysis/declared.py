@@ -69,6 +69,7 @@ class Declared:
     reference: str | None = None
     controls: dict[str, str] = field(default_factory=dict)
     predicts: tuple[int, ...] = ()
+    also: tuple[Metric, ...] = ()
 
     def kind(self, role: str) -> str:
         """One of ``KINDS``."""
@@ -136,6 +137,7 @@ def _read(noted: dict[str, Any]) -> Declared:
         str(noted["question"]), contrasts, Metric(**noted.get("metric", {})), noted.get("stratum"),
         tuple(noted.get("levels", ())), columns,
         noted.get("reference"), dict(noted.get("controls", {})), tuple(noted.get("predicts", ())),
+        tuple(Metric(**one) for one in noted.get("also", ())),
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def _differences(study: Study) -> pd.DataFrame:
     # a contrast that could not be run counts like the others: what was declared does not shrink afterwards
     absent = len(study.declared.contrasts) - len(primary)
     family = [None if _same_arm(study, *c) else found[c] for c in primary] + [None] * absent
-    decisions = dict(zip(primary, decide(family), strict=False))
+    decisions = dict(zip(primary, decide(family, len(study.looks)), strict=False))
     rows = []
     for (metric, key, reference), one in found.items():
         low, high = one.interval()

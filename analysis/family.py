@@ -10,18 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from scipy import optimize, stats
-
-from analysis.compare import CONFIDENCE, MIN_SEEDS, Difference, seeds_needed
+from analysis.compare import MIN_SEEDS, Difference, seeds_needed
+from trainer.resolvable import detectable, step
 
 BETTER, WORSE = "better", "worse"
 NOT_RESOLVED = "not resolved"
 NO_VERDICT = f"no verdict: n<{MIN_SEEDS}"
 EXPLORATORY = "exploratory"
 VERDICTS = (BETTER, WORSE, NOT_RESOLVED, NO_VERDICT)
-POWER = 0.8
 
 _NAN = float("nan")
 
@@ -32,7 +29,7 @@ class Decision:
 
     Attributes:
         verdict: ``BETTER``, ``WORSE``, ``NOT_RESOLVED`` or ``NO_VERDICT``.
-        p_holm: p adjusted for the family.
+        p_holm: p adjusted for the family, and for the looks.
         level: the significance level at which Holm's rule decides this contrast.
         low, high: the 1 - ``level`` t interval: it excludes 0 exactly when the contrast is resolved.
         resolvable: half of it: the smallest observed difference that would have been resolved at this spread and n.
@@ -50,22 +47,22 @@ class Decision:
     seeds_needed: int | None
 
 
-def decide(family: Sequence[Difference | None]) -> list[Decision]:
+def decide(family: Sequence[Difference | None], looks: int = 1) -> list[Decision]:
     """Decide all primary contrasts of a study together.
 
     Args:
         family: one difference per declared contrast, higher being better; None where its arms were not run or are one.
             It counts all the same: what was declared is not made smaller by what was found.
+        looks: how often the study planned to look, each time at its part of the level.
     """
     p = [1.0 if one is None or math.isnan(one.p) else one.p for one in family]
     decided: list[Decision | None] = [None] * len(family)
-    largest, alpha, open_ = 0.0, 1 - CONFIDENCE, True
-    level = alpha / max(1, len(family))
+    largest, level, open_ = 0.0, step(len(family), looks), True
     for rank, index in enumerate(sorted(range(len(family)), key=p.__getitem__)):
         left = len(family) - rank
-        largest = max(largest, min(1.0, p[index] * left))
+        largest = max(largest, min(1.0, p[index] * left * looks))
         if open_:  # the first contrast that is not resolved ends the steps; the rest is judged at its level
-            level, open_ = alpha / left, p[index] < alpha / left
+            level, open_ = step(left, looks), p[index] < step(left, looks)
         decided[index] = _decision(family[index], largest, level, open_)
     return [one for one in decided if one is not None]
 
@@ -79,17 +76,3 @@ def _decision(found: Difference | None, p_holm: float, level: float, resolved: b
     powerful = detectable(found.n, level) * found.spread
     needed = seeds_needed(found.mean, found.spread, level)
     return Decision(verdict, p_holm, level, found.mean - half, found.mean + half, half, powerful, needed)
-
-
-@lru_cache(maxsize=4096)
-def detectable(n: int, level: float, power: float = POWER) -> float:
-    """The true difference, in s.d. of the paired differences, that a t test of n pairs resolves with ``power``."""
-    critical = stats.t.ppf(1 - level / 2, n - 1)
-
-    def missing(shift: float) -> float:
-        return stats.nct.sf(critical, n - 1, shift) - power  # the other tail is below 1e-4 where this is 0
-
-    high = 1.0
-    while missing(high) < 0:
-        high *= 2
-    return float(optimize.brentq(missing, 0.0, high, xtol=1e-6)) / math.sqrt(n)

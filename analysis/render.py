@@ -8,11 +8,11 @@ import textwrap
 import pandas as pd
 
 from analysis.decimals import decimals
-from analysis.declared import Declared
+from analysis.declared import Declared, Metric
 from analysis.differences import RANKS
 from analysis.family import NO_VERDICT
 from analysis.layout import Sheet
-from analysis.tables import group_of
+from analysis.tables import group_of, groups_beside
 
 EMPTY = "-"
 
@@ -97,12 +97,12 @@ _ACCURACIES = {"linacc_z_agg": "z_agg", "linacc_z_1": "z_1\n(1 view)", "linacc_z
 
 def accuracy_title(table: pd.DataFrame, asked: Declared) -> str:
     views, epochs = _several(table["views"]), _several(_trained(table)["epoch"])
-    own = (
-        ""
-        if group_of(asked) in _ACCURACIES
-        else f" and {asked.metric.words}{'' if asked.metric.higher else ' (less is better)'}"
-    )
-    return f"Linear accuracy (%){own}, mean ± half of the 95 % t interval; M = {views} views, epoch {epochs}"
+    group = group_of(asked)
+    beside = [one for name, one in groups_beside(table, asked).items() if name not in _ACCURACIES]
+    others = dict.fromkeys([*([] if group in _ACCURACIES else [asked.metric]), *beside])
+    words = ["Linear accuracy (%)", *(f"{one.words}{'' if one.higher else ' (less is better)'}" for one in others)]
+    named = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{named}, mean ± half of the 95 % t interval; M = {views} views, epoch {epochs}"
 
 
 def short_accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
@@ -111,7 +111,10 @@ def short_accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
     measured = "" if group_of(asked) == "linacc_z_agg" else f"{_of_metric(asked)} "
     head = [*textwrap.wrap(f"{measured}minus reference", 18), "[95 %, unadjusted]"]
     columns = [*whole.columns[:-2], "\n".join(head), "verdict"]
-    return Sheet("", columns, whole.rows, optional=(3, 4, len(columns) - 1))
+    *least, beside = whole.optional if len(whole.optional) > 2 else (*whole.optional, None)
+    # the answers above the table have the verdicts, and nothing else on that screen the first metric beside the study's
+    optional = (*least, len(columns) - 1, *([] if beside is None else [beside]))
+    return Sheet("", columns, whole.rows, optional=optional)
 
 
 def _accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
@@ -123,18 +126,30 @@ def _accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
     shown = (
         _ACCURACIES if group in _ACCURACIES else {**_ACCURACIES, group: "\n".join(textwrap.wrap(_of_metric(asked), 16))}
     )
+    beside = {name: one for name, one in groups_beside(table, asked).items() if name not in shown}
+    heads = {name: "\n".join(textwrap.wrap(_head(name, one, len(beside)), 11)) for name, one in beside.items()}
+    first, *others = shown.items()
+    shown = dict([first, *heads.items(), *others])
+    digits_of = {name: min(2, decimals(one.name)) for name, one in beside.items()} | {group: digits}
     against = [*textwrap.wrap(f"{_of_metric(asked)} minus", 16), "reference [95 %,", "unadjusted]"]
     columns = ["arm", "n", *shown.values(), "\n".join(against), "verdict"]
     rows = [
         [
             row["arm"], f"{row['n']}/{row['runs']}",
-            *(plus_minus(row, name, digits if name == group else 1) if f"{name}_n" in row else EMPTY for name in shown),
+            *(plus_minus(row, name, digits_of.get(name, 1)) if f"{name}_n" in row else EMPTY for name in shown),
             interval(row["difference_mean"], row["difference_low"], row["difference_high"], digits),
             verdict(row["verdict"]),
         ]
         for _, row in table.iterrows()
     ]  # fmt: skip
-    return Sheet(title, columns, rows, optional=(3, 4))
+    k = len(beside)
+    return Sheet(title, columns, rows, optional=(3 + k, 4 + k, *range(2 + k, 2, -1)))
+
+
+def _head(group: str, one: Metric, groups: int) -> str:
+    """A metric shown beside the study's own; of several scalings each is named."""
+    words = one.words[0].upper() + one.words[1:]
+    return f"{words} {group.partition('.')[2]}".rstrip() if groups > 1 else words
 
 
 def _of_metric(asked: Declared) -> str:

@@ -22,6 +22,7 @@ from analysis.runs import Run, read_run
 from analysis.trials import not_run, own_trials, warm_trials
 from trainer.decision_lines import read_decisions, read_info
 from trainer.errors import RecordError, UsageError
+from trainer.looks import looks
 
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
@@ -69,6 +70,11 @@ class Study:
     @property
     def name(self) -> str:
         return str(self.info.get("study") or self.folder.name)
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of seeds at which the study planned to look at its contrasts."""
+        return looks(len(self.info.get("seeds") or ()), self.info.get("until"))
 
     @cached_property
     def arms(self) -> Arms:

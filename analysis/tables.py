@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.compare import mean_interval
 from analysis.cost import Cost, cost, per_arm
-from analysis.declared import Declared
+from analysis.declared import Declared, Metric
 from analysis.differences import (
     LINACC,
     NOT_COMPARED,
@@ -100,15 +100,29 @@ _COST = ["device_seconds", "usd"]
 
 
 def metrics_of(asked: Declared) -> dict[str, str]:
-    """Columns of a study's table and the metric behind them: those of every study, and the study's own."""
-    own = asked.metric.name
-    named = re.sub(r"\W", "_", own.removesuffix("@M"))
-    return METRICS if own in METRICS.values() or _ACTION.fullmatch(own) else METRICS | {named: own}
+    """Columns of a study's table and the metric behind them: those of every study, and those that this one declares."""
+    found = dict(METRICS)
+    for own in (asked.metric.name, *(one.name for one in asked.also)):
+        if own not in found.values() and not own.startswith("r2_action"):
+            found[re.sub(r"\W", "_", own.removesuffix("@M"))] = own
+    return found
 
 
-def group_of(asked: Declared) -> str:
-    """The group of columns that the study's own metric is in."""
-    own = asked.metric.name
+def groups_beside(table: pd.DataFrame, asked: Declared) -> dict[str, Metric]:
+    """The groups of columns of the metrics that are shown beside the study's own; of ``r2_action`` each scaling's."""
+    found: dict[str, Metric] = {}
+    for one in asked.also:
+        if one.name == "r2_action":
+            scaled = [name.removesuffix("_mean") for name in table if re.fullmatch(r"r2_action\..+_mean", name)]
+            found |= dict.fromkeys(scaled, one)
+        else:
+            found[group_of(asked, one)] = one
+    return {group: one for group, one in found.items() if group != group_of(asked)}
+
+
+def group_of(asked: Declared, metric: Metric | None = None) -> str:
+    """The group of columns that a declared metric is in; default: the study's own."""
+    own = (metric or asked.metric).name
     action = _ACTION.fullmatch(own)
     return (
         f"r2_action.{action[1]}"

@@ -27,6 +27,7 @@ from analysis.differences import (
     rows_of,
 )
 from analysis.family import BETTER, EXPLORATORY, NOT_RESOLVED, WORSE
+from analysis.how_chosen import how_chosen
 from analysis.pareto import front_found
 from analysis.predicted import predicted
 from analysis.render import interval, number
@@ -44,7 +45,7 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
         table: its ``tables.comparison_table``.
         spent: its ``cost.cost``, where that is at hand.
     """
-    said = [*searched(study), *missing(study, spent or cost(study)), *front_found(study)]
+    said = [*searched(study), *how_chosen(study), *missing(study, spent or cost(study)), *front_found(study)]
     if table.empty:
         return [*said, "No arm has been compared yet, so there is no answer."]
     found = differences(study)

@@ -23,11 +23,16 @@ COMMANDS = {
         "studies.replay.command",
         "recorded learning curves under other stopping rules: what would each have cost and found?",
     ),
+    "power": (
+        "analysis.power",
+        "what the seeds of recorded studies could resolve, and how many seeds a difference takes",
+    ),
 }
 EXAMPLES = (
     "python -m studies list",
     "python -m studies doctor --preset cifar100_aug_30 --gpus-per-trial 1",
     "python -m studies replay studies/replay/recorded/rotation.jsonl.gz",
+    "python -m studies power results/step2_rate_digits --difference 3",
     "python studies/step2_rate.py --quick",
 )
 

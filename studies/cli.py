@@ -16,6 +16,7 @@ from studies.engine import effects, warm_start
 from studies.engine.decisions import NAME, Decisions
 from studies.engine.folder import stored
 from studies.engine.plan import Plan
+from studies.engine.power import power_lines
 from studies.engine.question import Question
 from studies.executors.lifeline import ClusterLost
 from studies.options import parser
@@ -65,7 +66,7 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
     warm_start.check(plan, study)
     _points_left(plan, study)
     if options.dry_run:
-        print("\n".join(plan.lines()))
+        print("\n".join([*plan.lines(), *power_lines(plan)]))
         return exit_codes.OK, plan
     if options.address is None:  # a cluster's files are on its nodes
         require_present(plan.config({}, plan.seeds[0]))

@@ -138,8 +138,10 @@ def _search(o: Namespace, before: dict | None) -> SearchPlan:
     if o.no_verdict and o.race:
         raise UsageError("--no-verdict: nothing runs after the search, so --race has no effect; remove one of them")
     lag = (o.lag or LAG) if o.deterministic else 0
+    if o.choose == "smoothed" and len(objectives) > 1:
+        raise UsageError(f"--choose smoothed: smooths one score, not {o.objectives}; leave out one of the two options")
     earlier = tuple(str(Path(folder).absolute()) for folder in o.warm_start)
-    return SearchPlan(o.sampler, objectives, top_k, lag, earlier, race, seed, not o.no_verdict)
+    return SearchPlan(o.sampler, objectives, top_k, lag, earlier, race, seed, not o.no_verdict, o.choose)
 
 
 def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -> Stopping:

@@ -57,6 +57,7 @@ STUDY = Study(
     question="Does the coding rate help, and is the EMA teacher needed, with everything else equal?",
     arms=grid,
     strata=Strata("teacher", TEACHERS),
+    also=("r2_action",),
     controls=CONTROLS,
     contrasts=contrasts,
     settings={"teacher": "objective.teacher", "lambda_rate": "objective.weights.rate"},

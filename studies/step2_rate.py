@@ -42,6 +42,7 @@ STUDY = Study(
     shown={"teacher": Show(), "lambda_rate": Show("λ", "λ, weight of the coding rate")},
     units={"ema_half_life": "of all steps"},
     label=space.label,
+    also=("r2_action",),
     controls=CONTROLS,
     contrasts=lambda _: (
         *(Contrast(f"coding rate, {name}", f"best/{name}", f"best/{name}/lambda0") for name in space.TEACHERS),

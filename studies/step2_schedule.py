@@ -60,6 +60,7 @@ STUDY = Study(
     strata=Strata("teacher", TEACHERS),
     settings={"teacher": "objective.teacher", "schedule": "schedule.name", "warmup_epochs": "schedule.warmup_epochs"},
     shown={"teacher": Show(), "schedule": Show(), "warmup_epochs": Show("warm-up", "warm-up, epochs")},
+    also=("r2_action",),
     controls=CONTROLS,
     contrasts=contrasts,
 )

@@ -40,6 +40,7 @@ STUDY = Study(
     reference=Reference({"objective.weights.rate": 0.0, "objective.rate.on": "agg"}, "lambda0", lambda _: "no rate"),
     settings={"target": "objective.rate.on", "lambda_rate": "objective.weights.rate"},
     shown={"target": Show(), "lambda_rate": Show("λ", "λ, weight of the coding rate")},
+    also=("r2_action",),
     controls=CONTROLS,
     contrasts=lambda _: (
         *(Contrast(f"coding rate on {name}", f"best/{name}", f"best/{name}/lambda0") for name in TARGETS),

@@ -25,6 +25,7 @@ COMMANDS = {
     "list": ["-m", "studies", "list"],
     "doctor": ["-m", "studies", "doctor"],
     "replay": ["-m", "studies", "replay"],
+    "power": ["-m", "studies", "power"],
     "analysis": ["-m", "analysis"],
     "rate": ["studies/step2_rate.py"],
     "grid": ["studies/step2_grid.py"],

@@ -1,13 +1,21 @@
 """``--until-resolved``: seeds are added while a verdict is missing, by a schedule fixed before, and looks cost level."""
 
+from dataclasses import asdict
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from engine import make, plan, play
-from study_builder import Builder
+from test_analysis import Builder
 
+from analysis.caveats import caveats
 from analysis.compare import paired
+from analysis.differences import differences
 from analysis.family import BETTER, NOT_RESOLVED, WORSE, decide
-from studies import resolved
+from analysis.study import load
+from analysis.tables import comparison_table
+from studies import Contrast, resolved
+from studies.engine.metrics import metric
 from studies.options import parser
 from studies.planning import make_plan
 from studies.step2_rate import STUDY
@@ -46,7 +54,7 @@ def test_each_look_decides_at_its_part_of_the_level():
     assert often.verdict == (BETTER if found.p < 0.01 else NOT_RESOLVED)
 
 
-def counted(tmp_path, monkeypatch, answers, until=8):
+def counted(tmp_path, answers, until=8):
     """A study played to its end; ``answers`` are the numbers of contrasts unresolved at each look."""
     jobs = make(plan(tmp_path, num_trials=0, confirm=(), seeds=(0, 1, 2, 3), until=until))
     play(jobs)
@@ -62,10 +70,10 @@ def counted(tmp_path, monkeypatch, answers, until=8):
     return jobs
 
 
-def test_seeds_are_added_until_all_is_resolved_and_never_after(tmp_path, monkeypatch):
-    jobs = counted(tmp_path, monkeypatch, [1, 1, 0])
-    assert jobs.comparison.seeds == [0, 1, 2, 3, 4, 5, 6, 7] or len(jobs.comparison.seeds) == 8
-    jobs = counted(tmp_path / "b", monkeypatch, [2, 0], until=12)
+def test_seeds_are_added_until_all_is_resolved_and_never_after(tmp_path):
+    jobs = counted(tmp_path, [1, 1])
+    assert jobs.comparison.seeds == [0, 1, 2, 3, 4, 5, 6, 7] and not jobs.comparison.may_look
+    jobs = counted(tmp_path / "b", [2, 0], until=12)
     assert jobs.comparison.seeds == [0, 1, 2, 3, 4, 5]
     again = make(jobs.plan)
     assert again.comparison.seeds == [0, 1, 2, 3, 4, 5] and again.left == 0 and not again.comparison.may_look
@@ -104,12 +112,26 @@ def test_the_option_is_planned_registered_and_checked(tmp_path):
             planned(tmp_path, *words)
 
 
-@pytest.mark.parametrize("gap, asked", [(0.0, True), (40.0, False)])
-def test_the_look_asks_the_analysis(tmp_path, gap, asked):
-    """A study on record whose arms differ by much is resolved; one whose arms do not gets more seeds."""
-    folder = Builder.grid(tmp_path, gap=gap, seeds=(0, 1, 2, 3), until=8) if hasattr(Builder, "grid") else None
-    if folder is None:
-        pytest.skip("covered by the study played through the executor")
+@pytest.mark.parametrize("gap, unresolved", [(0.0, ["up or down"]), (40.0, [])])
+def test_the_look_asks_the_analysis(tmp_path, gap, unresolved):
+    """A study on record whose arms differ by much is resolved; one whose arms do not differ is not."""
+    contrast = Contrast("up or down", "up", "down").measured("linacc/z_agg@M")
+    asked = {"question": "Up?", "contrasts": [asdict(contrast)], "metric": asdict(metric("linacc/z_agg@M"))}
+    made = Builder(tmp_path / "demo", declared=asked, seeds=[1, 2, 3, 4], until=8)
+    for key, level in (("up", 50 + gap), ("down", 50.0)):
+        values = [level + 2 * (-1) ** n + (n if key == "up" else 0) for n in range(4)]
+        made.arm(key, "grid", "stopgrad", 0.1, values)
+        made.decide({**made.decided()[-1], "key": key})
+    notes = []
+    comparison = SimpleNamespace(
+        may_look=True, write=lambda: None, look=lambda open_: notes.append(open_) or bool(open_)
+    )
+    plan_ = SimpleNamespace(folder=made.folder)
+    jobs = SimpleNamespace(left=0, running={}, may_start=lambda: True, comparison=comparison, plan=plan_)
+    assert resolved.more_seeds(jobs) == bool(unresolved) and notes == [unresolved]
+    study = load(made.folder)
+    (said,) = [line for line in caveats(study, comparison_table(study), differences(study)) if "added until" in line]
+    assert "(4, 6, 8 seeds; none yet); each look decides at .05 / 3" in said
 
 
 def test_more_seeds_waits_for_runs(tmp_path):

@@ -62,6 +62,13 @@ class Line(TypedDict):
     trials: NotRequired[list[int]]
     values: NotRequired[list[Number | None]]
     epochs: NotRequired[list[int | None]]
+    choose: NotRequired[str]
+    not_smoothed: NotRequired[str]
+    smoothed: NotRequired[list[Number | None]]
+    raw_trials: NotRequired[list[int]]
+    raw_values: NotRequired[list[Number]]
+    raw_smoothed: NotRequired[list[Number | None]]
+    fitted: NotRequired[list[Annotated[list[Number], Field(min_length=3, max_length=3)]]]
     role: NotRequired[str]
     lambda_rate: NotRequired[Number | None]
     reference: NotRequired[str | None]
@@ -119,6 +126,7 @@ class Search(TypedDict):
     seed: NotRequired[int | None]
     verdict: NotRequired[bool]
     warm_start: NotRequired[list[str]]
+    choose: NotRequired[str]
 
 
 class Stopping(TypedDict):

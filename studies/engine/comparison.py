@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from studies.engine.choosing import Choice, Chooser
 from studies.engine.contrasts import as_recorded
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Job
 from studies.engine.plan import Plan
+from studies.engine.question import Question
 from studies.engine.race import Race
 from studies.engine.search import Candidate, Search
 from studies.engine.settings import Arm
@@ -55,23 +57,24 @@ class Comparison:
 
         With a race, the search's first few run against each other before that; then this is called again.
         """
-        top = {level: search.ranking(level)[: self._plan.search.top_k] for level in self._plan.confirm}
-        if self._plan.races and not self.race.begun:
-            for level, candidates in top.items():
-                self.queue += self.race.enter(level, candidates, self._who(level))
-        if not self._plan.races or self.race.over:
-            self._compare(top, search)
-
-    def _compare(self, top: dict[str, list[Candidate]], search: Search) -> None:
-        arms, question = [], search.question
+        s, choices = self._plan.search, {}
+        choose = Chooser(s.choose, s.top_k, search.question, self._decisions)
         for level in self._plan.confirm:
-            chosen, reason = top[level], None
-            if self._plan.races and len(top[level]) > 1:
-                order = self.race.order(level)
-                chosen, seeds = [order[0][0]], ", ".join(map(str, self._plan.races))
-                mean = "without a value in the race" if order[0][1] is None else f"mean {order[0][1]:.4g}"
-                reason = f"won the race of {len(order)} on seed {seeds}, {mean}"
-            self._note(level, chosen, reason)
+            choices[level] = choose(search.ranking(level), search.candidates(), self._who(level))
+        if self._plan.races and not self.race.begun:
+            for level, choice in choices.items():
+                self.queue += self.race.enter(level, choice.ranked[: s.top_k], self._who(level))
+        if not self._plan.races or self.race.over:
+            self._compare(choices, search.question)
+
+    def _compare(self, choices: dict[str, Choice], question: Question) -> None:
+        arms: list[Arm] = []
+        for level, choice in choices.items():
+            chosen = choice.ranked[: self._plan.search.top_k]
+            if self._plan.races and len(chosen) > 1:
+                choice = self._winner(level, chosen, choice)
+                chosen = choice.ranked
+            self._note(self._who(level), chosen, choice)
             if not self._plan.search.verdict:
                 continue
             best = self._plan.declared.best(level)
@@ -127,21 +130,22 @@ class Comparison:
         stratum = self._plan.declared.stratum
         return {stratum: level} if stratum else {}
 
-    def _note(self, level: str, chosen: list[Candidate], reason: str | None) -> None:
-        if reason is not None:
-            pass
-        elif not chosen:
-            reason = "no eligible trial ended"
-        elif chosen[0].state == "complete":
-            reason = "best score at the last epoch"
-        else:
-            reason = "none reached the last epoch: furthest, then best"
-        who = self._who(level)
-        choice: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
-        choice |= {"epochs": [c.epoch for c in chosen], "reason": reason}
+    def _winner(self, level: str, raced: list[Candidate], choice: Choice) -> Choice:
+        """The winner of a race alone, and what its ``select`` line says."""
+        (winner, mean), *others = self.race.order(level)
+        seeds, value = ", ".join(map(str, self._plan.races)), "without a value" if mean is None else f"mean {mean:.4g}"
+        record = dict(choice.record)
+        if "smoothed" in record:
+            place = [one.trial for one in raced].index(winner.trial)
+            record["smoothed"] = [record["smoothed"][place]]
+        return Choice([winner], f"won the race of {len(others) + 1} on seed {seeds}, {value}", record)
+
+    def _note(self, who: dict[str, Any], chosen: list[Candidate], choice: Choice) -> None:
+        line: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
+        line |= {"epochs": [c.epoch for c in chosen], "reason": choice.reason, **choice.record}
         noted = self._decisions.last("select", **who)
-        if noted is None or noted["trials"] != choice["trials"]:
-            self._decisions.append("select", **choice)
+        if noted is None or noted["trials"] != line["trials"]:
+            self._decisions.append("select", **line)
 
     def _enqueue(self, arms: list[Arm]) -> None:
         """Queue the arms' runs on the seed list; a run that several arms share is run once."""

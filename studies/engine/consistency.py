@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.engine import points, spaces
 from studies.engine.keys import leaves, lookup
-from studies.engine.metrics import metric
+from studies.engine.metrics import beside, metric
 from studies.engine.settings import Arm
 from trainer.errors import UsageError
 
@@ -85,6 +85,9 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
                 f"control {control.key!r}: is epoch 0 of the arm with its settings, and no arm has them; add one"
             )
     metric(question.metric)
+    for name in question.also:
+        if beside(name).name == question.metric:
+            raise UsageError(f"also {name!r}: is the study's metric already; leave it out")
     if question.reference is not None:
         if question.space is None:
             raise UsageError(

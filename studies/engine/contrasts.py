@@ -78,6 +78,7 @@ class Declaration:
         reference_settings: what the reference of a searched arm has instead, as (configuration key, value), by key.
         controls: what each control must do, by its key: ``collapse``, or ``start`` for an untrained encoder.
         predicts: epochs whose order of the trials is compared with that of the last epoch.
+        also: metrics that the first table shows beside the study's.
     """
 
     question: str = ""
@@ -90,6 +91,7 @@ class Declaration:
     reference_settings: tuple[tuple[str, Any], ...] = ()
     controls: dict[str, str] = field(default_factory=dict)
     predicts: tuple[int, ...] = ()
+    also: tuple[Metric, ...] = ()
 
     def best(self, level: str) -> str:
         """Key of the best arm of a level."""

@@ -14,7 +14,8 @@ fail         an attempt ended without a result, its kind, and whether it counts 
 lost         a job that had ended, but whose run is not whole on record any more; it is run again
 finish       how a job ended: complete | pruned | collapsed | diverged | failed | out_of_memory
 race         the first few of a search, run against each other on fresh seeds
-select       the search trials whose arms are compared
+select       the search trials whose arms are compared; with --choose smoothed their smoothed scores, whom the raw
+             ones would have chosen, and every fitted trial as (trial, raw, smoothed)
 compare      an arm of the comparison and its runs
 look         contrasts still unresolved with n seeds, and the seeds that are added
 tick         the driver lives (once a minute, so that a killed session's time is known)

@@ -61,6 +61,7 @@ FIELDS: dict[str, Rule] = {
         lambda value: isinstance(value, Mapping) and all(map(_each(object), value.values())),
     ),
     "metric": ("the name of a metric", _is(str)),
+    "also": ("a tuple of names of metrics, as ('r2_action',)", _each(str)),
     "predicts": (
         "shares of a run between 0 and 1, as (1 / 3,)",
         lambda value: _each(object)(value) and all(_number(one) and 0 < one < 1 for one in value),

@@ -22,7 +22,7 @@ COMPARED = (
     "confirm", "arms", "gate", "declared", "ranges", "until",
 )  # fmt: skip
 """Settings of study.json that a continued study must share."""
-BEFORE = {"race": 0, "seed": None, "verdict": True}
+BEFORE = {"race": 0, "seed": None, "verdict": True, "choose": "raw"}
 """What studies did that were begun before these settings of a search existed."""
 
 

@@ -45,6 +45,13 @@ METRICS = {
         *_RANKS,
     )
 }
+ACTIONS = Metric("r2_action", "R2 of the actions")
+"""Shown as each run scales its actions; no contrast may be about it, as scalings do not compare."""
+
+
+def beside(name: str) -> Metric:
+    """A metric to show beside a study's own. Raises UsageError for one that no study records."""
+    return ACTIONS if name == ACTIONS.name else metric(name)
 
 
 def metric(name: str) -> Metric:

@@ -106,7 +106,10 @@ class Plan:
         for overrides in [*(arm.overrides for arm in self.arms), *points]:
             config = self.config(overrides, self.seeds[0])
             devices.check(config, self.resources, here)
-            check_recorded({self.declared.metric.name, *(one.metric for one in self.declared.contrasts)}, config)
+            beside = {one.name for one in self.declared.also}
+            check_recorded(
+                beside | {self.declared.metric.name, *(one.metric for one in self.declared.contrasts)}, config
+            )
             if config.data.pretrain_on != "train":
                 raise UsageError(
                     f"preset {self.preset}: data.pretrain_on = {config.data.pretrain_on!r}, but a study selects on"
@@ -271,6 +274,7 @@ class Plan:
         )
         mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
         top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
+        by = " by smoothed score" if s.choose == "smoothed" else ""
         if self.races:
             top += f" race on seed {', '.join(map(str, self.races))}, and the winner is compared"
         each = f"per {stratum} ({', '.join(self.confirm)}): " if stratum else ""
@@ -279,7 +283,7 @@ class Plan:
             f"search     {self.num_trials} trials on {seeds} ({s.sampler}){goal} {rule}{mode}",
             *(f"           {name}: {text}" for name, text in self.ranges.items()),
             *(f"           warm start from {folder}" for folder in s.warm_start),
-            f"then       {each}the best {top}{', and the reference of the best one' if self.twins else ''}"
+            f"then       {each}the best {top}{by}{', and the reference of the best one' if self.twins else ''}"
             if s.verdict
             else "then       nothing: a search without a verdict",
         ]

@@ -11,7 +11,7 @@ from studies.engine import spaces
 from studies.engine.consistency import RESERVED, check
 from studies.engine.contrasts import Column, Contrast, Declaration
 from studies.engine.keys import leaves, lookup
-from studies.engine.metrics import LINACC, metric
+from studies.engine.metrics import LINACC, beside, metric
 from studies.engine.settings import Arm
 from studies.engine.stopping import Rule
 
@@ -98,6 +98,8 @@ class Question:
         first_points: raw points that tpe tries first.
         grid: values of the numbers for ``--sampler grid``.
         metric: what contrasts are about where they do not say it.
+        also: metrics that the first table shows beside it, as what wins on one may lose on another; ``r2_action`` is in
+            the scaling of the runs.
         rules: stopping rules of the study's own, by the name that ``--stopping`` takes.
         predicts: shares of a run, as 1/3, at which the order of the trials is compared with their order at its end.
         overrides: settings common to all arms, beside those of the command line.
@@ -121,6 +123,7 @@ class Question:
     first_points: Callable[[], list[dict[str, Any]]] = list
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     metric: str = LINACC
+    also: tuple[str, ...] = ()
     rules: Mapping[str, type[Rule]] = field(default_factory=dict)
     predicts: tuple[float, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -254,6 +257,7 @@ class Question:
             question=self.question,
             contrasts=contrasts,
             metric=metric(self.metric),
+            also=tuple(map(beside, dict.fromkeys(self.also))),
             stratum=self.strata.name if self.strata else None,
             levels=self.strata.levels if self.strata else self.levels,
             columns=tuple(columns),

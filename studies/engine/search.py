@@ -168,6 +168,10 @@ class Search:
         self._ends[job.trial] = line or {}
         self.sampling.tell(job.trial, state, epoch, objectives)
 
+    def candidates(self) -> list[Candidate]:
+        """All trials with a score, those of earlier studies first, eligible or not."""
+        return [*self._warm(), *self._own()]
+
     def ranking(self, group: str) -> list[Candidate]:
         """Eligible trials of a group, best first, one per arm.
 
@@ -175,7 +179,7 @@ class Search:
         them come first, in the order of the stated scalar.
         """
         found = []
-        for candidate in [*self._warm(), *self._own()]:
+        for candidate in self.candidates():
             params = self.question.params(candidate.overrides)
             if self.question.group(params) == group and self.question.eligible(params):
                 found.append(candidate)

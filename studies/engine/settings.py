@@ -67,6 +67,7 @@ class SearchPlan:
         lag: 0 decides on whatever is on record at the moment. Otherwise trial k is suggested after all trials up to
             k - lag ended, and judged against those alone (``--deterministic``).
         warm_start: folders of earlier studies.
+        choose: by which score trials are confirmed, ``raw`` or ``smoothed``.
     """
 
     sampler: str = "tpe"
@@ -77,6 +78,7 @@ class SearchPlan:
     race: int = 0
     seed: int | None = None
     verdict: bool = True
+    choose: str = "raw"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Parameter:
         text: its range in words.
         high: the highest value, in steps from ``low`` where there are any.
         whole: whether its values are whole numbers.
+        log: whether it is searched on a logarithmic axis.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Parameter:
     high: float = 0.0
     step: float | None = None
     whole: bool = False
+    log: bool = False
 
     @property
     def varies(self) -> bool:
@@ -87,14 +89,14 @@ class Walker:
     ) -> float:
         _check_range(name, low, high, step, log, whole=False)
         words = f"{'log-uniform' if log else 'uniform'} {low:g} to {high:g}{f' in steps of {step:g}' if step else ''}"
-        return self._take(name, _range(words, low, high, step, whole=False))
+        return self._take(name, _range(words, low, high, step, whole=False, log=log))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         _check_range(name, low, high, step, log, whole=True)
         words = (
             f"whole numbers {low} to {high}{f' in steps of {step}' if step > 1 else ''}{', log-uniform' if log else ''}"
         )
-        return self._take(name, _range(words, low, high, step, whole=True))
+        return self._take(name, _range(words, low, high, step, whole=True, log=log))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         if not choices:
@@ -138,10 +140,10 @@ def _number(value: Any, whole: bool) -> bool:
     return isinstance(value, Integral if whole else Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _range(words: str, low: float, high: float, step: float | None, whole: bool) -> Parameter:
+def _range(words: str, low: float, high: float, step: float | None, whole: bool, log: bool) -> Parameter:
     if step is not None:  # the last step may end below high
         high = low + math.floor((high - low) / step + 1e-9) * step
-    return Parameter(words, None, low, high, step, whole)
+    return Parameter(words, None, low, high, step, whole, log)
 
 
 def zero_or_log(trial: Any, name: str, low: float, high: float, zero_from: float) -> float:

@@ -82,12 +82,13 @@ def draws(count: int) -> list[dict[str, Any]]:
     return points
 
 
-def config(name: str, point: dict[str, Any]) -> RunConfig:
-    """The full-length run of a point on a set."""
+def config(name: str, point: dict[str, Any], seed: int = SEED) -> RunConfig:
+    """The full-length run of a point on a set; on another seed it is probed at its end only, as a value to compare
+    with."""
     fixed = {
-        "seed": SEED,
+        "seed": seed,
         "epochs": 30,
-        "eval.probe_epochs": list(PROBED),
+        "eval.probe_epochs": list(PROBED if seed == SEED else PROBED[-1:]),
         "runtime.device": "cpu",
         "runtime.threads": 1,
     }
@@ -169,6 +170,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--set", required=True, choices=SETS)
     p.add_argument("--arms", type=int, default=54)
+    p.add_argument("--seed", type=int, default=SEED, help="of the runs; the arms stay (default: 1000)")
     p.add_argument("--processes", type=int, default=2)
     p.add_argument("--out", type=Path, default=Path("results") / "curves", help="folder of the full records")
     p.add_argument("--packed", type=Path, default=RECORDED, help="folder of the small file")
@@ -177,14 +179,14 @@ def main() -> None:
     if SETS[o.set].get("data.name") == "cifar10" and not (COLOURED / "cifar-10-batches-py" / "test_batch").exists():
         write_coloured_digits(COLOURED)
     runs, study = o.out / o.set / "runs", f"curves_{o.set}"
-    planned = [config(o.set, point) for point in draws(o.arms)]
+    planned = [config(o.set, point, o.seed) for point in draws(o.arms)]
     with ProcessPoolExecutor(o.processes, get_context("spawn"), os.nice, (5,)) as pool:
         started = {pool.submit(record, run, runs, study): run for run in planned}
         for number, future in enumerate(as_completed(started), start=1):
             run, last = started[future], future.result()
             print(f"{number}/{o.arms} {run_id(run)} {run.objective.teacher} rate {run.objective.weights.rate:.4g}: "
                   f"{last['score']} ({last['stopped']})", flush=True)  # fmt: skip
-    path = o.packed / f"{o.set}.jsonl.gz"
+    path = o.packed / f"{o.set}{'' if o.seed == SEED else f'_seed{o.seed}'}.jsonl.gz"
     done = pack(runs, [run_id(run) for run in planned], path)
     print(f"{done} runs, {path.stat().st_size / 1024:.0f} KiB: {path}")
 

@@ -1,0 +1,40 @@
+"""By which scores a search chose, and where the smoothed and the raw ones disagree, in sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.decimals import decimals
+from analysis.render import number
+from analysis.study import Study
+
+
+def how_chosen(study: Study) -> list[str]:
+    """One sentence on each group whose choice was to rest on smoothed scores; [] for a search by raw ones."""
+    lines = {study.declared.level(line): line for line in study.decisions if line["event"] == "select"}
+    noted = {level: line for level, line in lines.items() if "choose" in line}
+    said = []
+    for level, line in noted.items():
+        group = f", {study.declared.stratum} {level}" if study.declared.stratum else ""
+        if line["choose"] != "smoothed":
+            said.append(f"Chosen by raw scores{group}: {line.get('not_smoothed', 'no surface was fitted')}.")
+            continue
+        points = len(line["fitted"])
+        head = f"Chosen by scores smoothed over the searched settings ({points} trials){group}"
+        said.append(f"{head}: {_against(study, line)}.")
+    return said
+
+
+def _against(study: Study, line: dict[str, Any]) -> str:
+    """The winner's two scores, and the raw best's where that is another."""
+    digits = decimals(study.declared.metric.name)
+    first, raw = line["trials"][0], line["raw_trials"][0]
+    own = f"{_trial(first)} (raw {number(line['values'][0], digits)}, smoothed {number(line['smoothed'][0], digits)})"
+    if first == raw:
+        return f"{own}, which leads by raw scores too"
+    theirs = f"raw {number(line['raw_values'][0], digits)}, smoothed {number(line['raw_smoothed'][0], digits)}"
+    return f"{own}; by raw scores it would have been {_trial(raw)} ({theirs})"
+
+
+def _trial(trial: int) -> str:
+    return f"t{trial:03d}" if trial >= 0 else f"trial {-trial} of those taken over"
