@@ -9,7 +9,7 @@ from typing import Any
 
 from studies import exit_codes
 from studies.engine import fields
-from studies.engine.choosing import RULES
+from studies.engine.choosing import RULES as CHOICES
 from studies.engine.question import Question
 from studies.engine.settings import Stopping
 from studies.engine.stopping import RULES, Rule
@@ -214,8 +214,8 @@ def _search_options(p: Parser, study: Question) -> None:
     g.add_argument("--no-verdict", action="store_true", help="search only, and compare nothing")
     g.add_argument(
         "--choose",
-        choices=RULES,
-        default=RULES[0],
+        choices=CHOICES,
+        default=CHOICES[0],
         help=(
             "smoothed: confirm the best by a surface fitted to the scores at the furthest epoch, with the raw ones"
             " beside it (default: raw)"

@@ -1,4 +1,4 @@
-"""``--until-resolved``: seeds are added while a verdict is missing, by a schedule fixed before, and looks cost level."""
+"""``--until-resolved``: seeds are added while a verdict is missing, by a schedule fixed before; looks cost level."""
 
 from dataclasses import asdict
 from types import SimpleNamespace

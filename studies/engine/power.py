@@ -31,7 +31,8 @@ def power_lines(plan: Plan) -> list[str]:
     asked: dict[str, list[str]] = {}  # contrasts of which the same is known share their sentence
     for one in contrasts:
         asked.setdefault(_resolves(one, n, len(contrasts), len(plan.looks), earlier), []).append(one.question)
-    head = f"{n} seeds resolve a true difference of this size in {100 * POWER:.0f} % of studies (paired t test{over}{often}):"
+    part = f"in {100 * POWER:.0f} % of studies (paired t test{over}{often})"
+    head = f"{n} seeds resolve a true difference of this size {part}:"
     return _laid_out([head, *(f"{'; '.join(questions)}: {said}" for said, questions in asked.items())])
 
 
