@@ -28,12 +28,14 @@ def how_chosen(study: Study) -> list[str]:
 def _against(study: Study, line: dict[str, Any]) -> str:
     """The winner's two scores, and the raw best's where that is another."""
     digits = decimals(study.declared.metric.name)
-    first, raw = line["trials"][0], line["raw_trials"][0]
-    own = f"{_trial(first)} (raw {number(line['values'][0], digits)}, smoothed {number(line['smoothed'][0], digits)})"
-    if first == raw:
-        return f"{own}, which leads by raw scores too"
-    theirs = f"raw {number(line['raw_values'][0], digits)}, smoothed {number(line['raw_smoothed'][0], digits)}"
-    return f"{own}; by raw scores it would have been {_trial(raw)} ({theirs})"
+
+    def scores(one: list[Any]) -> str:
+        return f"raw {number(one[1], digits)}, smoothed {number(one[2], digits)}"
+
+    first, raw = line["by_smoothed"][0], line["by_raw"][0]
+    if first[0] == raw[0]:
+        return f"{_trial(first[0])} ({scores(first)}), which leads by raw scores too"
+    return f"{_trial(first[0])} ({scores(first)}); by raw scores it would have been {_trial(raw[0])} ({scores(raw)})"
 
 
 def _trial(trial: int) -> str:

@@ -16,6 +16,7 @@ from studies import step2_rate
 from studies.engine import spaces
 from studies.engine.folder import agree
 from studies.engine.smoothing import encoded, smoothed
+from trainer.errors import UsageError
 
 LEVELS = step2_rate.STUDY.levels
 
@@ -107,12 +108,14 @@ def test_the_option_changes_who_is_confirmed_and_both_scores_are_on_record(tmp_p
         assert "choose" not in raw[level] and "fitted" not in raw[level]
         line = smooth[level]
         assert line["choose"] == "smoothed" and line["reason"] == "best smoothed score at epoch 30"
-        assert line["raw_trials"] == raw[level]["trials"] and line["raw_values"] == raw[level]["values"]
-        assert sorted(line["raw_values"], reverse=True) == line["raw_values"]
-        assert sorted(line["smoothed"], reverse=True) == line["smoothed"]
+        assert [one[:2] for one in line["by_raw"]] == list(
+            map(list, zip(raw[level]["trials"], raw[level]["values"], strict=True))
+        )
+        assert line["trials"] == [one[0] for one in line["by_smoothed"]]
+        assert sorted(line["by_smoothed"], key=lambda one: -one[2]) == line["by_smoothed"]
         fitted = {trial: (value, surface) for trial, value, surface in line["fitted"]}
         assert len(fitted) == 24
-        for trial, value, surface in zip(line["trials"], line["values"], line["smoothed"], strict=True):
+        for trial, value, surface in [*line["by_smoothed"], *line["by_raw"]]:
             assert fitted[trial] == (value, surface) and value != surface
 
 
@@ -121,8 +124,8 @@ def test_the_report_says_which_scores_chose_and_where_they_differ(tmp_path):
     said = " ".join(how_chosen(load(jobs.plan.folder)))
     for level, line in selected(jobs).items():
         assert f"the searched settings (24 trials), teacher {level}: t{line['trials'][0]:03d} (raw" in said
-        if line["trials"][0] != line["raw_trials"][0]:
-            assert f"by raw scores it would have been t{line['raw_trials'][0]:03d} (raw" in said
+        if line["trials"][0] != line["by_raw"][0][0]:
+            assert f"by raw scores it would have been t{line['by_raw'][0][0]:03d} (raw" in said
     assert "it would have been" in said
     assert how_chosen(load(played(tmp_path / "raw").plan.folder)) == []
 
@@ -136,7 +139,7 @@ def test_a_resumed_study_chooses_the_same(tmp_path, until, monkeypatch):
         monkeypatch.setattr("studies.engine.smoothing.smoothed", lambda *_: pytest.fail("fitted again"))
     again = selected(played(tmp_path / "cut", choose="smoothed"))
     for level in LEVELS:
-        for name in ("trials", "values", "smoothed", "raw_trials", "fitted"):
+        for name in ("trials", "values", "by_smoothed", "by_raw", "fitted"):
             assert again[level][name] == whole[level][name], name
 
 
@@ -171,7 +174,7 @@ def test_a_study_begun_before_the_option_continues_as_it_was(tmp_path):
     del stored["search"]["choose"]
     path.write_text(json.dumps(stored))
     agree(jobs.plan)
-    with pytest.raises(Exception, match="search.choose = 'raw', not 'smoothed'"):
+    with pytest.raises(UsageError, match="search.choose = 'raw', not 'smoothed'"):
         agree(plan(tmp_path, num_trials=24, rule="none", top_k=2, seeds=(0, 1, 2), choose="smoothed"))
 
 
@@ -180,3 +183,17 @@ def test_the_command_says_and_checks_it(tmp_path, capsys):
     assert step2_rate.main(words) == 0 and "settings by smoothed score" in capsys.readouterr().out
     assert step2_rate.main([*words, "--objectives", "linacc,r2_action"]) == 2
     assert "--choose smoothed: smooths one score" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damaged", [[], [[None, 1.0, 2.0]], None])
+def test_a_damaged_choice_is_one_line(tmp_path, damaged):
+    path = played(tmp_path, choose="smoothed").decisions.path
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "select":
+            line["by_raw"] = damaged
+            if damaged is None:
+                del line["by_raw"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UsageError, match="a select line by smoothed scores lacks the trials"):
+        load(tmp_path)

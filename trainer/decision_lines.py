@@ -27,6 +27,7 @@ REMEDY = f"{RESTORE}, or choose another --study name"
 _FORM = ConfigDict(extra="allow", strict=True)
 _Values = dict[str, str | bool | int | Number | None]
 _Scores = dict[str, Number | None]
+_Scored = Annotated[list[Number | None], Field(min_length=3, max_length=3)]
 
 
 class Line(TypedDict):
@@ -64,11 +65,9 @@ class Line(TypedDict):
     epochs: NotRequired[list[int | None]]
     choose: NotRequired[str]
     not_smoothed: NotRequired[str]
-    smoothed: NotRequired[list[Number | None]]
-    raw_trials: NotRequired[list[int]]
-    raw_values: NotRequired[list[Number]]
-    raw_smoothed: NotRequired[list[Number | None]]
-    fitted: NotRequired[list[Annotated[list[Number], Field(min_length=3, max_length=3)]]]
+    by_smoothed: NotRequired[list[_Scored]]
+    by_raw: NotRequired[list[_Scored]]
+    fitted: NotRequired[list[_Scored]]
     role: NotRequired[str]
     lambda_rate: NotRequired[Number | None]
     reference: NotRequired[str | None]
@@ -250,6 +249,10 @@ class _Known:
                 + ", ".join(f"{n} {name}" for name, n in columns.items())
                 + " must be equally many"
             )
+        if line.get("choose") == "smoothed":
+            parts = [line.get(name) for name in ("by_smoothed", "by_raw", "fitted")]
+            if not all(part and all(isinstance(one[0], int) for one in part) for part in parts):
+                return "a select line by smoothed scores lacks the trials of by_smoothed, by_raw or fitted"
         unknown = [n for n in line["trials"] if not (n in self._trials if n >= 0 else -n <= self._warm)]
         return f"trial {unknown[0]} is selected, but was never suggested" if unknown else None
 

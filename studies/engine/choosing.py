@@ -63,15 +63,14 @@ class Chooser:
         by_settings = {_settings(one): smooth[one.trial] for one in points}
         value = {one.trial: by_settings[_settings(one)] for one in within}
         order = sorted(within, key=lambda one: (-value[one.trial], -one.value, one.trial))
+        whole = [*order, *ranked[len(order) :]]
         record = {
             "choose": "smoothed",
-            "smoothed": [value.get(one.trial) for one in [*order, *ranked[len(order) :]][: self._top]],
-            "raw_trials": [one.trial for one in ranked[: self._top]],
-            "raw_values": [one.value for one in ranked[: self._top]],
-            "raw_smoothed": [value.get(one.trial) for one in ranked[: self._top]],
+            "by_smoothed": [[one.trial, one.value, value.get(one.trial)] for one in whole[: self._top]],
+            "by_raw": [[one.trial, one.value, value.get(one.trial)] for one in ranked[: self._top]],
             "fitted": [[one.trial, one.value, smooth[one.trial]] for one in points],
         }
-        return Choice([*order, *ranked[len(order) :]], f"best smoothed score at epoch {epoch}", record)
+        return Choice(whole, f"best smoothed score at epoch {epoch}", record)
 
     def _cannot(self, points: Sequence[Candidate], within: Sequence[Candidate], epoch: int) -> str:
         """Why there is nothing to smooth; "" if there is."""
