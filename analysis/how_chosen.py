@@ -20,7 +20,7 @@ def how_chosen(study: Study) -> list[str]:
             said.append(f"Chosen by raw scores{group}: {line.get('not_smoothed', 'no surface was fitted')}.")
             continue
         points = len(line["fitted"])
-        head = f"Chosen by scores smoothed over the searched settings ({points} trials){group}"
+        head = f"{_verb(study, level)} by scores smoothed over the searched settings ({points} trials){group}"
         said.append(f"{head}: {_against(study, line)}.")
     return said
 
@@ -36,6 +36,12 @@ def _against(study: Study, line: dict[str, Any]) -> str:
     if first[0] == raw[0]:
         return f"{_trial(first[0])} ({scores(first)}), which leads by raw scores too"
     return f"{_trial(first[0])} ({scores(first)}); by raw scores it would have been {_trial(raw[0])} ({scores(raw)})"
+
+
+def _verb(study: Study, level: str | None) -> str:
+    """What the order of the search decided: with a race, only who runs in it."""
+    raced = any(line["event"] == "race" and study.declared.level(line) == level for line in study.decisions)
+    return "Ordered for the race" if raced else "Chosen"
 
 
 def _trial(trial: int) -> str:

@@ -72,7 +72,7 @@ class Comparison:
         for level, choice in choices.items():
             chosen = choice.ranked[: self._plan.search.top_k]
             if self._plan.races and len(chosen) > 1:
-                choice = self._winner(level, chosen, choice)
+                choice = self._winner(level, choice)
                 chosen = choice.ranked
             self._note(self._who(level), chosen, choice)
             if not self._plan.search.verdict:
@@ -130,15 +130,11 @@ class Comparison:
         stratum = self._plan.declared.stratum
         return {stratum: level} if stratum else {}
 
-    def _winner(self, level: str, raced: list[Candidate], choice: Choice) -> Choice:
+    def _winner(self, level: str, choice: Choice) -> Choice:
         """The winner of a race alone, and what its ``select`` line says."""
         (winner, mean), *others = self.race.order(level)
         seeds, value = ", ".join(map(str, self._plan.races)), "without a value" if mean is None else f"mean {mean:.4g}"
-        record = dict(choice.record)
-        if "smoothed" in record:
-            place = [one.trial for one in raced].index(winner.trial)
-            record["smoothed"] = [record["smoothed"][place]]
-        return Choice([winner], f"won the race of {len(others) + 1} on seed {seeds}, {value}", record)
+        return Choice([winner], f"won the race of {len(others) + 1} on seed {seeds}, {value}", choice.record)
 
     def _note(self, who: dict[str, Any], chosen: list[Candidate], choice: Choice) -> None:
         line: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}

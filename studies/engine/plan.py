@@ -274,7 +274,7 @@ class Plan:
         )
         mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
         top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
-        by = " by smoothed score" if s.choose == "smoothed" else ""
+        top += " by smoothed score" if s.choose == "smoothed" else ""
         if self.races:
             top += f" race on seed {', '.join(map(str, self.races))}, and the winner is compared"
         each = f"per {stratum} ({', '.join(self.confirm)}): " if stratum else ""
@@ -283,7 +283,7 @@ class Plan:
             f"search     {self.num_trials} trials on {seeds} ({s.sampler}){goal} {rule}{mode}",
             *(f"           {name}: {text}" for name, text in self.ranges.items()),
             *(f"           warm start from {folder}" for folder in s.warm_start),
-            f"then       {each}the best {top}{by}{', and the reference of the best one' if self.twins else ''}"
+            f"then       {each}the best {top}{', and the reference of the best one' if self.twins else ''}"
             if s.verdict
             else "then       nothing: a search without a verdict",
         ]
