@@ -1,0 +1,133 @@
+"""From folders and files to the six frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.frames.build import conflicts, frame
+from analysis.frames.columns import COLUMNS
+from analysis.frames.of_run import evaluation_rows, single
+from analysis.frames.of_study import rows_of_study
+from analysis.study import Study
+from analysis.study import load as load_study
+from trainer.errors import RecordError, UsageError
+
+Rows = dict[str, list[dict[str, Any]]]
+RECORDS, EVALUATIONS = "records.jsonl", "evaluation.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Tidy frames of what was loaded; ``analysis.columns()`` says what their columns mean.
+
+    Attributes:
+        studies: one row per study.
+        runs: one row per run.
+        epochs: one row per run, epoch and split, and one per evaluation.
+        trials: one row per search trial.
+        arms: one row per compared arm, and one per settings of a run outside studies.
+        contrasts: one row per comparison within a study.
+        loaded: the studies themselves, in the order of ``studies``, for what frames do not hold.
+    """
+
+    studies: pd.DataFrame
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    trials: pd.DataFrame
+    arms: pd.DataFrame
+    contrasts: pd.DataFrame
+    loaded: tuple[Study, ...] = ()
+
+    def items(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Names and frames."""
+        return ((name, getattr(self, name)) for name in COLUMNS)
+
+
+def load(*paths: str | Path) -> Frames:
+    """Read studies, results folders, single runs and evaluation records, each finished or not.
+
+    A folder of studies gives all of them. Without a path the frames are empty, with the same columns and types.
+
+    Raises:
+        UsageError: a path holds nothing of these, or a damaged file.
+    """
+    rows: Rows = {name: [] for name in COLUMNS}
+    studies: list[Study] = []
+    seen: set[Path] = set()
+    for path in paths:
+        for found in _within(Path(path)):
+            if found.resolve() in seen:
+                continue  # given twice, or also by its folder
+            seen.add(found.resolve())
+            if (found / "study.json").is_file():
+                studies.append(load_study(found))
+            else:
+                _add(rows, _read(found))
+    for study, name in zip(studies, _names(studies), strict=True):
+        _add(rows, rows_of_study(study, name))
+    found = {name: frame(name, lines) for name, lines in rows.items()}
+    found["epochs"]["conflict"] = conflicts(found["epochs"])
+    return Frames(**found, loaded=tuple(studies))
+
+
+def _within(path: Path, deep: bool = True) -> list[Path]:
+    """The studies, records and other sources that a path stands for."""
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder; give a study's folder, or the results folder")
+    if (path / "study.json").is_file():
+        return [path]
+    if path.name in (RECORDS, EVALUATIONS):
+        return [path]
+    if path.is_dir():
+        if (path / RECORDS).is_file() or (path / EVALUATIONS).is_file():
+            return [path / name for name in (RECORDS, EVALUATIONS) if (path / name).is_file()]
+        if (path / "runs").is_dir():
+            return [found for run in _folders(path / "runs") if _recorded(run) for found in _within(run, False)]
+        found = [one for child in _folders(path) if deep and _is_ours(child) for one in _within(child, False)]
+        if found:
+            return found
+    raise UsageError(
+        f"{path} holds no study (study.json) and no run ({RECORDS}); give a study's folder, a run's, or the results"
+        " folder"
+    )
+
+
+def _read(path: Path) -> Rows:
+    try:
+        if path.name == EVALUATIONS:
+            return {"epochs": evaluation_rows(path)}
+        run, arm, epochs = single(path)
+    except RecordError as error:
+        raise UsageError(str(error)) from None
+    return {"runs": [run], "arms": [arm], "epochs": epochs}
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _recorded(run: Path) -> bool:
+    return (run / RECORDS).is_file() or (run / EVALUATIONS).is_file()
+
+
+def _is_ours(path: Path) -> bool:
+    return (path / "study.json").is_file() or (path / "runs").is_dir() or _recorded(path)
+
+
+def _names(studies: list[Study]) -> list[str]:
+    """A name for each; of several with one name, which folder is meant."""
+    names = [study.name for study in studies]
+    return [
+        f"{name} ({study.folder})" if names.count(name) > 1 else name
+        for study, name in zip(studies, names, strict=True)
+    ]
+
+
+def _add(rows: Rows, more: Rows) -> None:
+    for name, lines in more.items():
+        rows[name] += lines
