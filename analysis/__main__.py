@@ -12,11 +12,14 @@ from trainer.cli import Parser, dispatched, guarded
 
 # name: (module, one line of help)
 COMMANDS = {
+    "table": ("analysis.commands.table", "the tables of a paper: Markdown, LaTeX, CSV or HTML"),
+    "compare": ("analysis.commands.compare", "several studies in one table, or the reason why not"),
     "export": ("analysis.commands.export", "everything on record as tidy tables: CSV, JSON or Parquet"),
 }
 EXAMPLES = (
     "python -m analysis results/step2_rate_digits",
     "python -m analysis results/* --full",
+    "python -m analysis table results/step2_rate_digits --format latex --out table.tex",
     "python -m analysis export results --format parquet --out frames",
 )
 EXITS = {0: "written", 2: "wrong command, or a record that cannot be read", 130: "interrupted"}

@@ -84,15 +84,23 @@ def test_effect_size_and_improvement_by_hand(tmp_path):
 
 def test_a_tie_counts_half_and_less_may_be_better(tmp_path):
     study = Builder(tmp_path / "demo")
-    study.arm("s0", "lambda0", "stopgrad", 0.0, [10.0, 20.0])
-    study.arm("s1", "best", "stopgrad", 0.1, [10.0, 30.0], "s0")
-    assert analysis.load(study.folder).contrasts["improvement"].iloc[0] == 0.75
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [10.0, 20.0, 30.0, 40.0])
+    study.arm("s1", "best", "stopgrad", 0.1, [10.0, 30.0, 20.0, 41.0], "s0")
+    assert analysis.load(study.folder).contrasts["improvement"].iloc[0] == 0.625
     info = json.loads((study.folder / "study.json").read_text())
     one = {"question": "asked", "arm": "best", "reference": "lambda0", "metric": "linacc/z_agg@M", "higher": False}
     asked = {"question": "?", "contrasts": [one], "columns": [], "reference": "lambda0", "levels": []}
     asked["metric"] = {"name": "linacc/z_agg@M", "words": "it", "unit": "", "higher": False}
     (study.folder / "study.json").write_text(json.dumps(info | {"declared": asked}))
-    assert analysis.load(study.folder).contrasts["improvement"].iloc[0] == 0.25
+    assert analysis.load(study.folder).contrasts["improvement"].iloc[0] == 0.375
+
+
+def test_two_seeds_that_agree_have_no_effect_size(tmp_path):
+    study = Builder(tmp_path / "demo")
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [10.0, 20.0])
+    study.arm("s1", "best", "stopgrad", 0.1, [15.0, 25.001], "s0")
+    row = analysis.load(study.folder).contrasts.iloc[0]
+    assert row["n"] == 2 and math.isnan(row["effect"]) and math.isnan(row["improvement"])
 
 
 def test_nothing_gives_empty_frames_of_the_same_types(tmp_path):

@@ -59,6 +59,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _PRESET,
         _DATASET,
         _METRIC,
+        Column("measures", TEXT, "", "the metric in words"),
         Column("unit", TEXT, "", "of the metric"),
         Column("higher", TRUTH, "", "whether more of the metric is better"),
         Column("stratum", TEXT, "", "setting whose levels have a best arm each"),

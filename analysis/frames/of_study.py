@@ -47,7 +47,12 @@ def _study(study: Study, spent: Cost, runs: list[dict[str, Any]]) -> dict[str, A
     info, asked = study.info, study.declared
     row: dict[str, Any] = {"question": asked.question, "folder": str(study.folder), "preset": info.get("preset")}
     row |= {"state": state(study), "created": _time(info.get("created")), "updated": updated(study)}
-    row |= {"metric": asked.metric.name, "unit": asked.metric.unit, "higher": asked.metric.higher}
+    row |= {
+        "metric": asked.metric.name,
+        "measures": asked.metric.words,
+        "unit": asked.metric.unit,
+        "higher": asked.metric.higher,
+    }
     row |= {"stratum": asked.stratum, "epochs": info.get("epochs"), "search_seed": info.get("search_seed")}
     row |= {"seeds": " ".join(map(str, info.get("seeds") or [])), "planned": info.get("num_trials")}
     row |= {"trials": len(study.search), "runs": len(study.runs), "contrasts": len(asked.contrasts)}
