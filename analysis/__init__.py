@@ -11,13 +11,16 @@ and nothing needs torch or ray.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.frames.columns import columns
     from analysis.frames.read import Frames, load
 
-__all__ = ["Frames", "columns", "load"]
+REFERENCE = Path(__file__).parent / "reference"
+"""Published and logged results that ``load`` reads like a folder of runs."""
+__all__ = ["REFERENCE", "Frames", "columns", "load"]
 _WHERE = {"load": "read", "Frames": "read", "columns": "columns"}
 
 

@@ -14,6 +14,7 @@ from trainer.cli import Parser, dispatched, guarded
 COMMANDS = {
     "table": ("analysis.commands.table", "the tables of a paper: Markdown, LaTeX, CSV or HTML"),
     "compare": ("analysis.commands.compare", "several studies in one table, or the reason why not"),
+    "reference": ("analysis.commands.reference", "the research log's conclusions, and what its runs allow"),
     "export": ("analysis.commands.export", "everything on record as tidy tables: CSV, JSON or Parquet"),
 }
 EXAMPLES = (
@@ -51,7 +52,7 @@ def _run(arguments: list[str]) -> int:
         " of compared arms with paired intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict"
         " in sentences."
     )
-    others = [f"  python -m analysis {name:<8} {line}" for name, (_, line) in COMMANDS.items()]
+    others = [f"  python -m analysis {name:<9} {line}" for name, (_, line) in COMMANDS.items()]
     parser = Parser(
         prog="python -m analysis",
         description="\n".join([*textwrap.wrap(about, 78), "", "commands (each has its own --help):", *others]),

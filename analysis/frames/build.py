@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.frames.columns import CATEGORIES, CATEGORY, COLUMNS, NUMBER, TEXT, TRUTH, WHOLE
 
-SETTINGS = ("config.", "param.")
+SETTINGS = {"arms": "config.", "trials": "param."}
 
 
 def frame(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -21,10 +21,11 @@ def frame(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     further = sorted(column for column in given.columns if column not in fixed)
     found = {column.name: typed(given.get(column.name), len(rows), column.name, column.dtype) for column in columns}
     for column in further:
-        if column.startswith(SETTINGS):
+        if column.startswith(SETTINGS.get(name, "\0")):
             found[column] = setting(given[column])
         else:
-            found[column] = typed(given[column], len(rows), column, WHOLE if column.endswith("_n") else NUMBER)
+            counts = name == "arms" and column.endswith("_n")
+            found[column] = typed(given[column], len(rows), column, WHOLE if counts else NUMBER)
     return pd.DataFrame(found)
 
 

@@ -118,6 +118,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("probe_epoch", WHOLE, "epochs", "of the last fit of the dearer probes (r2_...)"),
         Column("origin", CATEGORY, "", "as in runs"),
         Column("source", TEXT, "", "file it was read from"),
+        Column("caveat", TEXT, "", "what its source says against these values"),
         Column("conflict", TRUTH, "", "another row has the same key and another value: both stand, neither is used"),
         Column("linacc/z_agg@M", NUMBER, "percent", "linear accuracy of the aggregate at the run's own M"),
     ),

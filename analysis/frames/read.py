@@ -13,6 +13,7 @@ from analysis.frames.build import conflicts, frame
 from analysis.frames.columns import COLUMNS
 from analysis.frames.of_run import evaluation_rows, single
 from analysis.frames.of_study import rows_of_study
+from analysis.ingest.importers import IMPORTERS, imported
 from analysis.study import Study
 from analysis.study import load as load_study
 from trainer.errors import RecordError, UsageError
@@ -49,9 +50,10 @@ class Frames:
 
 
 def load(*paths: str | Path) -> Frames:
-    """Read studies, results folders, single runs and evaluation records, each finished or not.
+    """Read studies, results folders, single runs and evaluation records, finished or not, and what others recorded.
 
-    A folder of studies gives all of them. Without a path the frames are empty, with the same columns and types.
+    A folder of studies gives all of them; ``ingest.importers`` says what else is read. Rows from elsewhere are marked
+    by their origin and never enter ``contrasts``. Without a path the frames are empty, with the same columns and types.
 
     Raises:
         UsageError: a path holds nothing of these, or a damaged file.
@@ -67,9 +69,13 @@ def load(*paths: str | Path) -> Frames:
             if (found / "study.json").is_file():
                 studies.append(load_study(found))
             else:
-                _add(rows, _read(found))
+                for more in _read(found):
+                    _add(rows, more)
     for study, name in zip(studies, _names(studies), strict=True):
         _add(rows, rows_of_study(study, name))
+    rows["arms"] = list({(row["study"], row["arm_id"], row["role"]): row for row in reversed(rows["arms"])}.values())[
+        ::-1
+    ]
     found = {name: frame(name, lines) for name, lines in rows.items()}
     found["epochs"]["conflict"] = conflicts(found["epochs"])
     return Frames(**found, loaded=tuple(studies))
@@ -91,20 +97,25 @@ def _within(path: Path, deep: bool = True) -> list[Path]:
         found = [one for child in _folders(path) if deep and _is_ours(child) for one in _within(child, False)]
         if found:
             return found
+    if any(one.find(path) for one in IMPORTERS):
+        return [path]
     raise UsageError(
-        f"{path} holds no study (study.json) and no run ({RECORDS}); give a study's folder, a run's, or the results"
-        " folder"
+        f"{path} holds no study (study.json), no run ({RECORDS}) and nothing that can be imported; give a study's"
+        f" folder, a run's, the results folder, or {'; '.join(one.looks_like for one in IMPORTERS)}"
     )
 
 
-def _read(path: Path) -> Rows:
+def _read(path: Path) -> list[Rows]:
+    """Rows of a run's record, an evaluation record, or what another program wrote."""
     try:
         if path.name == EVALUATIONS:
-            return {"epochs": evaluation_rows(path)}
-        run, arm, epochs = single(path)
+            return [{"epochs": evaluation_rows(path)}]
+        if path.name == RECORDS:
+            run, arm, epochs = single(path)
+            return [{"runs": [run], "arms": [arm], "epochs": epochs}]
     except RecordError as error:
         raise UsageError(str(error)) from None
-    return {"runs": [run], "arms": [arm], "epochs": epochs}
+    return [run.rows() for run in imported(path) or []]
 
 
 def _folders(path: Path) -> list[Path]:
