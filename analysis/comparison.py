@@ -23,7 +23,7 @@ CONTRAST_COLUMNS = (
 )  # fmt: skip
 _ARM_NOTES = (
     "Mean and half of the 95 % t interval over the n complete runs of those planned; no interval below 3.",
-    "A score that served a choice is too high by selection: the confirmed mean is on seeds that the search never saw.",
+    "A score that served a choice tends to be too high: the confirmed mean is on seeds of its own.",
 )
 _CONTRAST_NOTES = (
     "Paired over seeds. Contrasts declared before the data are decided together by Holm's rule, with the interval at"

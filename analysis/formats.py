@@ -43,10 +43,10 @@ def to_markdown(sheets: Iterable[Sheet]) -> str:
     parts = []
     for sheet in sheets:
         rule = [":--" if number < sheet.text else "--:" for number in range(len(sheet.columns))]
-        cells = [[_of_markdown(cell) for cell in row] for row in (sheet.columns, *sheet.rows)]
+        cells = [[as_markdown(cell) for cell in row] for row in (sheet.columns, *sheet.rows)]
         lines = ["| " + " | ".join(row) + " |" for row in (cells[0], rule, *cells[1:])]
-        notes = "".join(f"\n{_of_markdown(note)}\n" for note in sheet.notes)
-        parts.append(f"## {_of_markdown(sheet.title)}\n\n" + "\n".join(lines) + f"\n{notes}")
+        notes = "".join(f"\n{as_markdown(note)}\n" for note in sheet.notes)
+        parts.append(f"## {as_markdown(sheet.title)}\n\n" + "\n".join(lines) + f"\n{notes}")
     return "\n".join(parts)
 
 
@@ -116,7 +116,7 @@ def _acts(letter: str) -> bool:
     )  # fmt: skip
 
 
-def _of_markdown(text: str) -> str:
+def as_markdown(text: str) -> str:
     """Escaped where Markdown, or the HTML that it may hold, would see more than text; z_agg stays readable."""
     escaped = html.escape(clean(text), quote=False)
     return _MARKDOWN.sub(lambda found: "\\" + found[0], escaped)
