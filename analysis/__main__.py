@@ -15,6 +15,7 @@ COMMANDS = {
     "table": ("analysis.commands.table", "the tables of a paper: Markdown, LaTeX, CSV or HTML"),
     "compare": ("analysis.commands.compare", "several studies in one table, or the reason why not"),
     "reference": ("analysis.commands.reference", "the research log's conclusions, and what its runs allow"),
+    "status": ("analysis.commands.status", "what runs, how far the milestones are, what it cost"),
     "log": ("analysis.commands.log", "a study as an experiment log, decisions left open"),
     "export": ("analysis.commands.export", "everything on record as tidy tables: CSV, JSON or Parquet"),
 }

@@ -62,7 +62,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         files["pareto.png"] = _png(pareto_plot, study)
     for name, content in files.items():
         write_atomically(target / name, content)
-    console = console or _console()
+    console = console or terminal()
     if full:
         for sheet in sheets:
             show(sheet, console)
@@ -98,7 +98,8 @@ def _near(path: Path) -> Path:
         return path
 
 
-def _console() -> Console:
+def terminal() -> Console:
+    """Where the answer is printed: as wide as the terminal, or ``WIDTH`` columns where it is none."""
     console = Terminal()
     return console if console.is_terminal else Terminal(width=WIDTH)
 

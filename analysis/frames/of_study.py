@@ -107,8 +107,8 @@ def _runs(study: Study, spent: Cost) -> list[dict[str, Any]]:
             row["role"] = f"{row['role']} {key[1]}" if row else key[1]
             if len(row) > 1:
                 continue
-            row |= {"arm_id": key[0], "arm": short[key], "seed": int(end["seed"]), "phase": "verdict"}
             row |= _ended(study, end["run_id"], costs.get(end["run_id"], {}))
+            row |= {"arm_id": key[0], "arm": short[key], "seed": int(end["seed"]), "phase": "verdict"}
             if key[1] != "untrained":
                 row |= {"complete": bool(end["complete"]), "reason": end["problem"]}
             elif end["run_id"] in study.runs:

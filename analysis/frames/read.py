@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,14 @@ class Frames:
         return ((name, getattr(self, name)) for name in COLUMNS)
 
 
-def load(*paths: str | Path) -> Frames:
+def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None) -> Frames:
     """Read studies, results folders, single runs and evaluation records, finished or not, and what others recorded.
 
     A folder of studies gives all of them; ``ingest.importers`` says what else is read. Rows from elsewhere are marked
     by their origin and never enter ``contrasts``. Without a path the frames are empty, with the same columns and types.
+
+    Args:
+        damaged: told of a study or source that cannot be read, which is then left out; default: an error is raised.
 
     Raises:
         UsageError: a path holds nothing of these, or a damaged file.
@@ -66,11 +69,18 @@ def load(*paths: str | Path) -> Frames:
             if found.resolve() in seen:
                 continue  # given twice, or also by its folder
             seen.add(found.resolve())
-            if (found / "study.json").is_file():
-                studies.append(load_study(found))
-            else:
-                for more in _read(found):
-                    _add(rows, more)
+            try:
+                if (found / "study.json").is_file():
+                    studies.append(load_study(found))
+                    continue
+                sources = _read(found)
+            except UsageError as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+                continue
+            for more in sources:
+                _add(rows, more)
     for study, name in zip(studies, _names(studies), strict=True):
         _add(rows, rows_of_study(study, name))
     rows["arms"] = list({(row["study"], row["arm_id"], row["role"]): row for row in reversed(rows["arms"])}.values())[
