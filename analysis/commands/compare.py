@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 
 from analysis.commands.table import CSV, EXITS, add_output, rendered, write
 from trainer.cli import Parser
@@ -24,7 +23,7 @@ def main(argv: list[str]) -> int:
         examples=EXAMPLES,
         exits=EXITS | {2: "wrong command, or studies that differ in what they measure"},
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="STUDY", help="two studies or more")
+    parser.add_argument("paths", nargs="+", metavar="STUDY", help="two studies or more")
     add_output(parser)
     options = parser.parse_args(argv)
     import analysis

@@ -33,7 +33,9 @@ def main(argv: list[str]) -> int:
         examples=EXAMPLES,
         exits=EXITS,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="STUDY", help="a study, results folder, run or import")
+    parser.add_argument(
+        "paths", nargs="+", metavar="STUDY", help="a study, results folder, run or import; or s3://bucket/..."
+    )
     parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tables (default: csv)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; tables already there are replaced")
     options = parser.parse_args(argv)

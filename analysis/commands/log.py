@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         examples=EXAMPLES,
         exits=EXITS,
     )
-    parser.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
+    parser.add_argument("study", metavar="STUDY", help="a study's folder")
     parser.add_argument("--out", type=Path, help="file to write, or replace (default: the terminal)")
     options = parser.parse_args(argv)
     import analysis

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
         examples=EXAMPLES,
         exits=EXITS,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="STUDY", help="a study's folder, or the results folder")
+    parser.add_argument("paths", nargs="+", metavar="STUDY", help="a study's folder, or the results folder")
     parser.add_argument("--table", choices=("arms", "contrasts"), help="only one of the two (CSV: needed)")
     add_output(parser)
     options = parser.parse_args(argv)

@@ -13,6 +13,7 @@ from analysis.frames.build import conflicts, frame
 from analysis.frames.columns import COLUMNS
 from analysis.frames.of_run import evaluation_rows, single
 from analysis.frames.of_study import rows_of_study
+from analysis.frames.remote import fetched, is_address, renamed
 from analysis.ingest.importers import IMPORTERS, imported
 from analysis.study import Study
 from analysis.study import load as load_study
@@ -53,7 +54,8 @@ def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None
     """Read studies, results folders, single runs and evaluation records, finished or not, and what others recorded.
 
     A folder of studies gives all of them; ``ingest.importers`` says what else is read. Rows from elsewhere are marked
-    by their origin and never enter ``contrasts``. Without a path the frames are empty, with the same columns and types.
+    by their origin and never enter ``contrasts``. An address (``s3://bucket/results``) is read as a folder is. Without
+    a path the frames are empty, with the same columns and types.
 
     Args:
         damaged: told of a study or source that cannot be read, which is then left out; default: an error is raised.
@@ -64,8 +66,12 @@ def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None
     rows: Rows = {name: [] for name in COLUMNS}
     studies: list[Study] = []
     seen: set[Path] = set()
+    copies: dict[str, str] = {}
     for path in paths:
-        for found in _within(Path(path)):
+        local = fetched(str(path)) if is_address(path) else Path(path)
+        if is_address(path):
+            copies[str(local)] = str(path).rstrip("/")
+        for found in _within(local):
             if found.resolve() in seen:
                 continue  # given twice, or also by its folder
             seen.add(found.resolve())
@@ -83,6 +89,8 @@ def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None
                 _add(rows, more)
     for study, name in zip(studies, _names(studies), strict=True):
         _add(rows, rows_of_study(study, name))
+    if copies:
+        renamed(rows, copies)
     rows["arms"] = list({(row["study"], row["arm_id"], row["role"]): row for row in reversed(rows["arms"])}.values())[
         ::-1
     ]
