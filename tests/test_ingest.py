@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import analysis
-from analysis.ingest.importers import IMPORTERS
+from analysis.frames.build import frame
+from analysis.ingest.importers import IMPORTERS, imported
 from test_analysis import full
 from test_frames import check_types
 from trainer.errors import UsageError
@@ -212,11 +215,11 @@ def test_scalars_as_tensorflow_two_writes_them(tmp_path):
     for step, content in ((1, {"float_val": [0.5]}), (2, {"tensor_content": struct.pack("<f", 0.75)})):
         value = Summary.Value(tag="acc")
         value.tensor.dtype = 1
-        for name, given in content.items():
+        for name, values in content.items():
             if name == "float_val":
-                value.tensor.float_val.extend(given)
+                value.tensor.float_val.extend(values)
             else:
-                value.tensor.tensor_content = given
+                value.tensor.tensor_content = values
         writer.write(Event(step=step, summary=Summary(value=[value])).SerializeToString())
     writer.close()
     assert analysis.load(path).epochs["acc"].tolist() == [0.5, 0.75]
@@ -292,6 +295,45 @@ def test_an_empty_result(tmp_path):
 
 
 # --- all of them
+
+
+def damaged(raw: bytes, changes: list[tuple[int, int]], cut: int) -> bytes:
+    changed = bytearray(raw)
+    for place, value in changes:
+        changed[place % len(changed)] = value
+    return bytes(changed[: cut % (len(changed) + 1)] if cut else changed)
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 255)), max_size=4)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(kind=st.sampled_from(["wandb", "csv", "tune", "events"]), changes=CHANGES, cut=st.sampled_from([0, 3, 40, 300]))
+def test_a_damaged_file_is_read_or_refused_in_one_line(offline, events, tmp_path_factory, kind, changes, cut):
+    folder = tmp_path_factory.mktemp("damaged")
+    lines = [result(1, "NaN", epoch=1), result(2, "1e400", epoch=1e300, training_iteration=10**30, info={"_type": "x"})]
+    name, raw = {
+        "wandb": lambda: ("run-x.wandb", next(offline.rglob("run-*.wandb")).read_bytes()),
+        "csv": lambda: ("chart.csv", b"Step,a - loss,a - loss__MIN,a - loss__MAX\n0,1,1,1\n\n1e30,NaN,NaN,NaN\n2\n"),
+        "tune": lambda: ("result.json", "".join(f"{line}\n" for line in lines).encode()),
+        "events": lambda: ("events.out.tfevents.1.x", next((events / "steady").iterdir()).read_bytes()),
+    }[kind]()
+    (folder / name).write_bytes(damaged(raw, changes, cut))
+    try:
+        runs = imported(folder / name) or []
+    except UsageError as error:
+        assert "\n" not in str(error) and name in str(error)
+        return
+    for kind in ("runs", "epochs", "arms"):
+        frame(kind, [row for run in runs for row in run.rows().get(kind, [])])
+
+
+def test_a_path_that_is_too_deep_is_not_searched(tmp_path):
+    path = tmp_path / "a" / "b" / "c" / "d" / "e" / "run-x.wandb"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    with pytest.raises(UsageError, match="nothing that can be imported"):
+        analysis.load(tmp_path)
 
 
 def test_foreign_rows_reach_no_test_and_no_mean(offline, events, tmp_path):

@@ -17,6 +17,7 @@ from analysis.frames.columns import COLUMNS
 _NOT_A_NUMBER = {"nan": math.nan, "infinity": math.inf, "-infinity": -math.inf, "inf": math.inf, "-inf": -math.inf}
 _OURS = {column.name for column in COLUMNS["epochs"] if "/" not in column.name}
 ROLE = "foreign"
+DEEP = 4
 
 
 @dataclass
@@ -45,7 +46,7 @@ class ForeignRun:
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Rows by frame."""
         arm_id = settings_hash(self.settings)
-        who = {"study": self.study, "run_id": self.run_id, "arm_id": arm_id, "seed": _whole(self.settings.get("seed"))}
+        who = {"study": self.study, "run_id": self.run_id, "arm_id": arm_id, "seed": whole(self.settings.get("seed"))}
         who |= {"origin": self.origin, "source": str(self.source)}
         epochs = [line["epoch"] for line in self.lines if line.get("epoch") is not None]
         run = who | {"epoch": max(epochs, default=None), "sha256": self.sha256, "arm": self.run_id} | self.about
@@ -72,7 +73,9 @@ class Numbers:
         """
         found: dict[str, float] = {}
         for name, value in values.items():
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and "_type" in value:  # a picture, a table, a histogram
+                self.left_out.add(f"{prefix}{name}")
+            elif isinstance(value, Mapping):
                 found |= self.of(value, f"{prefix}{name}/", null)
             elif isinstance(value, bool | int | float):
                 found[f"{prefix}{name}"] = _float(value)
@@ -103,6 +106,11 @@ def settings_hash(settings: Mapping[str, Any]) -> str | None:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
+def within(path: Path, pattern: str) -> list[Path]:
+    """Files of a name in a folder and at most ``DEEP`` below it: a mistaken path must not search a whole disk."""
+    return sorted(file for depth in range(DEEP + 1) for file in path.glob("*/" * depth + pattern))
+
+
 def sha256(path: Path) -> str:
     """Of a file's content."""
     with path.open("rb") as file:
@@ -111,11 +119,17 @@ def sha256(path: Path) -> str:
 
 def whole_epoch(metrics: dict[str, float]) -> int | None:
     """Take ``epoch`` out of a line's metrics where it is a whole number."""
-    value = metrics.get("epoch")
-    if value is None or not value.is_integer():
+    value = whole(metrics.get("epoch"))
+    if value is not None:
+        del metrics["epoch"]
+    return value
+
+
+def whole(value: Any) -> int | None:
+    """A count, as a whole number that a frame can hold; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:
         return None
-    del metrics["epoch"]
-    return int(value)
+    return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
 def _line(line: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +142,3 @@ def _float(value: float) -> float:
         return float(value)
     except OverflowError:  # a whole number beyond a float's range
         return math.inf if value > 0 else -math.inf
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from analysis.frames.columns import RAY_TUNE, REFERENCE, TENSORBOARD, WANDB, WANDB_CSV
 from analysis.ingest import ray_tune, reference, tensorboard, wandb_csv, wandb_offline
 from analysis.ingest.foreign import ForeignRun
+from trainer.errors import UsageError
 
 
 class Importer(NamedTuple):
@@ -38,8 +40,19 @@ IMPORTERS = (
 
 
 def imported(path: Path) -> list[ForeignRun] | None:
-    """The runs of a path, by the first importer that knows it; None if none does."""
+    """The runs of a path, by the first importer that knows it; None if none does.
+
+    Raises:
+        UsageError: a source is damaged.
+    """
     for one in IMPORTERS:
         if sources := one.find(path):
-            return [run for source in sources for run in one.read(source)]
+            return [run for source in sources for run in _read(one, source)]
     return None
+
+
+def _read(one: Importer, source: Path) -> list[ForeignRun]:
+    try:
+        return one.read(source)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{source} is damaged ({error}); restore the file from a copy") from None

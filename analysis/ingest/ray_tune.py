@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from analysis.frames.columns import RAY_TUNE
-from analysis.ingest.foreign import ForeignRun, Numbers, sha256, whole_epoch
+from analysis.ingest.foreign import ForeignRun, Numbers, sha256, whole, whole_epoch
 from trainer.errors import UsageError
 
 RESULTS = "result.json"
@@ -49,7 +48,7 @@ def read(path: Path) -> list[ForeignRun]:
         last = result
         metrics = numbers.of({name: value for name, value in result.items() if name not in _ABOUT}, null=_NULL)
         lines.append(
-            {"step": _count(result.get("training_iteration")), "epoch": whole_epoch(metrics), "metrics": metrics}
+            {"step": whole(result.get("training_iteration")), "epoch": whole_epoch(metrics), "metrics": metrics}
         )
     settings = last.get("config")
     name = str(last.get("trial_id") or path.parent.name)
@@ -70,7 +69,3 @@ def read(path: Path) -> list[ForeignRun]:
     if not lines:
         run.caveats.append("no result was recorded")
     return [run]
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

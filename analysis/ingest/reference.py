@@ -39,6 +39,8 @@ def read(path: Path) -> list[ForeignRun]:
     digest = sha256(path)
     runs: dict[str, ForeignRun] = {}
     for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UsageError(f"{path}, line {number} has not as many cells as the header; restore the file from a copy")
         name = " / ".join(row[column] for column in key if row[column])
         if name not in runs:
             settings = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.frames.columns import TENSORBOARD
-from analysis.ingest.foreign import ForeignRun, sha256
+from analysis.ingest.foreign import ForeignRun, sha256, within
 from trainer.errors import UsageError
 
 _PATTERN = "events.out.tfevents.*"
@@ -17,10 +17,10 @@ _KEEPS = "float32 as TensorBoard keeps it; no settings; a writer may have droppe
 
 
 def find(path: Path) -> list[Path]:
-    """The folders of runs: each that holds event files, at any depth."""
+    """The folders of runs: each that holds event files, a few folders deep."""
     if path.is_file():
         return [path] if path.match(_PATTERN) else []
-    return sorted({file.parent for file in path.rglob(_PATTERN)})
+    return sorted({file.parent for file in within(path, _PATTERN)})
 
 
 def read(path: Path) -> list[ForeignRun]:

@@ -9,7 +9,7 @@ import csv
 from pathlib import Path
 
 from analysis.frames.columns import WANDB_CSV
-from analysis.ingest.foreign import ForeignRun, Numbers, sha256, whole_epoch
+from analysis.ingest.foreign import ForeignRun, Numbers, sha256, whole, whole_epoch
 from trainer.errors import UsageError
 
 STEPS = ("Step", "epoch", "global_step", "_step", "trainer/global_step")
@@ -39,14 +39,15 @@ def read(path: Path) -> list[ForeignRun]:
         columns.append((place, run_id, metric))
     numbers = {run_id: Numbers() for run_id in runs}
     for row, cells in enumerate(lines, start=2):
+        if not cells:
+            continue
         _check(path, row, header, cells)
         found: dict[str, dict[str, float]] = {}
         for place, run_id, metric in columns:
             if place < len(cells) and cells[place] != "":
                 found.setdefault(run_id, {}).update(numbers[run_id].of({metric: _value(cells[place])}))
         for run_id, metrics in found.items():
-            at = numbers[run_id].of({axis: _value(cells[0])}).get(axis)
-            step = int(at) if at is not None and at.is_integer() else None
+            step = whole(_value(cells[0]))
             line = {"epoch": step} if axis == "epoch" else {"step": step, "epoch": whole_epoch(metrics)}
             runs[run_id].lines.append(line | {"metrics": metrics})
     names = [run_id.partition(" #")[0] for run_id in runs]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.frames.columns import WANDB
-from analysis.ingest.foreign import ForeignRun, Numbers, sha256, whole_epoch
+from analysis.ingest.foreign import ForeignRun, Numbers, sha256, whole, whole_epoch, within
 from trainer.errors import UsageError
 
 _IDENT, _BLOCK, _HEADER = b":W&B", 32768, 7
@@ -20,10 +20,10 @@ _OWN = "_"
 
 
 def find(path: Path) -> list[Path]:
-    """The run files that a path is or holds, at any depth."""
+    """The run files that a path is or holds, a few folders deep."""
     if path.is_file():
         return [path] if path.suffix == ".wandb" else []
-    return sorted(file for file in path.rglob("run-*.wandb") if not file.parent.is_symlink())  # latest-run is a link
+    return [file for file in within(path, "run-*.wandb") if not file.parent.is_symlink()]  # latest-run is a link
 
 
 def read(path: Path) -> list[ForeignRun]:
@@ -65,7 +65,9 @@ def _run(path: Path, record: Any) -> ForeignRun:
         *parents, name = list(update.nested_key) or [update.key]
         node = settings
         for parent in parents:
-            node = node.setdefault(parent, {})
+            if not isinstance(node.get(parent), dict):
+                node[parent] = {}
+            node = node[parent]
         if not (node is settings and name.startswith("_wandb")):
             node[name] = value
     run = ForeignRun(
@@ -83,7 +85,7 @@ def _line(history: Any, numbers: Numbers) -> dict[str, Any]:
         values[name] = _json(item.value_json)
     step = values.pop("_step", None)
     metrics = numbers.of({name: value for name, value in values.items() if not name.startswith(_OWN)})
-    step = step if isinstance(step, int) else history.step.num if history.HasField("step") else None
+    step = whole(step) if whole(step) is not None else history.step.num if history.HasField("step") else None
     return {"step": step, "epoch": whole_epoch(metrics), "metrics": metrics}
 
 
