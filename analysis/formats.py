@@ -28,9 +28,11 @@ body {{ font: 16px/1.5 system-ui, sans-serif; margin: 1.5rem; color: #1a1a1a }}
 table {{ border-collapse: collapse; margin: 1.5rem 0 .5rem; border-bottom: 2px solid }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .5rem }}
 thead {{ border-top: 2px solid; border-bottom: 1px solid }}
-th, td {{ padding: .25rem .75rem; text-align: right; white-space: nowrap; vertical-align: bottom }}
-.text {{ text-align: left; white-space: normal }}
-th[scope=row] {{ font-weight: 400 }}
+th, td {{ padding: .25rem .6rem; text-align: right; white-space: nowrap; vertical-align: top }}
+thead th {{ white-space: normal; max-width: 8rem; vertical-align: bottom }}
+.text {{ text-align: left; white-space: normal; min-width: 7rem }}
+th[scope=row] {{ font-weight: 400; min-width: 12rem; position: sticky; left: 0; background: #fff }}
+@media (max-width: 40rem) {{ th[scope=row] {{ min-width: 7rem }} }}
 </style>
 <body>
 {body}
