@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.comparison import count, headed, mean_cell, whole
+from analysis.frames.build import flat
 from analysis.frames.read import Frames
 from analysis.layout import Sheet
 from analysis.render import number
@@ -32,7 +33,7 @@ def side_by_side(frames: Frames) -> Sheet:
     for study in studies["study"]:
         if not (arms["study"] == study).any():
             raise UsageError(f"{study} has no compared arm yet; compare it when it has")
-    if problem := _difference(studies, arms):
+    if problem := _difference(frames, arms):
         raise UsageError(f"these studies cannot stand in one table: {problem}")
     rows = []
     for name in studies["study"]:
@@ -53,19 +54,39 @@ def numbers(frames: Frames) -> pd.DataFrame:
     return arms[[*columns, "arm_id", "commit", "dirty"]].reset_index(drop=True)
 
 
-def _difference(studies: pd.DataFrame, arms: pd.DataFrame) -> str | None:
+def _difference(frames: Frames, arms: pd.DataFrame) -> str | None:
     """The first setting in which two studies differ that must not; None if their numbers mean the same."""
+    studies = frames.studies
     for column, words in ALIKE.items():
         if studies[column].nunique(dropna=False) > 1:
             return _told(words, {row["study"]: [row[column]] for _, row in studies.iterrows()})
-    for column in [name for name in arms if name.startswith(DATA)]:
-        values = {
-            study: sorted({str(value) for value in rows[column] if pd.notna(value)})
-            for study, rows in arms.groupby("study", sort=False)
-        }
-        if len({tuple(of_study) for of_study in values.values()}) > 1:
-            return _told(column.removeprefix("config."), values)
+    values = _data_settings(frames, arms)
+    for name in sorted({name for of_study in values.values() for name in of_study}):
+        found = {study: of_study.get(name, []) for study, of_study in values.items()}
+        if len({tuple(one) for one in found.values()}) > 1:
+            return _told(name.removeprefix("config."), found)
     return None
+
+
+def _data_settings(frames: Frames, arms: pd.DataFrame) -> dict[str, dict[str, list[object]]]:
+    """Per study the values of each setting of the data.
+
+    study.json has them as they are hashed, without fields that later code added and that stand at what they were
+    before; what a run's record has beside them, as arms of one study may differ in it, counts where it varies.
+    """
+    noted = [(study.info.get("base") or {}).get("data") for study in frames.loaded]
+    found: dict[str, dict[str, list[object]]] = {}
+    for name, base in zip(frames.studies["study"], noted, strict=True):
+        of_study = arms[arms["study"] == name]
+        columns = [column for column in arms if column.startswith(DATA)]
+        if all(noted):
+            found[name] = {column: [str(value)] for column, value in flat(base, DATA).items()}
+            columns = [column for column in columns if of_study[column].nunique(dropna=False) > 1]
+        else:
+            found[name] = {}
+        for column in columns:
+            found[name][column] = sorted({str(value) for value in of_study[column] if pd.notna(value)})
+    return found
 
 
 def _told(what: str, values: dict[str, list[object]]) -> str:

@@ -194,6 +194,19 @@ def test_studies_that_differ_are_refused_with_the_reason(tmp_path, capsys, diffe
         assert reason in shown.err and shown.err.count("\n") == 1 and not shown.out
 
 
+def test_a_field_that_later_code_added_is_no_difference(tmp_path, capsys):
+    base = {"base": {"data": {"name": "digits", "max_angle": 180.0, "augment": None}}}
+    first, second = two(tmp_path, data={"added": 0}, info=base)
+    info = json.loads((tmp_path / "one" / "study.json").read_text())
+    (tmp_path / "one" / "study.json").write_text(json.dumps(info | base))
+    assert said(capsys, "compare", first, second).count("| two |") == 6
+    base["base"]["data"] |= {"augment": {"crop": 0.5}}
+    info = json.loads((tmp_path / "two" / "study.json").read_text())
+    (tmp_path / "two" / "study.json").write_text(json.dumps(info | base))
+    assert main(["compare", first, second]) == 2
+    assert "data.augment.crop differs (one has none; two has 0.5)" in capsys.readouterr().err
+
+
 def test_one_study_or_an_unfinished_one_is_refused(tmp_path, capsys):
     first = full(tmp_path / "one").folder
     assert main(["compare", str(first)]) == 2 and "two study folders or more" in capsys.readouterr().err
