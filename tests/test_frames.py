@@ -198,7 +198,8 @@ def test_single_runs_and_evaluations(tmp_path):
         assert found.runs["origin"].tolist() == ["single"] and found.runs["state"].tolist() == ["complete"]
         assert found.runs["dataset"].tolist() == ["digits"] and found.arms["config.data.name"].tolist() == ["digits"]
         tested = found.epochs[found.epochs["origin"] == "evaluation"]
-        assert tested["linacc/z_agg@3"].tolist() == [61.0, 62.0, 61.0] and set(tested["split"]) == {"test"}
+        assert tested["linacc/z_agg@3"].tolist() == tested["linacc/z_agg@M"].tolist() == [61.0, 62.0, 61.0]
+        assert set(tested["split"]) == {"test"}
         assert tested["conflict"].tolist() == [True, True, False]
         assert not found.epochs.loc[found.epochs["origin"] == "single", "conflict"].any()
     alone = analysis.load(folder / "evaluation.jsonl")

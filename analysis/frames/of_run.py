@@ -99,9 +99,16 @@ def evaluation_rows(path: Path, study: str | None = None) -> list[dict[str, Any]
     Args:
         study: name to give; default: the one on record.
     """
-    rows = []
+    rows, views = [], _views(path.with_name("records.jsonl"))
+    names = {f"{_LINACC}M": f"{_LINACC}{views}"}
     for line in read_lines(path):
         who = {"study": study or line.get("study"), "run_id": line["run_id"], "arm_id": line["arm_id"]}
         who |= {"seed": line["seed"], "epoch": line.get("epoch"), "origin": EVALUATION, "source": str(path)}
-        rows.append(who | {"conflict": False} | measured(line, {}))
+        rows.append(who | {"conflict": False} | measured(line, names))
     return rows
+
+
+def _views(record: Path) -> int | None:
+    """Observed views of the run whose record lies beside its evaluations; None without one."""
+    first = next(iter(read_lines(record)), {}) if record.is_file() else {}
+    return ((first.get("config") or {}).get("data") or {}).get("observed_views")
