@@ -39,6 +39,7 @@ class Difference:
         n: pairs used.
         dropped: seeds of either arm that gave no pair, because a value is missing on one side.
         p: two-sided p of the paired t test, NaN below ``MIN_SEEDS`` pairs. 1 where no spread is known at all.
+        above: share of the pairs in which a is above b, a tie counting half; NaN below ``MIN_SEEDS`` pairs.
     """
 
     mean: float
@@ -47,6 +48,13 @@ class Difference:
     n: int
     dropped: int
     p: float
+    above: float = _NAN
+
+    @property
+    def effect(self) -> float:
+        """Mean in units of ``spread`` (Cohen's d of paired differences), NaN below ``MIN_SEEDS`` pairs or without a
+        spread: of two seeds that happen to agree it would be in the hundreds."""
+        return self.mean / self.spread if self.n >= MIN_SEEDS and self.spread > 0 else _NAN
 
     def half(self, level: float = 1 - CONFIDENCE) -> float:
         """Half of the 1 - ``level`` t interval, NaN below ``MIN_SEEDS`` pairs: with two it would be 9 s.d. wide."""
@@ -79,7 +87,8 @@ def paired(a: Mapping[int, float | None], b: Mapping[int, float | None], step: f
     n = len(differences)
     mean, sd = _moments(differences)
     spread = max(sd, step / 2) if n > 1 else sd
-    return Difference(mean, sd, spread, n, len(seeds) - n, _p(mean, spread, n))
+    above = math.fsum((x > 0) + (x == 0) / 2 for x in differences) / n if n >= MIN_SEEDS else _NAN
+    return Difference(mean, sd, spread, n, len(seeds) - n, _p(mean, spread, n), above)
 
 
 def seeds_needed(mean: float, sd: float, level: float = 1 - CONFIDENCE) -> int | None:

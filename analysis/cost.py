@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.differences import arms, names
-from analysis.frames import typed
+from analysis.typed import typed
 from analysis.study import Study
 
 NAN = float("nan")

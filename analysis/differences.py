@@ -31,7 +31,7 @@ _COLUMNS = [
     "metric", "arm", "role", "arm_id", "reference", "reference_role", "reference_arm_id", "question",
     "mean", "low", "high", "sd", "n", "dropped", "p", "primary", "p_holm", "level", "adjusted_low", "adjusted_high",
     "verdict",
-    "resolvable", "resolvable_with_power", "seeds_needed",
+    "resolvable", "resolvable_with_power", "seeds_needed", "effect", "improvement",
 ]  # fmt: skip
 
 
@@ -45,7 +45,8 @@ def differences(study: Study) -> pd.DataFrame:
     decides: ``p_holm``, the interval at its adjusted ``level`` and the verdict (see ``family.Decision``). All others
     are exploratory: every arm meets its reference (and its peer, if it has one) in the study's metric, which for a
     candidate is the best arm of its level; a best arm also meets its reference in the effective ranks, and the best arm
-    of every level that of the first. The frame is made once per study; do not change it.
+    of every level that of the first. ``effect`` is the mean in s.d. of the paired differences, ``improvement`` the
+    share of seeds in which the arm is the better one. The frame is made once per study; do not change it.
     """
     if study not in _MADE:
         _MADE[study] = _differences(study)
@@ -67,6 +68,7 @@ def _differences(study: Study) -> pd.DataFrame:
             "metric": metric.removesuffix("@M"), "arm": names(study)[key], "role": key[1], "arm_id": key[0],
             "reference": names(study)[reference], "reference_role": reference[1], "reference_arm_id": reference[0],
             "mean": one.mean, "low": low, "high": high, "sd": one.sd, "n": one.n, "dropped": one.dropped, "p": one.p,
+            "effect": one.effect, "improvement": one.above if _higher(study, metric) else 1 - one.above,
         }  # fmt: skip
         decision = decisions.get((metric, key, reference))
         row |= {
@@ -75,7 +77,7 @@ def _differences(study: Study) -> pd.DataFrame:
         }
         if _same_arm(study, metric, key, reference):
             # one arm in two roles (the reference won the search): a difference of exactly 0 says nothing
-            row |= {"verdict": SAME_ARM, "p": _NAN}
+            row |= {"verdict": SAME_ARM, "p": _NAN, "effect": _NAN, "improvement": _NAN}
         elif decision is None:
             row |= {"verdict": EXPLORATORY, "seeds_needed": seeds_needed(one.mean, one.spread)}
         else:
@@ -89,7 +91,14 @@ def _differences(study: Study) -> pd.DataFrame:
         rows.append(row)
     frame = pd.DataFrame(rows, columns=_COLUMNS)
     numbers = ("p_holm", "level", "adjusted_low", "adjusted_high", "resolvable", "resolvable_with_power")
+    numbers += ("effect", "improvement")
     return frame.astype({"seeds_needed": "Int64", "primary": bool} | dict.fromkeys(numbers, "float64"))
+
+
+def _higher(study: Study, metric: str) -> bool:
+    """Whether more of a metric is better, as the study declares it; of a metric it does not name, yes."""
+    declared = {one.metric: one.higher for one in study.declared.contrasts}
+    return declared.get(metric, study.declared.metric.higher or metric != study.declared.metric.name)
 
 
 def _word(verdict: str, higher: bool) -> str:

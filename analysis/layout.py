@@ -35,6 +35,7 @@ class Sheet:
 
     Attributes:
         optional: columns that a narrow console goes without, the first to go first.
+        notes: sentences below it, where it stands alone.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Sheet:
     rows: list[list[str]]
     text: int = 1
     optional: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def narrowed(sheet: Sheet, width: int) -> Sheet:

@@ -38,19 +38,6 @@ def sheets(
     ]
 
 
-def to_markdown(all_sheets: list[Sheet]) -> str:
-    """The sheets as Markdown tables under headings."""
-    parts = []
-    for sheet in all_sheets:
-        rule = [":--" if number < sheet.text else "--:" for number in range(len(sheet.columns))]
-        lines = [sheet.columns, rule, *sheet.rows]
-        cells = [
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-        ]
-        parts.append(f"## {sheet.title}\n\n" + "\n".join(cells) + "\n")
-    return "\n".join(parts)
-
-
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
     """A rounded number, ``-`` where it is missing."""
     if value is None or pd.isna(value) or not math.isfinite(value):

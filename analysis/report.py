@@ -16,6 +16,7 @@ from analysis.confirmation import confirmation
 from analysis.cost import Cost, cost
 from analysis.cost import csv_bytes as cost_bytes
 from analysis.differences import differences
+from analysis.formats import to_markdown
 from analysis.layout import WIDTH, say, show
 from analysis.pareto import two_objectives
 from analysis.pareto_plot import pareto_plot
@@ -47,7 +48,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
     said = sentences(study, table, spent)
     bill = costs(study, table, spent)
     points = "\n".join(f"- {line}" for line in [*said, *bill])
-    markdown = f"# {study.name}\n\n{render.to_markdown(sheets)}\n{points}\n"
+    markdown = f"# {study.name}\n\n{to_markdown(sheets)}\n{points}\n"
     files = {
         "table.md": markdown.encode(),
         "table.csv": csv_bytes(table),
@@ -61,7 +62,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         files["pareto.png"] = _png(pareto_plot, study)
     for name, content in files.items():
         write_atomically(target / name, content)
-    console = console or _console()
+    console = console or terminal()
     if full:
         for sheet in sheets:
             show(sheet, console)
@@ -97,7 +98,8 @@ def _near(path: Path) -> Path:
         return path
 
 
-def _console() -> Console:
+def terminal() -> Console:
+    """Where the answer is printed: as wide as the terminal, or ``WIDTH`` columns where it is none."""
     console = Terminal()
     return console if console.is_terminal else Terminal(width=WIDTH)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.declared import Declared
-from analysis.frames import typed
+from analysis.typed import typed
 
 SCORED = ("complete", "pruned")
 """Ends that leave a score. What a collapsed or diverged trial measured last says nothing about its settings."""

@@ -80,7 +80,7 @@ def written(monkeypatch):
     """No pictures, no files, and nothing is trained: a study that would need Ray is interrupted."""
     monkeypatch.setattr(report, "_png", lambda *_: b"")
     monkeypatch.setattr(driver, "_execute", lambda *_: False)
-    monkeypatch.setattr(report, "_console", lambda: Console(quiet=True))
+    monkeypatch.setattr(report, "terminal", lambda: Console(quiet=True))
     monkeypatch.setattr(report, "write_atomically", lambda path, content: None)
 
 

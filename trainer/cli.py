@@ -90,7 +90,8 @@ def dispatched(
     def run(words: list[str]) -> int:
         if not words or words[0] in ("-h", "--help"):
             text = [f"usage: {program} COMMAND [options] | --version", "", "commands (each has its own --help):"]
-            text += [f"  {name:<8} {about}" for name, (_, about) in commands.items()]
+            width = max(8, *map(len, commands))
+            text += [f"  {name:<{width}} {about}" for name, (_, about) in commands.items()]
             print("\n".join([*text, "", "examples:", *(f"  {example}" for example in examples)]))
             return 0 if words else EXIT_USAGE
         if words[0] == "--version":

@@ -1,0 +1,1 @@
+"""The sub-commands of ``python -m analysis``, each a module with ``main(argv) -> exit code``."""

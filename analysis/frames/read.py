@@ -1,0 +1,162 @@
+"""From folders and files to the six frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.frames.build import conflicts, frame
+from analysis.frames.columns import COLUMNS
+from analysis.frames.of_run import evaluation_rows, single
+from analysis.frames.of_study import rows_of_study
+from analysis.frames.remote import fetched, is_address, renamed
+from analysis.ingest.importers import IMPORTERS, imported
+from analysis.study import Study
+from analysis.study import load as load_study
+from trainer.errors import RecordError, UsageError
+
+Rows = dict[str, list[dict[str, Any]]]
+RECORDS, EVALUATIONS = "records.jsonl", "evaluation.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Tidy frames of what was loaded; ``analysis.columns()`` says what their columns mean.
+
+    Attributes:
+        studies: one row per study.
+        runs: one row per run.
+        epochs: one row per run, epoch and split, and one per evaluation.
+        trials: one row per search trial.
+        arms: one row per compared arm, and one per settings of a run outside studies.
+        contrasts: one row per comparison within a study.
+        loaded: the studies themselves, in the order of ``studies``, for what frames do not hold.
+    """
+
+    studies: pd.DataFrame
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    trials: pd.DataFrame
+    arms: pd.DataFrame
+    contrasts: pd.DataFrame
+    loaded: tuple[Study, ...] = ()
+
+    def items(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Names and frames."""
+        return ((name, getattr(self, name)) for name in COLUMNS)
+
+
+def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None) -> Frames:
+    """Read studies, results folders, single runs and evaluation records, finished or not, and what others recorded.
+
+    A folder of studies gives all of them; ``ingest.importers`` says what else is read. Rows from elsewhere are marked
+    by their origin and never enter ``contrasts``. An address (``s3://bucket/results``) is read as a folder is. Without
+    a path the frames are empty, with the same columns and types.
+
+    Args:
+        damaged: told of a study or source that cannot be read, which is then left out; default: an error is raised.
+
+    Raises:
+        UsageError: a path holds nothing of these, or a damaged file.
+    """
+    rows: Rows = {name: [] for name in COLUMNS}
+    studies: list[Study] = []
+    seen: set[Path] = set()
+    copies: dict[str, str] = {}
+    for path in paths:
+        local = fetched(str(path)) if is_address(path) else Path(path)
+        if is_address(path):
+            copies[str(local)] = str(path).rstrip("/")
+        for found in _within(local):
+            if found.resolve() in seen:
+                continue  # given twice, or also by its folder
+            seen.add(found.resolve())
+            try:
+                if (found / "study.json").is_file():
+                    studies.append(load_study(found))
+                    continue
+                sources = _read(found)
+            except UsageError as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+                continue
+            for more in sources:
+                _add(rows, more)
+    for study, name in zip(studies, _names(studies), strict=True):
+        _add(rows, rows_of_study(study, name))
+    if copies:
+        renamed(rows, copies)
+    rows["arms"] = list({(row["study"], row["arm_id"], row["role"]): row for row in reversed(rows["arms"])}.values())[
+        ::-1
+    ]
+    found = {name: frame(name, lines) for name, lines in rows.items()}
+    found["epochs"]["conflict"] = conflicts(found["epochs"])
+    return Frames(**found, loaded=tuple(studies))
+
+
+def _within(path: Path, deep: bool = True) -> list[Path]:
+    """The studies, records and other sources that a path stands for."""
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder; give a study's folder, or the results folder")
+    if (path / "study.json").is_file():
+        return [path]
+    if path.name in (RECORDS, EVALUATIONS):
+        return [path]
+    if path.is_dir():
+        if (path / RECORDS).is_file() or (path / EVALUATIONS).is_file():
+            return [path / name for name in (RECORDS, EVALUATIONS) if (path / name).is_file()]
+        if (path / "runs").is_dir():
+            return [found for run in _folders(path / "runs") if _recorded(run) for found in _within(run, False)]
+        found = [one for child in _folders(path) if deep and _is_ours(child) for one in _within(child, False)]
+        if found:
+            return found
+    if any(one.find(path) for one in IMPORTERS):
+        return [path]
+    raise UsageError(
+        f"{path} holds no study (study.json), no run ({RECORDS}) and nothing that can be imported; give a study's"
+        f" folder, a run's, the results folder, or {'; '.join(one.looks_like for one in IMPORTERS)}"
+    )
+
+
+def _read(path: Path) -> list[Rows]:
+    """Rows of a run's record, an evaluation record, or what another program wrote."""
+    try:
+        if path.name == EVALUATIONS:
+            return [{"epochs": evaluation_rows(path)}]
+        if path.name == RECORDS:
+            run, arm, epochs = single(path)
+            return [{"runs": [run], "arms": [arm], "epochs": epochs}]
+    except RecordError as error:
+        raise UsageError(str(error)) from None
+    return [run.rows() for run in imported(path) or []]
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _recorded(run: Path) -> bool:
+    return (run / RECORDS).is_file() or (run / EVALUATIONS).is_file()
+
+
+def _is_ours(path: Path) -> bool:
+    return (path / "study.json").is_file() or (path / "runs").is_dir() or _recorded(path)
+
+
+def _names(studies: list[Study]) -> list[str]:
+    """A name for each; of several with one name, which folder is meant."""
+    names = [study.name for study in studies]
+    return [
+        f"{name} ({study.folder})" if names.count(name) > 1 else name
+        for study, name in zip(studies, names, strict=True)
+    ]
+
+
+def _add(rows: Rows, more: Rows) -> None:
+    for name, lines in more.items():
+        rows[name] += lines
