@@ -60,6 +60,7 @@ def test_imports_point_one_way():
         assert users_of(package, "trainer") == set()
     assert users_of("analysis", "studies") == {
         "studies/cli.py",
+        "studies/resolved.py",
         "studies/result.py",
     }  # the report at the end, and its tables in a notebook
     for package in ("studies", "search_spaces", "torch", "ray"):
