@@ -2,9 +2,10 @@
 ``python tests/benchmarks/judge_rule.py SET [--rule gate] [--against asha]``.
 
 Orders of the same arms say little about other arms, so arms are drawn with replacement; each drawn set is searched in
-several orders of 24 trials, teachers apart, by both rules. Printed are epochs and regret of both, and the difference
-of the regrets with its 95 % percentile interval over the drawn sets. The default was chosen on rotation, affine and colour;
-``quarter`` was recorded afterwards to judge it once.
+several orders of 24 trials, teachers apart, by both rules. Printed are epochs and regret of both, and the difference of
+the regrets with its 95 % percentile interval over the drawn sets.
+
+The default was chosen on rotation, affine and colour; ``quarter`` was recorded afterwards to judge it once.
 """
 
 from __future__ import annotations
