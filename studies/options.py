@@ -56,11 +56,11 @@ def parser(study: Question, quick: bool = False) -> Parser:
         metavar="N",
         help="add seeds, two at a time up to N, until every primary contrast is resolved (default: no more seeds)",
     )
-    p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's)")
+    p.add_argument("--epochs", type=int, help="epochs per run (default: the preset's; at most 16 with --quick)")
     p.add_argument(
         "--probe-epochs", help="further epochs, as 1,2,5, at which the frozen model is probed, for later replays"
     )
-    p.add_argument("--quick", action="store_true", help="few trials, one of each level confirmed")
+    p.add_argument("--quick", action="store_true", help="few trials and short runs, one of each level compared")
     p.add_argument("--study", help=f"name of the study's folder (default: {name}_<preset>, with _quick)")
     p.add_argument("--results-dir", type=folder, default=Path("results"), help="default: ./results")
     p.add_argument(

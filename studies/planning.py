@@ -26,6 +26,8 @@ SEARCH_SEED = 1000
 SEEDS = 4
 """Three resolved the true repair on digits in one of ten subsets, four in five of five."""
 RACE = 1
+QUICK_EPOCHS = 16
+"""On digits the repair of collapse is resolved by then, with four seeds."""
 RULE = "gate"
 MOST_TRIALS = 10_000
 
@@ -53,7 +55,10 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         seeds = tuple(before["seeds"])
     else:
         seeds = _seeds(o.seeds, SEEDS)
-    base = presets.load(o.preset, overrides, {"epochs": o.epochs} if o.epochs is not None else None)
+    epochs = o.epochs if o.epochs is not None else before.get("epochs")
+    base = presets.load(o.preset, overrides, {"epochs": epochs} if epochs is not None else None)
+    if o.quick and epochs is None and base.epochs > QUICK_EPOCHS:
+        base = presets.load(o.preset, overrides, {"epochs": QUICK_EPOCHS})
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
     if base.optim.batch_size % max(1, o.workers_per_trial):
