@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from studies.engine.stopping.face import GO, STOP, WAIT, Rule
+from studies.engine.stopping.own import asked
 
 
 def bracket_name(group: str, turn: int) -> str:
@@ -159,7 +160,7 @@ class Ladder:
             places = [(value, t) for value, t in places if -t <= trial - lag or -t == trial]
             ranked = [value for value, _ in places]
         place = len(places) - bisect_left(places, (own, -trial))
-        judged = self.rule.judge(ranked, own, place, self.to_come(bracket, rung))
+        judged = asked(self.rule, ranked, own, place, self.to_come(bracket, rung))
         if not math.isfinite(own):
             return RungDecision(rung, None, judged.cutoff, len(ranked), STOP)
         return RungDecision(rung, own, judged.cutoff, len(ranked), judged.verdict)
