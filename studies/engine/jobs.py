@@ -59,8 +59,7 @@ class Jobs:
             self._again, stopped = self.search.rebuild(self._whole)
             for job, stop in stopped:  # the driver died before it could note the end
                 self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
-            self._settle()
-            self._select_if_ended()  # so that a study whose runs all ended is seen to be complete
+            self._settle()  # chooses too, so that a study whose runs all ended is seen to be complete
 
     # --- what Ray asks
 
@@ -85,6 +84,11 @@ class Jobs:
     def done(self) -> bool:
         """Nothing runs and nothing will be started."""
         return not self.running and (self.left == 0 or not self.may_start())
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to run, to choose or to look at."""
+        return not self.running and self.left == 0 and self.comparison.selected and not self.comparison.may_look
 
     @property
     def left(self) -> int:
@@ -194,6 +198,7 @@ class Jobs:
     def _settle(self) -> None:
         for job, stop in self.search.settle(self._busy) if self.search is not None else ():
             self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
+        self._select_if_ended()  # a choice costs nothing, so that a spent budget does not leave it open
 
     def _select_if_ended(self) -> None:
         if not self.comparison.selected and (self.search is None or self.search.all_ended):
