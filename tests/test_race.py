@@ -147,3 +147,28 @@ def test_a_search_without_a_verdict_compares_nothing(tmp_path):
     ):
         with pytest.raises(UsageError, match=said):
             planned(tmp_path, *words)
+
+
+def test_a_race_that_runs_again_is_not_decided_by_the_choice_of_the_one_before():
+    """A longer search may race an earlier winner against others."""
+    from types import SimpleNamespace
+
+    from analysis.race import races
+
+    race = {"event": "race", "trials": [0, -1], "values": [60.0, 59.0], "seeds": [1001], "race_runs": [["a"], ["b"]]}
+    again = {**race, "trials": [0, 7]}
+    lines = [
+        {"event": "warm", "trial": 3},
+        {"event": "suggest", "trial": 0, "label": "first"},
+        {"event": "suggest", "trial": 7, "label": "later"},
+        race,
+        {"event": "select", "trials": [0]},
+    ]
+    declared = SimpleNamespace(level=lambda line: "all", stratum=None)
+
+    def said(*more):
+        return races(SimpleNamespace(decisions=[*lines, *more], declared=declared, chosen={}))[0]
+
+    assert "trial 1 of those taken over" in said() and said().endswith("compared is the winner, first.")
+    assert said(again).endswith("not decided yet.")
+    assert said(again, {"event": "select", "trials": [7]}).endswith("compared is the winner, later.")

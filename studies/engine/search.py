@@ -213,7 +213,7 @@ class Search:
         for number, line in enumerate(self._decisions.of("warm"), start=1):
             self.sampling.absorb(line["raw"], line["state"], line["epoch"], line["objectives"])
             for rung, value in line["rungs"]:
-                self.ladder.put(line["bracket"], -number, rung, value)
+                self.ladder.put(self._bracket_here(line), -number, rung, value)
         ends = {line["trial"]: line for line in self._decisions.of("finish") if line["trial"] is not None}
         stops = {line["name"]: line for line in self._decisions.of("stop")}
         lost = {
@@ -301,6 +301,13 @@ class Search:
         self.ladder.unsuggested = self._plan.num_trials - len(self.trials)
         self.ladder.enter(bracket, number)
         return job
+
+    def _bracket_here(self, line: dict[str, Any]) -> str:
+        """Where a trial of an earlier study is among ours: that one may have had other brackets."""
+        group = self.question.group(self.question.params(self.question.point(line["raw"])))
+        _, slash, turn = line["bracket"].rpartition("/")
+        turn = int(turn) if slash and turn.isdigit() else 0
+        return bracket_name(WHOLE if self._plan.stopping.together else group, min(turn, self.ladder.rule.brackets - 1))
 
     def _told(self, number: int) -> bool:
         """Whether the sampler knows how a trial did so far."""
