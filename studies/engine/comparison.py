@@ -148,8 +148,11 @@ class Comparison:
     def _note(self, who: dict[str, Any], chosen: list[Candidate], choice: Choice) -> None:
         line: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
         line |= {"epochs": [c.epoch for c in chosen], "reason": choice.reason, **choice.record}
-        noted = self._decisions.last("select", **who)
-        if noted is None or noted["trials"] != line["trials"]:
+        noted, race = (self._decisions.last(event, **who) for event in ("select", "race"))
+        events = self._decisions.events
+        # whoever wins a further race as well is chosen by that one
+        stale = noted is not None and race is not None and events.index(noted) < events.index(race)
+        if noted is None or noted["trials"] != line["trials"] or stale:
             self._decisions.append("select", **line)
 
     def _enqueue(self, arms: list[Arm]) -> None:
