@@ -18,6 +18,7 @@ from analysis.layout import Sheet, command_lines, narrowed
 from analysis.predicted import short
 from analysis.registered import registered
 from analysis.render import accuracy_title, interval, short_accuracy
+from analysis.search_only import best_found
 from analysis.searched import missing
 from analysis.study import Study
 
@@ -40,7 +41,7 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
         for sentence in [*missing(study, spent), *_altered(study)]
         for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)
     ]
-    if primary.empty and (asked := short(study)):
+    if primary.empty and (asked := [*best_found(study), *short(study)]):
         return [*open_, *(line for text in asked for line in textwrap.wrap(text, width))][: ANSWERS + 1]
     if primary.empty:
         return [

@@ -12,13 +12,20 @@ from analysis.study import Study
 def races(study: Study) -> list[str]:
     """Per level, who ran against whom with which values, and who won."""
     labels = {line["trial"]: line.get("label") for line in study.decisions if line["event"] == "suggest"}
+    warm = [line for line in study.decisions if line["event"] == "warm"]
+    labels |= {-n: line.get("label") or f"trial {n} of those taken over" for n, line in enumerate(warm, start=1)}
     ends = {line.get("name"): line for line in study.decisions if line["event"] == "finish"}
-    last = {study.declared.level(line): line for line in study.decisions if line["event"] == "race"}
+    last, decided = {}, {}
+    for line in study.decisions:
+        level = study.declared.level(line)
+        if line["event"] == "race":
+            last[level] = line
+            decided.pop(level, None)  # by an earlier race, of a shorter search
+        elif line["event"] == "select":
+            decided[level] = line["trials"]
     said = []
     for level, line in last.items():
-        won = next((one["trial"] for one in study.chosen.get(level, [])), None)
-        if won not in line["trials"]:
-            won = None  # the choice on record is an earlier one
+        won = next((trial for trial in decided.get(level, ()) if trial in line["trials"]), None)
         seeds = ", ".join(str(seed) for seed in line["seeds"])
         of_level = f", {study.declared.stratum} {level}" if study.declared.stratum else ""
         entries = []

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.cost import Cost
 from analysis.differences import names
 from analysis.race import races
+from analysis.search_only import search_only
 from analysis.study import Study
 from analysis.trials import NOT_RUN
 
@@ -45,7 +46,9 @@ def missing(study: Study, spent: Cost) -> list[str]:
     selected = {study.declared.level(line) for line in study.decisions if line["event"] == "select"}
     compared = set(study.finals["arm_id"])
     not_chosen = [level for level in study.info.get("confirm") or [] if level not in selected]
-    not_compared = [name for name, choice in study.chosen.items() if set(_arm_ids(choice)) - compared]
+    not_compared = [
+        name for name, choice in study.chosen.items() if set(_arm_ids(choice)) - compared and not search_only(study)
+    ]
     runs_left, runs = _runs_left(study, spent)
     parts = [f"{trials_left} of {planned} trials have not ended"] if trials_left else []
     parts += [f"the best arms{_of(not_chosen, stratum)} are not chosen yet"] if not_chosen else []

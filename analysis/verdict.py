@@ -31,6 +31,7 @@ from analysis.how_chosen import how_chosen
 from analysis.pareto import front_found
 from analysis.predicted import predicted
 from analysis.render import interval, number
+from analysis.search_only import best_found
 from analysis.searched import missing, searched
 from analysis.study import Study, values
 
@@ -47,7 +48,7 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     """
     said = [*searched(study), *how_chosen(study), *missing(study, spent or cost(study)), *front_found(study)]
     if table.empty:
-        return [*said, "No arm has been compared yet, so there is no answer."]
+        return [*said, *(best_found(study) or ["No arm has been compared yet, so there is no answer."])]
     found = differences(study)
     if not any(study.declared.kind(role) in ("best", "grid") for _, role in arms(study)):
         said.append("No best arm has been run on the study's seeds, so the study's question has no answer yet.")

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from studies.engine.contrasts import Contrast
     from studies.engine.question import Control, Reference, Show, Strata
     from studies.engine.settings import Arm
+    from studies.engine.stopping import Judgement, Rule
     from studies.study import Study
 
-__all__ = ["Arm", "Contrast", "Control", "Reference", "Show", "Strata", "Study"]
+__all__ = ["Arm", "Contrast", "Control", "Judgement", "Reference", "Rule", "Show", "Strata", "Study"]
 _HOME = {
     "Arm": "studies.engine.settings",
     "Contrast": "studies.engine.contrasts",
     "Control": "studies.engine.question",
+    "Judgement": "studies.engine.stopping",
     "Reference": "studies.engine.question",
+    "Rule": "studies.engine.stopping",
     "Show": "studies.engine.question",
     "Strata": "studies.engine.question",
     "Study": "studies.study",

@@ -99,7 +99,7 @@ def run_study(
         jobs = Jobs(plan, decisions, search, _history(plan))
         for line in jobs.lost:
             console.print(f"not whole on record any more, run again: {line}", highlight=False, soft_wrap=True)
-        finished = jobs.left == 0 and not more_seeds(jobs)
+        finished = not more_seeds(jobs) and jobs.complete
 
         def end() -> None:
             seconds = round(decisions.session_seconds, 3)
@@ -205,7 +205,7 @@ def _execute(
             raise UsageError(
                 f"{what}; what is on record stands, and the same command with --resume continues"
             ) from None
-    return jobs.left == 0
+    return jobs.complete
 
 
 def _ray(

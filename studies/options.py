@@ -224,9 +224,11 @@ def _search_options(p: Parser, study: Question) -> None:
     g.add_argument(
         "--stopping",
         choices=[*RULES, *study.rules],
+        metavar="RULE",
         help=(
             "who goes on at a rung: asha promotes who waits there, asha-stop judges each once, gate and hyperband"
-            " judge all at once, median stops the lower half, none trains every trial to the end (default: gate)"
+            " judge all at once, median stops the lower half, none trains every trial to the end"
+            f"{''.join(f', {name} is a rule of this study' for name in study.rules)} (default: gate)"
         ),
     )
     usual = Rule.usual

@@ -11,7 +11,7 @@ from studies.engine.folder import BEFORE, stored
 from studies.engine.plan import Plan, begun
 from studies.engine.question import Question
 from studies.engine.settings import ON_RECORD, Limits, SearchPlan, Stopping
-from studies.engine.stopping import RULES
+from studies.engine.stopping import RULES, own
 from studies.options import LAG, OBJECTIVES
 from studies.resources import resources
 from trainer import presets
@@ -177,7 +177,7 @@ def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -
     floor = o.collapse_rank if o.collapse_rank is not None else floor
     together = getattr(o, "one_bracket", False) or (same and before.get("together", False))
     stopping = Stopping(name, **given, collapse_rank=floor, together=together, own=study.rules.get(name))
-    rule = stopping.over(epochs)
+    rule = stopping.over(epochs) if stopping.own is None else own.tried(name, lambda: stopping.over(epochs))
     if "grace" in given and not rule.rungs:
         raise UsageError(
             f"--grace {rule.grace}: no rung lies in the first half of {epochs} epochs; give at most {epochs // 2}, or"

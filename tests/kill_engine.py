@@ -64,8 +64,9 @@ class Killed:
         self.count += 1
 
 
-def make_plan(folder: Path, lag: int) -> Plan:
-    """Twelve trials of two teachers, a rung at epoch 2 of 6, the two best of each confirmed on two seeds."""
+def make_plan(folder: Path, lag: int, race: int = 0) -> Plan:
+    """Twelve trials of two teachers, a rung at epoch 2 of 6, the two best of each confirmed on two seeds; with a race,
+    trials wait at the rung, and its winner is confirmed alone."""
     horizon = ["schedule.horizon_epochs=6", "schedule.warmup_epochs=0"]
     return plan(
         folder,
@@ -75,6 +76,8 @@ def make_plan(folder: Path, lag: int) -> Plan:
         collapse_rank=1.5,
         top_k=2,
         lag=lag,
+        race=race,
+        rule="gate" if race else "asha-stop",
         overrides=horizon,
         gate=None,
     )
@@ -137,14 +140,14 @@ class Training:
         self._file.append(event, metrics, **{**position, **fields})
 
 
-def run(folder: Path, lag: int, kill_at: int | None = None, torn: bool = False, slow: int = 0) -> int:
+def run(folder: Path, lag: int, kill_at: int | None = None, torn: bool = False, slow: int = 0, race: int = 0) -> int:
     """Run or continue the study to its end; returns the number of durable operations.
 
     Args:
         slow: which of the workers trains only every other turn.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    p = make_plan(folder, lag)
+    p = make_plan(folder, lag, race)
     with Killed(kill_at, torn) as killed:
         write_json(folder / "study.json", p.stored())
         decisions = Decisions(folder)

@@ -304,6 +304,20 @@ def finished_study(folder, created="2026-01-01T00:00:00Z", **changes):
     return p, jobs
 
 
+def test_trials_of_an_earlier_study_stand_in_the_brackets_of_this_one(tmp_path):
+    """Whatever its brackets were: one for all levels here, and fewer of them."""
+    play(make(plan(tmp_path / "old", num_trials=12, grace=3, eta=3, brackets=2)))
+    p = plan(tmp_path / "new", num_trials=6, grace=3, eta=3, together=True, warm_start=(str(tmp_path / "old"),))
+    decisions = Decisions(p.folder)
+    warm_start.absorb(p, decisions)
+    of_old = [rung for line in decisions.of("warm") for rung, _ in line["rungs"]]
+    decisions.close()
+    jobs = make(p)
+    play(jobs, until=3 * 2)
+    first = jobs.decisions.of("rung")[0]
+    assert first["bracket"] == "all" and first["peers"] == of_old.count(3) + 1 > 1
+
+
 def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
     finished_study(tmp_path / "old", num_trials=12)
     (tmp_path / "new").mkdir()

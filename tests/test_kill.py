@@ -112,6 +112,32 @@ def test_deterministic_mode_survives_many_kills_in_one_study(straight, tmp_path)
     assert sum(again(folder, reference).values()) <= kill_engine.WORKERS * kills
 
 
+ARRIVING = ("rung", "promote")
+
+
+def settled(folder):
+    """As :func:`decided`, without what tells at a gate who came last."""
+    return {key: line for key, line in decided(folder).items() if key[0] not in ARRIVING}
+
+
+def test_gates_and_a_race_give_the_same_table_wherever_they_are_killed(tmp_path):
+    """The usual rule and protocol: trials that wait go on from their checkpoints, whoever arrives first or last."""
+    reference, numbers = tmp_path / "straight", random.Random(5)
+    operations = kill_engine.run(reference, 3, race=1)
+    wanted = settled(reference), records(reference)
+    lines = list(read(reference / "decisions.jsonl"))
+    assert sum(line["event"] == "promote" for line in lines) >= 3
+    assert any(line["event"] == "race" for line in lines)
+    for point in range(12):
+        folder, at = tmp_path / str(point), numbers.randrange(operations)
+        assert kill_engine.in_child(folder, 3, kill_at=at, torn=bool(point % 2), race=1) == -9
+        assert kill_engine.in_child(folder, 3, slow=point % 3, race=1) == 0
+        assert (settled(folder), records(folder)) == wanted, f"killed at operation {at}"
+        repeated = again(folder, reference)
+        assert sum(repeated.values()) <= kill_engine.WORKERS and all(count == 1 for count in repeated.values())
+    assert table(folder) == table(reference)
+
+
 @pytest.mark.parametrize("slow", [1, 2, 3])
 def test_deterministic_mode_does_not_depend_on_who_is_slow(straight, tmp_path, slow):
     kill_engine.run(tmp_path / "s", 3, slow=slow)

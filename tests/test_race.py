@@ -147,3 +147,77 @@ def test_a_search_without_a_verdict_compares_nothing(tmp_path):
     ):
         with pytest.raises(UsageError, match=said):
             planned(tmp_path, *words)
+
+
+def test_a_race_that_runs_again_is_not_decided_by_the_choice_of_the_one_before():
+    """A longer search may race an earlier winner against others."""
+    from types import SimpleNamespace
+
+    from analysis.race import races
+
+    race = {"event": "race", "trials": [0, -1], "values": [60.0, 59.0], "seeds": [1001], "race_runs": [["a"], ["b"]]}
+    again = {**race, "trials": [0, 7]}
+    lines = [
+        {"event": "warm", "trial": 3},
+        {"event": "suggest", "trial": 0, "label": "first"},
+        {"event": "suggest", "trial": 7, "label": "later"},
+        race,
+        {"event": "select", "trials": [0]},
+    ]
+    declared = SimpleNamespace(level=lambda line: "all", stratum=None)
+
+    def said(*more):
+        return races(SimpleNamespace(decisions=[*lines, *more], declared=declared, chosen={}))[0]
+
+    assert "trial 1 of those taken over" in said() and said().endswith("compared is the winner, first.")
+    assert said(again).endswith("not decided yet.")
+    assert said(again, {"event": "select", "trials": [7]}).endswith("compared is the winner, later.")
+
+
+def test_a_search_alone_says_what_it_found_and_is_complete(tmp_path):
+    from analysis.answer import answers
+    from analysis.cost import cost
+    from analysis.differences import differences
+    from analysis.searched import missing
+    from analysis.study import load
+    from analysis.tables import comparison_table
+    from analysis.verdict import sentences
+
+    p = planned(tmp_path, "--no-verdict", "--num-trials", "4")
+    p.folder.mkdir()
+    agree(p)
+    jobs = make(p)
+    play(jobs)
+    jobs.comparison.write()
+    jobs.decisions.append("session", seconds=1.0, cores=2, finished=jobs.complete)
+    study = load(p.folder)
+    lines = answers(study, differences(study), cost(study), 80)
+    assert jobs.complete and missing(study, cost(study)) == []
+    assert all("Best of teacher " in " ".join(found) for found in (lines, sentences(study, comparison_table(study))))
+    best = jobs.search.ranking("ema")[0]
+    assert f"{best.label}, {best.value:.1f} at epoch 30." in " ".join(lines) and max(map(len, lines)) <= 80
+
+
+def test_a_search_alone_is_complete_although_its_budget_went_with_its_last_trial(tmp_path):
+    p = planned(tmp_path, "--no-verdict", "--num-trials", "1")
+    p.folder.mkdir()
+    jobs = make(p)
+    job = jobs.next()
+    jobs.budget_reached = "spent"
+    jobs.end(job.name, lucky(job, 30))
+    assert jobs.done and jobs.complete and len(jobs.decisions.of("select")) == 2
+
+
+def test_a_longer_search_is_raced_anew_and_its_choice_is_on_record_whoever_wins(tmp_path):
+    p = plan(tmp_path, num_trials=8, rule="none", top_k=2, race=1)
+    play(make(p), seen=lucky)
+    longer = plan(tmp_path, num_trials=24, rule="none", top_k=2, race=1)
+    jobs = make(longer)
+    play(jobs, seen=lucky)
+    assert len(jobs.decisions.of("race")) > 2  # others raced than before
+    for level in STUDY.levels:
+        order = [line["event"] for line in jobs.decisions.events if line.get("teacher") == level]
+        assert [event for event in order if event in ("race", "select")][-1] == "select"
+    chosen = len(jobs.decisions.of("select"))
+    jobs.decisions.close()
+    assert len(make(longer).decisions.of("select")) == chosen  # and once

@@ -137,3 +137,40 @@ def test_the_look_asks_the_analysis(tmp_path, gap, unresolved):
 def test_more_seeds_waits_for_runs(tmp_path):
     jobs = make(plan(tmp_path, num_trials=0, confirm=(), seeds=(0, 1, 2, 3), until=8))
     assert not resolved.more_seeds(jobs)
+
+
+def test_added_seeds_are_none_of_the_search_or_the_race(tmp_path):
+    jobs = make(plan(tmp_path, num_trials=0, confirm=(), seeds=(996, 997, 998, 999), until=8))
+    play(jobs)
+    assert jobs.comparison.look(["a question"]) and jobs.comparison.seeds[4:] == [0, 1]
+    play(jobs)
+    assert jobs.comparison.look(["a question"]) and jobs.comparison.seeds[6:] == [2, 3]
+
+
+def test_a_study_that_dies_after_a_look_is_seen_to_lack_its_runs(tmp_path):
+    jobs = make(plan(tmp_path, num_trials=0, confirm=(), seeds=(0, 1, 2, 3), until=8))
+    play(jobs)
+    jobs.comparison.look(["a question"])
+    assert all(line["seeds"] == [0, 1, 2, 3, 4, 5] for line in jobs.decisions.of("compare"))
+
+
+def test_a_spent_budget_leaves_a_look_that_is_still_to_come(tmp_path):
+    jobs = make(plan(tmp_path, num_trials=0, confirm=(), seeds=(0, 1, 2, 3), until=8))
+    play(jobs)
+    jobs.budget_reached = "spent"
+    assert not resolved.more_seeds(jobs) and jobs.done and not jobs.complete
+    assert jobs.comparison.look([]) is False and jobs.complete
+
+
+def test_no_seed_is_added_for_a_contrast_none_of_whose_runs_has_a_value(tmp_path):
+    contrast = Contrast("up or down", "up", "down").measured("linacc/z_agg@M")
+    asked = {"question": "Up?", "contrasts": [asdict(contrast)], "metric": asdict(metric("linacc/z_agg@M"))}
+    made = Builder(tmp_path / "demo", declared=asked, seeds=[1, 2, 3, 4], until=8)
+    for key, values in (("up", [None] * 4), ("down", [50.0, 51.0, 52.0, 53.0])):
+        made.arm(key, "grid", "stopgrad", 0.1, values)
+        made.decide({**made.decided()[-1], "key": key})
+    notes = []
+    comparison = SimpleNamespace(may_look=True, write=lambda: None, look=notes.append)
+    plan_ = SimpleNamespace(folder=made.folder)
+    resolved.more_seeds(SimpleNamespace(left=0, running={}, may_start=lambda: True, comparison=comparison, plan=plan_))
+    assert notes == [[]]

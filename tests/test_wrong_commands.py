@@ -119,7 +119,7 @@ WRONG = [
     ("rate", "--grace 0", ["--grace 0", "at least 1"]),
     ("rate", "--grace 16", ["--grace 16", "at most 15"]),
     ("rate", "--eta 1", ["--eta 1", "at least 2"]),
-    ("rate", "--brackets 5", ["--brackets 5", "rungs"]),
+    ("rate", "--brackets 5 --stopping hyperband", ["--brackets 5", "rungs"]),
     ("rate", "--collapse-rank -1", ["--collapse-rank -1"]),
     ("rate", "--probe-epochs 1,40", ["'1,40'", "1 to 30"]),
     ("rate", "--probe-epochs x", ["'x'"]),

@@ -57,6 +57,8 @@ class Comparison:
 
         With a race, the search's first few run against each other before that; then this is called again.
         """
+        if self.race.begun and not self.race.over:
+            return
         s, choices = self._plan.search, {}
         choose = Chooser(s.choose, s.top_k, search.question, self._decisions)
         for level in self._plan.confirm:
@@ -92,11 +94,18 @@ class Comparison:
     def look(self, unresolved: list[str]) -> bool:
         """Note which primary contrasts are not resolved with the seeds so far; True if seeds are added for them."""
         looks, n = self._plan.looks, len(self.seeds)
-        more = [max(self.seeds) + 1 + k for k in range(looks[looks.index(n) + 1] - n)] if unresolved else []
+        more = self._fresh(looks[looks.index(n) + 1] - n) if unresolved else []
         self._decisions.append("look", n=n, unresolved=unresolved, more=more)
         self.seeds += more
         self._enqueue(self.arms)
+        if more:
+            self.write()  # a study that ends here is seen to lack these runs
         return bool(more)
+
+    def _fresh(self, number: int) -> list[int]:
+        """So many seeds after those there are; from that of the search on they belong to search and race."""
+        order = [*range(max(self.seeds) + 1, self._plan.search_seed), *range(max(self.seeds))]
+        return [seed for seed in order if seed not in self.seeds][:number]
 
     @property
     def may_look(self) -> bool:
@@ -139,8 +148,11 @@ class Comparison:
     def _note(self, who: dict[str, Any], chosen: list[Candidate], choice: Choice) -> None:
         line: dict[str, Any] = {**who, "trials": [c.trial for c in chosen], "values": [c.value for c in chosen]}
         line |= {"epochs": [c.epoch for c in chosen], "reason": choice.reason, **choice.record}
-        noted = self._decisions.last("select", **who)
-        if noted is None or noted["trials"] != line["trials"]:
+        noted, race = (self._decisions.last(event, **who) for event in ("select", "race"))
+        events = self._decisions.events
+        # whoever wins a further race as well is chosen by that one
+        stale = noted is not None and race is not None and events.index(noted) < events.index(race)
+        if noted is None or noted["trials"] != line["trials"] or stale:
             self._decisions.append("select", **line)
 
     def _enqueue(self, arms: list[Arm]) -> None:

@@ -9,6 +9,7 @@ from studies.engine.contrasts import Contrast
 from studies.engine.guard import call
 from studies.engine.question import Control, Question, Reference, Show, Strata
 from studies.engine.settings import Arm
+from studies.engine.stopping import RULES, own
 from trainer.errors import UsageError
 
 Rule = tuple[str, Callable[[Any], bool]]
@@ -88,6 +89,7 @@ def check(question: Question, quick: bool) -> None:
         value = getattr(question, name)
         if not (value is None and name in OPTIONAL) and not fits(value):
             raise UsageError(f"{name} {value!r}: must be {rule}")
+    own.check(question.rules, RULES)
     if question.predicts and question.space is None:
         raise UsageError(
             f"predicts {question.predicts!r}: is about the trials of a search, and this study has no space; leave"

@@ -59,8 +59,7 @@ class Jobs:
             self._again, stopped = self.search.rebuild(self._whole)
             for job, stop in stopped:  # the driver died before it could note the end
                 self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
-            self._settle()
-            self._select_if_ended()  # so that a study whose runs all ended is seen to be complete
+            self._settle()  # chooses too, so that a study whose runs all ended is seen to be complete
 
     # --- what Ray asks
 
@@ -85,6 +84,11 @@ class Jobs:
     def done(self) -> bool:
         """Nothing runs and nothing will be started."""
         return not self.running and (self.left == 0 or not self.may_start())
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to run, to choose or to look at."""
+        return not self.running and self.left == 0 and self.comparison.selected and not self.comparison.may_look
 
     @property
     def left(self) -> int:
@@ -142,12 +146,15 @@ class Jobs:
             final: trying again is no use.
         """
         job = self.running.pop(name)
-        again = self.failures.note(name, kind) and not final
-        counted = kind not in NOT_ITS_FAULT
+        waits = self.search is not None and job.trial in self.search.waiting  # it had only to end
+        again = waits or (self.failures.note(name, kind) and not final)
+        counted = kind not in NOT_ITS_FAULT and not waits
         self.decisions.append(
             "fail", name=name, trial=job.trial, kind=kind, counted=counted, again=again, epoch=epoch, reason=reason
         )
-        if again:
+        if waits:
+            self._settle()
+        elif again:
             self._again.append(job)
         else:
             self._finish(job, "out_of_memory" if kind == "out_of_memory" else "failed", epoch, None, {})
@@ -177,15 +184,21 @@ class Jobs:
     def _take(self) -> Job | None:
         if self._again:
             return self._again.pop(0)
-        job = (self.search.promote() or self.search.next()) if self.search is not None else None
+        job = (self.search.promote(self._busy) or self.search.next()) if self.search is not None else None
         if job is None:
             self._select_if_ended()
             job = self.comparison.queue.pop(0) if self.comparison.queue else None
         return job
 
+    @property
+    def _busy(self) -> set[int]:
+        """Trials that have a worker."""
+        return {job.trial for job in self.running.values() if job.trial is not None}
+
     def _settle(self) -> None:
-        for job, stop in self.search.settle() if self.search is not None else ():
+        for job, stop in self.search.settle(self._busy) if self.search is not None else ():
             self._finish(job, stop.state, stop.epoch, stop.value, stop.objectives)
+        self._select_if_ended()  # a choice costs nothing, so that a spent budget does not leave it open
 
     def _select_if_ended(self) -> None:
         if not self.comparison.selected and (self.search is None or self.search.all_ended):

@@ -5,7 +5,7 @@ Decides only from what is on record; a restarted driver rebuilds it with :meth:`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,9 +137,14 @@ class Search:
             self._wait(job, waits)
         return waits
 
-    def promote(self) -> Job | None:
-        """A trial that waited and now goes on, which is on record when this returns; None if there is none."""
-        if not self.waiting or (found := self.ladder.promotable()) is None:
+    def promote(self, running: Collection[int] = ()) -> Job | None:
+        """A trial that waited and now goes on, which is on record when this returns; None if there is none.
+
+        Args:
+            running: trials that have a worker. One of these was told to wait, but has not ended yet; a second worker
+                would train the same run.
+        """
+        if not self.waiting or (found := self.ladder.promotable(running)) is None:
             return None
         bracket, number, decision = found
         job = self.trials[number]
@@ -149,10 +154,16 @@ class Search:
         self._resume(job, decision.rung)
         return job
 
-    def settle(self) -> list[tuple[Job, Stop]]:
-        """Stop the trials that wait in vain: nobody can arrive at their rung any more. The stops are on record."""
+    def settle(self, running: Collection[int] = ()) -> list[tuple[Job, Stop]]:
+        """Stop the trials that wait in vain: nobody can arrive at their rung any more. The stops are on record.
+
+        Args:
+            running: trials that have a worker; they are stopped when these have ended.
+        """
         found = []
         for bracket, number, decision in list(self.ladder.hopeless()) if self.waiting else ():
+            if number in running:
+                continue
             job, paused = self.trials[number], self.waiting.pop(number)
             who = {"trial": number, "name": job.name, "epoch": paused.epoch, "bracket": bracket}
             inputs = {"rung": decision.rung, "cutoff": decision.cutoff, "peers": decision.peers}
@@ -202,7 +213,7 @@ class Search:
         for number, line in enumerate(self._decisions.of("warm"), start=1):
             self.sampling.absorb(line["raw"], line["state"], line["epoch"], line["objectives"])
             for rung, value in line["rungs"]:
-                self.ladder.put(line["bracket"], -number, rung, value)
+                self.ladder.put(self._bracket_here(line), -number, rung, value)
         ends = {line["trial"]: line for line in self._decisions.of("finish") if line["trial"] is not None}
         stops = {line["name"]: line for line in self._decisions.of("stop")}
         lost = {
@@ -291,6 +302,13 @@ class Search:
         self.ladder.enter(bracket, number)
         return job
 
+    def _bracket_here(self, line: dict[str, Any]) -> str:
+        """Where a trial of an earlier study is among ours: that one may have had other brackets."""
+        group = self.question.group(self.question.params(self.question.point(line["raw"])))
+        _, slash, turn = line["bracket"].rpartition("/")
+        turn = int(turn) if slash and turn.isdigit() else 0
+        return bracket_name(WHOLE if self._plan.stopping.together else group, min(turn, self.ladder.rule.brackets - 1))
+
     def _told(self, number: int) -> bool:
         """Whether the sampler knows how a trial did so far."""
         return number in self._ended or number in self.waiting
@@ -318,6 +336,7 @@ class Search:
         )
         self._stops[job.name] = stop
         self.waiting.pop(job.trial, None)
+        self.ladder.leave(job.bracket, job.trial)  # it may have collapsed at the rung at which it was to wait
         return stop
 
     def _own(self) -> list[Candidate]:

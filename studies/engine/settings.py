@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from studies.engine.stopping import RULES, Rule
@@ -116,8 +117,27 @@ class Stopping:
         if self.together:
             said["together"] = True
         if self.own is not None:
-            said["source"] = hashlib.sha256(inspect.getsource(self.own).encode()).hexdigest()[:16]
+            said["source"] = hashlib.sha256(_source(self.own).encode()).hexdigest()[:16]
         return said
+
+
+def _source(rule: type[Rule]) -> str:
+    """What a rule does, as text."""
+    try:
+        return inspect.getsource(rule)
+    except (OSError, TypeError):  # typed into an interpreter or a notebook's cell: what it was compiled to
+        own = {name: getattr(one, "fget", one) for name, one in sorted(vars(rule).items()) if name in _written(rule)}
+        return repr([(name, _compiled(one.__code__) if inspect.isfunction(one) else one) for name, one in own.items()])
+
+
+def _written(rule: type[Rule]) -> set[str]:
+    """Names that a class's author gave, not Python."""
+    return {name for name in vars(rule) if name == "__init__" or not name.startswith(("__", "_abc_"))}
+
+
+def _compiled(code: CodeType) -> list[object]:
+    inner = [_compiled(one) if isinstance(one, CodeType) else one for one in code.co_consts]
+    return [code.co_code, code.co_names, inner]
 
 
 @dataclass(frozen=True)

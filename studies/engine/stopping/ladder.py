@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from studies.engine.stopping.face import GO, STOP, WAIT, Rule
+from studies.engine.stopping.own import asked
 
 
 def bracket_name(group: str, turn: int) -> str:
@@ -127,15 +128,19 @@ class Ladder:
         """Note that a trial that waited goes on."""
         self._unwait(bracket, trial, rung)
 
-    def promotable(self) -> tuple[str, int, RungDecision] | None:
-        """(bracket, trial, decision) of a trial that waited and may go on, the highest rung first; it still waits."""
+    def promotable(self, not_yet: Collection[int] = ()) -> tuple[str, int, RungDecision] | None:
+        """(bracket, trial, decision) of a trial that waited and may go on, the highest rung first; it still waits.
+
+        Args:
+            not_yet: trials that may not, and in whose stead nobody else does.
+        """
         for rung in reversed(self.rungs):
             for (bracket, at), waiting in self._waiting.items():
                 if at != rung or not waiting:
                     continue
                 trial = -waiting[-1][1]  # of equal values the earlier trial
                 decision = self._judge(bracket, trial, rung)
-                if decision.verdict == GO:
+                if decision.verdict == GO and trial not in not_yet:
                     return bracket, trial, decision
         return None
 
@@ -155,7 +160,7 @@ class Ladder:
             places = [(value, t) for value, t in places if -t <= trial - lag or -t == trial]
             ranked = [value for value, _ in places]
         place = len(places) - bisect_left(places, (own, -trial))
-        judged = self.rule.judge(ranked, own, place, self.to_come(bracket, rung))
+        judged = asked(self.rule, ranked, own, place, self.to_come(bracket, rung))
         if not math.isfinite(own):
             return RungDecision(rung, None, judged.cutoff, len(ranked), STOP)
         return RungDecision(rung, own, judged.cutoff, len(ranked), judged.verdict)
