@@ -1,13 +1,26 @@
 """``python -m analysis STUDY_FOLDER [STUDY_FOLDER ...]``: the answer of each study, with its report written beside
-it."""
+it; ``python -m analysis COMMAND``: everything else made of records."""
 
 from __future__ import annotations
 
+import difflib
 import sys
+import textwrap
+from pathlib import Path
 
-from trainer.cli import Parser, guarded
+from trainer.cli import Parser, dispatched, guarded
 
-EXAMPLES = ("python -m analysis results/step2_rate_digits", "python -m analysis results/* --full")
+# name: (module, one line of help)
+COMMANDS = {
+    "report": ("analysis.page.command", "a study as one HTML page, for any browser"),
+    "live": ("analysis.page.live.command", "the same page, which follows studies while they run"),
+}
+EXAMPLES = (
+    "python -m analysis results/step2_rate_digits",
+    "python -m analysis results/* --full",
+    "python -m analysis report results/step2_rate_digits",
+    "python -m analysis live results",
+)
 EXITS = {0: "written", 2: "wrong command, or a record that cannot be read", 130: "interrupted"}
 
 
@@ -16,22 +29,31 @@ def main(arguments: list[str] | None = None) -> int:
 
     A folder that cannot be read is one line ``error: ...``; the others are reported all the same, and the code is 2.
     """
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and _command(words[0]):
+        return dispatched("python -m analysis", COMMANDS, EXAMPLES, words)
     interrupted = "interrupted; a report that was being written is the old one or the new one, never a part"
-    return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments), interrupted)
+    return guarded(lambda: _run(words), interrupted)
+
+
+def _command(word: str) -> bool:
+    """Whether a word is a command, or meant to be one: it looks like one and is no folder."""
+    meant = bool(difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.75)) and not Path(word).exists()
+    return word in COMMANDS or meant
 
 
 def _run(arguments: list[str]) -> int:
-    from pathlib import Path
-
     from trainer.errors import EXIT_USAGE, RecordError, UsageError
 
+    about = (
+        "Read the records of a study, finished or not, print its answer, and write STUDY_FOLDER/report: the table"
+        " of compared arms with paired intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict"
+        " in sentences."
+    )
+    others = [f"  python -m analysis {name:<8} {line}" for name, (_, line) in COMMANDS.items()]
     parser = Parser(
         prog="python -m analysis",
-        description=(
-            "Read the records of a study, finished or not, print its answer, and write STUDY_FOLDER/report: the table"
-            " of compared arms with paired intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict"
-            " in sentences."
-        ),
+        description="\n".join([*textwrap.wrap(about, 78), "", "commands (each has its own --help):", *others]),
         examples=EXAMPLES,
         exits=EXITS,
     )

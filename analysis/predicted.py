@@ -37,7 +37,7 @@ def prediction(study: Study) -> pd.DataFrame:
             continue
         both = by_run[[epoch, last]].dropna().sort_index()
         rows.append(
-            {"epoch": epoch, "last": last, "n": len(both)} | _agreement(both[epoch].to_numpy(), both[last].to_numpy())
+            {"epoch": epoch, "last": last, "n": len(both)} | agreement(both[epoch].to_numpy(), both[last].to_numpy())
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -57,7 +57,8 @@ def short(study: Study) -> list[str]:
     ]
 
 
-def _agreement(early: np.ndarray, late: np.ndarray) -> dict[str, float | bool]:
+def agreement(early: np.ndarray, late: np.ndarray) -> dict[str, float | bool]:
+    """``regret``, ``kept``; from ``FEWEST`` trials ``correlation`` with ``low`` and ``high``: see ``prediction``."""
     if not len(late):
         return {}
     best, chosen = int(late.argmax()), int(early.argmax())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class Run:
         epochs: where the run was to stop, by its own configuration; None if unknown.
         commit: the code version, several joined by ``+`` if attempts used different ones.
         dirty: whether any attempt ran with uncommitted changes; None if not on record.
+        training: the training line of each epoch.
+        config: the run's configuration, {} if it is not on record.
+        started: what the last line that says where it ran says of it: device, host, split_hash, attempt.
     """
 
     arm_id: str | None
@@ -37,6 +40,9 @@ class Run:
     epochs: int | None
     commit: str
     dirty: bool | None
+    training: dict[int, dict[str, Any]] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    started: dict[str, Any] = field(default_factory=dict)
 
     @property
     def reached(self) -> int | None:
@@ -83,6 +89,8 @@ def read_run(path: Path) -> Run:
     """
     evals: dict[int, dict[str, Any]] = {}
     stop: dict[str, Any] = {}
+    training: dict[int, dict[str, Any]] = {}
+    started: dict[str, Any] = {}
     trained = -1
     configs, provenances = [], []
     line: dict[str, Any] = {}
@@ -92,11 +100,15 @@ def read_run(path: Path) -> Run:
             configs.append(line["config"])
         if line.get("provenance"):
             provenances.append(line["provenance"])
+            started["host"] = line["provenance"].get("host")
+        started |= {name: line[name] for name in ("device", "split_hash", "attempt") if line.get(name) is not None}
         if event in ("stop", "error"):
             if line.get("step", 0) >= trained:
                 stop = line
         elif event == "epoch":
             trained = max(trained, line.get("step", 0))
+            if epoch is not None:
+                training.setdefault(epoch, line)
             if line.get("step", math.inf) > stop.get("step", -1):
                 stop = {}  # the run was resumed and went on; an epoch before the end was lost, and put on record again
         elif event == "eval" and line.get("split") == "validation" and epoch is not None:
@@ -117,4 +129,7 @@ def read_run(path: Path) -> Run:
         epochs=config.get("epochs"),
         commit="+".join(commits) or "unknown",
         dirty=any(known) if known else None,
+        training=training,
+        config=config,
+        started=started,
     )

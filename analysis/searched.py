@@ -12,7 +12,7 @@ from analysis.differences import names
 from analysis.study import Study
 from analysis.trials import NOT_RUN
 
-_STATES = {
+STATES = {
     "pruned": "stopped early",
     "collapsed": "collapsed",
     "diverged": "diverged",
@@ -83,7 +83,7 @@ def _first(study: Study) -> str:
     text = f"Study {study.name}: {len(trials)} trial{'' if len(trials) == 1 else 's'}"
     text += f" on seed {seed}" if len(trials) and seed is not None else ""
     counts = trials["state"].value_counts()
-    text += "".join(f", {counts[state]} {words}" for state, words in _STATES.items() if state in counts)
+    text += "".join(f", {counts[state]} {words}" for state, words in STATES.items() if state in counts)
     ranges = study.info.get("ranges") or {}
     return (
         f"{text}. Searched: "
@@ -99,12 +99,13 @@ def _stops(trials: pd.DataFrame) -> list[str]:
         return []
     parts = []
     for epoch, group in stopped.groupby("epoch"):
-        counts = group["stop_reason"].map(_rule).value_counts()
+        counts = group["stop_reason"].map(rule_words).value_counts()
         parts.append(f"at epoch {epoch}: " + ", ".join(f"{count} {rule}" for rule, count in counts.items()))
     return [f"Stopped {'; '.join(parts)}."]
 
 
-def _rule(reason: str) -> str:
+def rule_words(reason: str) -> str:
+    """The rule that stopped a trial, without the numbers of that trial."""
     if reason.startswith("collapsed"):
         return "collapsed (" + re.sub(r".*is below (\S+) at epoch.*", r"rank of z_agg below \1", reason) + ")"
     if "not finite" in reason:

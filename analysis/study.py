@@ -6,7 +6,7 @@ did not reach its end give NaN, never 0 and never a dropped row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Study:
             complete, problem (text, "" if complete), gate_passed and collapsed (True, False or NA), views, commit,
             dirty, and one column per metric. Metrics are NaN where complete is False. ``collapsed`` means: effective
             rank of z below half of what it was in the same run before training; ``commit`` is None without a record.
+        runs: what each run's record says, by run_id.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Study:
     dropped: list[tuple[str, str]]
     curves: pd.DataFrame
     finals: pd.DataFrame
+    runs: dict[str, Run] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -136,7 +138,7 @@ def load(folder: str | Path) -> Study:
         del compared[key]
     finals = _finals(compared, runs, info, asked, not_run(decisions))
     own, warm = own_trials(decisions, asked), warm_trials(decisions, asked)
-    return Study(folder, info, asked, decisions, own, warm, chosen, dropped, _curves(runs), finals)
+    return Study(folder, info, asked, decisions, own, warm, chosen, dropped, _curves(runs), finals, runs)
 
 
 def values(rows: pd.DataFrame, metric: str) -> pd.Series:
@@ -162,8 +164,8 @@ def _curves(runs: dict[str, Run]) -> pd.DataFrame:
         for epoch, line in sorted(run.evals.items()):
             row = {"run_id": run_id, "arm_id": run.arm_id, "seed": run.seed, "epoch": epoch}
             row |= {"probe_epoch": line.get("probe_epoch"), "views": run.views}
-            for field in ("seconds", "core_seconds"):
-                row |= {f"{field}.{kind}": value for kind, value in (line.get(field) or {}).items()}
+            for clock in ("seconds", "core_seconds"):
+                row |= {f"{clock}.{kind}": value for kind, value in (line.get(clock) or {}).items()}
             rows.append(row | line["metrics"])
     return typed(rows, _CURVE_COLUMNS, whole=("seed", "epoch", "probe_epoch", "views"))
 
