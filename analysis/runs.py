@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,11 @@ def read_run(path: Path) -> Run:
         UsageError: epochs were evaluated without the
             configuration on record.
     """
+    return run_of(read_run_lines(path, path.parent.name), path)
+
+
+def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
+    """The run whose checked lines these are; ``path`` is for messages. Raises UsageError as ``read_run``."""
     evals: dict[int, dict[str, Any]] = {}
     stop: dict[str, Any] = {}
     training: dict[int, dict[str, Any]] = {}
@@ -94,7 +100,7 @@ def read_run(path: Path) -> Run:
     trained = -1
     configs, provenances = [], []
     line: dict[str, Any] = {}
-    for line in read_run_lines(path, path.parent.name):
+    for line in lines:
         event, epoch = line.get("event"), line.get("epoch")
         if line.get("config"):
             configs.append(line["config"])

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,6 +24,7 @@ from analysis.page.sections import SECTIONS, Section, drawn
 
 OFFLINE = ("uPlot.iife.min.js", "table.js", "run.js", "page.js")
 LIVE = (*OFFLINE, "live.js")
+LISTING = ("list.js",)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,21 @@ class Part:
     name: str
     title: str
     html: Markup
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the live page's script is to know.
+
+    Attributes:
+        key: under which its study is served.
+        hashes: of the parts that stand in the page.
+        several: whether there is a list of studies to go back to.
+    """
+
+    key: str
+    hashes: dict[str, str]
+    several: bool
 
 
 @dataclass(frozen=True)
@@ -55,17 +72,37 @@ def page(studies: list[Facts], now: float | None = None) -> str:
     return document(written, OFFLINE, now)
 
 
-def document(written: list[Written], scripts: tuple[str, ...], now: float | None = None, live: str = "") -> str:
-    """The page around studies.
-
-    Args:
-        live: what the live page's script is to know: the name under which its study is served.
-    """
+def document(
+    written: list[Written], scripts: tuple[str, ...], now: float | None = None, live: Live | None = None
+) -> str:
+    """The page around studies; ``live`` is given where it is served."""
     title = written[0].name if len(written) == 1 else f"{len(written)} studies"
     return _environment().get_template("page.html").render(
-        csp=policy(scripts, live=bool(live)), title=title, css=Markup(asset("page.css") + asset("uPlot.min.css")),
+        csp=policy(scripts, live=live is not None), title=title, css=Markup(asset("page.css") + asset("uPlot.min.css")),
         studies=written, scripts=[Markup(asset(name)) for name in scripts], live=live,
         made=time.time() if now is None else now, licence=asset("uPlot.LICENSE"),
+    )  # fmt: skip
+
+
+def listing(studies: list[tuple[str, Path, Facts | None, str]], roots: list[Path]) -> str:
+    """The page that lists what is served.
+
+    Args:
+        studies: (key, folder, facts or None where it was not read yet, why it cannot be read).
+    """
+    rows = [
+        {
+            "key": key,
+            "folder": str(folder),
+            "error": error,
+            "facts": facts,
+            "head": words.head(facts) if facts else None,
+        }
+        for key, folder, facts, error in studies
+    ]
+    return _environment().get_template("list.html").render(
+        csp=policy(LISTING, live=True), css=Markup(asset("page.css")), rows=rows, roots=[str(root) for root in roots],
+        scripts=[Markup(asset(name)) for name in LISTING],
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ function openRun(data, id) {
   else {
     const {settings, curve, rungs, gate} = run;
     body.append(make("p", {}, run.label), ...(run.reason ? [make("p", {}, make("b", {}, "Stopped: "), run.reason)] : []));
-    if (settings.against) body.append(...part(`${settings.differ.length} settings differ from ${settings.against}, ${settings.equal} are equal`),
+    if (settings.against) body.append(...part(`${settings.differ.length} setting${settings.differ.length === 1 ? " differs" : "s differ"} from ${settings.against}, ${settings.equal} are equal`),
       settings.differ.length ? list(["setting", "this run", settings.against], settings.differ) : "");
     if (curve[0].length) {
       chart = make("div", {"aria-hidden": "true"});
@@ -26,7 +26,7 @@ function openRun(data, id) {
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   if (chart) new uPlot({width: Math.min(500, body.clientWidth), height: 240, scales: {x: {time: false}}, legend: {show: false}, cursor: {drag: {x: false}},
-    series: [{label: "epoch"}, {label: data.metric, stroke: "#0072B2", width: 2, points: {show: true}}], axes: [{label: "epoch"}, {size: 60}]}, curve, chart);
+    series: [{label: "epoch"}, {label: data.metric, stroke: "#0072B2", width: 2, points: {show: true}}], axes: [{label: "epoch"}, {size: 60}]}, run.curve, chart);
 }
 function copy(text) {
   const button = make("button", {type: "button", className: "copy", onclick: async () => {
