@@ -44,7 +44,7 @@ class SettingAxis:
         if self.has_zero and self.has_positive:
             left, right = panel.get_xlim()
             middle = ((self.zero + self.low) / 2 - left) / (right - left)
-            panel.text(middle, 0, "//", transform=panel.transAxes, ha="center", va="center", fontsize=9, color=GREY,
+            panel.text(middle, 0, "//", transform=panel.transAxes, ha="center", va="center", fontsize=11, color=GREY,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 

@@ -12,6 +12,9 @@ from analysis.render import interval, number, plus_minus, verdict
 from analysis.tables import group_of
 
 
+SEARCHED = "search → confirmed"
+
+
 @dataclass(frozen=True)
 class Group:
     """Rows of one kind; the first cell is the arm."""
@@ -29,13 +32,20 @@ def arms_table(facts: Facts) -> list[Group]:
     kinds = table["role"].map(asked.kind)
     chosen = kinds.isin(["best", "candidate", "grid"])
     columns = _columns(facts)
+    spare = [index for index, name in enumerate(columns) if name == SEARCHED and table["search_value"].isna().all()]
     parts = [
         ("Compared arms", table[chosen]),
         ("What they are measured against: references, controls, no training", table[~chosen]),
     ]
     return [
-        Group(title, columns, [_row(facts, row) for _, row in rows.iterrows()]) for title, rows in parts if len(rows)
+        Group(title, _without(columns, spare), [_without(_row(facts, row), spare) for _, row in rows.iterrows()])
+        for title, rows in parts
+        if len(rows)
     ]
+
+
+def _without(cells: list[str], spare: list[int]) -> list[str]:
+    return [cell for index, cell in enumerate(cells) if index not in spare]
 
 
 def _columns(facts: Facts) -> list[str]:
@@ -47,7 +57,7 @@ def _columns(facts: Facts) -> list[str]:
         f"R² action ({name.removeprefix('r2_action.').removesuffix('_mean').replace('_', ' ')})"
         for name in _actions(facts)
     ]
-    return [*found, "rank z_agg", "collapsed", "gate", "search → confirmed", "device s"]
+    return [*found, "rank z_agg", "collapsed", "gate", SEARCHED, "device\N{NO-BREAK SPACE}s"]
 
 
 def _actions(facts: Facts) -> list[str]:

@@ -70,7 +70,7 @@ def _trials(facts: Facts) -> Table:
         *(Column(f"p.{name}", symbols.get(name, name), _kind(search[name])) for name in settings),
         Column("rank", "rank z_agg", "number", 1, "effective rank where it was last measured"),
         Column("source", "from", title="what suggested it"), Column("attempts", "attempts", "number", 0),
-        Column("seconds", "device s", "number", 0),
+        Column("seconds", "device\N{NO-BREAK SPACE}s", "number", 0),
     ]  # fmt: skip
     paid = facts.spent.runs.set_index("name")[["attempts", "device_seconds"]].to_dict("index")
     ranks = _last(facts, "rank_pr/z_agg@M")
@@ -102,7 +102,7 @@ def _runs(facts: Facts) -> Table:
         Column("state", "state"), Column("reason", "why"), Column("epoch", "epoch", "number", 0),
         Column("value", f"{metric.words.removeprefix('linear accuracy of ')} @ epoch", "value", digits, metric.words),
         Column("rank", "rank z_agg", "number", 1), Column("gate", "gate"), Column("collapsed", "collapsed"),
-        Column("attempts", "attempts", "number", 0), Column("seconds", "device s", "number", 0),
+        Column("attempts", "attempts", "number", 0), Column("seconds", "device\N{NO-BREAK SPACE}s", "number", 0),
     ]  # fmt: skip
     paid = facts.spent.runs.set_index("name")[["attempts", "device_seconds"]].to_dict("index")
     finals = study.finals

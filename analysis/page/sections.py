@@ -120,6 +120,8 @@ def _numbers(facts: Facts, draw: Draw) -> dict[str, Any]:
     early = (facts.found["verdict"] == PENDING).any()
     # with runs still open the sentences on contrasts would hold words that the page does not give yet
     said = missing(facts.study, facts.spent) if early else sentences(facts.study, facts.table, facts.spent)
+    elsewhere = {*searched(facts.study), *caveats(facts.study, facts.table, facts.found)}
+    said = [sentence for sentence in said if sentence not in elsewhere]
     return {"said": said, "metric": facts.study.declared.metric, "digits": decimals(facts.study.declared.metric.name)}
 
 

@@ -77,12 +77,13 @@ def answer(facts: Facts) -> list[str]:
         lines = facts.primary[facts.primary["verdict"] == word]
         if len(lines):
             decided.append(f"{title}: {_listed([_measured(facts, line) for _, line in lines.iterrows()])}")
-    for words, title in (
-        ((NOT_RESOLVED,), "Not resolved"),
-        ((NO_VERDICT, PENDING), "Not yet known"),
-        ((SAME_ARM,), "No answer, as the search chose the reference itself"),
+    known = facts.primary["n"] > 0
+    for lines, title in (
+        (facts.primary[known & (facts.primary["verdict"] == NOT_RESOLVED)], "Not resolved"),
+        (facts.primary[known & facts.primary["verdict"].isin([NO_VERDICT, PENDING])], "Not yet known"),
+        (facts.primary[~known & (facts.primary["verdict"] != SAME_ARM)], "No pair of seeds with values yet"),
+        (facts.primary[facts.primary["verdict"] == SAME_ARM], "No answer, as the search chose the reference itself"),
     ):
-        lines = facts.primary[facts.primary["verdict"].isin(words)]
         if len(lines):
             title, lacks = _shared(facts, title, lines)
             rest.append(f"{title}: {_listed([_measured(facts, line, lacks) for _, line in lines.iterrows()])}")
@@ -119,10 +120,8 @@ def _lacks(facts: Facts, line: pd.Series) -> str:
 def _measured(facts: Facts, line: pd.Series, said: bool = False) -> str:
     """A contrast with its difference, n and what it lacks, unless that is ``said``."""
     digits, question = decimals(line["metric"]), line["question"]
-    if line["verdict"] == SAME_ARM:
+    if line["verdict"] == SAME_ARM or not line["n"]:
         return question
-    if not line["n"]:
-        return f"{question} (no pair of seeds has a value)"
     unit = unit_of(facts, question)
     if line["verdict"] in (NO_VERDICT, PENDING):
         lacks = "" if said else f" ({_lacks(facts, line)})"
@@ -167,7 +166,7 @@ def cost_line(facts: Facts) -> str:
     if spent.device is None:
         return f"{duration(spent.wall_seconds)}{so_far}; GPUs and cores are not added up"
     search = spent.runs.loc[spent.runs["trial"].notna(), "device_seconds"].sum()
-    share = f"search {100 * search / total:.0f} %, " if total else ""
+    share = f"search {100 * search / total:.0f} %, " if total and facts.progress.trials_planned else ""
     lost = sum(spent.lost.values())
     usd = f", {money(spent.usd)} USD" if spent.priced else ""
     hours = f"{total / 3600:.2g} {spent.device}-hours{usd} in {duration(spent.wall_seconds)}{so_far}"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -165,7 +166,10 @@ def policy(scripts: tuple[str, ...], live: bool) -> str:
 
 @cache
 def asset(name: str) -> str:
-    return (files("analysis.page") / "assets" / name).read_text(encoding="utf-8")
+    """A file of ``assets`` as it stands in the page: our scripts without indentation and comments."""
+    text = (files("analysis.page") / "assets" / name).read_text(encoding="utf-8")
+    ours = name.endswith(".js") and not name.startswith("uPlot")
+    return re.sub(r"(?<=[{;,(\[])\n", "", re.sub(r"(?m)^ +|^//.*\n", "", text)) if ours else text
 
 
 @cache

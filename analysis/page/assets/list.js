@@ -1,2 +1,1 @@
-"use strict";
 setTimeout(() => location.reload(), 10000);

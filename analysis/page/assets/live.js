@@ -1,10 +1,9 @@
-"use strict";
 // Follows the study: parts that changed are fetched and put in place, one that is in use waits for the key U.
 const live = document.body.dataset.live, have = JSON.parse(document.body.dataset.hashes), note = document.createElement("p");
 note.className = "note"; note.hidden = true; note.setAttribute("role", "status"); document.body.append(note);
 const say = text => { note.textContent = text; note.hidden = !text; };
 let wanted = {}, busy = false;
-const used = part => part.contains(document.activeElement) && document.activeElement !== document.body || document.getElementById("run").open && part.dataset.part === "runs";
+const used = part => part.contains(document.activeElement) && document.activeElement !== document.body || dialog.open && part.dataset.part === "runs";
 async function update(force) {
   if (busy) return;
   busy = true;

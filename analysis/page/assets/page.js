@@ -1,37 +1,34 @@
-"use strict";
-// Ties the parts together: what the address asks for is what is shown, so that a filter or a run can be sent to somebody.
-const rows = {};
-for (const article of document.querySelectorAll("article.study")) rows[article.id] = new Rows(article, JSON.parse(article.querySelector("script.data").textContent));
+// What the address asks for is what is shown, so that a filter or a run can be sent to somebody.
+const rows = {}, dialog = $(document, "#run");
+for (const article of $$(document, "article.study")) rows[article.id] = new Rows(article, JSON.parse($(article, "script.data").textContent));
 function follow() {
-  const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1))), one = rows[asked.s], dialog = document.getElementById("run");
-  if (!one) { if (dialog.open) dialog.close(); return; }
-  const before = JSON.stringify(one.set), {s, run, ...set} = asked;
+  const {s, run, ...set} = Object.fromEntries(new URLSearchParams(location.hash.slice(1))), one = rows[s];
+  if (!one || !run) dialog.close();
+  if (!one) return;
+  const before = JSON.stringify(one.set), section = $(one.article, "[data-part=runs]");
   one.asked = true; one.set = {view: "trials", ...set};
   if (JSON.stringify(one.set) !== before) {
     one.show();
-    if (!one.article.querySelector("[data-part=runs]").contains(document.activeElement) && !dialog.open) one.article.querySelector("[data-part=runs]").scrollIntoView();
+    if (!$(section, ":focus") && !run) section.scrollIntoView();
   }
-  if (run) openRun(one.data, run); else if (dialog.open) dialog.close();
+  if (run) openRun(one.data, run);
 }
 addEventListener("hashchange", follow);
-document.getElementById("run").addEventListener("close", () => {
-  const words = new URLSearchParams(location.hash.slice(1));
-  if (!words.has("run")) return;
-  const id = words.get("run"), one = rows[words.get("s")];
+dialog.addEventListener("close", () => {
+  const words = new URLSearchParams(location.hash.slice(1)), run = words.get("run");
+  if (!run) return;
   words.delete("run");
   history.replaceState(null, "", `#${words}`);
-  for (const button of one ? one.article.querySelectorAll("button.open") : []) if (button.dataset.open === id) button.focus();
+  rows[words.get("s")]?.focus(run);
 });
 document.addEventListener("click", event => {
   const mark = event.target.closest("[data-run]");
   if (mark) rows[mark.closest("article").id].go({run: mark.dataset.run});
 });
-document.addEventListener("keydown", event => {
-  if (event.key === "/" && !/INPUT|SELECT/.test(event.target.tagName) && !document.getElementById("run").open) {
-    const search = document.querySelector(".filters input");
-    if (search) { event.preventDefault(); search.focus(); }
-  }
-});
-function clocks() { for (const time of document.querySelectorAll("time[data-at]")) if (!time.dataset.form) { time.title = time.title || time.textContent; time.textContent = ago(+time.dataset.at); } }
-function buttons(root) { for (const code of root.querySelectorAll("code.command")) if (code.nextElementSibling?.className !== "copy") code.after(copy(code.textContent)); }
+function clocks() {
+  for (const time of $$(document, "time[data-at]:not([data-form])")) { time.title ||= time.textContent; time.textContent = ago(+time.dataset.at); }
+}
+function buttons(root) {
+  for (const code of $$(root, "code.command")) if (code.nextElementSibling?.className !== "copy") code.after(copy(code.textContent));
+}
 clocks(); setInterval(clocks, 1000); buttons(document); follow();

@@ -1,16 +1,18 @@
-"use strict";
 // The table of trials and runs: sorts, filters, and keeps only the rows in sight in the document.
-const make = (name, set = {}, ...inner) => {
+const $ = (root, query) => root.querySelector(query), $$ = (root, query) => [...root.querySelectorAll(query)];
+const make = (name, set, ...inner) => {
   const node = document.createElement(name);
-  for (const [key, value] of Object.entries(set)) key in node ? node[key] = value : node.setAttribute(key, value);
+  for (const key in set) key in node ? node[key] = set[key] : node.setAttribute(key, set[key]);
   node.append(...inner.filter(one => one !== ""));
   return node;
 };
+const tr = (set, ...cells) => make("tr", set, ...cells), td = (text, set) => make("td", set, text), button = (text, onclick, set) => make("button", {type: "button", onclick, ...set}, text);
+const UNITS = [[120, 1, "s"], [7200, 60, "min"], [172800, 3600, "h"], [1 / 0, 86400, "days"]];
 const ago = at => {
-  const s = Math.max(0, Date.now() / 1000 - at);
-  return s < 120 ? `${Math.round(s)} s ago` : s < 7200 ? `${Math.round(s / 60)} min ago` : s < 172800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86400)} days ago`;
+  const s = Math.max(0, Date.now() / 1000 - at), [, by, unit] = UNITS.find(one => s < one[0]);
+  return `${Math.round(s / by)} ${unit} ago`;
 };
-const ALL = 300, PARTS = ["view", "state", "reason", "stratum", "flag", "q", "sort", "down"];
+const ALL = 300, NONE = {state: "", reason: "", stratum: "", flag: "", q: "", sort: "", down: ""};
 
 class Rows {
   constructor(article, data) {
@@ -19,103 +21,90 @@ class Rows {
   load(data) {
     this.data = data;
     for (const table of data.tables) table.rows = table.rows.map(row => Object.fromEntries(row.map((value, i) => [table.fields[i], value])));
-    if (!data.tables[0].rows.length && data.tables[1].rows.length && !this.asked) this.set.view = "runs";
+    if (!this.asked) this.set.view = data.tables[0].rows.length ? "trials" : "runs";
     this.show();
   }
   get table() { return this.data.tables.find(one => one.name === this.set.view) || this.data.tables[0]; }
-  text(column, row) {
-    const [key, , kind, digits] = column, value = row[key];
+  text([key, , kind, digits], row) {
+    const value = row[key];
     if (key === "state" && row.at) return `${value}, ${ago(row.at)}`;
-    if (value === null || value === "" || value === undefined) return "-";
+    if (value === null || value === "") return "-";
     if (kind === "value") return `${value.toFixed(digits)} @ ${row.epoch}`;
-    return kind === "number" ? (digits === null ? String(+value.toPrecision(4)) : value.toFixed(digits)) : String(value);
+    return kind === "number" ? digits === null ? `${+value.toPrecision(4)}` : value.toFixed(digits) : `${value}`;
+  }
+  get sort() {
+    const key = this.set.sort || "value";
+    return [key, (key === "value" && this.table.higher) !== (this.set.down === "1")];
   }
   found() {
-    const {state, reason, stratum, flag, q, sort, down} = this.set, table = this.table, words = (q || "").toLowerCase();
-    const rows = table.rows.filter(row => (!state || row.state === state) && (!reason || row.reason === reason) &&
-      (!stratum || row.stratum === stratum) && (!flag || row.flags.includes(flag)) &&
-      (!words || table.columns.some(column => this.text(column, row).toLowerCase().includes(words))));
-    const key = sort || "value", sign = (key === "value" ? table.higher : false) !== (down === "1") ? -1 : 1;
-    const order = (a, b) => a === b ? 0 : a === null || a === "" ? 1 : b === null || b === "" ? -1 : sign * (typeof a === "number" ? a - b : a < b ? -1 : 1);
+    const {set, table} = this, [key, down] = this.sort, words = (set.q || "").toLowerCase();
+    const empty = value => value === null || value === "", order = (a, b) => empty(a) - empty(b) || (a === b ? 0 : (a < b) === down ? 1 : -1);
     // values of unlike epochs never interleave
-    return rows.sort(key === "value" ? (a, b) => (a.value === null) - (b.value === null) || b.epoch - a.epoch || order(a.value, b.value)
-      : (a, b) => order(a[key], b[key]));
+    return table.rows.filter(row => ["state", "reason", "stratum"].every(one => !set[one] || row[one] === set[one]) && (!set.flag || row.flags.includes(set.flag)) &&
+      (!words || table.columns.some(column => this.text(column, row).toLowerCase().includes(words))))
+      .sort((a, b) => key === "value" ? empty(a.value) - empty(b.value) || b.epoch - a.epoch || order(a.value, b.value) : order(a[key], b[key]));
   }
   show() {
-    const section = this.article.querySelector("[data-part=runs]"), {table, set} = this;
-    const scroll = section.querySelector(`[data-table=${table.name}] .scroll`);
-    for (const one of section.querySelectorAll("[data-table]")) one.hidden = one.dataset.table !== table.name;
-    this.filters(section.querySelector(".filters"));
-    const rows = this.found(), key = set.sort || "value", items = [];
-    let last;
-    for (const row of rows) {
-      if (key === "value" && row.value !== null && row.epoch !== last) {
-        last = row.epoch;
-        items.push(last);
-      }
-      items.push(row);
-    }
-    scroll.querySelector("caption").textContent = `${table.title}: ${rows.length}${rows.length < table.rows.length ? ` of ${table.rows.length}` : ""}`;
-    scroll.querySelector("thead").replaceChildren(make("tr", {}, ...table.columns.map(column => {
-      const on = key === column[0], down = on && (column[0] === "value" ? table.higher : false) !== (set.down === "1");
-      const th = make("th", {scope: "col", title: column[4]}, make("button", {type: "button", onclick: () => this.go({sort: column[0], down: on && set.down !== "1" ? "1" : ""})}, column[1], on ? down ? " ↓" : " ↑" : ""));
+    const section = $(this.article, "[data-part=runs]"), {table} = this, [key, down] = this.sort, rows = this.found();
+    for (const one of $$(section, "[data-table]")) one.hidden = one.dataset.table !== table.name;
+    this.scroll = $(section, `[data-table=${table.name}] .scroll`);
+    this.filters($(section, ".filters"));
+    this.items = rows.flatMap((row, i) => key === "value" && row.value !== null && (!i || rows[i - 1].epoch !== row.epoch) ? [row.epoch, row] : [row]);
+    $(this.scroll, "caption").textContent = `${table.title}: ${rows.length}${rows.length < table.rows.length ? ` of ${table.rows.length}` : ""}`;
+    $(this.scroll, "thead").replaceChildren(tr({}, ...table.columns.map(([name, label, , , title]) => {
+      const on = key === name, th = make("th", {scope: "col", title}, button(label + (on ? down ? " ↓" : " ↑" : ""), () => this.go({sort: name, down: on && this.set.down !== "1" ? "1" : ""})));
       if (on) th.setAttribute("aria-sort", down ? "descending" : "ascending");
       return th;
     })));
-    const body = scroll.querySelector("tbody"), tall = items.length > ALL;
-    scroll.classList.toggle("tall", tall);
-    scroll.onscroll = tall ? () => this.window(scroll, body, items) : null;
-    this.window(scroll, body, items);
+    this.tall = this.items.length > ALL;
+    this.scroll.classList.toggle("tall", this.tall);
+    this.scroll.onscroll = this.tall ? () => this.fill() : null;
+    this.from = -1;
+    this.fill();
   }
-  window(scroll, body, items) {
-    const height = this.height || 28, tall = items.length > ALL;
-    const from = tall ? Math.max(0, Math.floor(scroll.scrollTop / height) - 20) : 0, to = tall ? Math.min(items.length, from + 80) : items.length;
-    if (tall && body.dataset.from === `${from}` && body.items === items) return;
-    const space = n => make("tr", {}, make("td", {colSpan: this.table.columns.length, style: `height:${n * height}px;padding:0;border:0`}));
-    body.dataset.from = from; body.items = items;
-    const focused = body.contains(document.activeElement) ? document.activeElement.dataset.open : null;
-    body.replaceChildren(...(from ? [space(from)] : []), ...items.slice(from, to).map(item => this.row(item)), ...(to < items.length ? [space(items.length - to)] : []));
-    if (!items.length) body.append(make("tr", {}, make("td", {colSpan: this.table.columns.length}, this.table.rows.length ? "No row fits the filters." : "Nothing has started yet.")));
-    if (tall && body.rows[1]) this.height = body.rows[1].offsetHeight || height;
-    if (focused) for (const one of body.querySelectorAll("button.open")) if (one.dataset.open === focused) one.focus();
+  fill() {
+    const {items, tall, scroll} = this, body = $(scroll, "tbody"), height = this.height || 28, span = {colSpan: this.table.columns.length};
+    const from = tall ? Math.max(0, Math.floor(scroll.scrollTop / height) - 20) : 0, to = tall ? from + 80 : items.length;
+    if (from === this.from) return;
+    this.from = from;
+    const focused = $(body, ":focus")?.dataset.open;
+    const space = n => n > 0 ? [tr({}, td("", {...span, style: `height:${n * height}px;padding:0;border:0`}))] : [];
+    body.replaceChildren(...space(from), ...items.slice(from, to).map(item => item.id === undefined ? tr({className: "epoch"}, td(`at epoch ${item}`, span)) : this.row(item)),
+      ...space(items.length - to), ...(items.length ? [] : [tr({}, td(this.table.rows.length ? "No row fits." : "Nothing has started yet.", span))]));
+    if (tall) this.height = body.rows[from ? 2 : 1].offsetHeight || height;
+    this.focus(focused);
+  }
+  focus(id) {
+    if (id) $$(this.scroll, "button.open").find(one => one.dataset.open === id)?.focus();
   }
   row(item) {
-    if (typeof item === "number") return make("tr", {className: "epoch"}, make("td", {colSpan: this.table.columns.length}, `at epoch ${item}`));
-    return make("tr", {}, ...this.table.columns.map((column, i) => {
+    return tr({}, ...this.table.columns.map((column, i) => {
       const text = this.text(column, item);
-      if (i) return make("td", {className: column[2] === "text" ? "" : "num"}, text);
-      const button = make("button", {type: "button", className: "open", onclick: () => this.go({run: item.id})}, text);
-      button.dataset.open = item.id;
-      return make("th", {scope: "row"}, button);
+      if (i) return td(text, {className: column[2] === "text" ? "" : "num"});
+      return make("th", {scope: "row"}, button(text, () => this.go({run: item.id}), {className: "open", "data-open": item.id}));
     }));
   }
   filters(box) {
-    const {set, table} = this, count = key => {
-      const found = new Map();
-      for (const row of table.rows) if (row[key]) found.set(row[key], (found.get(row[key]) || 0) + 1);
-      return [...found].sort((a, b) => b[1] - a[1]);
-    };
+    const {set, table} = this, at = $(box, "input:focus")?.selectionStart;
     const pick = (key, label) => {
-      const found = count(key);
+      const count = {};
+      for (const row of table.rows) if (row[key]) count[row[key]] = (count[row[key]] || 0) + 1;
+      const found = Object.entries(count).sort((a, b) => b[1] - a[1]);
       if (found.length < 2 && !set[key]) return "";
       const select = make("select", {onchange: () => this.go({[key]: select.value})}, make("option", {value: ""}, "all"),
         ...found.map(([value, n]) => make("option", {value, selected: set[key] === value}, `${value} (${n})`)));
       return make("label", {}, label, select);
     };
-    const focus = box.contains(document.activeElement) && document.activeElement.type === "search" ? document.activeElement.selectionStart : -1;
     const search = make("input", {type: "search", value: set.q || "", oninput: () => this.go({q: search.value})});
     box.hidden = false;
-    box.replaceChildren(...[make("span", {}, ...this.data.tables.map(one => {
-      const button = make("button", {type: "button", onclick: () => this.go({view: one.name, state: "", reason: "", stratum: "", flag: "", sort: "", down: ""})}, `${one.title} (${one.rows.length})`);
-      button.setAttribute("aria-pressed", one === table);
-      return button;
-    })), pick("state", "state"), pick("reason", "why"), pick("stratum", this.data.stratum), make("label", {}, "text", search),
-    PARTS.slice(1).some(key => set[key]) ? make("button", {type: "button", onclick: () => this.go(Object.fromEntries(PARTS.slice(1).map(key => [key, ""])))}, set.flag ? `clear filter: ${set.flag}` : "clear") : ""].filter(one => one !== ""));
-    if (focus >= 0) { search.focus(); search.setSelectionRange(focus, focus); }
+    box.replaceChildren(...[
+      make("span", {}, ...this.data.tables.map(one => button(`${one.title} (${one.rows.length})`, () => this.go({...NONE, view: one.name}), {"aria-pressed": one === table}))),
+      pick("state", "state"), pick("reason", "why"), pick("stratum", this.data.stratum), make("label", {}, "text", search),
+      Object.keys(NONE).some(key => set[key]) ? button("clear filter", () => this.go(NONE)) : "",
+    ].filter(one => one !== ""));
+    if (at >= 0) search.focus(), search.setSelectionRange(at, at);
   }
   go(change) {
-    const words = new URLSearchParams({s: this.article.id});
-    for (const [key, value] of Object.entries({...this.set, ...change})) if (value) words.set(key, value);
-    location.hash = words;
+    location.hash = new URLSearchParams(Object.entries({s: this.article.id, ...this.set, ...change}).filter(one => one[1]));
   }
 }

@@ -109,14 +109,14 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     text = re.sub(r"url\(#([^)]*)\)", lambda found: f"url(#{name}-{found[1]})", text)
     text = re.sub(r'(xlink:)?href="#([^"]*)"', lambda found: f'href="#{name}-{found[2]}"', text)
     text = re.sub(r"(-?\d+\.\d{2})\d+", r"\1", text)  # a hundredth of a pixel
-    text = re.sub(r"font: ?([^;\"]*?)'[^;\"]*", r"font:\1sans-serif", text)  # the page's own letters
+    text = re.sub(r" ?font-family: [^;\"]*;?| transform=\"rotate\(-0 [^\"]*\"", "", text)  # the page's own letters
     text = re.sub(r">\s+<", "><", text)
     text = re.sub(r"\s*\n\s*", " ", text)
     width, height = (round(float(size) * 72) for size in figure.get_size_inches())
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        f' role="img" aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{escape(title)}</title>'
-        f'<desc id="{name}-d">{escape(description)}</desc>'
+        f' font-family="system-ui,sans-serif" role="img" aria-labelledby="{name}-t {name}-d">'
+        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}</desc>'
     )
     return Markup(re.sub(r"^<svg[^>]*>", lambda _: head, text.strip(), count=1))
 

@@ -34,6 +34,7 @@ class Watched:
         key: by which it is asked for; a number, never a part of a path.
         error: why it cannot be read at present; what was read before stays.
         hashes: of each part's HTML, and of the tables' data.
+        seconds: of a processor that the last refresh took.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Watched:
     parts: dict[str, Part] = field(default_factory=dict)
     data: str = ""
     hashes: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
     _signature: tuple[Any, ...] = ()
     _made: float = 0.0
     _tails: Tails = field(default_factory=Tails)
@@ -58,6 +60,7 @@ class Watched:
         signature = self._look()
         if signature == self._signature and now - self._made < STATE_SECONDS:
             return False
+        begun = time.thread_time()
         try:
             facts = gather(load(self.folder, self._tails), now)
             made = {
@@ -72,7 +75,7 @@ class Watched:
             self.error, self._signature, self._made = " ".join(str(error).split()), signature, now
             return changed
         self.error, self.facts, self.parts, self.data = "", facts, made, data
-        self._signature, self._made = signature, now
+        self._signature, self._made, self.seconds = signature, now, time.thread_time() - begun
         before, self.hashes = (
             self.hashes,
             {name: _hash(str(part.html)) for name, part in made.items()} | {"data": _hash(data)},
