@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     started: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as ``a.b.c``: value; lists are values."""
+        return flat(self.config)
+
     @property
     def reached(self) -> int | None:
         """The last epoch evaluated."""
@@ -78,6 +84,16 @@ class Run:
         name = f"rank_pr/z@{self.views}"
         before, after = (self.evals.get(number, {}).get("metrics", {}).get(name) for number in (0, epoch))
         return None if before is None or after is None else after < COLLAPSED_BELOW * before
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as ``a.b.c``: value."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        found |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return found
 
 
 def read_run(path: Path) -> Run:

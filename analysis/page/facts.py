@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,6 +37,16 @@ class Facts:
     now: float
     touched: float
     changed: dict[str, float] = field(default_factory=dict)
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made once."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    @cached_property
+    def _kept(self) -> dict[str, Any]:
+        return {}
 
     @cached_property
     def spent(self) -> Cost:
@@ -104,7 +115,7 @@ class Facts:
         seen: dict[str, Any] = {}
         found: set[str] = set()
         for run in self.study.runs.values():
-            for name, value in flat(run.config).items():
+            for name, value in run.settings.items():
                 if name in seen and seen[name] != value:
                     found.add(name)
                 seen.setdefault(name, value)
@@ -113,16 +124,6 @@ class Facts:
     @cached_property
     def names(self) -> dict[Key, str]:
         return names(self.study)
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as ``a.b.c``: value; lists are values."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for name, inner in value.items():
-        found |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    return found
 
 
 def gather(study: Study, now: float | None = None) -> Facts:

@@ -53,7 +53,8 @@ class Table:
 
 
 def tables(facts: Facts) -> list[Table]:
-    return [_trials(facts), _runs(facts)]
+    """The trials and the compared runs."""
+    return facts.kept("tables", lambda: [_trials(facts), _runs(facts)])
 
 
 def _trials(facts: Facts) -> Table:
@@ -65,8 +66,9 @@ def _trials(facts: Facts) -> Table:
     settings = [name for name in settings if len(search) and search[name].notna().any()]
     symbols = {column.name: column.symbol or column.name for column in asked.columns}
     columns = [
-        Column("id", "trial"), Column("state", "state"), Column("reason", "why"), Column("epoch", "epoch", "number", 0),
+        Column("id", "trial"),
         Column("value", "score @ epoch", "value", 1, "percent on validation, at the epoch the trial reached"),
+        Column("state", "state"), Column("reason", "why"), Column("epoch", "epoch", "number", 0),
         *(Column(f"p.{name}", symbols.get(name, name), _kind(search[name])) for name in settings),
         Column("rank", "rank z_agg", "number", 1, "effective rank where it was last measured"),
         Column("source", "from", title="what suggested it"), Column("attempts", "attempts", "number", 0),
@@ -98,9 +100,10 @@ def _runs(facts: Facts) -> Table:
     study, metric = facts.study, facts.study.declared.metric
     digits = decimals(metric.name)
     columns = [
-        Column("id", "run"), Column("arm", "arm"), Column("role", "role"), Column("seed", "seed", "number", 0),
-        Column("state", "state"), Column("reason", "why"), Column("epoch", "epoch", "number", 0),
+        Column("id", "run"), Column("arm", "arm"), Column("seed", "seed", "number", 0),
         Column("value", f"{metric.words.removeprefix('linear accuracy of ')} @ epoch", "value", digits, metric.words),
+        Column("state", "state"), Column("reason", "why"), Column("role", "role"),
+        Column("epoch", "epoch", "number", 0),
         Column("rank", "rank z_agg", "number", 1), Column("gate", "gate"), Column("collapsed", "collapsed"),
         Column("attempts", "attempts", "number", 0), Column("seconds", "device\N{NO-BREAK SPACE}s", "number", 0),
     ]  # fmt: skip

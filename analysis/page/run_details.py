@@ -9,9 +9,9 @@ from collections import defaultdict
 from typing import Any
 
 from analysis.differences import Key, find, reference_of
-from analysis.page.facts import Facts, flat
+from analysis.page.facts import Facts
 from analysis.page.records import first_line
-from analysis.runs import Run
+from analysis.runs import Run, flat
 from analysis.study import values
 
 MOST = 200
@@ -31,9 +31,10 @@ def details(facts: Facts, ids: list[str]) -> dict[str, dict[str, Any]]:
     for line in study.decisions:
         if line["event"] == "rung" and line.get("name"):
             rungs[line["name"]].append(line)
-    scores = _scores(facts)
+    wanted = [name for name in ids if name in trials][:MOST]
+    scores = _scores(facts, {*facts.of_run, *(trials[name]["run_id"] for name in wanted)})
     found = {}
-    for name in [name for name in ids if name in trials][:MOST]:
+    for name in wanted:
         trial = trials[name]
         base = _base_of(facts, trial)
         found[name] = _detail(facts, trial["run_id"], str(trial["label"] or name), base, scores) | {
@@ -85,7 +86,7 @@ def command(facts: Facts, run: Run) -> str:
     info = facts.study.info
     if not run.config or not info.get("preset") or not isinstance(info.get("base"), dict):
         return ""
-    base, own = flat(info["base"]), flat({name: run.config[name] for name in _SCIENCE if name in run.config})
+    base, own = flat(info["base"]), _science(run)
     varied = facts.varied
     words = []
     for name, value in own.items():
@@ -105,6 +106,10 @@ def command(facts: Facts, run: Run) -> str:
     return shlex.join(["python", "-m", "trainer", "--preset", str(info["preset"]), *words, *seed, *epochs])
 
 
+def _science(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in run.settings.items() if name.partition(".")[0] in _SCIENCE}
+
+
 def _word(value: Any) -> str:
     if value is None:
         return "null"
@@ -117,7 +122,7 @@ def _settings(facts: Facts, run: Run | None, reference: Key | None) -> dict[str,
     """Settings of the run and of its reference where they differ, and how many are equal."""
     if run is None or not run.config:
         return {"against": "", "differ": [], "equal": 0}
-    own = flat({name: run.config[name] for name in _SCIENCE if name in run.config})
+    own = _science(run)
     name, other = _reference_settings(facts, reference)
     if not other:
         return {"against": "", "differ": [], "equal": 0}
@@ -146,7 +151,7 @@ def _reference_settings(facts: Facts, reference: Key | None) -> tuple[str, dict[
     for run_id in facts.study.arms.runs[reference].values():
         run = facts.study.runs.get(run_id)
         if run is not None and run.config:
-            return facts.names[reference], flat({name: run.config[name] for name in _SCIENCE if name in run.config})
+            return facts.names[reference], _science(run)
     return "", {}
 
 
@@ -158,10 +163,11 @@ def _base_of(facts: Facts, trial: dict[str, Any]) -> Key | None:
     return best or find(facts.study, "control")
 
 
-def _scores(facts: Facts) -> dict[str, tuple[list[int], list[float]]]:
+def _scores(facts: Facts, wanted: set[str]) -> dict[str, tuple[list[int], list[float]]]:
     curves = facts.study.curves
     if curves.empty:
         return {}
+    curves = curves[curves["run_id"].isin(wanted)]
     known = curves.assign(score=values(curves, facts.study.declared.metric.name)).dropna(subset=["score"])
     return {
         run_id: (

@@ -23,6 +23,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#444444")
 """Told apart under three simulated colour-vision deficiencies, and always with a marker or a dash beside them."""
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v")
+SINGLE = 150
+"""Marks that are drawn one by one, each leading to its row; more are drawn together."""
 INK, SOFT = "#1a1a1a", "#666666"
 RUN = "run--"
 """Beginning of the gid of a mark that stands for a run: ``run--t003``."""

@@ -9,7 +9,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from analysis.differences import RANKS, arms
 from analysis.page.facts import Facts
-from analysis.page.figures.drawing import COLOURS, INK, MARKERS, SOFT, WIDE, Refused, figure_of, mark, thin_frame
+from analysis.page.figures.drawing import (
+    COLOURS,
+    INK,
+    MARKERS,
+    SINGLE,
+    SOFT,
+    WIDE,
+    Refused,
+    figure_of,
+    mark,
+    thin_frame,
+)
 from analysis.render import number
 from analysis.runs import COLLAPSED_BELOW
 from analysis.study import values
@@ -25,11 +36,15 @@ def draw(facts: Facts, width: int) -> Figure:
     height = 70 + 24 * len(groups)
     figure, panel = figure_of(width, height)
     for row, group in enumerate(reversed(groups)):
-        for _, run in ratios[ratios["group"] == group].iterrows():
-            low = run["ratio"] < COLLAPSED_BELOW
-            (drawn,) = panel.plot(run["ratio"], row, MARKERS[1 if low else 0], markersize=6,
-                                  color=COLOURS[1 if low else 0], alpha=0.85)  # fmt: skip
-            drawn.set_gid(mark(run["id"]))
+        runs = ratios[ratios["group"] == group]
+        for low, part in runs.groupby(runs["ratio"] < COLLAPSED_BELOW):
+            look = {"marker": MARKERS[int(low)], "color": COLOURS[int(low)], "markersize": 6, "linestyle": ""}
+            if len(part) > SINGLE:
+                panel.plot(part["ratio"], [row] * len(part), alpha=0.3, **look)
+                continue
+            for run in part.to_dict("records"):
+                (drawn,) = panel.plot(run["ratio"], row, alpha=0.85, **look)
+                drawn.set_gid(mark(run["id"]))
     panel.axvline(COLLAPSED_BELOW, color=INK, linewidth=1)
     panel.axvline(1.0, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
     panel.set_xscale("log")
@@ -42,7 +57,7 @@ def draw(facts: Facts, width: int) -> Figure:
     panel.set_yticks(range(len(groups)), [_cut(name, room) for name in reversed(groups)])
     panel.set_ylim(-0.6, len(groups) - 0.4)
     words = f"rank of z / untrained (log); left of {COLLAPSED_BELOW:g}: collapsed"
-    panel.set_xlabel(f"effective {words}" if wide else words)
+    panel.set_xlabel(f"effective {words}" if wide else words, x=1.0, ha="right")
     thin_frame(panel)
     figure.subplots_adjust(left=0.27 if wide else 0.4, right=0.97, top=1 - 8 / height, bottom=48 / height)
     return figure

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.differences import LINACC
 from analysis.page.facts import Facts
-from analysis.page.figures.drawing import COLOURS, MARKERS, WIDE, Refused, figure_of, mark, thin_frame
+from analysis.page.figures.drawing import COLOURS, MARKERS, SINGLE, WIDE, Refused, figure_of, mark, thin_frame
 from analysis.predicted import agreement
 from analysis.render import number
 from analysis.study import values
@@ -21,15 +21,18 @@ def draw(facts: Facts, width: int) -> Figure:
     wide = width == WIDE
     figure, panel = figure_of(width, 320 if wide else 300)
     levels = facts.study.declared.levels
-    search = facts.study.search.set_index("run_id")
-    for run_id, row in both.iterrows():
-        level = facts.study.declared.level(search.loc[run_id].to_dict())
-        index = levels.index(level) if level in levels else 0
-        (drawn,) = panel.plot(
-            row[first], row[last], MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], markersize=6
-        )
-        drawn.set_gid(mark(search.loc[run_id, "name"]))
-    panel.set_title(_words(both, first, last), fontsize=11)
+    search = facts.study.search.set_index("run_id").loc[both.index]
+    level = [facts.study.declared.level(trial) for trial in search.to_dict("records")]
+    index = pd.Series([levels.index(name) if name in levels else 0 for name in level], both.index)
+    for place, group in both.groupby(index):
+        look = {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)], "linestyle": ""}
+        if len(both) > SINGLE:
+            panel.plot(group[first], group[last], markersize=5, alpha=0.7, **look)
+            continue
+        for run_id, row in group.iterrows():
+            (drawn,) = panel.plot(row[first], row[last], markersize=6, **look)
+            drawn.set_gid(mark(search.loc[run_id, "name"]))
+    panel.set_title(_words(facts), fontsize=11)
     panel.set_xlabel(f"score at epoch {first} (%)")
     panel.set_ylabel(f"score at epoch {last} (%)")
     thin_frame(panel)
@@ -38,10 +41,15 @@ def draw(facts: Facts, width: int) -> Figure:
 
 
 def describe(facts: Facts) -> str:
-    return f"Search score at the first judgement against the last epoch: {_words(*_pairs(facts))}."
+    return f"Search score at the first judgement against the last epoch: {_words(facts)}."
 
 
-def _words(both: pd.DataFrame, first: int, last: int) -> str:
+def _words(facts: Facts) -> str:
+    """Made once for both widths and the description: the interval takes a bootstrap."""
+    return facts.kept("rungs", lambda: _agreement(*_pairs(facts)))
+
+
+def _agreement(both: pd.DataFrame, first: int, last: int) -> str:
     found = agreement(both[first].to_numpy(), both[last].to_numpy())
     rho = f"{number(found['correlation'], 2)} [{number(found['low'], 2)}, {number(found['high'], 2)}]"
     return f"survivors only, n = {len(both)}: Spearman {rho}"

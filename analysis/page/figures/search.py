@@ -18,6 +18,7 @@ from analysis.page.figures.drawing import (
     COLOURS,
     INK,
     MARKERS,
+    SINGLE,
     SOFT,
     WIDE,
     Refused,
@@ -30,8 +31,6 @@ from analysis.study import values
 from analysis.trials import all_trials
 
 PANELS = 4
-MOST = 400
-"""Trials drawn; of more the newest."""
 
 
 def draw(facts: Facts, width: int) -> Figure:
@@ -53,7 +52,7 @@ def draw(facts: Facts, width: int) -> Figure:
     marks: set[str] = set()
     for index, (panel, level) in enumerate(zip(panels.flat, levels, strict=True)):
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-        marks |= _trials(panel, axis, every[every["level"] == level].tail(MOST), colour, marker)
+        marks |= _trials(panel, axis, every[every["level"] == level], colour, marker)
         marks |= _confirmed(facts, panel, axis, level, colour)
         panel.set_title(f"{level}" if asked.stratum else "", fontsize=11)
         axis.apply(panel, only_zero=not axis.has_positive)
@@ -103,24 +102,34 @@ def _counted(facts: Facts) -> str:
 
 
 def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, colour: str, marker: str) -> set[str]:
-    marks = set()
+    """Each trial a mark that leads to its row; of very many, marks alone."""
     ended = trials[trials["state"] != "unfinished"]
-    for value, group in ended.groupby("setting"):
-        scored = group.dropna(subset=["value"]).sort_values("value")
-        for place, (_, trial) in enumerate(scored.iterrows()):
-            x = axis.at(value) + axis.step * (place - (len(scored) - 1) / 2)
-            whole = trial["state"] == "complete"
-            marks.add("whole" if whole else "stopped")
-            (drawn,) = panel.plot(x, trial["value"], marker, markersize=6, markeredgecolor=colour,
-                                  markerfacecolor=colour if whole else "white", markeredgewidth=1.2,
-                                  alpha=1 if trial["own"] else 0.45, zorder=4)  # fmt: skip
+    scored, lost = ended.dropna(subset=["value"]), ended[ended["value"].isna()]
+    marks = {"rug"} if len(lost) else set()
+    if len(lost):
+        panel.plot([axis.at(value) for value in lost["setting"]], [0.015] * len(lost), "|", color=SOFT, markersize=9,
+                   transform=panel.get_xaxis_transform())  # fmt: skip
+    look = {"markersize": 6, "markeredgecolor": colour, "markeredgewidth": 1.2, "zorder": 4}
+    faces = {True: ("whole", colour), False: ("stopped", "white")}
+    if len(scored) > SINGLE:
+        for (whole, own), group in scored.groupby([scored["state"] == "complete", scored["own"].astype(bool)]):
+            kind, face = faces[bool(whole)]
+            marks.add(kind)
+            places = [axis.at(value) for value in group["setting"]]
+            panel.plot(places, group["value"], marker, markerfacecolor=face, alpha=0.8 if own else 0.45, **look)
+        return marks
+    for value, group in scored.groupby("setting"):
+        for place, trial in enumerate(group.sort_values("value").to_dict("records")):
+            # several trials at one value (a grid, or 0) are drawn side by side
+            x = axis.at(value) + axis.step * (place - (len(group) - 1) / 2)
+            kind, face = faces[trial["state"] == "complete"]
+            marks.add(kind)
+            alpha = 1 if trial["own"] else 0.45
+            (drawn,) = panel.plot(x, trial["value"], marker, markerfacecolor=face, alpha=alpha, **look)
             if trial["own"]:
                 drawn.set_gid(mark(trial["name"] or f"t{trial['trial']:03d}"))
-            if not whole and pd.notna(trial["epoch"]):
+            if kind == "stopped" and pd.notna(trial["epoch"]):
                 panel.annotate(f"{trial['epoch']}", (x, trial["value"]), fontsize=11, color=INK)
-        for _ in range(int(group["value"].isna().sum())):
-            marks.add("rug")
-            panel.plot(axis.at(value), 0.015, "|", transform=panel.get_xaxis_transform(), color=SOFT, markersize=9)
     return marks
 
 
