@@ -1,5 +1,5 @@
 // What the address asks for is what is shown, so that a filter or a run can be sent to somebody.
-const rows = {}, dialog = $(document, "#run");
+const rows = {__proto__: null}, dialog = $(document, "#run");
 for (const article of $$(document, "article.study")) rows[article.id] = new Rows(article, JSON.parse($(article, "script.data").textContent));
 function follow() {
   const {s, run, ...set} = Object.fromEntries(new URLSearchParams(location.hash.slice(1))), one = rows[s];

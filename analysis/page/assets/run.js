@@ -1,6 +1,6 @@
 // One run in a window: what differs from its reference, its curve with the numbers beside it, and where it came from.
 function openRun(data, id) {
-  const dialog = $(document, "#run"), body = $(document, "#run-body"), run = data.runs[id];
+  const dialog = $(document, "#run"), body = $(document, "#run-body"), run = Object.hasOwn(data.runs, id) && data.runs[id];
   const list = (head, rows) => make("div", {className: "scroll"}, make("table", {}, make("thead", {}, tr({}, ...head.map(text => make("th", {scope: "col"}, text)))),
     make("tbody", {}, ...rows.map(row => tr({}, ...row.map(text => td(text === null ? "-" : `${text}`)))))));
   const put = (title, ...inner) => body.append(make("h3", {}, title), ...inner);
@@ -8,7 +8,7 @@ function openRun(data, id) {
   body.replaceChildren(make("h2", {id: "run-title"}, id));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
-  if (!run) return body.append(make("p", {}, "Not in this page (compared runs and 200 trials are): see its record."));
+  if (!run) return body.append(make("p", {}, "Not in this page; see its record."));
   const {settings, curve, rungs, gate} = run, differ = settings.differ;
   body.append(make("p", {}, run.label));
   if (run.reason) put("Stopped", make("p", {}, run.reason));

@@ -9,7 +9,7 @@ const make = (name, set, ...inner) => {
 const tr = (set, ...cells) => make("tr", set, ...cells), td = (text, set) => make("td", set, text), button = (text, onclick, set) => make("button", {type: "button", onclick, ...set}, text);
 const UNITS = [[120, 1, "s"], [7200, 60, "min"], [172800, 3600, "h"], [1 / 0, 86400, "days"]];
 const ago = at => {
-  const s = Math.max(0, Date.now() / 1000 - at), [, by, unit] = UNITS.find(one => s < one[0]);
+  const s = Date.now() / 1000 - at, [, by, unit] = UNITS.find(one => s < one[0]);
   return `${Math.round(s / by)} ${unit} ago`;
 };
 const ALL = 300, NONE = {state: "", reason: "", stratum: "", flag: "", q: "", sort: "", down: ""};
@@ -70,8 +70,11 @@ class Rows {
     const focused = $(body, ":focus")?.dataset.open;
     const space = n => n > 0 ? [tr({}, td("", {...span, style: `height:${n * height}px;padding:0;border:0`}))] : [];
     body.replaceChildren(...space(from), ...items.slice(from, to).map(item => item.id === undefined ? tr({className: "epoch"}, td(`at epoch ${item}`, span)) : this.row(item)),
-      ...space(items.length - to), ...(items.length ? [] : [tr({}, td(this.table.rows.length ? "No row fits." : "Nothing has started yet.", span))]));
-    if (tall) this.height = body.rows[from ? 2 : 1].offsetHeight || height;
+      ...space(items.length - to), ...(items.length ? [] : [tr({}, td(this.table.rows.length ? "None fits." : "Nothing yet.", span))]));
+    if (tall && !this.height) {
+      this.height = body.rows[1].offsetHeight;
+      return this.show();
+    }
     this.focus(focused);
   }
   focus(id) {
