@@ -155,10 +155,13 @@ def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: b
     if not complete and jobs.budget_reached is None:
         print_command(console, "\ninterrupted; everything so far is on record. Continue with:", again)
         return exit_codes.NO_READER if console.left else exit_codes.INTERRUPTED
+    from analysis.page.command import write
     from analysis.report import report
     from studies.figures import figures_to_mirrors
+    from studies.follow import near
 
     report(plan.folder, console, full=options.full)
+    console.print(f"Page: {near(write(plan.folder))}", highlight=False, soft_wrap=True)
     figures_to_mirrors(plan)
     if jobs.failed:
         console.print(

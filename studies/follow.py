@@ -21,7 +21,7 @@ ENDS_SECONDS = 5.0
 
 def addresses(plan: Plan, options: Namespace) -> list[str]:
     """Lines for the plan: each page or the command that opens it, and what it is good for."""
-    folder = shlex.quote(str(_near(plan.folder)))
+    folder = shlex.quote(str(near(plan.folder)))
     page = "served below" if options.live else f"python -m analysis live {folder}, or --live"
     lines = [f"page       {page}: answer, arms, trials, gates, cost, while it runs"]
     if plan.num_trials:
@@ -77,7 +77,8 @@ def _address(child: subprocess.Popen[str], say: Callable[[str], None]) -> None:
         pass
 
 
-def _near(path: Path) -> Path:
+def near(path: Path) -> Path:
+    """The path as it is shortest from here."""
     try:
         return path.absolute().relative_to(Path.cwd())
     except (ValueError, OSError):

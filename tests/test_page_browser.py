@@ -179,7 +179,9 @@ def test_sorting_and_filtering(tab, files):
     heads["trial"].click()
     wait.until(lambda _: first()[0].startswith("t000"))
     assert table.find_element(By.CSS_SELECTOR, "th[aria-sort=ascending]").text.startswith("trial")
-    tab.execute_script("document.querySelector('[data-run^=s1-best]').dispatchEvent(new Event('click', {bubbles: true}))")
+    tab.execute_script(
+        "document.querySelector('[data-run^=s1-best]').dispatchEvent(new Event('click', {bubbles: true}))"
+    )
     dialog = tab.find_element(By.ID, "run")
     wait.until(lambda _: dialog.is_displayed() and dialog.find_elements(By.TAG_NAME, "canvas"))
     assert "Where it comes from" in dialog.text

@@ -49,7 +49,17 @@ def main(argv: list[str]) -> int:
         print(options.out)
         return 0
     for folder in options.studies:
-        path = folder / "report" / NAME
-        write_atomically(path, page([gather(load(folder))]).encode())
-        print(path)
+        print(write(folder))
     return 0
+
+
+def write(folder: Path) -> Path:
+    """Write the page of one study beside its report; returns its path. Raises UsageError as ``analysis.study.load``."""
+    from analysis.page.facts import gather
+    from analysis.page.writing import page
+    from analysis.study import load
+    from trainer.records import write_atomically
+
+    path = folder / "report" / NAME
+    write_atomically(path, page([gather(load(folder))]).encode())
+    return path
