@@ -304,3 +304,14 @@ def test_pages_are_written(tmp_path, capsys):
         assert main(["report", *words]) == 2
         err = capsys.readouterr().err
         assert err.startswith("error: ") and err.count("\n") == 1 and said in err
+
+
+def test_a_running_trial_shows_what_it_has_and_where_it_is(tmp_path):
+    study = half(tmp_path / "demo")
+    study.run("t2", 58.0, epochs=4, reason=None)
+    one = gather(load(study.folder))
+    (row,) = [row for row in rows.tables(one)[0].rows if row["id"] == "t002"]
+    assert (row["state"], row["value"], row["epoch"], row["reason"]) == ("running", 58.0, 4, "epoch 4 of 6")
+    assert row["at"] == one.changed["t2"] and row["flags"] == ["open"]
+    late = gather(load(study.folder), now=one.touched + 3600)
+    assert [row["state"] for row in rows.tables(late)[0].rows if row["id"] == "t002"] == ["not ended"]

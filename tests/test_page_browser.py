@@ -252,7 +252,7 @@ def test_the_live_page_follows_and_keeps_what_is_in_use(tab, tmp_path):
     server = Served(study.folder)
     try:
         show(tab, server.address)
-        wait = WebDriverWait(tab, 60)
+        wait = WebDriverWait(tab, 240)
         wait.until(lambda _: "n = 3, 4 needed" in tab.find_element(By.CLASS_NAME, "answer").text)
         assert "token" not in tab.current_url
         tab.execute_script("document.querySelector('[data-part=again] .copy').focus(); window.stays = true")

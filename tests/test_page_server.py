@@ -135,7 +135,7 @@ def test_what_is_answered(served):
 
 def events(server: Served, key: str):
     """The stream of a study: what each message says."""
-    link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=240)
     link.request("GET", f"/s/{key}/events", headers=server.cookie)
     answer = link.getresponse()
     assert answer.status == 200 and answer.getheader("Content-Type").startswith("text/event-stream")
@@ -159,7 +159,7 @@ def test_what_is_recorded_is_shown(tmp_path):
         begun = time.monotonic()
         second = next(one for one in stream if "Better" in server.ask("/s/1/part/top")[2])
         assert second["boot"] == first["boot"] and second["parts"]["top"] != first["parts"]["top"]
-        assert time.monotonic() - begun < 60
+        assert time.monotonic() - begun < 240
         (study.folder / "decisions.jsonl").write_text("rubbish\n")
         assert "decisions.jsonl" in next(one for one in stream if one["error"])["error"]
         assert server.ask("/s/1")[0] == 200, "what was read before stays"

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.decimals import decimals
+from analysis.declared import LINACC
 from analysis.page.facts import NOT_ENDED, Facts
 from analysis.page.health import missing_value
 from analysis.page.progress import RUNNING
@@ -75,17 +76,20 @@ def _trials(facts: Facts) -> Table:
         Column("seconds", "device\N{NO-BREAK SPACE}s", "number", 0),
     ]  # fmt: skip
     paid = facts.spent.runs.set_index("name")[["attempts", "device_seconds"]].to_dict("index")
-    ranks = _last(facts, "rank_pr/z_agg@M")
+    ranks = {run_id: value for run_id, (_, value) in _last(facts, "rank_pr/z_agg@M").items()}
+    scores = _last(facts, LINACC)
     rows = []
     for trial in search.to_dict("records"):
         name = trial["name"] or f"t{trial['trial']:03d}"
         cost = paid.get(name, {})
-        epoch = _whole(trial["epoch"])
-        if trial["state"] == "unfinished":
-            epoch = _reached(facts, trial["run_id"])
+        epoch, value, reason = _whole(trial["epoch"]), _plain(trial["value"]), _reason(trial)
+        if trial["state"] == "unfinished":  # what it has so far, at the epoch where that was measured
+            epoch, value = scores.get(trial["run_id"], (None, None))
+            reached, last = _reached(facts, trial["run_id"]), study.info.get("epochs")
+            reason = "" if reached is None else f"epoch {reached}" + (f" of {last}" if last else "")
         row = {
-            "id": name, "state": _state(facts, trial["state"]), "reason": _reason(trial), "epoch": epoch,
-            "value": _plain(trial["value"]), "stratum": asked.level(trial) if asked.stratum else "",
+            "id": name, "state": _state(facts, trial["state"]), "reason": reason, "epoch": epoch, "value": value,
+            "stratum": asked.level(trial) if asked.stratum else "",
             "rank": _plain(ranks.get(trial["run_id"])), "source": trial["source"] or "",
             "attempts": _whole(cost.get("attempts")), "seconds": _plain(cost.get("device_seconds")),
             "flags": _flags(trial["state"]),
@@ -193,12 +197,16 @@ def _reached(facts: Facts, run_id: str | None) -> int | None:
     return run.reached if run is not None else None
 
 
-def _last(facts: Facts, metric: str) -> dict[str, float]:
+def _last(facts: Facts, metric: str) -> dict[str, tuple[int, float]]:
+    """(epoch, value) of each run where the metric was last measured."""
     curves = facts.study.curves
     if curves.empty:
         return {}
     known = curves.assign(last=values(curves, metric)).dropna(subset=["last"]).sort_values("epoch")
-    return known.groupby("run_id")["last"].last().to_dict()
+    known = known.drop_duplicates("run_id", keep="last")
+    return dict(
+        zip(known["run_id"], zip(known["epoch"].astype(int), known["last"].astype(float), strict=True), strict=True)
+    )
 
 
 def _kind(column: pd.Series) -> str:

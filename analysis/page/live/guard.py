@@ -38,7 +38,7 @@ def guard(token: str, port: Callable[[], int]):
             return _refused(403, "This page answers under 127.0.0.1 and localhost only.")
         given = request.query.get("token")
         if given is not None and secrets.compare_digest(given.encode(), token.encode()):
-            answer = web.Response(status=303, headers=HEADERS | {"Location": request.path})
+            answer = web.Response(status=303, headers=HEADERS | {"Location": "/"})
             answer.set_cookie(cookie, token, httponly=True, samesite="Strict", path="/")
             return answer
         if not secrets.compare_digest(request.cookies.get(cookie, "").encode(), token.encode()):
