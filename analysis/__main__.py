@@ -12,6 +12,8 @@ from trainer.cli import Parser, dispatched, guarded
 
 # name: (module, one line of help)
 COMMANDS = {
+    "report": ("analysis.page.command", "a study as one HTML page, for any browser"),
+    "live": ("analysis.page.live.command", "the same page, which follows studies while they run"),
     "table": ("analysis.commands.table", "the tables of a paper: Markdown, LaTeX, CSV or HTML"),
     "compare": ("analysis.commands.compare", "several studies in one table, or the reason why not"),
     "reference": ("analysis.commands.reference", "the research log's conclusions, and what its runs allow"),
@@ -22,6 +24,8 @@ COMMANDS = {
 EXAMPLES = (
     "python -m analysis results/step2_rate_digits",
     "python -m analysis results/* --full",
+    "python -m analysis report results/step2_rate_digits",
+    "python -m analysis live results",
     "python -m analysis table results/step2_rate_digits --format latex --out table.tex",
     "python -m analysis export results --format parquet --out frames",
 )

@@ -60,7 +60,10 @@ def _machine(study: Study, found: Cost) -> list[str]:
         return [f"{text}. Some sessions used GPUs and some did not, so device-hours are not added up."]
     hours = _parts(found, "device_seconds", lambda seconds: f"{seconds / 3600:.2g}")
     total = found.runs["device_seconds"].sum() / 3600
-    return [f"{text}; its runs held {total:.2g} {found.device}-hours ({hours}). {_shares(study, found)}"]
+    if not found.wall_seconds:
+        return [f"{text}."]
+    text += f"; its runs held {total:.2g} {found.device}-hours" + (f" ({hours})" if hours else "")
+    return [f"{text}. {_shares(study, found)}"]
 
 
 def _shares(study: Study, found: Cost) -> str:

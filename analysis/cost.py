@@ -36,6 +36,7 @@ class Attempt:
         end: state of the job, kind of its failure, ``CUT`` or ``RUNNING``.
         device_seconds: seconds of GPUs, or of CPUs where none were given; of a share of a GPU that share.
         share: seconds of the whole study that it is charged for.
+        start: seconds after its session's beginning.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Attempt:
     share: float
     usd: float
     end: str
+    start: float = 0.0
 
 
 @dataclass
@@ -92,8 +94,9 @@ class Session:
         held = round(max(0.0, until - start["t"]), 3)  # times are on record in milliseconds
         share = sum(seconds / places for seconds, places in self.places(start["t"], until) if places)
         return Attempt(
-            start["name"], start.get("trial"), held, held * self.devices, share, share / 3600 * self.price, end
-        )
+            start["name"], start.get("trial"), held, held * self.devices, share, share / 3600 * self.price, end,
+            start["t"],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

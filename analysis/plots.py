@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from analysis.compare import mean_interval
-from analysis.declared import Declared
 from analysis.differences import LINACC, arms, level_of, names, rows_of
 from analysis.labels import place_beside, right_labels
+from analysis.setting_axis import SettingAxis, placed, untrained_levels
 from analysis.study import Study, values
 from analysis.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
 from analysis.trials import all_trials
@@ -41,12 +41,12 @@ def setting_figure(study: Study) -> Figure:
     faint ones trials taken over from earlier studies.
     """
     asked = study.declared
-    search = _placed(all_trials(study.search, study.warm).dropna(subset=["value"]), asked)
-    trained = _placed(study.finals[study.finals["role"] != "untrained"], asked)
+    search = placed(all_trials(study.search, study.warm).dropna(subset=["value"]), asked)
+    trained = placed(study.finals[study.finals["role"] != "untrained"], asked)
     found = set(search["level"]) | set(trained["level"].dropna())
     levels = [name for name in asked.levels if name in found] + sorted(found - set(asked.levels))
     both = pd.concat([search, trained])[["level", "setting"]].dropna()
-    axis = _Axis(both["setting"])
+    axis = SettingAxis(both["setting"])
     # a level that was only run at 0 needs no axis of decades
     above_zero = set(both.loc[both["setting"] > 0, "level"])
     only_zero = [name not in above_zero and axis.has_zero for name in levels]
@@ -68,7 +68,7 @@ def setting_figure(study: Study) -> Figure:
         axis.apply(panel, only_zero=width == _NARROW or not axis.has_positive)
         panel.tick_params(left=panel is axes[0])
     axes[0].set_ylabel(YLABEL)
-    untrained = _untrained(study)
+    untrained = untrained_levels(study)
     for panel in axes:
         for name, value in untrained.items():
             panel.axhline(value, color=GREY, linewidth=0.9, linestyle=_LEVELS[name], zorder=1)
@@ -131,7 +131,7 @@ def curves_figure(study: Study) -> Figure:
             handles.append(Line2D([], [], linestyle="", label=f"{names(study)[key]}{count}, no score"))
         else:
             handles.append(Line2D([], [], linewidth=width, label=f"{names(study)[key]}{count}", **look))
-    levels = {name: value for name, value in _untrained(study).items() if name == "untrained"}
+    levels = {name: value for name, value in untrained_levels(study).items() if name == "untrained"}
     for name, value in levels.items():
         panel.axhline(value, color=GREY, linewidth=0.9, linestyle=_LEVELS[name], zorder=1)
         handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=_LEVELS[name], label=f"{name} {value:.1f}"))
@@ -148,53 +148,7 @@ def curves_figure(study: Study) -> Figure:
     return figure
 
 
-def _placed(rows: pd.DataFrame, asked: Declared) -> pd.DataFrame:
-    """Rows with their ``level`` and ``setting``, the place on the axis; without a number to set them against, all stand
-    at 1."""
-    level = (
-        rows[asked.stratum] if asked.stratum else pd.Series(next(iter(asked.levels), "all"), rows.index, dtype=object)
-    )
-    setting = rows[asked.axis.name].astype(float) if asked.axis is not None else pd.Series(1.0, rows.index)
-    return rows.assign(level=level, setting=setting).dropna(subset=["setting"])
-
-
-class _Axis:
-    """Places on a log10 axis, with one for 0 left of a break."""
-
-    def __init__(self, given: pd.Series):
-        logs = [math.log10(value) for value in given if value > 0]
-        # whole decades, so that every figure of a study has round ends
-        self.low, self.high = (math.floor(min(logs) + 1e-9), math.ceil(max(logs) - 1e-9)) if logs else (0, 0)
-        self.has_zero, self.has_positive = bool((given == 0).any()), bool(logs)
-        span = max(self.high - self.low, 1.0)
-        self.zero = self.low - 0.22 * span
-        self.step = 0.03 * span
-
-    def at(self, value: float) -> float:
-        return math.log10(value) if value > 0 else self.zero
-
-    def apply(self, panel: Axes, only_zero: bool) -> None:
-        """Limits, ticks at decades (labels on at most five of them), ``0`` and the mark of the break."""
-        if only_zero:
-            panel.set_xticks([self.zero] if self.has_zero else [], ["0"] if self.has_zero else [])
-            panel.set_xlim(self.zero - 6 * self.step, self.zero + 6 * self.step)
-            return
-        powers = list(range(self.low, self.high + 1)) if self.has_positive else []
-        every = max(1, math.ceil((len(powers) - 1) / 4))
-        ticks = {float(power): "" if (self.high - power) % every else f"{10.0**power:g}" for power in powers}
-        if self.has_zero:
-            ticks[self.zero] = "0"
-        panel.set_xticks(list(ticks), list(ticks.values()))
-        margin = 2.5 * self.step
-        panel.set_xlim((self.zero if self.has_zero else self.low) - margin, self.high + margin)
-        if self.has_zero and self.has_positive:
-            left, right = panel.get_xlim()
-            middle = ((self.zero + self.low) / 2 - left) / (right - left)
-            panel.text(middle, 0, "//", transform=panel.transAxes, ha="center", va="center", fontsize=9, color=GREY,
-                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
-
-
-def _trials(panel: Axes, axis: _Axis, trials: pd.DataFrame, colour: str) -> set[str]:
+def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, colour: str) -> set[str]:
     """Draw the trials of one level; returns which kinds of marks that took."""
     marks = set()
     for value, group in trials.groupby("setting"):
@@ -216,11 +170,11 @@ def _trials(panel: Axes, axis: _Axis, trials: pd.DataFrame, colour: str) -> set[
     return marks
 
 
-def _confirmed(panel: Axes, axis: _Axis, study: Study, level: str) -> set[str]:
+def _confirmed(panel: Axes, axis: SettingAxis, study: Study, level: str) -> set[str]:
     """Draw the means of a level's compared arms; returns which kinds of marks that took."""
     marks = set()
     for key in arms(study):
-        rows = _placed(rows_of(study, key), study.declared)
+        rows = placed(rows_of(study, key), study.declared)
         if key[1] == "untrained" or rows.empty or rows["level"].iloc[0] != level:
             continue
         mean = mean_interval(values(rows, LINACC))
@@ -233,13 +187,6 @@ def _confirmed(panel: Axes, axis: _Axis, study: Study, level: str) -> set[str]:
                            color=colour_of(level, study.declared.levels), markeredgecolor="black", ecolor="black",
                            elinewidth=1.3, zorder=order)  # fmt: skip
     return marks
-
-
-def _untrained(study: Study) -> dict[str, float]:
-    rows = study.finals[study.finals["role"] == "untrained"]
-    pixels = {"pixels, M views": "linacc/pixels_mean@M", "pixels, 1 view": "linacc/pixels@1"}
-    found = {name: values(rows, metric).mean() for name, metric in {"untrained": LINACC, **pixels}.items()}
-    return {name: float(value) for name, value in found.items() if pd.notna(value)}
 
 
 def _title(study: Study) -> str:

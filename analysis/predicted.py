@@ -37,7 +37,7 @@ def prediction(study: Study) -> pd.DataFrame:
             continue
         both = by_run[[epoch, last]].dropna().sort_index()
         rows.append(
-            {"epoch": epoch, "last": last, "n": len(both)} | _agreement(both[epoch].to_numpy(), both[last].to_numpy())
+            {"epoch": epoch, "last": last, "n": len(both)} | agreement(both[epoch].to_numpy(), both[last].to_numpy())
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -57,7 +57,8 @@ def short(study: Study) -> list[str]:
     ]
 
 
-def _agreement(early: np.ndarray, late: np.ndarray) -> dict[str, float | bool]:
+def agreement(early: np.ndarray, late: np.ndarray) -> dict[str, float | bool]:
+    """``regret``, ``kept``; from ``FEWEST`` trials ``correlation`` with ``low`` and ``high``: see ``prediction``."""
     if not len(late):
         return {}
     best, chosen = int(late.argmax()), int(early.argmax())
@@ -70,15 +71,19 @@ def _agreement(early: np.ndarray, late: np.ndarray) -> dict[str, float | bool]:
         return found
     random = np.random.default_rng(0)  # the same interval each time the report is made
     drawn = random.integers(0, len(early), (RESAMPLES, len(early)))
-    resampled = [_spearman(early[rows], late[rows]) for rows in drawn]
+    parts = np.array_split(drawn, max(1, drawn.size // 1_000_000))  # ranks of a part at a time fit into memory
+    resampled = np.concatenate([_spearman(early[rows], late[rows]) for rows in parts])
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.nanpercentile(resampled, [tail, 100 - tail])
-    return found | {"correlation": _spearman(early, late), "low": float(low), "high": float(high)}
+    (correlation,) = _spearman(early[None], late[None])
+    return found | {"correlation": float(correlation), "low": float(low), "high": float(high)}
 
 
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = rankdata(a), rankdata(b)
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else float("nan")
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row by row; NaN where all of a row are alike."""
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(a, axis=1), rankdata(b, axis=1)))
+    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return np.divide((a * b).sum(axis=1), scale, out=np.full(len(a), np.nan), where=scale > 0)
 
 
 def _sentence(row: pd.Series) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,11 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     started: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as ``a.b.c``: value; lists are values."""
+        return flat(self.config)
+
     @property
     def reached(self) -> int | None:
         """The last epoch evaluated."""
@@ -79,6 +86,16 @@ class Run:
         return None if before is None or after is None else after < COLLAPSED_BELOW * before
 
 
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as ``a.b.c``: value."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, inner in value.items():
+        found |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return found
+
+
 def read_run(path: Path) -> Run:
     """Read ``records.jsonl``.
 
@@ -87,6 +104,11 @@ def read_run(path: Path) -> Run:
         UsageError: epochs were evaluated without the
             configuration on record.
     """
+    return run_of(read_run_lines(path, path.parent.name), path)
+
+
+def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
+    """The run whose checked lines these are; ``path`` is for messages. Raises UsageError as ``read_run``."""
     evals: dict[int, dict[str, Any]] = {}
     stop: dict[str, Any] = {}
     training: dict[int, dict[str, Any]] = {}
@@ -94,7 +116,7 @@ def read_run(path: Path) -> Run:
     trained = -1
     configs, provenances = [], []
     line: dict[str, Any] = {}
-    for line in read_run_lines(path, path.parent.name):
+    for line in lines:
         event, epoch = line.get("event"), line.get("epoch")
         if line.get("config"):
             configs.append(line["config"])

@@ -14,7 +14,7 @@ from analysis.search_only import search_only
 from analysis.study import Study
 from analysis.trials import NOT_RUN
 
-_STATES = {
+STATES = {
     "pruned": "stopped early",
     "collapsed": "collapsed",
     "diverged": "diverged",
@@ -87,7 +87,7 @@ def _first(study: Study) -> str:
     text = f"Study {study.name}: {len(trials)} trial{'' if len(trials) == 1 else 's'}"
     text += f" on seed {seed}" if len(trials) and seed is not None else ""
     counts = trials["state"].value_counts()
-    text += "".join(f", {counts[state]} {words}" for state, words in _STATES.items() if state in counts)
+    text += "".join(f", {counts[state]} {words}" for state, words in STATES.items() if state in counts)
     ranges = study.info.get("ranges") or {}
     return (
         f"{text}. Searched: "
@@ -103,7 +103,7 @@ def _stops(trials: pd.DataFrame) -> list[str]:
         return []
     parts = []
     for epoch, group in stopped.groupby("epoch"):
-        counts = group["stop_reason"].map(_rule).value_counts()
+        counts = group["stop_reason"].map(rule_words).value_counts()
         parts.append(f"at epoch {epoch}: " + ", ".join(f"{count} {rule}" for rule, count in counts.items()))
     return [f"Stopped {'; '.join(parts)}."]
 
@@ -115,7 +115,8 @@ def _promoted(study: Study) -> list[str]:
     return [f"Of {len(waited)} trials that had to wait at a rung, {len(went)} went on later."] if waited else []
 
 
-def _rule(reason: str) -> str:
+def rule_words(reason: str) -> str:
+    """The rule that stopped a trial, without the numbers of that trial."""
     if reason.startswith("collapsed"):
         return "collapsed (" + re.sub(r".*is below (\S+) at epoch.*", r"rank of z_agg below \1", reason) + ")"
     if "not finite" in reason:

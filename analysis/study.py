@@ -6,6 +6,7 @@ did not reach its end give NaN, never 0 and never a dropped row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -119,8 +120,11 @@ class Study:
         return (self.info.get(group) or {}).get(name, default)
 
 
-def load(folder: str | Path) -> Study:
+def load(folder: str | Path, read: Callable[[Path], Run] = read_run) -> Study:
     """Read a study folder, finished or not.
+
+    Args:
+        read: reads a run's record; whoever reads again and again remembers what has not changed.
 
     Raises:
         UsageError: there is no study in the folder, or one of its files is damaged. (A torn last
@@ -133,7 +137,7 @@ def load(folder: str | Path) -> Study:
         info = read_info(folder / "study.json")
         decisions = read_decisions(folder / "decisions.jsonl")
         paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
-        runs = {path.parent.name: read_run(path) for path in paths}
+        runs = {path.parent.name: read(path) for path in paths}
     except RecordError as error:
         raise UsageError(str(error)) from None
     compared = {(line["arm_id"], line["role"]): line for line in decisions if line["event"] == "compare"}

@@ -113,12 +113,19 @@ def _points_left(plan: Plan, study: Question) -> None:
 
 def _run(plan: Plan, search: Question | None, options: Namespace) -> int:
     from studies.console import StudyConsole, beside_name
+    from studies.follow import addresses, served
     from studies.progress import Shown
+    from trainer.terminal import Terminal
 
     console = StudyConsole()
-    for line in [*plan.lines(), *([f"wandb      {plan.wandb}"] if plan.wandb != "off" else [])]:
+    wandb = [f"wandb      {plan.wandb}"] if plan.wandb != "off" else []
+    for line in [*plan.lines(), *wandb, *addresses(plan, options)]:
         beside_name(console, line[:NAMES].rstrip(), line[NAMES:], NAMES)
-    with closing(console.log), console.with_errors():
+
+    def on_screen(line: str) -> None:
+        Terminal.print(console, line, markup=False, highlight=False, soft_wrap=True)
+
+    with closing(console.log), console.with_errors(), served(plan.folder, options.live, on_screen):
         try:
             with Shown(console) as shown:
                 shown.doing("loading Optuna and reading what is on record")
@@ -149,10 +156,13 @@ def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: b
     if not complete and jobs.budget_reached is None:
         print_command(console, "\ninterrupted; everything so far is on record. Continue with:", again)
         return exit_codes.NO_READER if console.left else exit_codes.INTERRUPTED
+    from analysis.page.command import write
     from analysis.report import report
     from studies.figures import figures_to_mirrors
+    from studies.follow import near
 
     report(plan.folder, console, full=options.full)
+    console.print(f"Page: {near(write(plan.folder))}", highlight=False, soft_wrap=True)
     figures_to_mirrors(plan)
     if jobs.failed:
         console.print(

@@ -29,6 +29,7 @@ from studies.private_folder import TUNE, private_folder, write_private
 from studies.processors import processors_here
 from studies.resolved import more_seeds
 from studies.progress import Shown
+from studies.resume_command import resume_command
 from studies.watchdog import Watchdog
 from trainer.errors import UsageError
 from trainer.identity import provenance, run_id, unknown_commit
@@ -88,6 +89,7 @@ def run_study(
             **machine,
             usd_per_hour=plan.limits.usd_per_hour,
             commit=provenance()["commit"],
+            command=redact(resume_command(), values=secret_values(os.environ)),
             registration=registration(plan.stored()),
         )
         if plan.search.warm_start:

@@ -114,6 +114,7 @@ def parser(study: Question, quick: bool = False) -> Parser:
         ),
     )
     machine.add_argument("--dashboard", action="store_true", help="start Ray's dashboard on loopback")
+    machine.add_argument("--live", action="store_true", help="serve the study's page on loopback while it runs")
     limits = p.add_argument_group("limits", "change when things run, never what they compute")
     limits.add_argument(
         "--retries",

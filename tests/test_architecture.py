@@ -152,6 +152,7 @@ def test_every_folder_says_what_lives_there_and_the_first_page_is_short():
         "analysis/frames",
         "analysis/ingest",
         "analysis/reference",
+        "analysis/page",
         "tests",
         "studies/replay",
         "studies/executors",

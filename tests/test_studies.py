@@ -166,7 +166,9 @@ def test_an_interrupted_study_resumes_to_the_same_runs(tmp_path, how, executor, 
     out, _ = process.communicate(timeout=HANGS)
     if how != signal.SIGKILL:
         assert process.returncode == 130 and "--resume" in out
-    assert decisions(tmp_path, "compare") == [] or how != signal.SIGKILL
+    assert decisions(tmp_path, "session") == [] or how != signal.SIGKILL
+    (begun,) = decisions(tmp_path, "begin")
+    assert "studies/step2_grid.py" in begun["command"] and begun["command"].endswith("--resume")
     while alive := [pid for pid, born in started.items() if born is not None and processes.born(pid) == born]:
         assert time.monotonic() < deadline, f"left behind: {[processes.title(pid) for pid in alive]}"
         time.sleep(0.1)

@@ -105,6 +105,8 @@ class Jobs:
     def started(self, name: str) -> None:
         """A job that was handed out has its place."""
         self.decisions.append("start", name=name, trial=self.running[name].trial)
+        if len(self.decisions.of("start")) == 1:
+            self.comparison.write()  # who looks on sees what will be compared
 
     def report(self, name: str, seen: Seen) -> bool:
         """A running job's epoch; True if it must stop here."""
@@ -203,6 +205,7 @@ class Jobs:
     def _select_if_ended(self) -> None:
         if not self.comparison.selected and (self.search is None or self.search.all_ended):
             self.comparison.select(self.search)
+            self.comparison.write()
 
     def _whole(self, job: Job) -> bool:
         """Whether a job has ended, and its run's record bears that out. One that does not is noted as lost."""

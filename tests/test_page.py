@@ -1,0 +1,317 @@
+"""The page of a study as text: its words follow the decisions, its counts the rows, and nothing in it is taken for
+code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html as escapes
+import json
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from page_studies import HOSTILE, STUDIES, full, half
+
+from analysis.__main__ import main
+from analysis.differences import differences
+from analysis.page import rows, run_details
+from analysis.page.facts import PENDING, gather
+from analysis.page.figures import FIGURES
+from analysis.page.figures.drawing import NARROW, WIDE, Refused
+from analysis.page.forest import forest, pairs
+from analysis.page.health import health
+from analysis.page.progress import EMPTY, INTERRUPTED, RUNNING
+from analysis.page.words import answer, head, next_step
+from analysis.page.writing import OFFLINE, asset, data, page, policy
+from analysis.study import load
+from trainer import presets
+from trainer.identity import arm_id, arm_settings
+
+ASSETS = Path(__file__).resolve().parent.parent / "analysis" / "page" / "assets"
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    found = {name: gather(load(make(folder / name).folder)) for name, make in STUDIES.items()}
+    later = {
+        name: gather(found[name].study, now=found[name].touched + 3600) for name in ("empty", "one_trial", "all_nan")
+    }
+    return found | later
+
+
+@pytest.fixture(scope="module")
+def pages(facts):
+    return {name: page([one]) for name, one in facts.items()}
+
+
+class Reader(HTMLParser):
+    """Text, ids and scripts of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.tags, self.text, self.scripts, self.handlers = [], [], [], [], []
+        self._script = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, given):
+        names = dict(given)
+        self.tags.append(tag)
+        self.ids += [names["id"]] if "id" in names else []
+        self.handlers += [name for name in names if name.startswith("on")]
+        if tag == "script":
+            self._script = names.get("type", "code")
+            self.scripts.append([self._script, ""])
+
+    def handle_endtag(self, tag):
+        self._script = None if tag == "script" else self._script
+
+    def handle_data(self, text):
+        if self._script is not None:
+            self.scripts[-1][1] += text
+        elif self.tags[-1:] not in (["style"], ["pre"]):
+            self.text.append(text)
+
+
+def words_of(text: str) -> str:
+    return " ".join(" ".join(Reader(text).text).split())
+
+
+# --- what is said
+
+
+def test_the_answer_uses_the_words_of_the_adjusted_decisions(facts):
+    found = differences(facts["full"].study)
+    verdicts = dict(zip(found["question"], found["verdict"], strict=True))
+    assert verdicts["coding rate, stopgrad"] == "better" and verdicts["ema minus stopgrad"] == "not resolved"
+    said = answer(facts["full"])
+    assert len(said) <= 2 and said[0].startswith("Better: coding rate, stopgrad +13.0 [")
+    assert "ema minus stopgrad" in said[1] and said[1].startswith("Not resolved")
+
+
+def test_the_forest_draws_what_the_table_says(facts):
+    one = facts["full"]
+    for _, line in one.primary.iterrows():
+        by_seed = pairs(one.study, line)
+        assert len(by_seed) == line["n"] and math.isclose(sum(by_seed.values()) / len(by_seed), line["mean"])
+    row = forest(one)[0]
+    assert (row.verdict, row.n, row.level) == ("better", "3/3", "good") and "+13.0" in row.difference
+    assert str(row.drawing).count('class="seed"') == 3 and 'class="ci"' in row.drawing
+    two = forest(facts["half"])[0]
+    assert two.verdict == PENDING and two.n == "3/4"
+
+
+SENTENCES = {
+    "empty": ["Nothing has started", "python studies/demo.py --resume", "0/24 trials", "not compared yet"],
+    "one_trial": ["1 of 24 trials have ended; no comparison yet", "INTERRUPTED", "60.0 @ 6"],
+    "all_nan": ["No run gave a number: 6 of 6 NaN since epoch 1", "NaN 6", "No score: none of 6 trials has one."],
+    "half": ["n = 3, 4 needed", PENDING, "2 of 4 trials", "no record"],
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_study_that_is_not_whole_says_what_is_missing(pages, name):
+    said = words_of(pages[name])
+    for sentence in SENTENCES[name]:
+        assert sentence in said, sentence
+    assert not re.search(r"\b(nan|None|NaT|<NA>)\b", said)
+    assert not re.search(r"\b(better|worse)\b", re.sub(r"(more|less) is better", "", said)), "a verdict"
+
+
+def test_a_verdict_waits_for_every_planned_seed(tmp_path):
+    study = half(tmp_path / "half")
+    assert differences(load(study.folder)).loc[0, "verdict"] == "better"  # what a peek would say
+    early = gather(load(study.folder))
+    assert early.primary["verdict"].tolist() == [PENDING] and "better" not in early.table["verdict"].tolist()
+    for run_id, value in (("s0-lambda0-4", 51.0), ("s1-best-4", 65.0)):
+        study.run(run_id, value)
+    assert gather(load(study.folder)).primary["verdict"].tolist() == ["better"]
+
+
+def test_state_and_next_step(facts, tmp_path):
+    one = facts["half"]
+    assert one.progress.state == RUNNING and next_step(one).text.startswith("Nothing")
+    late = gather(load(one.study.folder), now=one.touched + 3600)
+    assert late.progress.state == INTERRUPTED and next_step(late).command == "python studies/demo.py --resume"
+    assert facts["empty"].progress.state in (EMPTY, RUNNING) and head(facts["full"]).cost.startswith("unknown")
+    wrong = full(tmp_path / "wrong")
+    wrong.arm("sh2", "shared", "shared", 0.0, [60.0, 61.0, 60.5], reference="s0", rank=20.0)
+    assert "it must collapse in all" in next_step(gather(load(wrong.folder))).text
+
+
+def test_more_seeds_are_priced_and_commanded(tmp_path):
+    study = full(tmp_path / "seeds")
+    study.decide({"event": "begin", "t": 0.0, "cores": 2, "concurrent": 2, "workers": 1, "gpus": 0, "cpus": 1,
+                  "usd_per_hour": 0, "command": "python studies/demo.py --seeds 3 --quick --resume"})  # fmt: skip
+    study.decide({"event": "session", "t": 9.0, "seconds": 9.0, "cores": 2, "finished": True, "budget": None})
+    step = next_step(gather(load(study.folder)))
+    found = re.fullmatch(r"python studies/demo.py --quick --seeds (\d+) --study demo_\1_seeds", step.command)
+    assert found and f"{found[1]} seeds instead of 3" in step.text and "smallest resolvable" in step.text
+
+
+def test_health_counts_the_rows_that_its_links_show(facts):
+    for one in facts.values():
+        both = {table.name: table for table in rows.tables(one)}
+        for item in health(one):
+            found = re.search(r"view=(\w+)&flag=(\w+)", item.rows)
+            if found is None:
+                continue
+            count = int(re.search(r"(\d+)", item.text)[1])
+            marked = {row["id"] for row in both[found[1]].rows if found[2] in row["flags"]}
+            if found[2] == "gate":  # counted are the others
+                count = int(re.search(r"/(\d+)", item.text)[1]) - count
+            assert len(marked) == count, (item, marked)
+
+
+def test_values_of_unlike_epochs_never_interleave(facts):
+    for table in rows.tables(facts["full"]):
+        ordered = [row for row in rows.order(table) if row["value"] is not None]
+        epochs = [row["epoch"] for row in ordered]
+        assert epochs == sorted(epochs, reverse=True)
+        for epoch in set(epochs):
+            scores = [row["value"] for row in ordered if row["epoch"] == epoch]
+            assert scores == sorted(scores, reverse=True)
+    trials = rows.tables(facts["full"])[0]
+    value = next(column for column in trials.columns if column.kind == "value")
+    assert rows.shown(trials, value, rows.order(trials)[0]) == "65.0 @ 6"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["objective.weights.rate=0.03"],
+        ["objective.teacher=ema", "objective.ema.half_life=0.02", "optim.lr=0.001"],
+        ["objective.teacher=shared", "objective.weights.rate=0", "schedule.name=constant"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_command_of_a_run_gives_its_arm(tmp_path, words):
+    from trainer.__main__ import _options
+
+    config, study = presets.load("digits", words, {"seed": 7}), full(tmp_path / "demo")
+    info = json.loads((study.folder / "study.json").read_text())
+    base = arm_settings(presets.load("digits", ["optim.weight_decay=0.01"]))
+    (study.folder / "study.json").write_text(
+        json.dumps(info | {"preset": "digits", "overrides": ["optim.weight_decay=0.01"], "base": base})
+    )
+    config = presets.load("digits", ["optim.weight_decay=0.01", *words], {"seed": 7})
+    run = load(study.folder).runs["s1-best-1"]
+    object.__setattr__(run, "config", json.loads(config.model_dump_json()))
+    object.__setattr__(run, "seed", 7)
+    command = shlex.split(run_details.command(gather(load(study.folder)), run))
+    assert command[:3] == ["python", "-m", "trainer"]
+    options = _options(command[3:])
+    again = presets.load(options.preset, options.overrides, {"seed": options.seed, "epochs": options.epochs})
+    assert arm_id(again) == arm_id(config) and again.seed == 7
+
+
+# --- how it is written
+
+
+def test_every_id_is_unique_and_every_figure_speaks(facts, pages):
+    both = page([facts["full"], facts["half"]])
+    for text in (*pages.values(), both):
+        ids = Reader(text).ids
+        assert len(ids) == len(set(ids))
+        for label in re.findall(r'aria-labelledby="([^"]+)"', text):
+            assert set(label.split()) <= {*ids, "run-title"}
+        for target in re.findall(r'(?:href="#|url\(#)([\w-]+)["\)]', text):
+            assert target in ids, target
+    drawn = re.findall(r'<svg[^>]*role="img".*?</svg>', pages["full"], re.DOTALL)
+    assert len(drawn) >= 6
+    for svg in drawn:
+        assert re.search(r"<title[^>]*>\S.*?</title><desc[^>]*>[^<]{20,}</desc>", svg) and "<text" in svg
+    assert "Two studies" not in both and "2 studies" in both
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_text_in_figures_is_large_enough(facts, width):
+    for drawing in FIGURES.values():
+        try:
+            svg = drawing.svg(facts["full"], width, "x")
+        except Refused as why:
+            assert str(why).endswith(".")
+            continue
+        sizes = [float(size) for size in re.findall(r"font(?:-size)?: ?[^\";]*?([\d.]+)px", svg)]
+        assert sizes and min(sizes) >= 11, sizes
+        assert f'viewBox="0 0 {width} ' in svg
+
+
+def test_marks_lead_to_rows(facts, pages):
+    known = {row["id"] for table in rows.tables(facts["full"]) for row in table.rows}
+    marks = set(re.findall(r'data-run="([^"]+)"', pages["full"]))
+    assert marks and marks <= known
+
+
+def test_whatever_a_name_holds_is_text(facts, pages):
+    text = pages["hostile"]
+    read = Reader(text)
+    code = [body for kind, body in read.scripts if kind == "code"]
+    assert code == [asset(name) for name in OFFLINE] and not read.handlers and "img" not in read.tags
+    assert "49" not in re.findall(r"<caption>[^<]*", text)
+    found = json.loads(next(body for kind, body in read.scripts if kind == "application/json"))
+    reasons = {run["reason"] for run in found["runs"].values()}
+    labels = {run["label"] for run in found["runs"].values()}
+    assert set(HOSTILE) <= reasons and set(HOSTILE) <= labels
+    for one in HOSTILE:
+        assert escapes.escape(one).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in text or one[:50] in text
+
+
+def test_only_our_scripts_may_run(pages):
+    text = pages["full"]
+    asked = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
+    allowed = re.findall(r"sha256-([^&']+)", escapes.unescape(asked))
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts] == allowed
+    assert "default-src 'none'" in policy(OFFLINE, False) and "connect-src" not in policy(OFFLINE, False)
+    assert not re.search(r'(src|href)="(?!#)', text), "nothing is fetched"
+
+
+def test_the_chart_is_the_published_one_and_our_own_code_is_small():
+    noted = (ASSETS / "VENDORED.md").read_text(encoding="utf-8")
+    for name in ("uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE"):
+        assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() in noted
+    assert "MIT" in asset("uPlot.LICENSE") or "Permission is hereby granted" in asset("uPlot.LICENSE")
+    assert sum(len(asset(name)) for name in OFFLINE[1:]) <= 10_240
+
+
+def test_numbers_are_finite_in_the_data(facts):
+    for one in facts.values():
+        json.dumps(data(one), allow_nan=False)
+
+
+# --- the command
+
+
+def test_pages_are_written(tmp_path, capsys):
+    one, two = full(tmp_path / "one"), half(tmp_path / "two")
+    assert main(["report", str(one.folder), str(two.folder)]) == 0
+    assert capsys.readouterr().out.split() == [str(study.folder / "report" / "report.html") for study in (one, two)]
+    assert main(["report", str(one.folder), str(two.folder), "--out", str(tmp_path / "all.html")]) == 0
+    both = (tmp_path / "all.html").read_text(encoding="utf-8")
+    assert both.count("<article") == 2 and len(both) < 900_000
+    assert (one.folder / "report" / "report.html").stat().st_size <= 450_000
+    capsys.readouterr()
+    for words, said in (
+        ([str(tmp_path / "none")], "is not a study folder"),
+        ([str(one.folder), "--out", str(tmp_path)], "is a folder"),
+        ([], "STUDY"),
+    ):
+        assert main(["report", *words]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("error: ") and err.count("\n") == 1 and said in err
+
+
+def test_a_running_trial_shows_what_it_has_and_where_it_is(tmp_path):
+    study = half(tmp_path / "demo")
+    study.run("t2", 58.0, epochs=4, reason=None)
+    one = gather(load(study.folder))
+    (row,) = [row for row in rows.tables(one)[0].rows if row["id"] == "t002"]
+    assert (row["state"], row["value"], row["epoch"], row["reason"]) == ("running", 58.0, 4, "epoch 4 of 6")
+    assert row["at"] == one.changed["t2"] and row["flags"] == ["open"]
+    late = gather(load(study.folder), now=one.touched + 3600)
+    assert [row["state"] for row in rows.tables(late)[0].rows if row["id"] == "t002"] == ["not ended"]
