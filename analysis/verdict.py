@@ -28,6 +28,7 @@ from analysis.differences import (
 )
 from analysis.family import BETTER, EXPLORATORY, NOT_RESOLVED, WORSE
 from analysis.how_chosen import how_chosen
+from analysis.noise_floor import noise_floor
 from analysis.pareto import front_found
 from analysis.predicted import predicted
 from analysis.render import interval, number
@@ -55,6 +56,7 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     for contrast in study.declared.contrasts:
         said += _contrast(study, table, found, contrast)
     said += _others(study, found)
+    said += noise_floor(study)
     said += predicted(study)
     said += order_held(study, confirmation(study))
     said += _controls(study, table)

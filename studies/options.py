@@ -51,6 +51,13 @@ def parser(study: Question, quick: bool = False) -> Parser:
         help="how many seeds (3 means 0,1,2) or a list (0,4,7); every arm runs on all of them (default: 4)",
     )
     p.add_argument(
+        "--noise-floor",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first run the reference arm alone on N seeds of its own, for its spread (default: 0)",
+    )
+    p.add_argument(
         "--until-resolved",
         type=int,
         metavar="N",

@@ -19,6 +19,7 @@ from trainer.cli import data_settings
 from trainer.decision_lines import read_info
 from trainer.errors import UsageError
 from trainer.gates import latest
+from trainer.resolvable import MIN_SEEDS
 from trainer.results import check_name, writable
 from trainer.wandb_mirror import resolve_mode
 
@@ -93,6 +94,7 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         overrides=overrides,
         runtime=data_settings(o, base.runtime.data_root, base.runtime.cache_dir),
         seeds=seeds,
+        noise_floor=_noise(o, before),
         until=_until(o, seeds, declared, before),
         epochs=base.epochs,
         resources=resources(o),
@@ -230,6 +232,13 @@ def _epochs(text: str | None, last: int) -> tuple[int, ...]:
     if not epochs or epochs[0] < 1 or epochs[-1] > last:
         raise UsageError(f"--probe-epochs {text!r}: give epochs from 1 to {last}, as 1,2,5")
     return epochs
+
+
+def _noise(o: Namespace, before: dict) -> int:
+    seeds = o.noise_floor or before.get("noise_floor", 0)
+    if seeds and not MIN_SEEDS <= seeds <= 100:
+        raise UsageError(f"--noise-floor {seeds}: must be {MIN_SEEDS} (a spread takes so many) to 100 seeds")
+    return seeds
 
 
 def _until(o: Namespace, seeds: tuple[int, ...], declared: Declaration, before: dict) -> int | None:

@@ -19,7 +19,7 @@ from trainer.record_lines import Count, Number
 SCHEMA_VERSION = 1
 EVENTS = (
     "begin", "warm", "suggest", "capacity", "start", "rung", "promote", "stop", "fail", "lost", "finish", "race",
-    "select", "look", "compare", "tick", "session",
+    "noise", "select", "look", "compare", "tick", "session",
 )  # fmt: skip
 STATES = Literal["complete", "pruned", "collapsed", "diverged", "failed", "out_of_memory"]
 REMEDY = f"{RESTORE}, or choose another --study name"
@@ -111,6 +111,7 @@ ENGINE_NEEDED = {
     "select": ("trials",),
     "race": ("trials",),
     "look": ("n", "unresolved", "more"),
+    "noise": ("runs", "seeds"),
 }  # fmt: skip
 """What a driver must find to continue the study."""
 
@@ -144,6 +145,7 @@ class Info(TypedDict):
     study: str
     seeds: NotRequired[list[Count]]
     until: NotRequired[Count | None]
+    noise_floor: NotRequired[Count]
     epochs: Count
     schema_version: NotRequired[int]
     preset: NotRequired[str]

@@ -13,6 +13,7 @@ promote      a trial that waited goes on, with the judgement's inputs
 fail         an attempt ended without a result, its kind, and whether it counts against the retries
 lost         a job that had ended, but whose run is not whole on record any more; it is run again
 finish       how a job ended: complete | pruned | collapsed | diverged | failed | out_of_memory
+noise        the reference arm alone on seeds of its own, first of all
 race         the first few of a search, run against each other on fresh seeds
 select       the search trials whose arms are compared; with --choose smoothed their smoothed scores, whom the raw
              ones would have chosen, and every fitted trial as (trial, raw, smoothed)

@@ -15,6 +15,7 @@ from studies.engine.comparison import Comparison
 from studies.engine.decisions import Decisions
 from studies.engine.failures import NOT_ITS_FAULT, Failures
 from studies.engine.job import NOT_RUN, PAUSED, Job, Seen
+from studies.engine.noise_floor import NoiseFloor
 from studies.engine.plan import Plan
 from studies.engine.question import Question
 from studies.engine.search import Search
@@ -54,6 +55,7 @@ class Jobs:
                 self._ends.pop(line["name"], None)
         self.states = {name: line["state"] for name, line in self._ends.items()}
         self._again: list[Job] = []
+        self.noise = NoiseFloor(plan, decisions, self._whole)
         self.comparison = Comparison(plan, decisions, self._whole)
         if self.search is not None:
             self._again, stopped = self.search.rebuild(self._whole)
@@ -94,13 +96,13 @@ class Jobs:
     def left(self) -> int:
         """Jobs not yet handed out; those of arms still to be selected are counted."""
         trials = self.plan.num_trials - len(self.search.trials) + len(self.search.waiting) if self.search else 0
-        return len(self._again) + trials + self.comparison.left
+        return len(self._again) + len(self.noise.queue) + trials + self.comparison.left
 
     @property
     def unfinished(self) -> list[Job]:
         """Jobs known by now that have not ended: running, to be tried again, or waiting."""
         waiting = [self.search.trials[number] for number in self.search.waiting] if self.search else []
-        return [*self.running.values(), *self._again, *waiting, *self.comparison.queue]
+        return [*self.running.values(), *self._again, *self.noise.queue, *waiting, *self.comparison.queue]
 
     def started(self, name: str) -> None:
         """A job that was handed out has its place."""
@@ -178,7 +180,7 @@ class Jobs:
             run_id(self.plan.config(arm.overrides, seed))
             for arm in self.comparison.arms
             for seed in self.comparison.seeds
-        } | self.comparison.race.names
+        } | {*self.comparison.race.names, *self.noise.names}
         return sum(line["trial"] is not None or line["name"] in compared for line in lost)
 
     # --- how
@@ -186,6 +188,8 @@ class Jobs:
     def _take(self) -> Job | None:
         if self._again:
             return self._again.pop(0)
+        if self.noise.queue:
+            return self.noise.queue.pop(0)
         job = (self.search.promote(self._busy) or self.search.next()) if self.search is not None else None
         if job is None:
             self._select_if_ended()

@@ -21,6 +21,7 @@ from trainer.identity import arm_id, arm_settings
 from trainer.looks import looks
 from trainer.registration import registration
 
+NOISE = 100  # seeds of the noise floor begin so far above that of the search; those of the race lie between
 START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
 
 
@@ -32,6 +33,7 @@ class Plan:
         arms: known before the search: the controls, or a whole grid.
         declared: the question and its primary contrasts, which alone get verdict words.
         confirm: levels whose best searched arms, and the best one's reference, are compared; () without a search.
+        noise_floor: seeds on which the reference arm alone is run first.
         until: seeds are added up to so many while a primary contrast is not resolved.
         probe_epochs: further epochs at which the frozen model is probed, beside the rungs and the end.
     """
@@ -54,6 +56,7 @@ class Plan:
     limits: Limits = Limits()
     probe_epochs: tuple[int, ...] = ()
     until: int | None = None
+    noise_floor: int = 0
     gate: str | None = None
     wandb: str = "off"
     tensorboard: bool = False
@@ -154,6 +157,21 @@ class Plan:
         return tuple(self.search_seed + 1 + n for n in range(self.search.race)) if here else ()
 
     @property
+    def noise_seeds(self) -> tuple[int, ...]:
+        return tuple(self.search_seed + NOISE + n for n in range(self.noise_floor))
+
+    @property
+    def noise_arm(self) -> tuple[str, dict[str, Any]]:
+        """Label and settings of the arm whose spread is measured: the preset with the reference's settings, or the
+        first of the given arms that another refers to."""
+        if self.declared.reference_settings:
+            changed = dict(self.declared.reference_settings)
+            return f"the preset with {', '.join(f'{key}={value}' for key, value in changed.items())}", changed
+        referred = {arm.reference for arm in self.arms}
+        arm = next((arm for arm in self.arms if arm.key in referred), None)
+        return (arm.label, arm.overrides) if arm else ("the preset", {})
+
+    @property
     def confirmed(self) -> int:
         """Arms of each level that are run on the seed list."""
         if not self.search.verdict:
@@ -167,7 +185,7 @@ class Plan:
     @property
     def most_epochs(self) -> int:
         added = max(self.looks) / len(self.seeds)
-        return round((self.num_trials + self.race_runs + added * self.comparison_runs) * self.epochs)
+        return round((self.noise_floor + self.num_trials + self.race_runs + added * self.comparison_runs) * self.epochs)
 
     def expected_epochs(self) -> float:
         """Epochs if the stopping rule keeps its usual share of the trials at each rung."""
@@ -175,7 +193,7 @@ class Plan:
         for rung in (*self.rungs, self.epochs):
             per_trial += alive * (rung - before)
             alive, before = alive * self.rule.share, rung
-        return self.num_trials * per_trial + (self.race_runs + self.comparison_runs) * self.epochs
+        return self.num_trials * per_trial + (self.noise_floor + self.race_runs + self.comparison_runs) * self.epochs
 
     def seconds(self, epochs: float) -> float | None:
         per_epoch = self._base.runtime.seconds_per_epoch
@@ -191,6 +209,9 @@ class Plan:
             f"study      {self.study}, preset {self.preset} {' '.join(self.overrides)}".rstrip(),
             f"results    {self.folder}",
         ]
+        if self.noise_floor:
+            seeds = ", ".join(map(str, self.noise_seeds))
+            text.append(f"first      the noise floor: {self.noise_arm[0]} on seeds {seeds}")
         if self.num_trials:
             text += self._search_lines()
         names = ", ".join(arm.label for arm in self.arms)
