@@ -210,10 +210,10 @@ def test_a_search_alone_is_complete_although_its_budget_went_with_its_last_trial
 
 def test_a_longer_search_is_raced_anew_and_its_choice_is_on_record_whoever_wins(tmp_path):
     p = plan(tmp_path, num_trials=8, rule="none", top_k=2, race=1)
-    play(make(p), seen=lucky)
+    play(make(p))
     longer = plan(tmp_path, num_trials=24, rule="none", top_k=2, race=1)
     jobs = make(longer)
-    play(jobs, seen=lucky)
+    play(jobs)
     assert len(jobs.decisions.of("race")) > 2  # others raced than before
     for level in STUDY.levels:
         order = [line["event"] for line in jobs.decisions.events if line.get("teacher") == level]
