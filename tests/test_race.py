@@ -221,3 +221,19 @@ def test_a_longer_search_is_raced_anew_and_its_choice_is_on_record_whoever_wins(
     chosen = len(jobs.decisions.of("select"))
     jobs.decisions.close()
     assert len(make(longer).decisions.of("select")) == chosen  # and once
+
+
+@pytest.mark.parametrize("group, name", [("search", "top_k"), ("stopping", "rule"), ("stopping", "collapse_rank")])
+def test_a_study_whose_settings_lost_one_is_refused_in_one_line(tmp_path, group, name):
+    import json
+
+    old = planned(tmp_path, "--study", "old")
+    old.folder.mkdir()
+    agree(old)
+    Decisions(old.folder).append("select", trials=[])
+    path = old.folder / "study.json"
+    content = json.loads(path.read_text())
+    del content[group][name]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=rf"{group}\.{name} = None"):
+        agree(planned(tmp_path, "--resume", "--study", "old"))
