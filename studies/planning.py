@@ -130,7 +130,9 @@ def _search(o: Namespace, before: dict | None) -> SearchPlan:
         raise UsageError(f"--lag {o.lag}: is only valid with --deterministic")
     if o.lag is not None and o.lag < 2:
         raise UsageError(f"--lag {o.lag}: must be at least 2; with 1 the search would run one trial at a time")
-    usual = {"top_k": 1 if o.quick else 3, "race": RACE, "seed": None} if before is None else {**BEFORE, **before}
+    usual = {"top_k": 1 if o.quick else 3, "race": RACE, "seed": None}
+    if before is not None:  # whatever it lacks, the comparison of the two plans says
+        usual |= {**BEFORE, **before}
     top_k = o.top_k if o.top_k is not None else usual["top_k"]
     race = o.race if o.race is not None else usual["race"]
     seed = o.search_seed if o.search_seed is not None else usual["seed"]
@@ -159,7 +161,7 @@ def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -
     """
     name, given = _rule(o, study, before), {}
     make = study.rules.get(name) or RULES[name]
-    same = before is not None and ON_RECORD.get(name, name) == before["rule"]
+    same = before is not None and ON_RECORD.get(name, name) == before.get("rule")
     for option in ("grace", "eta", "brackets"):
         value = getattr(o, option)
         if value is not None and option not in make.takes:
@@ -175,7 +177,13 @@ def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -
             raise UsageError(f"--{option} {given[option]}: must be at least {least}")
     if o.collapse_rank is not None and not 0 <= o.collapse_rank < 1e6:
         raise UsageError(f"--collapse-rank {o.collapse_rank:g}: must be 0 (never) or positive")
-    floor = 0.0 if name == "none" else before["collapse_rank"] if same else Stopping.collapse_rank
+    floor = (
+        0.0
+        if name == "none"
+        else before.get("collapse_rank", Stopping.collapse_rank)
+        if same
+        else Stopping.collapse_rank
+    )
     floor = o.collapse_rank if o.collapse_rank is not None else floor
     together = getattr(o, "one_bracket", False) or (same and before.get("together", False))
     stopping = Stopping(name, **given, collapse_rank=floor, together=together, own=study.rules.get(name))
@@ -197,7 +205,7 @@ def _rule(o: Namespace, study: Question, before: dict | None) -> str:
     """The name of the stopping rule."""
     if o.stopping is None:
         names = {ON_RECORD.get(name, name): name for name in (*RULES, *study.rules)}
-        begun = names.get(before["rule"]) if before is not None else None
+        begun = names.get(before.get("rule")) if before is not None else None
         return begun or RULE
     make = study.rules.get(o.stopping) or RULES[o.stopping]
     if o.deterministic and not make.in_order:

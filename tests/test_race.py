@@ -210,10 +210,10 @@ def test_a_search_alone_is_complete_although_its_budget_went_with_its_last_trial
 
 def test_a_longer_search_is_raced_anew_and_its_choice_is_on_record_whoever_wins(tmp_path):
     p = plan(tmp_path, num_trials=8, rule="none", top_k=2, race=1)
-    play(make(p), seen=lucky)
+    play(make(p))
     longer = plan(tmp_path, num_trials=24, rule="none", top_k=2, race=1)
     jobs = make(longer)
-    play(jobs, seen=lucky)
+    play(jobs)
     assert len(jobs.decisions.of("race")) > 2  # others raced than before
     for level in STUDY.levels:
         order = [line["event"] for line in jobs.decisions.events if line.get("teacher") == level]
@@ -221,3 +221,19 @@ def test_a_longer_search_is_raced_anew_and_its_choice_is_on_record_whoever_wins(
     chosen = len(jobs.decisions.of("select"))
     jobs.decisions.close()
     assert len(make(longer).decisions.of("select")) == chosen  # and once
+
+
+@pytest.mark.parametrize("group, name", [("search", "top_k"), ("stopping", "rule"), ("stopping", "collapse_rank")])
+def test_a_study_whose_settings_lost_one_is_refused_in_one_line(tmp_path, group, name):
+    import json
+
+    old = planned(tmp_path, "--study", "old")
+    old.folder.mkdir()
+    agree(old)
+    Decisions(old.folder).append("select", trials=[])
+    path = old.folder / "study.json"
+    content = json.loads(path.read_text())
+    del content[group][name]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=rf"{group}\.{name} = None"):
+        agree(planned(tmp_path, "--resume", "--study", "old"))
