@@ -11,7 +11,8 @@ from clusters.vast.limits import Card, Limits
 
 @dataclass(frozen=True)
 class Offer:
-    """Attributes: ``usd_per_hour`` as billed (GPUs and storage); ``usd`` for all hours with the expected traffic."""
+    """Attributes: ``usd_per_hour`` as billed (GPUs and storage); ``usd`` for all hours with the expected
+    traffic, ``traffic_usd``."""
 
     id: int
     machine: int | None
@@ -19,6 +20,7 @@ class Offer:
     count: int
     usd_per_hour: float
     usd: float
+    traffic_usd: float
     reliability: float
     place: str
 
@@ -61,7 +63,7 @@ def ranked(rows: list[dict[str, Any]], limits: Limits, bad: Collection[int] = ()
         hours = min(limits.max_hours, limits.max_usd / price)
         offer = Offer(
             row["id"], row.get("machine_id"), row["gpu_name"], int(row["num_gpus"]), price, price * hours + traffic,
-            float(row.get("reliability") or 0), str(row.get("geolocation") or "?"),
+            traffic, float(row.get("reliability") or 0), str(row.get("geolocation") or "?"),
         )  # fmt: skip
         found.append((place, offer.usd / hours, offer.id, offer))
     return [offer for *_, offer in sorted(found)]
