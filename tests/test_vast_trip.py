@@ -19,7 +19,8 @@ STAND_IN = """
 import os, pathlib, sys, time
 place = pathlib.Path("results") / sys.argv[sys.argv.index("--study") + 1]
 place.mkdir(parents=True, exist_ok=True)
-print("arguments", sys.argv[1:], os.environ.get("RAY_AUTH_TOKEN"), flush=True)
+print("arguments", sys.argv[1:], os.environ.get("STUDY_USD_PER_HOUR"), flush=True)
+print("secrets", sorted(n for n in os.environ if n.startswith("AWS_") and "KEY" in n), flush=True)
 print("on record", sorted(p.name for p in place.iterdir()), flush=True)
 (place / "records.jsonl").write_text("one\\n")
 while not (home := pathlib.Path.home() / "go").exists():
@@ -88,8 +89,8 @@ def test_from_question_to_zero_instances(trip, code):
     got, said = ended(process)
     assert got == code, said
     assert "the table" in said and "0 instances left" in said and trip.records.read_text() == "one\ntwo\n"
-    assert "'--address', 'auto', '--usd-per-hour', '0.4000'" in said and "--max-usd" not in said.split("arguments")[1]
-    assert "0.400 USD/h; at most 5.0 h and 2.00 USD" in said
+    assert "'--address', 'auto'] 0.4000" in said and "--max-usd" not in said.split("arguments")[1]
+    assert "0.400 USD/h; at most 5.0 h and 2.00 USD" in said and "estimate   about 0.2 h, 0.13 USD" in said
     assert trip.emulator.ledger.live() == [] and len(trip.emulator.ledger.rentals) == 1
 
 
