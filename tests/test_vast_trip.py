@@ -136,6 +136,20 @@ def test_a_machine_that_is_taken_away_is_said_and_resume_brings_the_records_back
     assert trip.emulator.ledger.live() == [] and trip.emulator.ledger.most_at_once() == 1
 
 
+def test_another_machine_is_taken_by_itself_when_asked(trip):
+    process = trip.begun("--again", "1")
+    (first,) = trip.emulator.ledger.live()
+    trip.emulator.preempt(first)
+    trip.until(process, lambda: len(trip.emulator.ledger.rentals) == 2)
+    (second,) = trip.emulator.ledger.live()
+    trip.until(process, lambda: second.state == "running")
+    trip.go()
+    code, said = ended(process)
+    assert code == 0 and "going on with another machine; 0 more times" in said, said
+    assert "and up to 1 more after it, 4.00 USD in all" in said and "on record ['records.jsonl']" in said
+    assert trip.emulator.ledger.live() == [] and trip.emulator.ledger.most_at_once() == 1
+
+
 def test_the_machine_may_be_kept(trip):
     process = trip.begun("--keep")
     trip.go()

@@ -38,6 +38,8 @@ class Limits:
     max_launches_per_hour: more means that something is wrong, and stops.
     download_gb, upload_gb: traffic expected, for the estimate of the price.
     watch_seconds: between two looks of the machine's own watchdog.
+    interruptible: bid for machines that whoever bids more takes away, without notice; a study goes on with --resume.
+    bid_over_min: the bid, as a multiple of the least one that is accepted.
     """
 
     gpus: tuple[Card, ...]
@@ -53,6 +55,8 @@ class Limits:
     download_gb: float = 15.0
     upload_gb: float = 1.0
     watch_seconds: int = 15
+    interruptible: bool = False
+    bid_over_min: float = 1.2
 
 
 def read(provider: Mapping[str, Any]) -> Limits:
@@ -69,12 +73,21 @@ def read(provider: Mapping[str, Any]) -> Limits:
                 raise VastError(f"provider.{name} is missing: a machine is only rented with a limit")
             continue
         value = provider[name]
+        if field.type == "bool":
+            if not isinstance(value, bool):
+                raise VastError(f"provider.{name}: {value!r} must be true or false")
+            values[name] = value
+            continue
         whole = field.type == "int"
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < 1e6:
             raise VastError(f"provider.{name}: {value!r} must be a positive {'whole ' if whole else ''}number")
         values[name] = value if whole else float(value)
     if values.get("min_reliability", 0) > 1:
         raise VastError(f"provider.min_reliability: {values['min_reliability']:g} is a share of 1")
+    if values.get("bid_over_min", 1) < 1:
+        raise VastError(f"provider.bid_over_min: {values['bid_over_min']:g} must be at least 1, a lower bid is refused")
+    if "bid_over_min" in provider and not values.get("interruptible"):
+        raise VastError("provider.bid_over_min has a meaning only with interruptible: true; remove it")
     return Limits(**values)
 
 

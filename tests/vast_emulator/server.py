@@ -36,6 +36,8 @@ def offer(number: int, card: str = "RTX 4090", price: float = 0.4, **changed: An
         "gpu_name": card,
         "num_gpus": 1,
         "dph_total": price,
+        "min_bid": price / 2,
+        "storage_total_cost": 0.01,
         "reliability": 0.995,
         "verified": True,
         "external": False,
@@ -189,6 +191,10 @@ class Emulator:
             return _no(400, f"invalid_args {wrong}")
         if self.credit <= 0:
             return _no(400, "insufficient_credit")
+        if body.get("price") is not None:  # a bid
+            if body["price"] < row["min_bid"]:
+                return _no(400, "bid_too_low")
+            row = {**row, "dph_total": body["price"] + row["storage_total_cost"], "is_bid": True}
         self._number += 1
         rental = Rental(self._number, row, body, key=f"instance-key-{self._number}")
         self.ledger.rentals[rental.id] = rental

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -20,7 +21,7 @@ from clusters.vast.client import Client
 from clusters.vast.cluster_file import ClusterFile
 from clusters.vast.command import shared
 from clusters.vast.command.planned import planned
-from clusters.vast.command.travel import Trip, machine, travel, way_back
+from clusters.vast.command.travel import LOST, Trip, machine, travel, way_back
 from clusters.vast.errors import NoOffer, VastError
 from clusters.vast.estimate import estimate
 from clusters.vast.memory import Memory
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
         "the study stay as they are.",
         "studies/step2_rate.py --preset cifar100_aug_gate --max-usd 20",
         "studies/step2_rate.py --preset cifar100_aug_gate --resume      # after anything went wrong",
+        "studies/step2_rate.py --preset cifar100_aug_gate --again 3 --bucket s3://bucket/rate",
     )
     shared.add_file(p)
     p.add_argument("script", help="a file of studies/; what follows and is not listed here is given to it")
@@ -51,10 +53,17 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="come back when the study has begun; its machine ends itself when the results are in the bucket",
     )
+    p.add_argument(
+        "--again",
+        type=int,
+        default=0,
+        help="if the machine is taken away, rent another and go on with --resume, so many times (default: 0)",
+    )
     p.add_argument("--yes", action="store_true", help="do not ask before money is spent")
     p.add_argument("--poll-seconds", type=float, default=20.0, help="between two looks at the machine (default: 20)")
     o, words = p.parse_known_args(argv)
     trip = _trip(o, words)
+    machines = 1 + o.again
     client = shared.account()
     found = machine(client, trip)
     if found is None and trip.bucket and "--resume" not in words and DECISIONS in Store(trip.bucket[0]).sizes():
@@ -62,18 +71,28 @@ def main(argv: list[str]) -> int:
             f"{trip.bucket[0]} holds a study already: go on with it by --resume, fetch it with python -m "
             "clusters.bucket pull, or give another address"
         )
-    if found is None and not _agreed(client, trip, o.yes):
+    if found is None and not _agreed(client, trip, machines, o.yes):
         print("nothing was rented")
         return 0
-    try:
-        return travel(client, trip, found, o.keep, o.detach)
-    except KeyboardInterrupt:
-        print(way_back(trip))
-        raise
+    for left in reversed(range(o.again + 1)):
+        try:
+            code = travel(client, trip, found, o.keep, o.detach)
+        except KeyboardInterrupt:
+            print(way_back(trip))
+            raise
+        if code != LOST or not left:
+            return code
+        print(f"going on with another machine; {left - 1} more times after it", flush=True)
+        found = machine(client, trip)
+        if found is None and "--resume" not in trip.words:
+            trip = replace(trip, words=[*trip.words, "--resume"])
+    raise AssertionError("unreachable")
 
 
 def _trip(o: argparse.Namespace, words: list[str]) -> Trip:
     """Raises VastError or UsageError for everything that can be known before renting."""
+    if not 0 <= o.again <= 20 or (o.again and o.detach):
+        raise VastError(f"--again {o.again}: must be 0 to 20, and needs this command to follow: without --detach")
     if not 0.1 <= o.poll_seconds <= 600:
         raise VastError(f"--poll-seconds {o.poll_seconds:g}: must be 0.1 to 600")
     file = _limited(cluster_file.load(o.config), o.max_usd, o.max_hours)
@@ -109,7 +128,7 @@ def _limited(file: ClusterFile, max_usd: float | None, max_hours: float | None) 
     return cluster_file.load(place)
 
 
-def _agreed(client: Client, trip: Trip, yes: bool) -> bool:
+def _agreed(client: Client, trip: Trip, machines: int, yes: bool) -> bool:
     limits = trip.file.limits
     offers = ranked(client.offers(query(limits, trip.file.disk_gb)), limits, Memory().bad_machines())
     if not offers:
@@ -122,6 +141,15 @@ def _agreed(client: Client, trip: Trip, yes: bool) -> bool:
         f"{hours:.1f} h and {hours * best.usd_per_hour:.2f} USD, then it deletes itself"
     )
     print(_estimated(trip, best, hours))
+    if best.bid is not None:
+        print(
+            f"           interruptible, for a bid of {best.bid:.3f} USD/h: whoever bids more takes it away without "
+            "notice; --again N rents another and goes on"
+        )
+    if machines > 1:
+        print(
+            f"           and up to {machines - 1} more after it, {machines * trip.file.limits.max_usd:.2f} USD in all"
+        )
     return shared.confirmed("rent it?", yes)
 
 
