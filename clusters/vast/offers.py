@@ -44,6 +44,7 @@ def query(limits: Limits, disk_gb: int) -> dict[str, Any]:
         "disk_space": {"gte": disk_gb},
         "duration": {"gte": limits.max_hours * 3600},
         "direct_port_count": {"gte": 1},
+        **({"cluster_id": {"eq": limits.physical_cluster}} if limits.overlay else {}),
         "order": [["min_bid" if limits.interruptible else "dph_total", "asc"]],
         "type": "bid" if limits.interruptible else "on-demand",
         "limit": 64,

@@ -199,6 +199,7 @@ def body(order: Order, offer: Offer, limits: Limits, nonce: str, lives: int, mon
         "STUDY_USD_PER_HOUR": f"{offer.usd_per_hour:.4f}",
         "STUDY_WATCH": str(limits.watch_seconds),
         **({"STUDY_API": url} if url != URL else {}),
+        **({f"-n {limits.overlay}": "1"} if limits.overlay else {}),  # as the service's own client sends a network
         **instances.tag_variables(order.tags),
     }
     for name, value in variables.items():
