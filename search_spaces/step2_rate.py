@@ -35,6 +35,8 @@ def space(trial: Any) -> dict[str, Any]:
     keys["schedule.name"] = trial.suggest_categorical("schedule", SCHEDULES)
     keys["schedule.warmup_epochs"] = trial.suggest_float("warmup_epochs", *WARMUP_EPOCHS)
     # what the preset says of a part that the point does not have must go with it
+    if keys["schedule.warmup_epochs"] == 0:
+        keys["schedule.start_lr_ratio"] = None
     ema = keys["objective.teacher"] == "ema"
     keys["objective.ema"] = {"half_life": trial.suggest_float("ema_half_life", *HALF_LIFE, log=True)} if ema else None
     return keys if keys["schedule.name"] == "cosine" else {**keys, "schedule.final_lr_ratio": None}

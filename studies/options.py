@@ -142,8 +142,9 @@ def parser(study: Question, quick: bool = False) -> Parser:
     limits.add_argument(
         "--usd-per-hour",
         type=float,
-        default=0.0,
-        help="price of everything the study runs on; gives the cost of trials and arms",
+        default=os.environ.get("STUDY_USD_PER_HOUR") or 0.0,
+        help="price of everything the study runs on; gives the cost of trials and arms (default: $STUDY_USD_PER_HOUR, "
+        "which a rented machine has set)",
     )
     p.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings common to all arms, for example optim.lr=0.001"

@@ -118,6 +118,8 @@ def test_clusters_stand_beside_the_product():
     for folder in ("trainer", "studies", "search_spaces", "analysis"):
         assert users_of("clusters", folder) == set()
     assert users_of("ray", "clusters") == {"clusters/vast/provider.py", "clusters/vast/runner.py"}
+    assert users_of("pyarrow", "clusters") == {"clusters/bucket/store.py"}
+    assert users_of("clusters.vast", "clusters/bucket") == set()
     for package in ("torch", "studies", "analysis", "search_spaces"):
         assert users_of(package, "clusters") == set()
     used = {n for file in (ROOT / "clusters").rglob("*.py") for n in imports(file) if n.startswith("trainer.")}
@@ -147,6 +149,8 @@ def test_every_folder_says_what_lives_there_and_the_first_page_is_short():
         "trainer",
         "studies",
         "search_spaces",
+        "clusters/bucket",
+        "clusters/vast",
         "clusters",
         "analysis",
         "analysis/frames",

@@ -15,6 +15,7 @@ from analysis.report import report
 from analysis.study import load
 from analysis.tables import comparison_table
 from analysis.verdict import sentences
+from trainer.errors import UsageError
 
 
 def begin(**more) -> dict:
@@ -241,3 +242,17 @@ def test_each_session_counts_at_its_own_price(tmp_path, before, now, end, reason
     assert sentences(found, comparison_table(found))[1].startswith(
         f"This study is INCOMPLETE{reason}: 3 of 4 trials have not ended"
     )
+
+
+def test_a_rented_machine_names_its_price(monkeypatch):
+    """What a study costs is known where it is known: nobody has to repeat it on the command line."""
+    from studies.options import parser
+    from studies.step2_rate import STUDY
+
+    assert parser(STUDY).parse_args([]).usd_per_hour == 0.0
+    monkeypatch.setenv("STUDY_USD_PER_HOUR", "0.4000")
+    assert parser(STUDY).parse_args([]).usd_per_hour == 0.4
+    assert parser(STUDY).parse_args(["--usd-per-hour", "2"]).usd_per_hour == 2.0
+    monkeypatch.setenv("STUDY_USD_PER_HOUR", "cheap")
+    with pytest.raises(UsageError, match="--usd-per-hour: invalid float value: 'cheap'"):
+        parser(STUDY).parse_args([])

@@ -264,3 +264,40 @@ def test_every_limit_reaches_the_request(emulator, tmp_path):
     for name, value in (("download_gb", 500.0), ("upload_gb", 500.0)):
         assert renting.ranked([offer(1)], caps.read({**PROVIDER, name: value}))[0].usd > some.usd, name
     assert renting.query(base, 40) != search
+
+
+def test_interruptible_machines_are_bid_for_only_when_asked(emulator, tmp_path):
+    made(emulator, tmp_path)[0].rent(ORDER)
+    (first,) = emulator.ledger.live()
+    assert first.body["price"] is None and "is_bid" not in first.offer
+    searched = [body for _, _, path, body in emulator.requests if path.endswith("/bundles/")]
+    assert searched[-1]["type"] == "on-demand" and "min_bid" not in searched[-1]
+    rent, *_, said = made(emulator, tmp_path, interruptible=True, bid_over_min=1.5, max_instances=2)
+    found = rent.rent(ORDER)
+    (second,) = [r for r in emulator.ledger.live() if r is not first]
+    searched = [body for _, _, path, body in emulator.requests if path.endswith("/bundles/")]
+    assert searched[-1]["type"] == "bid" and searched[-1]["min_bid"] == {"lte": 0.6}
+    assert second.body["price"] == pytest.approx(1.5 * second.offer["min_bid"])
+    assert found.usd_per_hour == pytest.approx(second.body["price"] + 0.01)  # with storage
+    assert second.body["env"]["STUDY_USD_PER_HOUR"] == f"{found.usd_per_hour:.4f}"
+    assert any("takes it away without notice" in line for line in said)
+
+
+def test_a_bid_above_the_limit_is_not_made(emulator, tmp_path):
+    emulator.offers = [offer(1, price=0.5)]
+    with pytest.raises(NoOffer):
+        made(emulator, tmp_path, interruptible=True, bid_over_min=2.4)[0].rent(ORDER)
+    assert emulator.ledger.rentals == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"interruptible": 1}, "must be true or false"),
+        ({"interruptible": True, "bid_over_min": 0.5}, "at least 1"),
+        ({"bid_over_min": 2}, "only with interruptible"),
+    ],
+)
+def test_wrong_bids_are_refused(wrong, said):
+    with pytest.raises(VastError, match=said):
+        caps.read({**PROVIDER, **wrong})

@@ -19,7 +19,8 @@ STAND_IN = """
 import os, pathlib, sys, time
 place = pathlib.Path("results") / sys.argv[sys.argv.index("--study") + 1]
 place.mkdir(parents=True, exist_ok=True)
-print("arguments", sys.argv[1:], os.environ.get("RAY_AUTH_TOKEN"), flush=True)
+print("arguments", sys.argv[1:], os.environ.get("STUDY_USD_PER_HOUR"), flush=True)
+print("secrets", sorted(n for n in os.environ if n.startswith("AWS_") and "KEY" in n), flush=True)
 print("on record", sorted(p.name for p in place.iterdir()), flush=True)
 (place / "records.jsonl").write_text("one\\n")
 while not (home := pathlib.Path.home() / "go").exists():
@@ -88,8 +89,8 @@ def test_from_question_to_zero_instances(trip, code):
     got, said = ended(process)
     assert got == code, said
     assert "the table" in said and "0 instances left" in said and trip.records.read_text() == "one\ntwo\n"
-    assert "'--address', 'auto', '--usd-per-hour', '0.4000'" in said and "--max-usd" not in said.split("arguments")[1]
-    assert "0.400 USD/h; at most 5.0 h and 2.00 USD" in said
+    assert "'--address', 'auto'] 0.4000" in said and "--max-usd" not in said.split("arguments")[1]
+    assert "0.400 USD/h; at most 5.0 h and 2.00 USD" in said and "estimate   about 0.2 h, 0.13 USD" in said
     assert trip.emulator.ledger.live() == [] and len(trip.emulator.ledger.rentals) == 1
 
 
@@ -132,6 +133,20 @@ def test_a_machine_that_is_taken_away_is_said_and_resume_brings_the_records_back
     trip.go()
     code, said = ended(again)
     assert code == 0 and "on record ['records.jsonl']" in said, said
+    assert trip.emulator.ledger.live() == [] and trip.emulator.ledger.most_at_once() == 1
+
+
+def test_another_machine_is_taken_by_itself_when_asked(trip):
+    process = trip.begun("--again", "1")
+    (first,) = trip.emulator.ledger.live()
+    trip.emulator.preempt(first)
+    trip.until(process, lambda: len(trip.emulator.ledger.rentals) == 2)
+    (second,) = trip.emulator.ledger.live()
+    trip.until(process, lambda: second.state == "running")
+    trip.go()
+    code, said = ended(process)
+    assert code == 0 and "going on with another machine; 0 more times" in said, said
+    assert "and up to 1 more after it, 4.00 USD in all" in said and "on record ['records.jsonl']" in said
     assert trip.emulator.ledger.live() == [] and trip.emulator.ledger.most_at_once() == 1
 
 

@@ -32,6 +32,20 @@ def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str | None:
     )
 
 
+def work(config: RunConfig, expected: float, most: int) -> str | None:
+    """A plan's line on what is computed, whatever computes it: a machine's price is estimated from it.
+
+    None where the family does not count its arithmetic.
+    """
+    family = families.load(config.family)
+    if not hasattr(family, "epoch_macs"):
+        return None
+    return (
+        f"work       an epoch is {config.steps_per_epoch} steps and {family.epoch_macs(config):.3g} multiply-adds in"
+        f" {config.precision}; {expected:.0f} expected, {most} at most"
+    )
+
+
 def duration(seconds: float) -> str:
     """In the unit a person would use."""
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (48 * 3600, 3600, "h")):

@@ -5,6 +5,7 @@ It is kept there and not in ``node_config``, because Ray ends and rents a machin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -38,6 +39,10 @@ class Limits:
     max_launches_per_hour: more means that something is wrong, and stops.
     download_gb, upload_gb: traffic expected, for the estimate of the price.
     watch_seconds: between two looks of the machine's own watchdog.
+    interruptible: bid for machines that whoever bids more takes away, without notice; a study goes on with --resume.
+    bid_over_min: the bid, as a multiple of the least one that is accepted.
+    overlay: name of a private network, without which several machines cannot reach each other ("": one machine).
+    physical_cluster: number of the service's cluster that this network is in; all machines are rented there.
     """
 
     gpus: tuple[Card, ...]
@@ -53,6 +58,10 @@ class Limits:
     download_gb: float = 15.0
     upload_gb: float = 1.0
     watch_seconds: int = 15
+    interruptible: bool = False
+    bid_over_min: float = 1.2
+    overlay: str = ""
+    physical_cluster: int = 0
 
 
 def read(provider: Mapping[str, Any]) -> Limits:
@@ -69,12 +78,28 @@ def read(provider: Mapping[str, Any]) -> Limits:
                 raise VastError(f"provider.{name} is missing: a machine is only rented with a limit")
             continue
         value = provider[name]
+        if field.type == "bool":
+            if not isinstance(value, bool):
+                raise VastError(f"provider.{name}: {value!r} must be true or false")
+            values[name] = value
+            continue
+        if field.type == "str":
+            if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9-]{1,60}", value):
+                raise VastError(f"provider.{name}: {value!r} must be of lower-case letters, digits and -")
+            values[name] = value
+            continue
         whole = field.type == "int"
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < 1e6:
             raise VastError(f"provider.{name}: {value!r} must be a positive {'whole ' if whole else ''}number")
         values[name] = value if whole else float(value)
     if values.get("min_reliability", 0) > 1:
         raise VastError(f"provider.min_reliability: {values['min_reliability']:g} is a share of 1")
+    if values.get("bid_over_min", 1) < 1:
+        raise VastError(f"provider.bid_over_min: {values['bid_over_min']:g} must be at least 1, a lower bid is refused")
+    if "bid_over_min" in provider and not values.get("interruptible"):
+        raise VastError("provider.bid_over_min has a meaning only with interruptible: true; remove it")
+    if ("overlay" in values) != ("physical_cluster" in values):
+        raise VastError("provider.overlay and provider.physical_cluster belong together: give both, or neither")
     return Limits(**values)
 
 

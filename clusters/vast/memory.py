@@ -1,4 +1,5 @@
-"""What this machine remembers between commands: Ray's changing tags, launches of the last hour, machines that failed.
+"""What this machine remembers between commands: Ray's changing tags, launches of the last hour, machines that failed,
+and how long an epoch took.
 
 Losing the file costs a repeated setup, nothing else.
 """
@@ -56,8 +57,17 @@ class Memory:
             with self._changing() as state:
                 state["bad"][str(machine)] = time.time()
 
+    def epoch_seconds(self, work: str) -> float | None:
+        """Wall time of an epoch of this work, as the last study that ran here took it."""
+        found = self._read()["epochs"].get(work)
+        return float(found) if isinstance(found, (int, float)) and found > 0 else None
+
+    def took(self, work: str, epoch_seconds: float) -> None:
+        with self._changing() as state:
+            state["epochs"][work] = epoch_seconds
+
     def _read(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"tags": {}, "launches": [], "bad": {}}
+        state: dict[str, Any] = {"tags": {}, "launches": [], "bad": {}, "epochs": {}}
         try:
             stored = json.loads(self._file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):

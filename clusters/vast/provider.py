@@ -1,7 +1,8 @@
 """Vast.ai for Ray's cluster launcher: ``provider: {type: external, module: clusters.vast.provider.VastNodeProvider}``.
 
 One instance is the head and there are no workers: two containers of Vast.ai cannot reach each other's ports. So nothing
-on the rented machine needs this module, or the account's key.
+on the rented machine needs this module, or the account's key. In an overlay network (``provider.overlay``) there may be
+workers; then Ray's autoscaler on the head rents them, with this module and a key that lies there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from clusters.vast.runner import VastCommandRunner
 ROOT = Path(__file__).resolve().parents[2]
 """Of the project: relative sources under ``file_mounts`` are meant from there, wherever ``ray`` is called."""
 
+RAYS_COPY = Path("~/ray_bootstrap_key.pem")
+
 
 class VastNodeProvider(NodeProvider):
     """Node ids are the service's instance numbers. Errors are one line: click.ClickException, as Ray's own."""
@@ -38,7 +41,7 @@ class VastNodeProvider(NodeProvider):
             self._limits = caps.read(provider_config)
             self._client = Client(account_key())
         self._memory = Memory()
-        self._lock = threading.RLock()
+        self._lock, self._renting = threading.RLock(), threading.Lock()
         self._seen: dict[str, Instance] = {}
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
@@ -88,22 +91,28 @@ class VastNodeProvider(NodeProvider):
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
         with _said():
-            if count != 1:
+            if count != 1 and not self._limits.overlay:
                 raise VastError(f"{count} machines at once: this cluster is one machine (max_workers: 0)")
-            config = self.provider_config
-            order = Order(
-                cluster=self.cluster_name,
-                image=node_config["image"],
-                disk_gb=int(node_config["disk_gb"]),
-                tags=tags,
-                public_key=config["public_key"],
-                private_key_file=config["private_key_file"],
-            )
+            return dict(self._rent(node_config, tags) for _ in range(count))
+
+    def _rent(self, node_config: dict[str, Any], tags: dict[str, str]) -> tuple[str, dict[str, Any]]:
+        config = self.provider_config
+        private = Path(config["private_key_file"])
+        order = Order(
+            cluster=self.cluster_name,
+            image=node_config["image"],
+            disk_gb=int(node_config["disk_gb"]),
+            tags=tags,
+            public_key=config["public_key"],
+            # on the head, which rents workers, Ray has put the key elsewhere
+            private_key_file=str(private if private.exists() else RAYS_COPY.expanduser()),
+        )
+        with self._renting:  # one at a time: the number of machines is checked before each
             found = Renting(self._client, self._limits, self._memory).rent(order)
         self.set_node_tags(str(found.id), tags)
         with self._lock:
             self._seen[str(found.id)] = found
-        return {str(found.id): {}}
+        return str(found.id), {}
 
     def terminate_node(self, node_id: str) -> None:
         with self._lock, _said():
@@ -123,11 +132,15 @@ class VastNodeProvider(NodeProvider):
         """Check everything that can be checked without the network, and make the project's ssh key."""
         with _said():
             provider, auth = cluster_config["provider"], cluster_config["auth"]
-            caps.read(provider)
-            if cluster_config.get("max_workers"):
+            limits, workers = caps.read(provider), cluster_config.get("max_workers") or 0
+            if workers and not limits.overlay:
                 raise VastError(
-                    f"max_workers: {cluster_config['max_workers']} must be 0; two containers of Vast.ai cannot "
-                    "reach each other's ports"
+                    f"max_workers: {workers} must be 0; two containers of Vast.ai cannot "
+                    "reach each other's ports (clusters/vast-overlay.yaml has a network for it)"
+                )
+            if workers + 1 > limits.max_instances:
+                raise VastError(
+                    f"provider.max_instances: {limits.max_instances} is less than the head and max_workers: {workers}"
                 )
             for name, kind in cluster_config["available_node_types"].items():
                 _check_node(name, kind["node_config"])

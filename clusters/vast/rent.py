@@ -100,6 +100,7 @@ class Renting:
                 "deletes itself after "
                 f"{min(lives, money) / 3600:.1f} h (at most {self._limits.max_usd:g} USD) or "
                 f"{self._limits.idle_minutes:g} idle minutes"
+                f"{'' if offer.bid is None else '; whoever bids more takes it away without notice'}"
             )
             self._memory.launched()
             number = self._send(offer, order, nonce, lives, money)
@@ -198,6 +199,7 @@ def body(order: Order, offer: Offer, limits: Limits, nonce: str, lives: int, mon
         "STUDY_USD_PER_HOUR": f"{offer.usd_per_hour:.4f}",
         "STUDY_WATCH": str(limits.watch_seconds),
         **({"STUDY_API": url} if url != URL else {}),
+        **({f"-n {limits.overlay}": "1"} if limits.overlay else {}),  # as the service's own client sends a network
         **instances.tag_variables(order.tags),
     }
     for name, value in variables.items():
@@ -209,7 +211,7 @@ def body(order: Order, offer: Offer, limits: Limits, nonce: str, lives: int, mon
         "client_id": "me",
         "image": order.image,
         "env": variables,
-        "price": None,
+        "price": offer.bid,  # None: on demand
         "disk": order.disk_gb,
         "label": f"seq-jepa-studies {order.cluster}"[:LONGEST_LABEL],
         "extra": None,

@@ -13,7 +13,7 @@ from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from studies.engine.stopping import Rule
 from trainer import presets
 from trainer.config import RunConfig
-from trainer.duration import estimate
+from trainer.duration import estimate, work
 from trainer.data.sets import require_present
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
 from trainer.errors import UsageError
@@ -250,6 +250,8 @@ class Plan:
                 else f"{self.limits.budget_usd:g} USD at {self.limits.usd_per_hour:g} per hour "
             )
             text.append(f"budget     {hours}{usd}of wall time over all sessions; then no new run is started")
+        if computed := work(self._base, self.expected_epochs(), self.most_epochs):
+            text.append(computed)
         try:
             require_present(self.config({}, self.seeds[0]))
         except UsageError as error:

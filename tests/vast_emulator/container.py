@@ -42,9 +42,9 @@ def _unshare() -> list[str]:
 
 
 class Container:
-    """``port`` on 127.0.0.1 is its ssh, once it is up."""
+    """``port`` on 127.0.0.1 is its ssh, once it is up. ``doors``: ports on its loopback, and where they lead to."""
 
-    def __init__(self, folder: Path, rental: Rental, api_port: int, api_socket: Path):
+    def __init__(self, folder: Path, rental: Rental, doors: dict[int, Path]):
         self.home = folder / "home"
         for name in ("home", "sbin", "tmp", "tmux"):
             (folder / name).mkdir(parents=True, mode=0o700)
@@ -63,7 +63,11 @@ class Container:
         environment = {**rental.body["env"], "CONTAINER_ID": str(rental.id), "CONTAINER_API_KEY": rental.key}
         (folder / "settings.json").write_text(
             json.dumps(
-                {"folder": str(folder), "api_port": api_port, "api": str(api_socket), "environment": environment}
+                {
+                    "folder": str(folder),
+                    "doors": [[port, str(socket)] for port, socket in doors.items()],
+                    "environment": environment,
+                }
             )
         )
         with (folder / "inside.log").open("wb") as log:

@@ -78,9 +78,8 @@ async def serve(folder: Path, home: Path, plain: dict[str, str], settings: dict)
         Server, "127.0.0.1", 22, server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
         process_factory=session, encoding=None, line_editor=False, keepalive_interval=0,
     )  # fmt: skip
-    await asyncio.start_server(
-        joined(lambda: asyncio.open_unix_connection(settings["api"])), "127.0.0.1", settings["api_port"]
-    )
+    for port, place in settings["doors"]:
+        await asyncio.start_server(joined(lambda place=place: asyncio.open_unix_connection(place)), "127.0.0.1", port)
     partial = folder / "ssh.partial"
     await asyncio.start_unix_server(joined(lambda: asyncio.open_connection("127.0.0.1", 22)), str(partial))
     partial.rename(folder / "ssh")

@@ -330,6 +330,13 @@ SCENARIOS = (
     Scenario("stopped, seen by the next command", _preempted("stopped"), within=0),
     Scenario("the host goes away, reaped", _reaped, within=0),
     Scenario("taken away, ray up again", _preempted_up, within=0, rentals=2, provider={"idle_minutes": 5}),
+    Scenario(
+        "a bid is outbid, ray up again",
+        _preempted_up,
+        within=0,
+        rentals=2,
+        provider={"idle_minutes": 5, "interruptible": True},
+    ),
     Scenario("the laptop is gone while a study runs", _study_without_laptop),
     Scenario("a program that shows its life by a file", _heartbeat),
     Scenario("the service fails at the watchdog's deletions", _deaf_service, within=WATCHDOG + 40),

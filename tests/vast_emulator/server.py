@@ -16,6 +16,7 @@ from aiohttp import web
 
 from vast_emulator.container import Container
 from vast_emulator.ledger import Ledger, Rental
+from vast_emulator.pump import pump
 
 ACCOUNT_KEY = "account-key-1f7d"
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -35,6 +36,8 @@ def offer(number: int, card: str = "RTX 4090", price: float = 0.4, **changed: An
         "gpu_name": card,
         "num_gpus": 1,
         "dph_total": price,
+        "min_bid": price / 2,
+        "storage_total_cost": 0.01,
         "reliability": 0.995,
         "verified": True,
         "external": False,
@@ -60,10 +63,20 @@ class Emulator:
         folder: for the instances' homes and sockets; its path must be short (unix sockets).
         containers: False: instances "run" without a machine behind them, for tests of requests only.
         credit: of the account, in USD.
+        outside: further ports of this computer that machines reach, each on their own loopback.
     """
 
-    def __init__(self, folder: Path, containers: bool = True, credit: float = 25.0, boot_seconds: float = 0.3):
+    def __init__(
+        self,
+        folder: Path,
+        containers: bool = True,
+        credit: float = 25.0,
+        boot_seconds: float = 0.3,
+        outside: tuple[int, ...] = (),
+    ):
         self.folder, self.containers, self.credit, self.boot_seconds = folder, containers, credit, boot_seconds
+        self.outside = outside
+        self.doors: dict[int, Path] = {}
         self.ledger = Ledger()
         self.offers = [offer(1, "RTX 3090", 0.2), offer(2, price=0.42), offer(3, price=0.40), offer(4, price=0.44)]
         self.requests: list[tuple[str, str, str, Any]] = []
@@ -107,6 +120,10 @@ class Emulator:
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket = self.folder / "api"
         await web.UnixSite(runner, str(self.socket)).start()
+        self.doors = {self.port: self.socket}
+        for port in self.outside:
+            self.doors[port] = self.folder / str(port)
+            await asyncio.start_unix_server(_leading_to(port), str(self.doors[port]))
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()
@@ -174,6 +191,10 @@ class Emulator:
             return _no(400, f"invalid_args {wrong}")
         if self.credit <= 0:
             return _no(400, "insufficient_credit")
+        if body.get("price") is not None:  # a bid
+            if body["price"] < row["min_bid"]:
+                return _no(400, "bid_too_low")
+            row = {**row, "dph_total": body["price"] + row["storage_total_cost"], "is_bid": True}
         self._number += 1
         rental = Rental(self._number, row, body, key=f"instance-key-{self._number}")
         self.ledger.rentals[rental.id] = rental
@@ -186,7 +207,7 @@ class Emulator:
         if rental.offer["id"] in self.stuck or not rental.live:
             return
         if self.containers:
-            rental.container = Container(self.folder / str(rental.id), rental, self.port, self.socket)
+            rental.container = Container(self.folder / str(rental.id), rental, self.doors)
             rental.container.allow(rental.ssh_keys)
             if not rental.live:
                 rental.container.kill()
@@ -235,6 +256,18 @@ class Emulator:
         rental.ended, rental.ended_by, rental.state = time.time(), who, "deleted"
         if rental.container:
             rental.container.kill()
+
+
+def _leading_to(port: int) -> Callable[..., Any]:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            other = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(pump(reader, other[1]), pump(other[0], writer))
+
+    return accept
 
 
 def _matches(row: dict[str, Any], query: dict[str, Any]) -> bool:

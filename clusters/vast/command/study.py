@@ -8,44 +8,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
+from clusters.bucket.store import Store, environment
+from clusters.bucket.upload import DECISIONS
 from clusters.vast import cluster_file, memory
 from clusters.vast import limits as caps
 from clusters.vast.client import Client
 from clusters.vast.cluster_file import ClusterFile
-from clusters.vast.command import reap, shared
+from clusters.vast.command import shared
+from clusters.vast.command.planned import planned
+from clusters.vast.command.travel import LOST, Trip, machine, travel, way_back
 from clusters.vast.errors import NoOffer, VastError
-from clusters.vast.instance import Instance
+from clusters.vast.estimate import estimate
 from clusters.vast.memory import Memory
-from clusters.vast.offers import query, ranked
-from clusters.vast.rent import ssh
-
-LOST = 4
-"""Exit code as of a lost Ray cluster: the machine is gone before its study ended, --resume continues."""
-
-ROOT = Path(__file__).resolve().parents[3]
-TMUX = "TMUX_TMPDIR=~/.study tmux"
-END_OF_LOG = "\x01"
-SILENT_POLLS = 10
-
-
-@dataclass(frozen=True)
-class Trip:
-    """Attributes: ``words`` of the study's own command line; ``folder`` of its results, relative to the project."""
-
-    file: ClusterFile
-    words: list[str]
-    folder: Path
-    poll_seconds: float
+from clusters.vast.offers import Offer, query, ranked
 
 
 def main(argv: list[str]) -> int:
@@ -55,6 +35,7 @@ def main(argv: list[str]) -> int:
         "the study stay as they are.",
         "studies/step2_rate.py --preset cifar100_aug_gate --max-usd 20",
         "studies/step2_rate.py --preset cifar100_aug_gate --resume      # after anything went wrong",
+        "studies/step2_rate.py --preset cifar100_aug_gate --again 3 --bucket s3://bucket/rate",
     )
     shared.add_file(p)
     p.add_argument("script", help="a file of studies/; what follows and is not listed here is given to it")
@@ -63,46 +44,75 @@ def main(argv: list[str]) -> int:
     p.add_argument(
         "--keep", action="store_true", help="leave the machine at the end; it deletes itself after idle_minutes"
     )
+    p.add_argument(
+        "--bucket", help="s3://bucket/prefix: results go there while the study runs, and --resume fetches them"
+    )
+    p.add_argument("--checkpoints", action="store_true", help="send checkpoints to the bucket as well")
+    p.add_argument(
+        "--detach",
+        action="store_true",
+        help="come back when the study has begun; its machine ends itself when the results are in the bucket",
+    )
+    p.add_argument(
+        "--again",
+        type=int,
+        default=0,
+        help="if the machine is taken away, rent another and go on with --resume, so many times (default: 0)",
+    )
     p.add_argument("--yes", action="store_true", help="do not ask before money is spent")
     p.add_argument("--poll-seconds", type=float, default=20.0, help="between two looks at the machine (default: 20)")
     o, words = p.parse_known_args(argv)
     trip = _trip(o, words)
+    machines = 1 + o.again
     client = shared.account()
-    found = _machine(client, trip)
-    if found is None and not _agreed(client, trip, o.yes):
+    found = machine(client, trip)
+    if found is None and trip.bucket and "--resume" not in words and DECISIONS in Store(trip.bucket[0]).sizes():
+        raise VastError(
+            f"{trip.bucket[0]} holds a study already: go on with it by --resume, fetch it with python -m "
+            "clusters.bucket pull, or give another address"
+        )
+    if found is None and not _agreed(client, trip, machines, o.yes):
         print("nothing was rented")
         return 0
-    try:
-        return _travel(client, trip, found, o.keep)
-    except KeyboardInterrupt:
-        print(_way_back(trip))
-        raise
+    for left in reversed(range(o.again + 1)):
+        try:
+            code = travel(client, trip, found, o.keep, o.detach)
+        except KeyboardInterrupt:
+            print(way_back(trip))
+            raise
+        if code != LOST or not left:
+            return code
+        print(f"going on with another machine; {left - 1} more times after it", flush=True)
+        found = machine(client, trip)
+        if found is None and "--resume" not in trip.words:
+            trip = replace(trip, words=[*trip.words, "--resume"])
+    raise AssertionError("unreachable")
 
 
 def _trip(o: argparse.Namespace, words: list[str]) -> Trip:
     """Raises VastError or UsageError for everything that can be known before renting."""
-    script = Path(o.script)
-    if not (ROOT / script).is_file() or script.is_absolute() or script.parts[0] != "studies":
-        raise VastError(f"{o.script}: give a file of the project's studies/, such as studies/step2_rate.py")
-    taken = [w for w in words if w.partition("=")[0] in ("--address", "--results-dir", "--usd-per-hour", "--dry-run")]
-    if taken:
-        raise VastError(
-            f"{taken[0]}: this command sets it; for a plan without a machine run: python {o.script} ... --dry-run"
-        )
+    if not 0 <= o.again <= 20 or (o.again and o.detach):
+        raise VastError(f"--again {o.again}: must be 0 to 20, and needs this command to follow: without --detach")
     if not 0.1 <= o.poll_seconds <= 600:
         raise VastError(f"--poll-seconds {o.poll_seconds:g}: must be 0.1 to 600")
     file = _limited(cluster_file.load(o.config), o.max_usd, o.max_hours)
-    planned = subprocess.run(
-        [sys.executable, str(ROOT / script), *words, "--dry-run"], cwd=ROOT, capture_output=True, text=True
-    )
-    if planned.returncode:
-        raise VastError(
-            planned.stderr.strip().removeprefix("error: ") or f"{script} --dry-run ended with {planned.returncode}"
-        )
-    print(planned.stdout.rstrip())
-    line = next(line for line in planned.stdout.splitlines() if line.startswith("results "))
-    folder = Path(line.removeprefix("results ").strip()).relative_to(ROOT)
-    return Trip(file, [str(script), *words], folder, o.poll_seconds)
+    plan = planned(o.script, words)
+    print(plan.text)
+    return Trip(file, [o.script, *words], plan.folder, o.poll_seconds, *_bucket(o), work=plan.work)
+
+
+def _bucket(o: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What the uploading process is told, and its key, after trying both here: nothing is rented for a wrong one."""
+    if o.bucket is None:
+        if o.checkpoints or o.detach:
+            raise VastError("--checkpoints and --detach need --bucket: nothing else keeps what the machine has")
+        return (), {}
+    secrets = environment(os.environ)
+    store = Store(o.bucket)
+    store.ready()
+    options = ["--every", f"{max(0.1, min(60.0, 3 * o.poll_seconds)):g}"]
+    options += ["--checkpoints"] * o.checkpoints + ["--end-machine"] * o.detach
+    return (store.address, *options), secrets
 
 
 def _limited(file: ClusterFile, max_usd: float | None, max_hours: float | None) -> ClusterFile:
@@ -118,12 +128,7 @@ def _limited(file: ClusterFile, max_usd: float | None, max_hours: float | None) 
     return cluster_file.load(place)
 
 
-def _machine(client: Client, trip: Trip) -> Instance | None:
-    mine, _ = shared.ours(client)
-    return next((i for i in mine if i.cluster == trip.file.name and not i.dead), None)
-
-
-def _agreed(client: Client, trip: Trip, yes: bool) -> bool:
+def _agreed(client: Client, trip: Trip, machines: int, yes: bool) -> bool:
     limits = trip.file.limits
     offers = ranked(client.offers(query(limits, trip.file.disk_gb)), limits, Memory().bad_machines())
     if not offers:
@@ -135,148 +140,29 @@ def _agreed(client: Client, trip: Trip, yes: bool) -> bool:
         f"machine    {best.count} x {best.card} ({best.place}) for {best.usd_per_hour:.3f} USD/h; at most "
         f"{hours:.1f} h and {hours * best.usd_per_hour:.2f} USD, then it deletes itself"
     )
+    print(_estimated(trip, best, hours))
+    if best.bid is not None:
+        print(
+            f"           interruptible, for a bid of {best.bid:.3f} USD/h: whoever bids more takes it away without "
+            "notice; --again N rents another and goes on"
+        )
+    if machines > 1:
+        print(
+            f"           and up to {machines - 1} more after it, {machines * trip.file.limits.max_usd:.2f} USD in all"
+        )
     return shared.confirmed("rent it?", yes)
 
 
-def _travel(client: Client, trip: Trip, found: Instance | None, keep: bool) -> int:
-    config = str(trip.file.path)
-    if found is None or not _begun(trip, found):
-        _ray("up", "-y", config)
-        found = _machine(client, trip)
-        if found is None:
-            raise VastError("ray up ended well, and the machine is gone; see: python -m clusters.vast list")
-        _start(trip, found)
-    assert found is not None
-    code = _follow(client, trip, found)
-    if code is None:
-        return _lost(client, trip, found)
-    if keep:
-        print(_way_back(trip))
-        return code
-    _ray("down", "-y", config)
-    return max(code, 1) if found.id in reap.remaining(client, {found.id}) else code
-
-
-def _begun(trip: Trip, found: Instance) -> bool:
-    """Whether this study was started there, and runs or has ended. Raises VastError if another one runs."""
-    same = _asks(trip, found, f'test "$(cat ~/study.words)" = {shlex.quote(shlex.join(trip.words))}') == 0
-    runs = _asks(trip, found, f"{TMUX} has-session -t study") == 0
-    if runs and not same:
-        raise VastError(
-            f"another study runs on instance {found.id}; wait for it, or end it: ray down -y {trip.file.path}"
-        )
-    return runs or (same and _asks(trip, found, "test -f ~/study.exit") == 0)
-
-
-def _lost(client: Client, trip: Trip, found: Instance) -> int:
-    print(f"the machine was lost before the study ended; its records up to the last look are in {trip.folder}")
-    print("the same command with --resume continues on another one")
-    mine, _ = shared.ours(client)
-    if any(i.id == found.id and i.dead for i in mine):
-        client.destroy(found.id)  # its disk is billed, and it does not come back
-    if reap.remaining(client, set()):
-        print("what is left deletes itself at its limits; end it now: python -m clusters.vast reap --all")
-    return LOST
-
-
-def _start(trip: Trip, found: Instance) -> None:
-    here = ROOT / trip.folder
-    if "--resume" in trip.words and here.is_dir():
-        _run(
-            [
-                "rsync",
-                "-az",
-                "--mkpath",
-                "-e",
-                _shell(trip, found),
-                f"{here}/",
-                f"root@{found.host}:study/{trip.folder}/",
-            ]
-        )
-    command = f"python {shlex.join(trip.words)} --address auto --usd-per-hour $STUDY_USD_PER_HOUR"
-    inner = f"source ~/.bashrc; cd ~/study && {command} > ~/study.log 2>&1; echo $? > ~/study.exit"
-    print(f"$ ray exec --tmux {trip.file.path} {shlex.quote(f'cd ~/study && {command}')}")
-    words = shlex.quote(shlex.join(trip.words))
-    prepared = f"rm -f ~/study.log ~/study.exit; echo {words} > ~/study.words; mkdir -p ~/study/{trip.folder}"
-    shell = f"bash --login -i -c {shlex.quote(inner)}"
-    there = f"{prepared}; {TMUX} new-session -d -s study {shlex.quote(shell)}"
-    if _asks(trip, found, there):
-        raise VastError(f"the study could not be started; log in with: python -m clusters.vast ssh {found.id}")
-
-
-def _follow(client: Client, trip: Trip, found: Instance) -> int | None:
-    """The study's exit code, or None if the machine went away."""
-    print(f"$ ray rsync-down {trip.file.path} '~/study/{trip.folder}/' {trip.folder}/")
-    shown = silent = unfetched = 0
-    while True:
-        words = (
-            f"tail -c +{shown + 1} ~/study.log 2>/dev/null; printf '{END_OF_LOG}'; cat ~/study.exit 2>/dev/null; true"
-        )
-        done = subprocess.run(ssh(found, trip.file.private_key, [words]), stdin=subprocess.DEVNULL, capture_output=True)
-        text, end, code = done.stdout.rpartition(END_OF_LOG.encode())
-        if end:
-            silent = 0
-            shown += len(text)
-            sys.stdout.write(text.decode(errors="replace"))
-            sys.stdout.flush()
-            fetched = _fetch(trip, found)
-            unfetched = 0 if fetched else unfetched + 1
-            if unfetched > SILENT_POLLS:
-                raise VastError(
-                    f"the records cannot be fetched to {trip.folder}; the machine is left as it is: fetch them "
-                    "with ray rsync-down, then ray down"
-                )
-            if code.strip() and fetched:
-                return int(code)
-        else:
-            silent += 1
-            now = _machine(client, trip)
-            if now is None or now.id != found.id or silent > SILENT_POLLS:
-                return None
-        time.sleep(trip.poll_seconds)
-
-
-def _fetch(trip: Trip, found: Instance) -> bool:
-    """Whether everything of the study that is there is now here."""
-    here = ROOT / trip.folder
-    here.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["rsync", "-az", "-e", _shell(trip, found), f"root@{found.host}:study/{trip.folder}/", f"{here}/"],
-        capture_output=True,
+def _estimated(trip: Trip, best: Offer, hours: float) -> str:
+    """What the study takes and costs on an offer, in one or two lines."""
+    found = estimate(trip.work, best, Memory()) if trip.work else None
+    if found is None:
+        known = "this study does not count its arithmetic" if trip.work is None else f"no speed of {best.card} is known"
+        return f"estimate   none: {known}; the limits hold all the same"
+    text = (
+        f"estimate   about {found.hours:.1f} h, {found.usd:.2f} USD with traffic (without early stopping "
+        f"{found.most_hours:.1f} h, {found.most_usd:.2f} USD):\n           {found.source}"
     )
-    return done.returncode == 0
-
-
-def _asks(trip: Trip, found: Instance, words: str) -> int:
-    return subprocess.run(
-        ssh(found, trip.file.private_key, [words]), stdin=subprocess.DEVNULL, capture_output=True
-    ).returncode
-
-
-def _shell(trip: Trip, found: Instance) -> str:
-    return shlex.join(ssh(found, trip.file.private_key)[:-1])
-
-
-def _ray(command: str, *words: str) -> None:
-    _run(["ray", command, *words], env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"})
-
-
-def _run(words: list[str], **settings: Any) -> None:
-    print(f"$ {shlex.join(words)}", flush=True)
-    code = subprocess.run(words, cwd=ROOT, stdin=subprocess.DEVNULL, **settings).returncode
-    if code:
-        raise VastError(
-            f"{words[0]} {words[1]} ended with {code}; what is rented now: python -m clusters.vast list; end "
-            "it: python -m clusters.vast reap --all"
-        )
-
-
-def _way_back(trip: Trip) -> str:
-    config, limits = trip.file.path, trip.file.limits
-    return (
-        f"\nThe machine goes on, and deletes itself {limits.idle_minutes:g} minutes after the study, or at "
-        f"{limits.max_usd:g} USD.\n"
-        f"  follow it again   the same command\n"
-        f"  fetch records     ray rsync-down {config} '~/study/{trip.folder}/' {trip.folder}/\n"
-        f"  end it now        ray down -y {config} && python -m clusters.vast reap"
-    )
+    if found.hours > hours:
+        text += "\n           more than the machine's limits: raise --max-usd or --max-hours, or go on with --resume"
+    return text
