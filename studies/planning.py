@@ -188,7 +188,7 @@ def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -
     together = getattr(o, "one_bracket", False) or (same and before.get("together", False))
     stopping = Stopping(name, **given, collapse_rank=floor, together=together, own=study.rules.get(name))
     rule = stopping.over(epochs) if stopping.own is None else own.tried(name, lambda: stopping.over(epochs))
-    if "grace" in given and not rule.rungs:
+    if o.grace is not None and not rule.rungs:
         raise UsageError(
             f"--grace {rule.grace}: no rung lies in the first half of {epochs} epochs; give at most {epochs // 2}, or"
             " --stopping none"

@@ -237,3 +237,16 @@ def test_a_study_whose_settings_lost_one_is_refused_in_one_line(tmp_path, group,
     path.write_text(json.dumps(content))
     with pytest.raises(UsageError, match=rf"{group}\.{name} = None"):
         agree(planned(tmp_path, "--resume", "--study", "old"))
+
+
+def test_a_study_too_short_for_a_rung_goes_on_as_it_began(tmp_path):
+    """The usual first rung lies behind its end, so nobody is judged; resumed, that is no wrong --grace."""
+    begun = planned(tmp_path, "--study", "short", "--epochs", "3")
+    begun.folder.mkdir()
+    agree(begun)
+    Decisions(begun.folder).append("select", trials=[])
+    again = planned(tmp_path, "--study", "short", "--epochs", "3", "--resume")
+    agree(again)
+    assert again.rungs == begun.rungs == ()
+    with pytest.raises(UsageError, match="--grace 5: no rung lies in the first half of 3 epochs"):
+        planned(tmp_path, "--epochs", "3", "--grace", "5")
