@@ -224,7 +224,6 @@ def _search_options(p: Parser, study: Question) -> None:
     g.add_argument(
         "--choose",
         choices=CHOICES,
-        default=CHOICES[0],
         help=(
             "smoothed: confirm the best by a surface fitted to the scores at the furthest epoch, with the raw ones"
             " beside it (default: raw)"

@@ -6,6 +6,7 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+from studies.engine.choosing import RULES as CHOICES
 from studies.engine.contrasts import Declaration
 from studies.engine.folder import BEFORE, stored
 from studies.engine.plan import Plan, begun
@@ -130,7 +131,7 @@ def _search(o: Namespace, before: dict | None) -> SearchPlan:
         raise UsageError(f"--lag {o.lag}: is only valid with --deterministic")
     if o.lag is not None and o.lag < 2:
         raise UsageError(f"--lag {o.lag}: must be at least 2; with 1 the search would run one trial at a time")
-    usual = {"top_k": 1 if o.quick else 3, "race": RACE, "seed": None}
+    usual = {"top_k": 1 if o.quick else 3, "race": RACE, "seed": None, "choose": CHOICES[0]}
     if before is not None:  # whatever it lacks, the comparison of the two plans says
         usual |= {**BEFORE, **before}
     top_k = o.top_k if o.top_k is not None else usual["top_k"]
@@ -147,10 +148,11 @@ def _search(o: Namespace, before: dict | None) -> SearchPlan:
     if o.no_verdict and o.race:
         raise UsageError("--no-verdict: nothing runs after the search, so --race has no effect; remove one of them")
     lag = (o.lag or LAG) if o.deterministic else 0
-    if o.choose == "smoothed" and len(objectives) > 1:
+    choose = o.choose if o.choose is not None else usual["choose"]
+    if choose == "smoothed" and len(objectives) > 1:
         raise UsageError(f"--choose smoothed: smooths one score, not {o.objectives}; leave out one of the two options")
     earlier = tuple(str(Path(folder).absolute()) for folder in o.warm_start)
-    return SearchPlan(o.sampler, objectives, top_k, lag, earlier, race, seed, not o.no_verdict, o.choose)
+    return SearchPlan(o.sampler, objectives, top_k, lag, earlier, race, seed, not o.no_verdict, choose)
 
 
 def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -> Stopping:
