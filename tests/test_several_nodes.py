@@ -1,4 +1,4 @@
-"""A study on a cluster of three nodes, of which one is lost and another is added: the same records as on one machine."""
+"""A study on three nodes, of which one is lost and another is added: the same records as on one machine."""
 
 import pytest
 from faults import compare
