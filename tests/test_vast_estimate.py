@@ -82,7 +82,9 @@ def test_offers_show_what_a_study_costs_there(service, capsys):  # noqa: F811
     assert service.ledger.rentals == {}
 
 
-def test_a_study_that_may_not_fit_is_told_before_the_question():
+def test_a_study_that_may_not_fit_is_told_before_the_question(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
     def said(hours, work=WORK):
         return _estimated(Trip(None, [], "results", 1.0, work=work), offered("RTX 3090"), hours)
 
