@@ -19,7 +19,7 @@ pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTERS = ROOT / "clusters"
 FILES = sorted(CLUSTERS.glob("*.yaml"))
-UNSEEN = ("vast-overlay.yaml", "aws.yaml", "kuberay.yaml")
+UNSEEN = ("local.yaml", "vast-overlay.yaml", "aws.yaml", "kuberay.yaml")
 
 
 def read(name):

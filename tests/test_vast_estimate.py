@@ -6,6 +6,7 @@ import pytest
 from test_vast_command import service  # noqa: F401 - a fixture
 
 from clusters.vast.__main__ import main
+from clusters.vast.command.study import _estimated
 from clusters.vast.command.travel import Trip, _epochs, _remember
 from clusters.vast.estimate import SETUP_HOURS, SPEEDS, STEP_SECONDS, Work, estimate, work_of
 from clusters.vast.instance import Instance
@@ -63,7 +64,8 @@ def test_what_was_measured_on_the_card_is_preferred_and_only_for_the_same_work(t
 
 
 def test_offers_show_what_a_study_costs_there(service, capsys):  # noqa: F811
-    words = ["offers", "studies/step2_rate.py", "--preset", "cifar100_aug_gate"]
+    words = ["offers", "studies/step2_rate.py", "--preset", "cifar100_aug_gate", "--download"]
+    words += ["--gpus-per-trial", "0.5"]  # of the machine: this one may have none
     assert main([*words, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     first, last = rows[0], rows[-1]
@@ -78,3 +80,16 @@ def test_offers_show_what_a_study_costs_there(service, capsys):  # noqa: F811
     ):
         assert main(wrong) == 2 and said in capsys.readouterr().err
     assert service.ledger.rentals == {}
+
+
+def test_a_study_that_may_not_fit_is_told_before_the_question(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    def said(hours, work=WORK):
+        return _estimated(Trip(None, [], "results", 1.0, work=work), offered("RTX 3090"), hours)
+
+    found = estimate(WORK, offered("RTX 3090"), Memory())
+    assert f"about {found.hours:.1f} h, {found.usd:.2f} USD" in said(99) and "limits" not in said(99)
+    assert "           perhaps more than the machine's limits" in said((found.hours + found.most_hours) / 2)
+    assert "           more than the machine's limits" in said(found.hours / 2)
+    assert "does not count its arithmetic" in said(9, work=None)

@@ -5,9 +5,11 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from vast_emulator.bucket import NAME, SECRET, Bucket
 from vast_emulator.container import possible
 from vast_emulator.laptop import ROOT, Laptop
 from vast_emulator.server import Emulator
@@ -39,12 +41,20 @@ def comparable(laptop, folder):
     return said[said.index("Linear accuracy") : said.index("Report:")]
 
 
-def test_a_lost_machine_does_not_change_the_table(place):
-    """The host takes the machine away in the middle; with --resume another is rented, and the table is the same."""
+@pytest.mark.parametrize("records", ["at home", "in a bucket"])
+def test_a_lost_machine_does_not_change_the_table(place, records):
+    """The host takes the machine away in the middle; with --resume another is rented, and the table is the same.
+
+    In the second case nothing is at home any more either.
+    """
     folder, name = place
-    with Emulator(folder / "e") as emulator:
+    with ExitStack() as stack:
+        bucket = stack.enter_context(Bucket()) if records == "in a bucket" else None
+        emulator = stack.enter_context(Emulator(folder / "e", outside=(bucket.port,) if bucket else ()))
         laptop = Laptop(folder / "l", emulator)
-        first = laptop.start(*command(laptop, name))
+        laptop.environment |= bucket.variables if bucket else {}
+        more = ["--bucket", f"s3://{NAME}/{name}", "--checkpoints"] if bucket else []
+        first = laptop.start(*command(laptop, name, *more))
         decisions = ROOT / "results" / name / "decisions.jsonl"
         deadline = time.time() + 200
         while not (decisions.exists() and '"finish"' in decisions.read_text()):
@@ -55,8 +65,12 @@ def test_a_lost_machine_does_not_change_the_table(place):
         emulator.preempt(lost)
         said, _ = first.communicate(timeout=60)
         assert first.returncode == 4 and "--resume continues" in said and "0 instances left" in said, said
-        before = [json.loads(line) for line in decisions.read_text().splitlines() if line.endswith("}")]
-        said = laptop.run(*command(laptop, name, "--resume"), seconds=200)
+        if bucket:
+            shutil.rmtree(ROOT / "results" / name)  # another computer goes on
+        kept = bucket.read(f"{name}/decisions.jsonl").decode() if bucket else decisions.read_text()
+        before = [json.loads(line) for line in kept.splitlines() if line.endswith("}")]
+        said = laptop.run(*command(laptop, name, *more, "--resume"), seconds=300)
+        assert ("read back and equal" in said) == bool(bucket) and SECRET not in said
         assert "z_agg" in said and "0 instances left" in said, said
         after = [json.loads(line) for line in decisions.read_text().splitlines()]
         assert after[: len(before)] == before  # what had come home was continued, not repeated

@@ -73,3 +73,15 @@ def test_the_other_bodies_are_equal(ours):
 def test_every_field_of_the_search_is_one_of_the_services():
     fields = {k for k, v in query(caps.read(PROVIDER), 20).items() if isinstance(v, dict)}
     assert fields <= set(SDK["offer_fields"]), fields - set(SDK["offer_fields"])
+
+
+def test_a_bid_and_a_network_stand_where_the_sdk_puts_them():
+    theirs = SDK["bid_in_a_network"]
+    provider = {**PROVIDER, "interruptible": True, "bid_over_min": 1.5, "overlay": "study", "physical_cluster": 7}
+    limits = caps.read(provider)
+    (first,) = ranked([offer(1, price=0.4)], limits)
+    mine = body(Order("c", "image:1", 20, {}, "ssh-ed25519 AAAA", "k"), first, limits, "n", 1, 2, "http://x")
+    assert mine["price"] == theirs["price"] == 0.3 and set(mine) == set(theirs)
+    assert {k: v for k, v in mine["env"].items() if k.startswith("-n")} == {"-n study": theirs["env"]["-n study"]}
+    fields = {k for k, v in query(limits, 20).items() if isinstance(v, dict)}
+    assert fields <= set(SDK["offer_fields"]), fields - set(SDK["offer_fields"])

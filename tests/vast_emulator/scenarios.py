@@ -42,6 +42,12 @@ class World:
     def reap(self, *words: str, code: int = 0) -> str:
         return self.laptop.run("python", "-m", "clusters.vast", "reap", "--yes", *words, code=code)
 
+    def study(self, seconds: int) -> None:
+        """What looks like a study there, for so long."""
+        command = f"exec -a 'python studies/x.py' sleep {seconds}"
+        # Ray puts the command in parentheses: a second one in front would be arithmetic
+        self.laptop.ray("exec", f'true; (setsid nohup bash -c "{command}" > /dev/null 2>&1 < /dev/null &)')
+
     def killed_up(self, method: str, path: str, number: int = 1, sign: int = signal.SIGKILL) -> None:
         """``ray up``, killed at its n-th request of a kind."""
         started: list[Any] = []
@@ -195,8 +201,7 @@ def _preempted_up(world: World) -> None:
 def _study_without_laptop(world: World) -> None:
     """A study outlives the idle limit, and its machine ends after it although nobody comes back."""
     world.up()
-    command = f"exec -a 'python studies/x.py' sleep {3 * IDLE_SECONDS}"
-    world.laptop.ray("exec", f'(setsid nohup bash -c "{command}" > /dev/null 2>&1 < /dev/null &)')
+    world.study(3 * IDLE_SECONDS)
     time.sleep(2 * IDLE_SECONDS)
     assert len(world.emulator.ledger.live()) == 1
 
@@ -240,11 +245,7 @@ def _exec_stop(world: World) -> None:
 
 def _time_limit(world: World) -> None:
     world.up()
-    world.laptop.ray(
-        "exec",
-        "(setsid nohup bash -c \"exec -a 'python studies/x.py' sleep 200\" > /dev/null 2>&1 < /dev/null &)",
-        code=None,
-    )
+    world.study(200)
 
 
 def _price_edit(world: World) -> None:

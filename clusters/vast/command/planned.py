@@ -32,9 +32,9 @@ def planned(name: str, words: list[str]) -> Planned:
         raise VastError(
             f"{taken[0]}: this command sets it; for a plan without a machine run: python {name} ... --dry-run"
         )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *words, "--dry-run"], cwd=ROOT, capture_output=True, text=True
-    )
+    # for a cluster, as it is run: what one trial takes is not asked of this computer
+    command = [sys.executable, str(ROOT / script), *words, "--address", "auto", "--dry-run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise VastError(
             done.stderr.strip().removeprefix("error: ") or f"{script} --dry-run ended with {done.returncode}"

@@ -18,7 +18,8 @@ from trainer.cli import Parser
 
 def parser(name: str, about: str, *examples: str) -> Parser:
     prog = f"python -m clusters.vast {name}"
-    return Parser(prog=prog, description=about, examples=[f"{prog}{' ' + e if e else ''}" for e in ("", *examples)])
+    found = examples if name == "study" else ("", *examples)  # a study needs its file
+    return Parser(prog=prog, description=about, examples=[f"{prog}{' ' + e if e else ''}" for e in found])
 
 
 def add_file(p: Parser) -> None:

@@ -140,7 +140,6 @@ def _agreed(client: Client, trip: Trip, machines: int, yes: bool) -> bool:
         f"machine    {best.count} x {best.card} ({best.place}) for {best.usd_per_hour:.3f} USD/h; at most "
         f"{hours:.1f} h and {hours * best.usd_per_hour:.2f} USD, then it deletes itself"
     )
-    print(_estimated(trip, best, hours))
     if best.bid is not None:
         print(
             f"           interruptible, for a bid of {best.bid:.3f} USD/h: whoever bids more takes it away without "
@@ -150,6 +149,7 @@ def _agreed(client: Client, trip: Trip, machines: int, yes: bool) -> bool:
         print(
             f"           and up to {machines - 1} more after it, {machines * trip.file.limits.max_usd:.2f} USD in all"
         )
+    print(_estimated(trip, best, hours))
     return shared.confirmed("rent it?", yes)
 
 
@@ -163,6 +163,9 @@ def _estimated(trip: Trip, best: Offer, hours: float) -> str:
         f"estimate   about {found.hours:.1f} h, {found.usd:.2f} USD with traffic (without early stopping "
         f"{found.most_hours:.1f} h, {found.most_usd:.2f} USD):\n           {found.source}"
     )
-    if found.hours > hours:
-        text += "\n           more than the machine's limits: raise --max-usd or --max-hours, or go on with --resume"
+    if found.most_hours > hours:
+        text += (
+            f"\n           {'more' if found.hours > hours else 'perhaps more'} than the machine's limits: raise "
+            "--max-usd or --max-hours, or go on with --resume"
+        )
     return text
