@@ -36,6 +36,7 @@ def arms(quick: bool) -> tuple[Arm, ...]:
         settings = {"objective.teacher": teacher, "schedule.name": schedule, "schedule.warmup_epochs": warmup}
         settings |= {} if teacher == "ema" else {"objective.ema": None}
         settings |= {} if schedule == "cosine" else {"schedule.final_lr_ratio": None}
+        settings |= {} if warmup else {"schedule.start_lr_ratio": None}  # what a preset says of a warm-up
         reference = f"{teacher}/{schedule}/0" if warmup else None
         peer = f"{teacher}/constant/{warmup:g}" if schedule == "cosine" else None
         label = f"{teacher} {schedule} warm-up {warmup:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -706,3 +707,12 @@ def test_a_call_takes_a_folder_as_a_path():
 def test_a_dry_run_from_python_prints_the_plan_and_returns_nothing(tmp_path, capsys):
     assert two_settings().run(dry_run=True, quick=True, executor="process", results_dir=tmp_path) is None
     assert capsys.readouterr().out.startswith("study      lr_clip_digits_quick") and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["step2_rate", "step2_grid", "step2_target", "step2_schedule", "gate_validity"])
+@pytest.mark.parametrize("preset", ["cifar100_aug_gate", "cifar10_rot", "mini3d_rot"])
+def test_the_studies_that_ship_take_presets_of_other_data(name, preset, tmp_path, capsys):
+    """A preset may say of a schedule's or a teacher's part what an arm does not have."""
+    study = importlib.import_module(f"studies.{name}").STUDY
+    words = ["--preset", preset, "--dry-run", "--results-dir", str(tmp_path)]
+    assert study.main(words) == 0, capsys.readouterr().err

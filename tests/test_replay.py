@@ -295,9 +295,9 @@ def test_the_same_seed_gives_the_same_numbers_and_all_strategies_the_same_orders
 
 
 def test_controls_and_confirmation_are_added():
-    after = After(arms=2, twins=2, controls=1, seeds=3)
+    after = After(arms=2, twins=2, controls=1, seeds=3, race=0)
     assert (
-        After(arms=2, twins=1).runs == 12
+        After(arms=2, twins=1, seeds=3, race=2).runs == 14
         and after.runs == 15
         and after.wall(30, 2.0, Machine(4, startup=3.0)) == 4 * 63
     )
