@@ -236,19 +236,20 @@ def _search_options(p: Parser, study: Question) -> None:
         help=(
             "who goes on at a rung: asha promotes who waits there, asha-stop judges each once, gate and hyperband"
             " judge all at once, median stops the lower half, none trains every trial to the end"
-            f"{''.join(f', {name} is a rule of this study' for name in study.rules)} (default: gate)"
+            f"{''.join(f', {name} is a rule of this study' for name in study.rules)} (default: asha;"
+            " gate with --deterministic)"
         ),
     )
     usual = Rule.usual
     g.add_argument(
         "--grace",
         type=int,
-        help=f"first epoch at which a trial may be stopped (default: 5 for gate, otherwise {usual['grace']})",
+        help=f"first epoch at which a trial may be stopped (default: {usual['grace']}; 5 for gate)",
     )
     g.add_argument(
         "--eta",
         type=int,
-        help=f"about one in so many goes on at each rung (default: 2 for gate, otherwise {usual['eta']})",
+        help=f"about one in so many goes on at each rung (default: {usual['eta']}; 2 for gate)",
     )
     g.add_argument(
         "--brackets",

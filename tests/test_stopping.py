@@ -271,8 +271,9 @@ def test_options_of_the_rules(tmp_path):
     def planned(*words):
         return make_plan(parser(STUDY).parse_args(["--results-dir", str(tmp_path), *words]), STUDY)
 
-    assert planned().stopping.rule == "gate" and planned("--deterministic").stopping.rule == "gate"
-    assert planned().rungs == (5, 10) and planned("--stopping", "median").rungs == (4, 8, 12)
+    assert planned().stopping.rule == "asha" and planned("--deterministic").stopping.rule == "gate"
+    assert planned().rungs == (4, 12) and planned("--stopping", "gate").rungs == (5, 10)
+    assert planned("--stopping", "median").rungs == (4, 8, 12)
     assert planned("--stopping", "hyperband").rule.brackets == 2 and planned("--one-bracket").stopping.together
     for words, said in (
         (["--stopping", "asha", "--deterministic"], "decides by who arrives first"),
