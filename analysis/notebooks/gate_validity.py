@@ -39,12 +39,11 @@ plt.rcParams.update(STYLE)
 
 # %%
 runs = frames.runs[(frames.runs["phase"] != "verdict") & frames.runs["complete"].fillna(False)]
-rows = frames.epochs[frames.epochs["run_id"].isin(runs["run_id"]) & (frames.epochs["split"] == "validation")]
+rows = frames.epochs.query("split == 'validation' and origin != 'evaluation'").merge(runs[["study", "run_id"]])
 scores = rows.pivot_table(index="run_id", columns="epoch", values="linacc/z_agg@M").dropna(axis="columns")
 last = scores.columns.max()
-print(
-    f"{len(scores)} of {len(frames.runs)} runs have a score at the last epoch" + (f", {last}." if len(scores) else ".")
-)
+at = f" at epoch {last}, the last that all of them have" if len(scores) else ""
+print(f"{len(scores)} of {len(frames.runs)} runs have a score{at}.")
 scores[last].describe().to_frame("linear accuracy (%)") if len(scores) else scores
 
 # %% [markdown]
@@ -81,11 +80,10 @@ figure.tight_layout()
 regret = found["regret"].astype(float)
 costly, kept = regret.index[regret >= 1], found["kept"].eq(True).sum()
 said = (
-    f"The best of a look still loses a point or more at epoch {costly.max()}" if len(costly) else "It loses < 1 point"
+    f"loses a point or more still at epoch {costly.max()}" if len(costly) else "loses less than a point at every epoch"
 )
-print(
-    f"{said}; a third kept has the best of the end at {kept} of {len(found)} epochs." if len(found) else "No look yet."
-)
+said = f"The best of a look {said}; a third kept has the best of the end at {kept} of {len(found)} epochs."
+print(said if len(found) else "No earlier epoch has scores.")
 found[["regret", "kept"]].astype({"regret": float}).iloc[::3]
 
 # %% [markdown]

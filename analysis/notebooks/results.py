@@ -39,8 +39,9 @@ plt.rcParams.update(STYLE)
 
 # %%
 for row in frames.studies.itertuples():
-    print(f"{row.study} asks: {row.question}" if pd.notna(row.question) else f"{row.study} asks nothing.")
-    print(f"It is {row.state}: {row.runs} runs on record, {row.trials} of {row.planned} trials suggested.")
+    print(f"{row.study} is {row.state}, with {row.trials} trials and {row.runs} runs on record. {row.question}")
+if frames.studies.empty:
+    print("No study here: runs alone have neither a question nor contrasts.")
 frames.studies.set_index("study")[["dataset", "measures", "unit", "epochs", "seeds", "device"]].T
 
 # %% [markdown]
@@ -51,7 +52,8 @@ frames.studies.set_index("study")[["dataset", "measures", "unit", "epochs", "see
 # %%
 declared = frames.contrasts.query("primary").set_index("contrast")
 words = "; ".join(f"{n} {word}" for word, n in declared["verdict"].value_counts().sort_index().items())
-print(f"Of {len(declared)} declared contrasts: {words}." if len(declared) else "No declared contrast is on record yet.")
+whole = "" if frames.studies["state"].eq("finished").all() else "Not finished, so what follows is no verdict yet. "
+print(f"{whole}Declared contrasts: {words}." if len(declared) else "No declared contrast is on record yet.")
 columns = ["mean", "adjusted_low", "adjusted_high", "n", "p_adjusted", "resolvable", "verdict"]
 declared[columns].rename(columns={"adjusted_low": "low", "adjusted_high": "high", "p_adjusted": "p"})
 
@@ -74,9 +76,8 @@ arms[["mean", "low", "high", "n", "planned", "search_value", "gate_passed", "col
 for study in frames.loaded:
     curves_figure(study).set_dpi(90)
 scored = frames.epochs.query("split == 'validation' and origin == 'study'").dropna(subset="linacc/z_agg@M")
-print(
-    f"{len(scored)} validation scores of {scored['run_id'].nunique()} runs, the last at epoch {scored['epoch'].max()}."
-)
+ends = f", the last at epoch {scored['epoch'].max()}" if len(scored) else ", so there is no curve yet"
+print(f"{len(scored)} validation scores of {scored['run_id'].nunique()} runs{ends}.")
 
 # %% [markdown]
 # ## Which runs ended early, and why?
@@ -84,5 +85,7 @@ print(
 # %%
 early = frames.runs[~frames.runs["complete"].fillna(False)]
 hours = frames.runs["seconds"].sum() / 3600
-print(f"{len(early)} of {len(frames.runs)} runs did not reach their last epoch; all together took {hours:.2f} hours.")
+print(
+    f"{len(early)} of {len(frames.runs)} runs have not reached their last epoch; all together took {hours:.2f} hours."
+)
 early.groupby(["phase", "state", "reason"], observed=True, dropna=False).size().rename("runs").reset_index()

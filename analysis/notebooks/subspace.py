@@ -73,7 +73,7 @@ share = tables[tables.index.get_level_values("measure").str.startswith("subspace
 two = share[share.index.get_level_values("measure").str.endswith(".k2")].droplevel("measure")
 for (factor, arm), row in two.iterrows():
     said = ", ".join(f"{code} {value:.0%}" for code, value in row.dropna().items())
-    print(f"{factor}, {arm}: two directions hold of {said}.")
+    print(f"{factor}, {arm}: in two directions {said}.")
 share.rename(lambda name: name.rpartition(".")[2], level="measure") if len(share) else "Nothing to share."
 
 # %% [markdown]
@@ -85,10 +85,10 @@ share.rename(lambda name: name.rpartition(".")[2], level="measure") if len(share
 # %%
 left = sorted(folder.rglob("evaluation-*subspace.npz"))
 print(
-    f"Drawn: the first of {len(left)} runs with arrays." if left else "No run has arrays on record: nothing is drawn."
+    f"Runs with arrays: {len(left)}; the first is drawn." if left else "No run has arrays on record: nothing to draw."
 )
 for path in left[:1]:
     arrays = with_study_label(dict(np.load(path, allow_pickle=False)), path)
-    draw = figures_of(arrays)
-    for name in [name for name in ("eigenspectrum", "circle") if name in draw]:
-        draw[name](arrays).set_dpi(70)
+    for name, draw in figures_of(arrays).items():
+        if name in ("eigenspectrum", "circle"):
+            draw(arrays).set_dpi(70)
