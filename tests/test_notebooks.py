@@ -63,11 +63,18 @@ def test_a_notebook_is_short_and_keeps_nothing_of_the_machine_it_ran_on(name):
         if cell.cell_type == "code":
             lines = [line for line in cell.source.splitlines() if line and not line.startswith(("import ", "from "))]
             assert len(lines) <= MOST_LINES, cell.source
+            assert not any(setting in cell.source for setting in ("teacher", "lambda_", "λ"))
             kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
             assert kinds <= {"text/plain", "image/png"} and not any(o.get("name") == "stderr" for o in cell.outputs)
     assert sorted(found.metadata) == ["jupytext", "kernelspec", "language_info"]
-    assert (FOLDER / f"{name}.ipynb").stat().st_size < 300_000
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < 200_000
     assert not any(place in text for text in TOOL["text_of"](found) for place in ("/tmp", "/home", "/root", " at 0x"))
+
+
+def test_a_name_that_is_none_is_one_line(capsys):
+    assert TOOL["main"](["result"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: result: no such notebook; there are results, subspace, gate_validity\n"
 
 
 def test_executed_again_it_says_the_same(name):

@@ -79,11 +79,10 @@ figure.tight_layout()
 # %%
 regret = found["regret"].astype(float)
 costly, kept = regret.index[regret >= 1], found["kept"].eq(True).sum()
-said = (
-    f"loses a point or more still at epoch {costly.max()}" if len(costly) else "loses less than a point at every epoch"
-)
-said = f"The best of a look {said}; a third kept has the best of the end at {kept} of {len(found)} epochs."
+said = f"Keeping a third keeps the arm that is best at the end at {kept} of {len(found)} epochs."
 print(said if len(found) else "No earlier epoch has scores.")
+if len(costly):
+    print(f"Keeping only the best loses a point or more as late as epoch {costly.max()}.")
 found[["regret", "kept"]].astype({"regret": float}).iloc[::3]
 
 # %% [markdown]

@@ -39,7 +39,8 @@ plt.rcParams.update(STYLE)
 
 # %%
 for row in frames.studies.itertuples():
-    print(f"{row.study} is {row.state}, with {row.trials} trials and {row.runs} runs on record. {row.question}")
+    print(f"{row.study} is {row.state}, with {row.trials} trials and {row.runs} runs on record. It asks:")
+    print(row.question)
 if frames.studies.empty:
     print("No study here: runs alone have neither a question nor contrasts.")
 frames.studies.set_index("study")[["dataset", "measures", "unit", "epochs", "seeds", "device"]].T

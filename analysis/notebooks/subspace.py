@@ -25,16 +25,16 @@ import pandas as pd
 
 import analysis
 from analysis.packed import unpacked
-from analysis.style import STYLE
 from analysis.subspace_about import with_study_label
 from analysis.subspace_plots import figures_of
+from analysis.subspace_style import STYLE
 
 STUDY = "digits.tar.xz"  # or a study's folder
 folder = unpacked(STUDY)
 frames = analysis.load(folder)
 pd.set_option("display.width", 110, "display.precision", 2, "display.notebook_repr_html", False)
 # %matplotlib inline
-plt.rcParams.update(STYLE)
+plt.rcParams.update(STYLE | {"figure.dpi": 80})
 
 # %% [markdown]
 # ## Which runs were evaluated?
@@ -57,9 +57,10 @@ count.to_frame("runs")
 
 # %%
 tables = rows.pivot_table(index=["measure", "factor", "arm"], columns="code", values="value")
+shown = list(dict.fromkeys(["untrained", "z", *tables.columns[-1:]]))
 rank = tables[tables.index.get_level_values("measure") == "subspace_effrank"].droplevel("measure")
 for (factor, arm), row in rank.iterrows():
-    said = ", ".join(f"{code} {value:.1f}" for code, value in row.drop("pixels", errors="ignore").dropna().items())
+    said = ", ".join(f"{code} {value:.1f}" for code, value in row.reindex(shown).dropna().items())
     print(f"{factor}, {arm}: {said} directions.")
 rank if len(rank) else "Nothing to count."
 
@@ -72,7 +73,7 @@ rank if len(rank) else "Nothing to count."
 share = tables[tables.index.get_level_values("measure").str.startswith("subspace_ev.pooled")]
 two = share[share.index.get_level_values("measure").str.endswith(".k2")].droplevel("measure")
 for (factor, arm), row in two.iterrows():
-    said = ", ".join(f"{code} {value:.0%}" for code, value in row.dropna().items())
+    said = ", ".join(f"{code} {value:.0%}" for code, value in row.reindex(shown).dropna().items())
     print(f"{factor}, {arm}: in two directions {said}.")
 share.rename(lambda name: name.rpartition(".")[2], level="measure") if len(share) else "Nothing to share."
 
@@ -84,11 +85,9 @@ share.rename(lambda name: name.rpartition(".")[2], level="measure") if len(share
 
 # %%
 left = sorted(folder.rglob("evaluation-*subspace.npz"))
-print(
-    f"Runs with arrays: {len(left)}; the first is drawn." if left else "No run has arrays on record: nothing to draw."
-)
+print(f"Runs with arrays: {len(left)}; the first is drawn." if left else "No run has arrays on record.")
 for path in left[:1]:
     arrays = with_study_label(dict(np.load(path, allow_pickle=False)), path)
     for name, draw in figures_of(arrays).items():
         if name in ("eigenspectrum", "circle"):
-            draw(arrays).set_dpi(70)
+            draw(arrays)
