@@ -37,7 +37,8 @@ def name(request):
 
 
 def committed(name):
-    nbformat = pytest.importorskip("nbformat")
+    import nbformat
+
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
@@ -47,7 +48,6 @@ def test_every_source_has_its_notebook_and_the_other_way_round():
 
 
 def test_a_notebook_is_its_source(name):
-    pytest.importorskip("jupytext")
     found, wanted = committed(name), TOOL["source"](name)
     assert [(cell.cell_type, cell.source) for cell in found.cells] == [
         (cell.cell_type, cell.source) for cell in wanted.cells
@@ -78,7 +78,6 @@ def test_a_name_that_is_none_is_one_line(capsys):
 
 
 def test_executed_again_it_says_the_same(name):
-    pytest.importorskip("nbclient")
     again = TOOL["executed"](name)
     old, new = TOOL["text_of"](committed(name)), TOOL["text_of"](again)
     assert [text.split() for text in new] == [text.split() for text in old]  # pandas pads as it likes

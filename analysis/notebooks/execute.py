@@ -73,12 +73,12 @@ def text_of(notebook) -> list[str]:
 
 
 def _small(png: str) -> str:
-    """The picture in 64 colours, a third of the bytes: lines and text need no more."""
+    """The picture in 256 colours, half of the bytes."""
     from PIL import Image
 
     buffer = io.BytesIO()
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    picture.quantize(64, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
