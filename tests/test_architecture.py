@@ -155,6 +155,7 @@ def test_every_folder_says_what_lives_there_and_the_first_page_is_short():
         "analysis",
         "analysis/frames",
         "analysis/ingest",
+        "analysis/notebooks",
         "analysis/reference",
         "analysis/page",
         "tests",
