@@ -196,12 +196,9 @@ def test_what_was_interrupted_under_a_spent_budget_is_counted(
     jobs = SimpleNamespace(left=left, failed=0, running=dict.fromkeys(range(running)), budget_reached=budget)
     monkeypatch.setattr("studies.driver.run_study", lambda *_, **__: (False, jobs))
     monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
-    assert (
-        cli._run(
-            planned(tmp_path), step2_rate.STUDY, SimpleNamespace(address=None, dashboard=False, resume=True, full=False)
-        )
-        == code
-    )
+    monkeypatch.setattr("analysis.page.command.write", lambda folder: folder)
+    options = SimpleNamespace(address=None, dashboard=False, resume=True, full=False, live=False)
+    assert cli._run(planned(tmp_path), step2_rate.STUDY, options) == code
     assert words in capsys.readouterr().out
 
 
