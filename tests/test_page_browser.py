@@ -45,11 +45,17 @@ def show(tab, address, size="desk", script=True):
     width, height = SIZES[size]
     settings = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone"}
     tab.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", settings)
-    tab.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
-    tab.get("about:blank")
-    tab.get_log("browser")
-    tab.get(str(address))
-    tab.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    for _ in range(5):
+        tab.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
+        tab.get("about:blank")
+        tab.get_log("browser")
+        tab.get(str(address))
+        # on a busy machine the driver may come back before the scripts at the page's end are passed over
+        time.sleep(0.0 if script else 0.5)
+        tab.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        if script or not tab.execute_script("return document.querySelector('time[title]') !== null"):
+            return
+    raise AssertionError("the browser would not switch scripts off")
 
 
 def clean(tab):
