@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from analysis.study import Study
-from trainer.registration import PARTS, changed, registration
+from trainer.registration import changed, registered_words, registration
 
 _RESULTS = ("rung", "stop", "finish")
-_IN_WORDS = {"contrasts": "primary contrasts", "stopping": "stopping rule", "reference": "the reference's settings"}
 
 
 def registered(study: Study) -> list[str]:
@@ -31,5 +30,5 @@ def registered(study: Study) -> list[str]:
             f"Registered as {before['hash']} AFTER the first result: the study was begun before registrations were"
             " kept."
         ]
-    *some, last = (_IN_WORDS.get(name, name) for name in PARTS if name in before)
-    return [f"Registered before the first result as {before['hash']}: {', '.join(some)} and {last}."]
+    words = registered_words(before)
+    return [f"Registered before the first result as {before['hash']}: {words}."]

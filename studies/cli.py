@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from studies.engine.plan_lines import plan_lines
 from studies import exit_codes
 from studies.engine import effects, warm_start
 from studies.engine.decisions import NAME, Decisions
@@ -66,7 +67,7 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
     warm_start.check(plan, study)
     _points_left(plan, study)
     if options.dry_run:
-        print("\n".join([*plan.lines(), *power_lines(plan)]))
+        print("\n".join([*plan_lines(plan), *power_lines(plan)]))
         return exit_codes.OK, plan
     if options.address is None:  # a cluster's files are on its nodes
         require_present(plan.config({}, plan.seeds[0]))
@@ -119,7 +120,7 @@ def _run(plan: Plan, search: Question | None, options: Namespace) -> int:
 
     console = StudyConsole()
     wandb = [f"wandb      {plan.wandb}"] if plan.wandb != "off" else []
-    for line in [*plan.lines(), *wandb, *addresses(plan, options)]:
+    for line in [*plan_lines(plan), *wandb, *addresses(plan, options)]:
         beside_name(console, line[:NAMES].rstrip(), line[NAMES:], NAMES)
 
     def on_screen(line: str) -> None:

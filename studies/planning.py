@@ -13,8 +13,8 @@ from studies.engine.plan import Plan, begun
 from studies.engine.question import Question
 from studies.engine.settings import ON_RECORD, Limits, SearchPlan, Stopping
 from studies.engine.stopping import RULES, own
-from studies.options import LAG, OBJECTIVES
 from studies.resources import resources
+from studies.search_options import LAG, OBJECTIVES
 from trainer import presets
 from trainer.cli import data_settings
 from trainer.decision_lines import read_info

@@ -8,6 +8,7 @@ from test_analysis import Builder
 
 from analysis.noise_floor import noise_floor
 from analysis.study import load
+from studies.engine.plan_lines import plan_lines
 from studies.options import parser
 from studies.planning import make_plan
 from studies.step2_grid import STUDY as GRID
@@ -50,7 +51,7 @@ def test_the_option(tmp_path):
         return make_plan(parser(study).parse_args(["--results-dir", str(tmp_path), *words]), study)
 
     p = planned(STUDY, "--noise-floor", "5")
-    assert p.noise_seeds == (1100, 1101, 1102, 1103, 1104) and "noise floor" in "\n".join(p.lines())
+    assert p.noise_seeds == (1100, 1101, 1102, 1103, 1104) and "noise floor" in "\n".join(plan_lines(p))
     assert p.most_epochs == planned(STUDY).most_epochs + 150
     assert planned(GRID, "--noise-floor", "3").noise_arm[0] == "stopgrad λ=0 cosine"
     for number in ("1", "2", "101", "-1"):

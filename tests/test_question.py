@@ -429,7 +429,7 @@ def test_the_hash_follows_everything_that_is_registered_and_nothing_else(tmp_pat
         "contrasts": info(two_settings(contrasts=lambda _: (Contrast("clipping", "best", "shared"),))),
         "seeds": info(two_settings(), "--seeds", "5"),
         "epochs": info(two_settings(), "--epochs", "20"),
-        "stopping": info(two_settings(), "--eta", "3"),
+        "stopping": info(two_settings(), "--eta", "2"),
         "race": info(two_settings(), "--race", "2"),
         "reference": info(two_settings(reference=Reference({"optim.clip_norm": 100.0}, "unclipped"))),
     }

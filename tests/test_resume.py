@@ -7,7 +7,8 @@ import pytest
 from engine import make, plan, play, seen_of
 from rich.console import Console
 
-from studies import cli, driver, exit_codes, options, planning, step2_rate
+from studies.engine.plan_lines import plan_lines
+from studies import cli, driver, exit_codes, options, planning, search_options, step2_rate
 from studies.engine import warm_start
 from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
@@ -78,7 +79,7 @@ def test_runtime_settings_may_change_and_others_may_not(tmp_path):
 def test_a_study_that_was_not_deterministic_does_not_become_so_in_silence(tmp_path):
     assert begun(tmp_path).begun
     later = planned(tmp_path, "--resume", "--deterministic")
-    assert later.search.lag == options.LAG and any("deterministic" in line for line in later.lines())
+    assert later.search.lag == search_options.LAG and any("deterministic" in line for line in plan_lines(later))
     with pytest.raises(UsageError, match="begun without --deterministic; continue it without it"):
         agree(later)
 

@@ -14,6 +14,7 @@ from analysis.differences import differences
 from analysis.family import BETTER, NOT_RESOLVED, WORSE, decide
 from analysis.study import load
 from analysis.tables import comparison_table
+from studies.engine.plan_lines import plan_lines
 from studies import Contrast, resolved
 from studies.engine.metrics import metric
 from studies.options import parser
@@ -100,7 +101,7 @@ def test_the_option_is_planned_registered_and_checked(tmp_path):
     from trainer.registration import registration
 
     p = planned(tmp_path, "--until-resolved", "10")
-    assert p.looks == (4, 6, 8, 10) and "4 looks at most, each at .05 / 4" in "\n".join(p.lines())
+    assert p.looks == (4, 6, 8, 10) and "4 looks at most, each at .05 / 4" in "\n".join(plan_lines(p))
     assert registration(p.stored())["hash"] != registration(planned(tmp_path).stored())["hash"]
     assert p.most_epochs > planned(tmp_path).most_epochs
     for words, said in (

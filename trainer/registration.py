@@ -10,6 +10,12 @@ import json
 from typing import Any
 
 PARTS = ("question", "metric", "contrasts", "seeds", "epochs", "stopping", "reference", "race", "until")
+IN_WORDS = {
+    "contrasts": "primary contrasts",
+    "stopping": "stopping rule",
+    "reference": "the reference's settings",
+    "until": "until how many seeds",
+}
 
 
 def registration(info: dict[str, Any]) -> dict[str, Any]:
@@ -34,6 +40,12 @@ def registration(info: dict[str, Any]) -> dict[str, Any]:
         parts["until"] = info["until"]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return {**json.loads(text), "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def registered_words(parts: dict[str, Any]) -> str:
+    """What was registered, as people read it."""
+    *some, last = (IN_WORDS.get(name, name) for name in PARTS if name in parts)
+    return f"{', '.join(some)} and {last}"
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

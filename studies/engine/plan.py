@@ -13,16 +13,12 @@ from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from studies.engine.stopping import Rule
 from trainer import presets
 from trainer.config import RunConfig
-from trainer.duration import estimate, work
-from trainer.data.sets import require_present
 from trainer.decision_lines import SCHEMA_VERSION, read_decisions
 from trainer.errors import UsageError
 from trainer.identity import arm_id, arm_settings
 from trainer.looks import looks
-from trainer.registration import registration
 
 NOISE = 100  # seeds of the noise floor begin so far above that of the search; those of the race lie between
-START_SECONDS = 12  # Ray, and torch in each trial process; measured on 2 cores
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class Plan:
     runtime: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def _base(self) -> RunConfig:
+    def base(self) -> RunConfig:
         """The preset with what is common to all arms."""
         return presets.load(self.preset, self.overrides, {"epochs": self.epochs})
 
@@ -195,122 +191,6 @@ class Plan:
             alive, before = alive * self.rule.share, rung
         return self.num_trials * per_trial + (self.noise_floor + self.race_runs + self.comparison_runs) * self.epochs
 
-    def seconds(self, epochs: float) -> float | None:
-        per_epoch = self._base.runtime.seconds_per_epoch
-        if not self.resources.concurrent:
-            return None  # only the cluster knows
-        return None if per_epoch is None else START_SECONDS + epochs * per_epoch / self.resources.concurrent
-
-    def lines(self) -> list[str]:
-        """The plan for people."""
-        r = self.resources
-        expected, most = self.seconds(self.expected_epochs()), self.seconds(self.most_epochs)
-        text = [
-            f"study      {self.study}, preset {self.preset} {' '.join(self.overrides)}".rstrip(),
-            f"results    {self.folder}",
-        ]
-        if self.noise_floor:
-            seeds = ", ".join(map(str, self.noise_seeds))
-            text.append(f"first      the noise floor: {self.noise_arm[0]} on seeds {seeds}")
-        if self.num_trials:
-            text += self._search_lines()
-        names = ", ".join(arm.label for arm in self.arms)
-        if self.search.verdict:
-            beside = f": {names}" if names else ""
-            text.append(f"compare    on seeds {', '.join(map(str, self.seeds))}{beside}")
-        if len(self.looks) > 1:
-            text.append(
-                f"           then {self.looks[1] - self.looks[0]} more at a time up to {self.until} seeds, until"
-                f" every verdict is resolved: {len(self.looks)} looks at most, each at .05 / {len(self.looks)}"
-            )
-        text += [
-            *self._contrast_lines(),
-            (
-                f"registered as {registration(self.stored())['hash']}: question, metric, contrasts, reference, seeds,"
-                " epochs and stopping rule"
-            ),
-            f"gate       {self.gate} judged at the end of every compared run" if self.gate else "gate       none",
-            (
-                f"runs       {self.num_trials} search + {f'{self.race_runs} race + ' if self.races else ''}"
-                f"{self.comparison_runs} comparison; "
-                f"{self.expected_epochs():.0f} epochs expected, {self.most_epochs} at most"
-            ),
-            (
-                f"each trial {r.workers} worker{'s' if r.workers > 1 else ''}"
-                f" ({'a plain process' if r.executor == 'process' else r.backend}), {r.cpus}"
-                f" CPU{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker;"
-                f" {f'{r.concurrent} at once' if r.concurrent else 'as many at once as fit on the cluster'}"
-            ),
-        ]
-        if self.limits.budget_hours is not None or self.limits.budget_usd is not None:
-            hours = "" if self.limits.budget_hours is None else f"{self.limits.budget_hours:g} hours "
-            usd = (
-                ""
-                if self.limits.budget_usd is None
-                else f"{self.limits.budget_usd:g} USD at {self.limits.usd_per_hour:g} per hour "
-            )
-            text.append(f"budget     {hours}{usd}of wall time over all sessions; then no new run is started")
-        if computed := work(self._base, self.expected_epochs(), self.most_epochs):
-            text.append(computed)
-        try:
-            require_present(self.config({}, self.seeds[0]))
-        except UsageError as error:
-            text.append(f"data       absent, the study would not start: {error}")
-        if expected is not None:
-            text.append(
-                f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per"
-                " epoch"
-            )
-        elif self._base.runtime.seconds_per_epoch is None:
-            told = estimate(self._base, self.expected_epochs(), max(1, r.concurrent or 1))
-            if told is not None:
-                text.append(
-                    f"time       training {told}: estimated from the encoder's arithmetic, within a factor of about 2"
-                )
-        return text
-
-    def _contrast_lines(self) -> list[str]:
-        asked = [one.question for one in self.declared.contrasts]
-        return (
-            [f"verdict on {'; '.join(asked)}; everything else is exploratory"]
-            if asked
-            else ["verdict    on nothing: no primary contrast is declared"]
-        )
-
-    def _search_lines(self) -> list[str]:
-        s, stop, stratum = self.search, self.stopping, self.declared.stratum
-        if self.rungs:
-            chosen = self.rule
-            among = f" of their {stratum}" if stratum and not stop.together else ""
-            rule = (
-                f"stopped at epochs {', '.join(map(str, self.rungs))} of {self.epochs} unless"
-                f" {chosen.standard}{among} ({stop.rule})"
-            )
-            rule += f", in {chosen.brackets} brackets" if chosen.brackets > 1 else ""
-        else:
-            rule = f"trained to epoch {self.epochs} each"
-        rule += f", or collapsed (rank of z_agg below {stop.collapse_rank:g})" if stop.collapse_rank else ""
-        goal = (
-            ""
-            if len(s.objectives) == 1
-            else f" for the Pareto front of {' and '.join(s.objectives)}, ranked by {s.objectives[0]},"
-        )
-        mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
-        top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
-        top += " by smoothed score" if s.choose == "smoothed" else ""
-        if self.races:
-            top += f" race on seed {', '.join(map(str, self.races))}, and the winner is compared"
-        each = f"per {stratum} ({', '.join(self.confirm)}): " if stratum else ""
-        seeds = f"seed {self.search_seed}" + ("" if s.seed is None else f", the sampler's {s.seed}")
-        return [
-            f"search     {self.num_trials} trials on {seeds} ({s.sampler}){goal} {rule}{mode}",
-            *(f"           {name}: {text}" for name, text in self.ranges.items()),
-            *(f"           warm start from {folder}" for folder in s.warm_start),
-            f"then       {each}the best {top}{', and the reference of the best one' if self.twins else ''}"
-            if s.verdict
-            else "then       nothing: a search without a verdict",
-        ]
-
     def stored(self) -> dict[str, Any]:
         """``study.json``: what a continued study must agree with, and what the analysis names."""
         content = asdict(self)
@@ -318,7 +198,7 @@ class Plan:
         content["stopping"] = self.stopping.stored(self.epochs)
         content["arms"] = [asdict(arm) for arm in self.arms]
         # a preset's name stays when its content changes
-        base = {"base_arm": arm_id(self._base), "base": arm_settings(self._base)}
+        base = {"base_arm": arm_id(self.base), "base": arm_settings(self.base)}
         return {
             "schema_version": SCHEMA_VERSION,
             **content,
@@ -338,7 +218,3 @@ def begun(folder: Path) -> bool:
             f" restore {folder / 'study.json'} from a copy, or choose another --study name"
         )
     return decided
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,133 @@
+"""A plan for people: what ``--dry-run`` and the start of a study print."""
+
+from __future__ import annotations
+
+from studies.engine.plan import Plan
+from trainer.data.sets import require_present
+from trainer.duration import estimate, work
+from trainer.errors import UsageError
+from trainer.registration import registered_words, registration
+
+START_SECONDS = 12
+"""Ray, and torch in each trial process; measured on 2 cores."""
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan for people."""
+    r, registered = plan.resources, registration(plan.stored())
+    expected, most = seconds(plan, plan.expected_epochs()), seconds(plan, plan.most_epochs)
+    text = [
+        f"study      {plan.study}, preset {plan.preset} {' '.join(plan.overrides)}".rstrip(),
+        f"results    {plan.folder}",
+    ]
+    if plan.noise_floor:
+        seeds = ", ".join(map(str, plan.noise_seeds))
+        text.append(f"first      the noise floor: {plan.noise_arm[0]} on seeds {seeds}")
+    if plan.num_trials:
+        text += _search_lines(plan)
+    names = ", ".join(arm.label for arm in plan.arms)
+    if plan.search.verdict:
+        beside = f": {names}" if names else ""
+        text.append(f"compare    on seeds {', '.join(map(str, plan.seeds))}{beside}")
+    if len(plan.looks) > 1:
+        text.append(
+            f"           then {plan.looks[1] - plan.looks[0]} more at a time up to {plan.until} seeds, until"
+            f" every verdict is resolved: {len(plan.looks)} looks at most, each at .05 / {len(plan.looks)}"
+        )
+    text += [
+        *_contrast_lines(plan),
+        (f"registered as {registered['hash']}: {registered_words(registered)}"),
+        f"gate       {plan.gate} judged at the end of every compared run" if plan.gate else "gate       none",
+        (
+            f"runs       {plan.num_trials} search + {f'{plan.race_runs} race + ' if plan.races else ''}"
+            f"{plan.comparison_runs} comparison; "
+            f"{plan.expected_epochs():.0f} epochs expected, {plan.most_epochs} at most"
+        ),
+        (
+            f"each trial {r.workers} worker{'s' if r.workers > 1 else ''}"
+            f" ({'a plain process' if r.executor == 'process' else r.backend}), {r.cpus}"
+            f" CPU{f' and {r.gpus:g} GPU' if r.gpus else ''} per worker;"
+            f" {f'{r.concurrent} at once' if r.concurrent else 'as many at once as fit on the cluster'}"
+        ),
+    ]
+    if plan.limits.budget_hours is not None or plan.limits.budget_usd is not None:
+        hours = "" if plan.limits.budget_hours is None else f"{plan.limits.budget_hours:g} hours "
+        usd = (
+            ""
+            if plan.limits.budget_usd is None
+            else f"{plan.limits.budget_usd:g} USD at {plan.limits.usd_per_hour:g} per hour "
+        )
+        text.append(f"budget     {hours}{usd}of wall time over all sessions; then no new run is started")
+    if computed := work(plan.base, plan.expected_epochs(), plan.most_epochs):
+        text.append(computed)
+    try:
+        require_present(plan.config({}, plan.seeds[0]))
+    except UsageError as error:
+        text.append(f"data       absent, the study would not start: {error}")
+    if expected is not None:
+        text.append(
+            f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per"
+            " epoch"
+        )
+    elif plan.base.runtime.seconds_per_epoch is None:
+        told = estimate(plan.base, plan.expected_epochs(), max(1, r.concurrent or 1))
+        if told is not None:
+            text.append(
+                f"time       training {told}: estimated from the encoder's arithmetic, within a factor of about 2"
+            )
+    return text
+
+
+def seconds(plan: Plan, epochs: float) -> float | None:
+    per_epoch = plan.base.runtime.seconds_per_epoch
+    if not plan.resources.concurrent:
+        return None  # only the cluster knows
+    return None if per_epoch is None else START_SECONDS + epochs * per_epoch / plan.resources.concurrent
+
+
+def _contrast_lines(plan: Plan) -> list[str]:
+    asked = [one.question for one in plan.declared.contrasts]
+    return (
+        [f"verdict on {'; '.join(asked)}; everything else is exploratory"]
+        if asked
+        else ["verdict    on nothing: no primary contrast is declared"]
+    )
+
+
+def _search_lines(plan: Plan) -> list[str]:
+    s, stop, stratum = plan.search, plan.stopping, plan.declared.stratum
+    if plan.rungs:
+        chosen = plan.rule
+        among = f" of their {stratum}" if stratum and not stop.together else ""
+        rule = (
+            f"stopped at epochs {', '.join(map(str, plan.rungs))} of {plan.epochs} unless"
+            f" {chosen.standard}{among} ({stop.rule})"
+        )
+        rule += f", in {chosen.brackets} brackets" if chosen.brackets > 1 else ""
+    else:
+        rule = f"trained to epoch {plan.epochs} each"
+    rule += f", or collapsed (rank of z_agg below {stop.collapse_rank:g})" if stop.collapse_rank else ""
+    goal = (
+        ""
+        if len(s.objectives) == 1
+        else f" for the Pareto front of {' and '.join(s.objectives)}, ranked by {s.objectives[0]},"
+    )
+    mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
+    top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
+    top += " by smoothed score" if s.choose == "smoothed" else ""
+    if plan.races:
+        top += f" race on seed {', '.join(map(str, plan.races))}, and the winner is compared"
+    each = f"per {stratum} ({', '.join(plan.confirm)}): " if stratum else ""
+    seeds = f"seed {plan.search_seed}" + ("" if s.seed is None else f", the sampler's {s.seed}")
+    return [
+        f"search     {plan.num_trials} trials on {seeds} ({s.sampler}){goal} {rule}{mode}",
+        *(f"           {name}: {text}" for name, text in plan.ranges.items()),
+        *(f"           warm start from {folder}" for folder in s.warm_start),
+        f"then       {each}the best {top}{', and the reference of the best one' if plan.twins else ''}"
+        if s.verdict
+        else "then       nothing: a search without a verdict",
+    ]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
