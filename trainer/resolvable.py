@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from functools import lru_cache
 
 CONFIDENCE = 0.95
@@ -33,13 +34,34 @@ def detectable(n: int, level: float, power: float = POWER) -> float:
 
     NaN below two pairs, which have no spread.
     """
-    from scipy.special import nctdtrinc, stdtrit  # most of a command's start; --help must not wait for it
-
     if n < 2:
         return math.nan
-    critical = stdtrit(n - 1, 1 - level / 2)
+    critical = _root(lambda t: _beyond(t, 0.0, n - 1) - level / 2, falling=True)
     # the other tail is below 1e-4 from a power of a half on
-    return float(nctdtrinc(n - 1, 1 - power, critical)) / math.sqrt(n)
+    return _root(lambda shift: _beyond(critical, shift, n - 1) - power) / math.sqrt(n)
+
+
+def _beyond(t: float, shift: float, df: int) -> float:
+    """P(T > t) of Student's noncentral t: the normal tail averaged over s, the root of a chi-square over its degrees
+    of freedom. Written out because scipy takes half a second to import, most of what --dry-run may take."""
+    most, points = 1 + 12 / math.sqrt(2 * df), 800
+    scale = math.log(2) + df / 2 * math.log(df / 2) - math.lgamma(df / 2)
+    total = 0.0
+    for k in range(1, points):
+        s = most * (k / points) ** 3  # close to 0, where few degrees of freedom have their tail
+        density = math.exp(scale + (df - 1) * math.log(s) - df * s * s / 2)
+        total += density * math.erfc((t * s - shift) / math.sqrt(2)) / 2 * 3 * (k / points) ** 2
+    return total * most / points
+
+
+def _root(function: Callable[[float], float], falling: bool = False) -> float:
+    low, high = 0.0, 1.0
+    while (function(high) > 0) == falling:
+        low, high = high, 2 * high
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (function(middle) > 0) == falling else (low, middle)
+    return (low + high) / 2
 
 
 def seeds_for(difference: float, sd: float, level: float, power: float = POWER) -> int | None:
