@@ -11,9 +11,10 @@ from faults.study import Study
 from studies.engine.decisions import comparable
 from trainer.records import comparable as comparable_line
 
-DECIDED = ("suggest", "rung", "finish", "select", "compare")
-"""Events that a deterministic study has exactly once each, whatever was killed. Stops are compared apart: a kill
-between a rung's line and its stop line leaves the judgement on the first alone."""
+DECIDED = ("suggest", "finish", "select", "compare")
+"""Events that a deterministic study has exactly once each, whatever was killed. What became of a trial at a rung is
+compared apart: a kill between a rung's line and its stop line leaves the judgement on the first alone, and a trial that
+arrives before the last of its bracket is suggested waits, where on a slower machine it is judged at once."""
 OF_THE_CODE = ("commits", "dirty")
 
 
@@ -26,8 +27,11 @@ def differences(study: Study, reference: Study) -> list[str]:
             for s in (study, reference)
         )
         found += [f"more {event}: {line}" for line in ours - theirs] + [f"no {event}: {line}" for line in theirs - ours]
-    if _stops(study) != _stops(reference):
-        found.append(f"stops differ: {_stops(study)} and {_stops(reference)}")
+    for what in (_stops, judged):
+        ours, theirs = what(study), what(reference)
+        if ours != theirs:
+            apart = sorted(set(ours.items()) ^ set(theirs.items()))
+            found.append(f"{what.__name__.strip('_')} differs: {apart}")
     if study.run_ids != reference.run_ids:
         found.append(f"other runs: {sorted(set(study.run_ids) ^ set(reference.run_ids))}")
     for run in set(study.run_ids) & set(reference.run_ids):
@@ -114,6 +118,17 @@ def _ends(study: Study) -> dict[str, int]:
 def _stops(study: Study) -> dict[str, Any]:
     judged = [line for line in study.decisions("rung", "stop") if line["event"] == "stop" or line["stop"]]
     return {line["name"]: (line["state"], line["epoch"], line["reason"], line["value"]) for line in judged}
+
+
+def judged(study: Study) -> dict[tuple[str, int], tuple[Any, ...]]:
+    """What became of each trial at each rung, from the line that settled it, by (name, rung)."""
+    found = {}
+    for line in study.decisions("rung", "promote", "stop"):
+        if line.get("rung") is None or line.get("wait"):
+            continue
+        stopped = line["stop"] if line["event"] == "rung" else line["event"] == "stop"
+        found[line["name"], line["rung"]] = (line["value"], line["cutoff"], line["peers"], stopped)
+    return found
 
 
 def _content(study: Study, run: str) -> list[dict[str, Any]]:
