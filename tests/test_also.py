@@ -11,7 +11,7 @@ from rich.console import Console
 from test_power import random_arms, recorded
 
 from analysis import report
-from studies import step2_grid, step2_rate, step2_schedule, step2_target
+from studies import step2_grid, step2_rate, step2_schedule, step2_target, step2_variants
 from studies.engine.metrics import ACTIONS, beside
 from studies.options import parser
 from trainer.errors import UsageError
@@ -65,7 +65,7 @@ def test_a_wrong_name_is_refused():
 
 
 def test_the_studies_of_step_2_show_it_for_runs_of_any_scaling(tmp_path, capsys):
-    for module in (step2_grid, step2_rate, step2_schedule, step2_target):
+    for module in (step2_grid, step2_rate, step2_schedule, step2_target, step2_variants):
         assert module.STUDY.also == ("r2_action",) and beside("r2_action") == ACTIONS
     words = ["--dry-run", "--results-dir", str(tmp_path), "data.action_scale=none"]
     assert step2_rate.main(words) == 0, capsys.readouterr().err

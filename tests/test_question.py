@@ -31,6 +31,7 @@ from studies import (
     step2_rate,
     step2_schedule,
     step2_target,
+    step2_variants,
 )
 from studies.controls import CONTROLS
 from studies.engine.decisions import Decisions
@@ -46,7 +47,7 @@ from trainer.errors import UsageError
 from trainer.registration import changed, registration
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, gate_validity)
+SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, step2_variants, gate_validity)
 
 
 def space(trial):
@@ -305,6 +306,7 @@ WRONG = {
     "contrasts fail": ({"contrasts": lambda arms: (arms[9],)}, "contrasts fails: IndexError"),
     "contrasts of something else": ({"contrasts": lambda _: ("best",)}, "contrasts: returns 'best' among others"),
     "arms as a tuple": ({"arms": (Arm("a", "grid", "a", {}),)}, "must be a function of whether the study is quick"),
+    "arms that fill a screen": ({"arms": (Arm("a", "grid", "a", {}),) * 9}, "referenc...: must be a function"),
     "arms without an argument": ({"arms": lambda: ()}, "arms fails: TypeError"),
     "first points as a list": ({"first_points": [{"lr": 1e-3}]}, "must be a function without arguments"),
     "strata as a word": ({"strata": "teacher"}, "strata 'teacher': must be Strata(name, levels)"),
@@ -709,7 +711,7 @@ def test_a_dry_run_from_python_prints_the_plan_and_returns_nothing(tmp_path, cap
     assert capsys.readouterr().out.startswith("study      lr_clip_digits_quick") and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["step2_rate", "step2_grid", "step2_target", "step2_schedule", "gate_validity"])
+@pytest.mark.parametrize("name", [module.__name__.rpartition(".")[2] for module in SHIPPED])
 @pytest.mark.parametrize("preset", ["cifar100_aug_gate", "cifar10_rot", "mini3d_rot"])
 def test_the_studies_that_ship_take_presets_of_other_data(name, preset, tmp_path, capsys):
     """A preset may say of a schedule's or a teacher's part what an arm does not have."""

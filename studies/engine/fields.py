@@ -72,6 +72,8 @@ FIELDS: dict[str, Rule] = {
     "quick": MAPPING,
 }
 """What each field must be."""
+LONGEST = 60
+"""Characters of a wrong value that are shown: a tuple of arms would fill the screen."""
 OPTIONAL = frozenset({"space", "strata", "reference", "settings", "shown", "label"})
 """Fields that may be None."""
 
@@ -88,7 +90,7 @@ def check(question: Question, quick: bool) -> None:
     for name, (rule, fits) in FIELDS.items():
         value = getattr(question, name)
         if not (value is None and name in OPTIONAL) and not fits(value):
-            raise UsageError(f"{name} {value!r}: must be {rule}")
+            raise UsageError(f"{name} {shorten(value)}: must be {rule}")
     own.check(question.rules, RULES)
     if question.predicts and question.space is None:
         raise UsageError(
@@ -104,15 +106,21 @@ def check(question: Question, quick: bool) -> None:
         call(f"eligible at {params}", question.eligible, params)
         label = call(f"label at {params}", question.describe, params, 1000)
         if not isinstance(label, str):
-            raise UsageError(f"label at {params}: returns {label!r}; it must return a text")
+            raise UsageError(f"label at {params}: returns {shorten(label)}; it must return a text")
     if question.reference is not None and question.reference.label is not None:
         call("the reference's label", question.reference.label, "an arm")
+
+
+def shorten(value: object) -> str:
+    """How a value is written, as far as that is short."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _returns(what: str, kind: type, found: Any) -> None:
     rule = f"it must return a tuple of {kind.__name__}"
     if not isinstance(found, Iterable) or isinstance(found, str | Mapping):
-        raise UsageError(f"{what}: returns {found!r}; {rule}")
+        raise UsageError(f"{what}: returns {shorten(found)}; {rule}")
     for one in call(what, tuple, found):
         if not isinstance(one, kind):
-            raise UsageError(f"{what}: returns {one!r} among others; {rule}")
+            raise UsageError(f"{what}: returns {shorten(one)} among others; {rule}")
