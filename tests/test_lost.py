@@ -5,6 +5,7 @@ import fcntl
 import io
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 
 import kill_engine
@@ -234,6 +235,16 @@ def test_what_is_no_checkpoint_is_refused_with_its_path(tmp_path, content, words
     with pytest.raises(RecordError) as found:
         checkpoint.load(tmp_path, torch.device("cpu"), "a", ("method",))
     assert words in str(found.value) and str(tmp_path / "checkpoint.pt") in str(found.value)
+
+
+def test_another_programs_archive_is_refused_without_torchs_own_warnings(tmp_path, recwarn):
+    """torch takes it for a TorchScript archive, and says at length what it would do with it."""
+    with zipfile.ZipFile(tmp_path / "checkpoint.pt", "w") as archive:
+        for name, content in (("constants.pkl", b"\x80\x02)."), ("data.pkl", b"\x80\x02N."), ("version", b"3\n")):
+            archive.writestr(f"model/{name}", content)
+    with pytest.raises(RecordError, match=r"checkpoint.pt cannot be read .*; delete it") as found:
+        checkpoint.load(tmp_path, torch.device("cpu"), "a")
+    assert "\n" not in str(found.value) and not recwarn.list
 
 
 @pytest.mark.parametrize("state", [{}, {"weight": torch.zeros(3, 3), "bias": torch.zeros(3)}, {"weight": 3}, "x"])

@@ -201,6 +201,17 @@ def test_exploratory_contrasts_stay_silent_however_clear(tmp_path):
     assert not WORDS.search(everything_said(study)), WORDS.findall(everything_said(study))
 
 
+def test_a_declared_contrast_that_was_not_run_keeps_its_place_in_the_family(tmp_path):
+    """What was declared does not shrink to what was found: the one that was run is decided at 0.05 / 3."""
+    asked = [vars(contrasts.Contrast(key, f"best/{key}", "best/ema/lambda0")) for key in ("ema", "stopgrad", "other")]
+    asked = [{**one, "metric": "linacc/z_agg@M"} for one in asked]
+    made = Builder(tmp_path / "demo", declared={"question": "Q?", "contrasts": asked})
+    made.arm("e0", "lambda0", "ema", 0.0, [50.0, 51.0, 52.0])
+    made.arm("e1", "best", "ema", 0.1, [60.0, 62.0, 61.5], "e0", 61.0)
+    (decided,) = differences(load(made.folder)).query("primary").to_dict("records")
+    assert decided["level"] == pytest.approx(0.05 / 3) and decided["p_holm"] == pytest.approx(3 * decided["p"])
+
+
 def test_old_records_get_the_rule_of_their_study():
     """Without a declaration in study.json the words follow what the study declares today."""
 
