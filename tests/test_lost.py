@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -173,6 +174,17 @@ def test_a_second_process_on_a_run_is_refused_with_the_first_ones_name(tmp_path,
     ):
         train(run, tmp_path, images=digits)
     assert not (tmp_path / run_id(run) / "records.jsonl").exists()
+
+
+def test_evaluations_of_one_file_wait_for_each_other(tmp_path):
+    path, line = tmp_path / "evaluation.jsonl", {**COMMON, "schema_version": 1, "event": "eval", "metrics": {}}
+    writing = threading.Thread(target=evaluation_record.append_line, args=(path, line), daemon=True)
+    with Lock(tmp_path / ".evaluation.jsonl.lock", "{who}"):
+        writing.start()
+        writing.join(0.3)
+        assert writing.is_alive() and not path.exists()
+    writing.join(10)
+    assert not writing.is_alive() and [one["attempt"] for one in read(path)] == [1]
 
 
 def test_a_file_system_without_locks_is_named_with_a_remedy(tmp_path, monkeypatch):
