@@ -28,7 +28,7 @@ from studies.engine.search import verify
 from studies.options import parser
 from studies.planning import make_plan
 from studies.step2_rate import STUDY
-from trainer import checkpoint, evaluation_record, identity, jsonl
+from trainer import checkpoint, evaluate, evaluation_record, identity, jsonl
 from trainer.decision_lines import read_decisions
 from trainer.errors import RecordError, UsageError
 from trainer.identity import run_id
@@ -295,6 +295,14 @@ def test_an_output_is_checked_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="is not writable; give another file with --out"):
         evaluation_record.check_out(tmp_path / "e.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_evaluation_begins_when_its_output_can_be_written(straight_and_short, tmp_path, monkeypatch, capsys):
+    begun = []
+    monkeypatch.setattr(evaluate, "measure", lambda *given: begun.append(given) or {"metrics": {}})
+    (run,) = (straight_and_short / "straight").glob("*-s*")
+    assert evaluate.main(["--checkpoint", str(run), "--out", str(tmp_path)]) == 2 and not begun
+    assert f"--out {tmp_path}: is a folder" in capsys.readouterr().err
 
 
 GOOD = {"arm_id": "a", "probe_epoch": 0, "views": {"step": 0}, "method": {}}
