@@ -4,14 +4,18 @@ import math
 import re
 
 import pytest
+import torch
 from on_disk import write_cifar10, write_cifar100, write_mnist
 
 from trainer import presets
 from trainer.__main__ import main
 from trainer.config import SETS
+from trainer.data.images import load_images
+from trainer.data.views import Views
 from trainer.gates import judge
 from trainer.identity import run_id
 from trainer.records import read
+from trainer.subspace.sweeps import factor_sweeps
 
 NAMES = presets.names()
 TINY = [
@@ -161,6 +165,17 @@ def test_what_a_preset_says_is_better_has_its_interval():
                 sure = re.search(r"-?[\d.]+ (points )?\[-?[\d.]+, -?[\d.]+\]|one seed", sentence)
                 assert sure, (path.name, sentence)
     assert compared >= 8
+
+
+def test_the_diagnostics_of_the_cifar_preset_sweep_every_factor_of_the_logs_affine_data():
+    config = presets.load("cifar10_subspace", tiny("cifar10_subspace"), {"epochs": 2})
+    images = load_images(config)
+    views = Views(config, images, torch.float32)
+    swept = factor_sweeps(config, images, views, images.splits["validation"][:4], 8)
+    ends = {name: float(one.values.max()) for name, one in swept.items()}
+    assert list(ends) == ["rotation", "shift_x", "shift_y", "scale"] and config.eval.subspace.epochs
+    for name, most in {"rotation": 30.0, "shift_x": 0.25, "shift_y": 0.25, "scale": math.log(1.25)}.items():
+        assert 0.7 * most < ends[name] <= most, name  # of eight values, in the middle of their shares
 
 
 def test_sizes_follow_the_names():
