@@ -33,6 +33,21 @@ def begun(results, *words):
     return p
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--results-dir="], "--results-dir '': give a folder"),
+        (["--study="], "study name '': use up to 100 letters"),
+        (["--num-trials", "100000000"], "--num-trials 100000000: must be at most 10000"),
+        (["--seeds="], "--seeds '': give a number of seeds"),
+    ],
+)
+def test_a_plan_that_nobody_meant_is_not_made(tmp_path, words, said):
+    """Here nothing would be started, were it made."""
+    with pytest.raises(UsageError, match=said):
+        planned(tmp_path, *words) if words != ["--results-dir="] else planned("", *words)
+
+
 # --- which study it is
 
 
