@@ -305,6 +305,14 @@ def test_an_evaluation_begins_when_its_output_can_be_written(straight_and_short,
     assert f"--out {tmp_path}: is a folder" in capsys.readouterr().err
 
 
+def test_a_file_that_is_no_runs_checkpoint_is_not_taken_for_a_folder(tmp_path, capsys):
+    (tmp_path / "model.pt").write_bytes(b"PK")
+    assert evaluate.main(["--checkpoint", str(tmp_path / "model.pt")]) == 2
+    error = capsys.readouterr().err
+    assert "a run's checkpoint is named checkpoint.pt and lies beside its records.jsonl" in error
+    assert error.count("\n") == 1 and "model.pt/checkpoint.pt" not in error
+
+
 GOOD = {"arm_id": "a", "probe_epoch": 0, "views": {"step": 0}, "method": {}}
 
 
