@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,11 @@ from studies.engine.settings import Resources
 from studies.watchdog import Watchdog
 from trainer import __main__ as trainer_main
 from trainer.errors import UsageError
+from trainer.failure import Told
+from trainer.lock import Lock
+from trainer.redaction import marks
 
+ROOT = Path(__file__).resolve().parent.parent
 UNKNOWN = "commit unknown (detected dubious ownership in repository): told apart by a hash"
 
 
@@ -102,18 +107,75 @@ def test_that_ray_starts_is_said_before_it_does(tmp_path, monkeypatch):
 
 
 def test_a_ray_that_asks_for_no_token_is_not_used(tmp_path, monkeypatch):
-    """Whoever reaches one of its ports could run code: better no study."""
+    """Whoever reaches one of its ports could run code: better no study. And its workers find our packages first."""
     import ray
 
     from studies.executors import connection
 
-    ended = []
-    monkeypatch.setattr(ray, "init", lambda **_: SimpleNamespace())
+    ended, started_in = [], []
+    monkeypatch.chdir(tmp_path)  # where a user's own trainer.py may lie
+    monkeypatch.setattr(ray, "init", lambda **_: started_in.append(Path.cwd()) or SimpleNamespace())
     monkeypatch.setattr(ray, "shutdown", lambda **_: ended.append(True))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with connection.own_token(tmp_path, os.environ), pytest.raises(UsageError, match="without asking for a token"):
         connection.start(tmp_path, dashboard=False)
     assert ended and os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert started_in == [ROOT] and Path.cwd() == tmp_path
+
+
+def test_a_dashboard_says_where_its_token_is(tmp_path, monkeypatch):
+    import ray
+
+    from studies.executors import ray_tune
+
+    said = []
+
+    def enough(*_):
+        raise UsageError("enough")
+
+    monkeypatch.setattr(ray_tune, "start", lambda *_: SimpleNamespace(dashboard_url="127.0.0.1:8265"))
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+    monkeypatch.setattr(ray_tune, "_watched", enough)
+    monkeypatch.setattr(ray_tune, "_shut_down", lambda lost: None)
+    for name, value in ray_tune.SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    parts = {"address": None, "dashboard": True, "interrupt": Interrupt(), "hide": str}
+    parts |= {"doing": lambda text: None, "note": said.append, "capacity": said.append}
+    with pytest.raises(UsageError, match="enough"):
+        with ray_tune.opened("s", Resources(1, 0, 1, "local", 1), tmp_path, **parts):
+            pass
+    (line,) = said
+    assert "dashboard: http://127.0.0.1:8265 " in line and f"cat {tmp_path / 'token'}" in line
+
+
+def test_a_trial_of_ray_tells_its_failure_without_secrets(monkeypatch):
+    import ray
+    from ray import tune
+
+    from trainer import ray_worker
+
+    secret, told = "marker-0123456789-secret", []
+
+    def fails(*_):
+        raise RuntimeError(f"cannot log in with {secret}")
+
+    monkeypatch.setattr(ray_worker, "die_with_parent", lambda: None)
+    monkeypatch.setattr(ray_worker, "run_task", fails)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n"))
+    monkeypatch.setattr(tune, "report", told.append)
+    with pytest.raises(Told) as raised:
+        ray_worker.trial({"backend": "local", "secrets": marks([secret])})
+    (report,) = told
+    for failure in (report[ray_worker.FAILURE], raised.value.failure):
+        assert secret not in str(failure) and "cannot log in with [hidden]" in str(failure)
+
+
+def test_a_second_driver_of_a_study_is_refused(tmp_path, untrained, capsys):
+    command = ["--quick", "--results-dir", str(tmp_path), "--study", "s", "--wandb", "off"]
+    with Lock(tmp_path / "s" / ".lock", "{who}"):
+        assert step2_rate.main(command) == exit_codes.USAGE
+    assert "another driver is running this study (process " in capsys.readouterr().err
+    assert step2_rate.main(command) == exit_codes.INTERRUPTED
 
 
 def test_figures_of_the_report_go_to_the_mirrors_of_the_study(tmp_path, monkeypatch):
