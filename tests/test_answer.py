@@ -19,7 +19,7 @@ from test_confirmation import top_three
 from test_verdict_words import on_disk
 
 from analysis import answer, report
-from analysis.layout import command_lines, plain
+from analysis.layout import Sheet, command_lines, plain, show
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,6 +98,28 @@ def test_no_word_is_broken_at_any_width(folders, monkeypatch, name, full):
             if not re.fullmatch(r"\(left|out|at|this|width,|in|the|report:?|\d+|\\|\.\.\.|.*\.\.\.|\S*[,)]", word)
         }, (width, at_home)
         assert sum("n<3" in line for line in lines) <= 1
+
+
+def test_full_prints_every_sentence_and_the_short_answer_does_not(folders, monkeypatch):
+    monkeypatch.chdir(folders["usual"].parent)
+    full, short = (" ".join(printed(folders["usual"], 120, whole)) for whole in (True, False))
+    said = (folders["usual"] / "report" / "verdict.txt").read_text().splitlines()
+    flat = " ".join(full.split())
+    assert len(said) > 5 and all(" ".join(sentence.split()) in flat for sentence in said)
+    assert sum(sentence[:60] in " ".join(short.split()) for sentence in said) <= 1
+
+
+@pytest.mark.parametrize("width", [62, 66, 70])
+def test_columns_of_words_wrap_between_words_where_there_is_nothing_to_drop(width):
+    """As narrow as "stopgrad" is long, and no narrower."""
+    row = ["stopgrad constant", "repairs collapse", "unresolved contrast", "64.0 ± 5.0", "+13.0 [+8.6, +17.4]"]
+    file = io.StringIO()
+    show(
+        Sheet("", ["arm", "question", "verdict", "linacc", "difference"], [row], text=3),
+        Console(width=width, file=file),
+    )
+    shown = words(file.getvalue().splitlines())
+    assert {word for cell in row[:3] for word in cell.split()} <= shown, file.getvalue()
 
 
 def test_every_primary_contrast_has_its_line(folders, monkeypatch):

@@ -597,6 +597,20 @@ def test_a_probe_that_fails_or_hangs_is_given_up(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["python"]
 
 
+def test_the_probe_is_as_patient_as_a_study(tmp_path, monkeypatch):
+    """Ray's own 5 seconds end the process with a line of C++ where the machine is busy."""
+    names = sorted(connection.PATIENCE)
+    fake = tmp_path / "python"
+    facts = ", ".join(f'\\"{name}\\": \\"${name}\\"' for name in names)
+    fake.write_text(f'#!/bin/sh\necho "{cluster_probe.MARK}{{{facts}}}"\n')
+    fake.chmod(0o755)
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cluster.sys, "executable", str(fake))
+    assert cluster.ask("auto", tmp_path, {}) == connection.PATIENCE
+    assert all(float(seconds) >= 60 for seconds in connection.PATIENCE.values())
+
+
 def test_a_node_looks_at_the_results_folder(tmp_path):
     probe = tmp_path / "probe"
     assert cluster_probe.folder_fault(probe) == "absent"

@@ -89,13 +89,16 @@ def test_a_process_serves_trial_after_trial_and_stops_one_at_its_report(executor
 
 
 def test_a_failure_is_told_without_secrets_and_the_next_trial_has_a_new_process(executor, tmp_path):
-    one = task(tmp_path / "runs")
-    (tmp_path / "runs" / one["name"]).mkdir(parents=True)
-    (tmp_path / "runs" / one["name"] / "checkpoint.pt").write_bytes(b"rubbish")
+    runs = tmp_path / SECRET  # so that the message has it
+    one = task(runs)
+    (runs / one["name"]).mkdir(parents=True)
+    (runs / one["name"] / "checkpoint.pt").write_bytes(b"rubbish")
     executor.start(one)
     event = [heard(executor) for _ in range(2)][-1]
     assert (event.what, event.kind, event.refused) == ("failed", "failed", None) and "RecordError" in event.trace
-    executor.start(task(tmp_path / "runs", 1))
+    for text in (event.reason, event.trace):
+        assert SECRET not in text and "[hidden]" in text
+    executor.start(task(runs, 1))
     assert [heard(executor).what for _ in range(2)] == ["start", "epoch"]
 
 

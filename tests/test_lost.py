@@ -3,8 +3,12 @@
 import errno
 import fcntl
 import io
+import json
+import re
 import shutil
 import tarfile
+import threading
+import zipfile
 from pathlib import Path
 
 import kill_engine
@@ -18,12 +22,14 @@ from studies.driver import _history
 from studies.engine import warm_start
 from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
-from studies.engine.jobs import Jobs
+from studies.engine.job import Seen
+from studies.engine.jobs import Jobs, lost
 from studies.engine.search import verify
 from studies.options import parser
 from studies.planning import make_plan
 from studies.step2_rate import STUDY
-from trainer import checkpoint, evaluation_record, identity, jsonl
+from trainer import checkpoint, evaluate, evaluation_record, identity, jsonl
+from trainer.decision_lines import read_decisions
 from trainer.errors import RecordError, UsageError
 from trainer.identity import run_id
 from trainer.lock import Lock
@@ -87,6 +93,23 @@ def kind_of(folder):
         for p in folder.glob("runs/*/records.jsonl")
     }
     return finals, runs
+
+
+@pytest.mark.parametrize(
+    ("state", "epochs", "completed", "problem"),
+    [
+        ("complete", (1, 2, 3), True, None),
+        ("complete", (1, 2, 3), False, "does not say that the run was completed"),
+        ("complete", (1, 3), True, "lacks epoch 2 of 3"),
+        ("complete", (), False, "is missing, empty or without its beginning"),
+        ("pruned", (1, 2), False, None),
+        ("pruned", (1,), False, "lacks epoch 2 of 2"),
+        ("diverged", (), False, "is missing, empty or without its beginning"),
+    ],
+)
+def test_what_a_record_must_bear_out_of_an_end(state, epochs, completed, problem):
+    end = {"state": state, "epoch": 3 if state == "complete" else 2}
+    assert lost(end, [Seen(epoch, 1.0) for epoch in epochs], completed, 3) == problem
 
 
 def test_a_study_that_is_whole_is_left_alone(ended, tmp_path):
@@ -153,6 +176,17 @@ def test_a_second_process_on_a_run_is_refused_with_the_first_ones_name(tmp_path,
     assert not (tmp_path / run_id(run) / "records.jsonl").exists()
 
 
+def test_evaluations_of_one_file_wait_for_each_other(tmp_path):
+    path, line = tmp_path / "evaluation.jsonl", {**COMMON, "schema_version": 1, "event": "eval", "metrics": {}}
+    writing = threading.Thread(target=evaluation_record.append_line, args=(path, line), daemon=True)
+    with Lock(tmp_path / ".evaluation.jsonl.lock", "{who}"):
+        writing.start()
+        writing.join(0.3)
+        assert writing.is_alive() and not path.exists()
+    writing.join(10)
+    assert not writing.is_alive() and [one["attempt"] for one in read(path)] == [1]
+
+
 def test_a_file_system_without_locks_is_named_with_a_remedy(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -201,6 +235,56 @@ def test_a_record_of_another_version_is_refused(tmp_path, version):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("version", [2, "1", None])
+def test_a_study_of_another_version_is_refused(tmp_path, version):
+    for name in ("decisions.jsonl", "study.json"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "study.json").write_text(json.dumps({"study": "s", "epochs": 3, "schema_version": 1}))
+        (folder / "decisions.jsonl").write_text(json.dumps({"event": "begin", "schema_version": 1}) + "\n")
+        load(folder)
+        (folder / name).write_text(
+            json.dumps(json.loads((folder / name).read_text()) | {"schema_version": version}) + "\n"
+        )
+        words = f"{name}.*: schema_version = {version!r}, this version of the code reads 1; use the code that wrote it"
+        with pytest.raises(UsageError, match=words):
+            load(folder)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([{"event": "dance"}], "line 1: event = 'dance' is none of begin"),
+        ([{"t": 1.0}], "line 1: has no event"),
+        ([{"event": "stop", "trial": 0}], "line 1: a stop line of trial 0, which no suggest line before it introduced"),
+        ([{"event": "suggest", "trial": 1}], "line 1: trial 1 is suggested, but trial 0 was not"),
+        ([{"event": "suggest", "trial": 0}, {"event": "select", "trials": [3], "values": [1.0], "epochs": [2]}],
+            "line 2: trial 3 is selected, but was never suggested"),
+        ([{"event": "finish", "trial": 0}], "line 1: a finish line has no state"),
+        ([{"event": "begin", "t": "x"}], "line 1: t = 'x'"),
+    ],
+)  # fmt: skip
+def test_decisions_that_no_driver_could_have_written_are_refused_by_line(tmp_path, lines, words):
+    (tmp_path / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises((UsageError, RecordError), match=f"decisions.jsonl, {re.escape(words)}"):
+        read_decisions(tmp_path / "decisions.jsonl")
+
+
+@pytest.mark.parametrize("content", ["{}", "[1, 2]", "17", '{"study": "s"}', '{"study": 3, "epochs": 3}'])
+def test_a_study_file_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(UsageError, match=r"study.json (is not a study's|must hold one JSON object).*restore"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("raw", [b"[1,2]", b"17", b'"x"', b'{"a": NaN}', b'{"a": "\xff"}', b"{"], ids=repr)
+def test_a_line_that_is_no_object_is_named_with_its_number(tmp_path, raw):
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + raw + b'\n{"a": 2}\n')
+    with pytest.raises(RecordError, match=r"records.jsonl, line 2: (not valid JSON|not UTF-8|must be one JSON object)"):
+        list(read(path))
+
+
 def test_an_output_is_checked_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--out .*: is a folder; give a file in it"):
         evaluation_record.check_out(tmp_path)
@@ -211,6 +295,22 @@ def test_an_output_is_checked_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="is not writable; give another file with --out"):
         evaluation_record.check_out(tmp_path / "e.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_evaluation_begins_when_its_output_can_be_written(straight_and_short, tmp_path, monkeypatch, capsys):
+    begun = []
+    monkeypatch.setattr(evaluate, "measure", lambda *given: begun.append(given) or {"metrics": {}})
+    (run,) = (straight_and_short / "straight").glob("*-s*")
+    assert evaluate.main(["--checkpoint", str(run), "--out", str(tmp_path)]) == 2 and not begun
+    assert f"--out {tmp_path}: is a folder" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_runs_checkpoint_is_not_taken_for_a_folder(tmp_path, capsys):
+    (tmp_path / "model.pt").write_bytes(b"PK")
+    assert evaluate.main(["--checkpoint", str(tmp_path / "model.pt")]) == 2
+    error = capsys.readouterr().err
+    assert "a run's checkpoint is named checkpoint.pt and lies beside its records.jsonl" in error
+    assert error.count("\n") == 1 and "model.pt/checkpoint.pt" not in error
 
 
 GOOD = {"arm_id": "a", "probe_epoch": 0, "views": {"step": 0}, "method": {}}
@@ -234,6 +334,16 @@ def test_what_is_no_checkpoint_is_refused_with_its_path(tmp_path, content, words
     with pytest.raises(RecordError) as found:
         checkpoint.load(tmp_path, torch.device("cpu"), "a", ("method",))
     assert words in str(found.value) and str(tmp_path / "checkpoint.pt") in str(found.value)
+
+
+def test_another_programs_archive_is_refused_without_torchs_own_warnings(tmp_path, recwarn):
+    """torch takes it for a TorchScript archive, and says at length what it would do with it."""
+    with zipfile.ZipFile(tmp_path / "checkpoint.pt", "w") as archive:
+        for name, content in (("constants.pkl", b"\x80\x02)."), ("data.pkl", b"\x80\x02N."), ("version", b"3\n")):
+            archive.writestr(f"model/{name}", content)
+    with pytest.raises(RecordError, match=r"checkpoint.pt cannot be read .*; delete it") as found:
+        checkpoint.load(tmp_path, torch.device("cpu"), "a")
+    assert "\n" not in str(found.value) and not recwarn.list
 
 
 @pytest.mark.parametrize("state", [{}, {"weight": torch.zeros(3, 3), "bias": torch.zeros(3)}, {"weight": 3}, "x"])

@@ -89,6 +89,17 @@ def test_an_attempt_that_died_with_ray_is_not_the_trials_fault():
     executor.close(finished=True)
 
 
+def test_a_study_that_looks_around_hears_that_ray_is_gone():
+    lifeline = Lifeline({}, [].append)
+    executor = TuneExecutor(lambda end: end.next_task(), None, None, lifeline)
+    executor.start({"name": "t0"})
+    assert list(executor.events()) == []
+    lifeline._lost = "the head does not answer"
+    with pytest.raises(ClusterLost, match="the head does not answer"):
+        list(executor.events())
+    executor.close(finished=False)
+
+
 def test_tune_stands_still_while_the_study_thinks_and_ends_when_the_study_does():
     done, trial = [], SimpleNamespace(config={"name": "t0"}, last_result={"epoch": 1})
 

@@ -4,14 +4,18 @@ import math
 import re
 
 import pytest
+import torch
 from on_disk import write_cifar10, write_cifar100, write_mnist
 
 from trainer import presets
 from trainer.__main__ import main
 from trainer.config import SETS
+from trainer.data.images import load_images
+from trainer.data.views import Views
 from trainer.gates import judge
 from trainer.identity import run_id
 from trainer.records import read
+from trainer.subspace.sweeps import factor_sweeps
 
 NAMES = presets.names()
 TINY = [
@@ -131,6 +135,47 @@ def test_gates_fail_for_the_untrained_encoder_and_for_a_collapsed_one(name):
                 for epoch, metrics in ((0, untrained), (rule.epoch, end))
             ]
             assert not judge(config, gate, lines).passed
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "smoke" in presets.load(name).gates])
+def test_smoke_passes_whatever_runs_and_is_finite(name):
+    """A run of an epoch has learnt nothing yet, and may be worse than its untrained encoder."""
+    config = presets.load(name)
+    m, scale = config.data.observed_views, config.data.action_scale
+    start = {f"linacc/z_agg@{m}": 20.0, f"rank_pr/z_agg@{m}": 9.0, f"rank_pr/z@{m}": 9.0}
+    end = {f"linacc/z_agg@{m}": 1.0, f"rank_pr/z_agg@{m}": 1.0, f"rank_pr/z@{m}": 1.0, f"predict/z_hat@{m}": 1.9}
+    end |= {f"r2_action.{scale}/z_pair@2": -9.0}
+    lines = [
+        {"event": "eval", "split": config.data.select_on, "epoch": epoch, "metrics": metrics}
+        for epoch, metrics in ((0, start), (config.gates["smoke"].epoch, end))
+    ]
+    # the log's own smoke gates are kept as they were logged
+    assert judge(config, "smoke", lines).passed is not name.endswith("_as_logged")
+
+
+def test_what_a_preset_says_is_better_has_its_interval():
+    """Comments outlive the seeds they were written on: a comparison says how large it was and how sure, or on what one
+    seed it rests."""
+    compared = 0
+    for path in presets.FOLDER.rglob("*.yaml"):
+        said = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
+        for sentence in re.split(r"(?<=\.) ", said.replace("e.g. ", "")):
+            if re.search(r"\b(best|better|worse|beats?|optimal|optimum|wins)\b", sentence):
+                compared += 1
+                sure = re.search(r"-?[\d.]+ (points )?\[-?[\d.]+, -?[\d.]+\]|one seed", sentence)
+                assert sure, (path.name, sentence)
+    assert compared >= 8
+
+
+def test_the_diagnostics_of_the_cifar_preset_sweep_every_factor_of_the_logs_affine_data():
+    config = presets.load("cifar10_subspace", tiny("cifar10_subspace"), {"epochs": 2})
+    images = load_images(config)
+    views = Views(config, images, torch.float32)
+    swept = factor_sweeps(config, images, views, images.splits["validation"][:4], 8)
+    ends = {name: float(one.values.max()) for name, one in swept.items()}
+    assert list(ends) == ["rotation", "shift_x", "shift_y", "scale"] and config.eval.subspace.epochs
+    for name, most in {"rotation": 30.0, "shift_x": 0.25, "shift_y": 0.25, "scale": math.log(1.25)}.items():
+        assert 0.7 * most < ends[name] <= most, name  # of eight values, in the middle of their shares
 
 
 def test_sizes_follow_the_names():

@@ -656,6 +656,19 @@ CHANGES = [
 ]
 
 
+def test_a_default_study_is_replayed_by_what_it_measured_and_told_what_it_did_not(tmp_path, capsys):
+    """It probes at its rungs and at the end, not after one epoch; the README's command names no strategies."""
+    study = Study(tmp_path / "study")
+    for arm in range(8):
+        study.run(f"arm{arm}", {epoch: 30 + arm + epoch / 10 for epoch in (0, 4, 12, EPOCHS)})
+    assert call(study.folder) == 0
+    shown = capsys.readouterr().out
+    assert "not compared: one-epoch top-3" in shown and "a study run with --probe-epochs 1 has it" in shown
+    assert "ASHA eta 3, rungs 4, 12" in shown and "all full length" in shown
+    assert call(study.folder, "--scheduler", "top-k") == 2  # asked for by name
+    assert "--probe-epochs 1" in capsys.readouterr().err
+
+
 def test_every_option_changes_the_numbers(folder, tmp_path):
     seen = {"none": numbers(folder, tmp_path / "base", *BASE)}
     for change in CHANGES:

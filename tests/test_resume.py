@@ -33,6 +33,21 @@ def begun(results, *words):
     return p
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--results-dir="], "--results-dir '': give a folder"),
+        (["--study="], "study name '': use up to 100 letters"),
+        (["--num-trials", "100000000"], "--num-trials 100000000: must be at most 10000"),
+        (["--seeds="], "--seeds '': give a number of seeds"),
+    ],
+)
+def test_a_plan_that_nobody_meant_is_not_made(tmp_path, words, said):
+    """Here nothing would be started, were it made."""
+    with pytest.raises(UsageError, match=said):
+        planned(tmp_path, *words) if words != ["--results-dir="] else planned("", *words)
+
+
 # --- which study it is
 
 
@@ -74,6 +89,20 @@ def test_runtime_settings_may_change_and_others_may_not(tmp_path):
     agree(planned(tmp_path, "--resume", "runtime.threads=2", "optim.lr=0.001"))
     with pytest.raises(UsageError, match="this study has optim.lr = 0.001, not 0.002; continue"):
         agree(planned(tmp_path, "--resume", "optim.lr=0.002"))
+
+
+def test_another_preset_is_told_by_the_settings_that_differ_and_not_by_a_hash(tmp_path):
+    p = begun(tmp_path, "--study", "one")
+    other = tmp_path / "mine.yaml"
+    other.write_text("extends: digits\noptim: {lr: 0.001, weight_decay: 0.5}\n")
+    with pytest.raises(UsageError, match="this study has preset 'digits', not .*mine.yaml.*, so optim.lr = 0.002"):
+        agree(planned(tmp_path, "--study", "one", "--resume", "--preset", str(other)))
+    before = json.loads((p.folder / "study.json").read_text())
+    (p.folder / "study.json").write_text(json.dumps(before | {"base_arm": "0" * 10}))
+    before["base"]["optim"]["lr"] = 0.005  # the preset of that name had another rate
+    (p.folder / "study.json").write_text(json.dumps(before | {"base_arm": "0" * 10}))
+    with pytest.raises(UsageError, match="this study has optim.lr = 0.005, not 0.002; continue"):
+        agree(planned(tmp_path, "--study", "one", "--resume"))
 
 
 def test_a_study_that_was_not_deterministic_does_not_become_so_in_silence(tmp_path):

@@ -51,7 +51,8 @@ def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
     monkeypatch.setattr(protocol, "BATCH", SIZE)
     extract, aggregate = features.extract, features.aggregate
     monkeypatch.setattr(health, "extract", lambda method, fixed, chunk, **how: extract(method, fixed, SIZE, **how))
-    monkeypatch.setattr(parts, "aggregate", lambda method, z, actions: aggregate(method, z, actions, SIZE))
+    # odd: of an even number of draws per image a single sequence is never left over otherwise
+    monkeypatch.setattr(parts, "aggregate", lambda method, z, actions: aggregate(method, z, actions, SIZE - 1))
     calibrated = FixedInChunks(monkeypatch)
     words = [
         *SMALL,
@@ -96,13 +97,14 @@ class FixedInChunks:
 
 
 class Rows:
-    """Rows that any batch-norm of a model, or of a copy of it, was given."""
+    """Rows that any batch-norm of a model, or of a copy of it, was given, and its aggregator, which may get one."""
 
     def __init__(self, method):
         self.rows, self.sequences = [], []
         for module in method.modules():
             if isinstance(module, GlobalBatchNorm):
                 module.register_forward_pre_hook(lambda norm, inputs: self.rows.append(len(inputs[0])))
+        method.aggregator.register_forward_pre_hook(lambda module, inputs: self.rows.append(len(inputs[0])))
         method.predictor.register_forward_pre_hook(lambda module, inputs: self.sequences.append(len(inputs[0])))
 
     def __deepcopy__(self, memo):

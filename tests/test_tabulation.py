@@ -25,6 +25,7 @@ from tabulation import write_study  # noqa: E402
 
 def everything(folder: Path) -> None:
     study = load(folder)
+    assert study.finals["complete"].all(), "means and differences are made of runs that ended"
     spent = cost(study)
     table = comparison_table(study, spent)
     render.sheets(table, differences(study), confirmation(study))

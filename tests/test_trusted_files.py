@@ -12,9 +12,10 @@ import torch
 
 from trainer import presets
 from trainer.data import sets
-from trainer.data.images import load_images
+from trainer.data.images import _as_published, load_images
 from trainer.data.sets import saliency
 from trainer.data.sets.plain_pickle import load_plain
+from trainer.data.sets.raw import RawSet
 from trainer.errors import UsageError
 
 CIFAR = {
@@ -154,12 +155,18 @@ def test_a_set_of_another_number_is_refused_even_where_few_images_are_asked_for(
     assert len(load_images(own(preset, tmp_path, *sizes)).splits["train"]) == 4
 
 
-def test_every_class_must_be_there_in_a_published_set(tmp_path, monkeypatch):
+def test_every_class_must_be_there_in_a_published_set(tmp_path):
     from trainer.data.sets.labels import check_classes
 
     with pytest.raises(UsageError, match="20 classes, published are 100"):
         check_classes(tmp_path, torch.arange(1000) % 20, 100)
     check_classes(tmp_path, torch.cat([torch.full((9,), -1), torch.arange(100)]), 100)
+    # and whoever loads a set of the published size is told
+    labels = torch.arange(60_000) % 99
+    raw = RawSet(torch.zeros(60_000, 1, 1, 1, dtype=torch.uint8), labels, test=10_000)
+    with pytest.raises(UsageError, match="99 classes, published are 100"):
+        _as_published(own("cifar100_aug_30", tmp_path, own_files=False), raw)
+    _as_published(own("cifar100_aug_30", tmp_path), raw)
 
 
 def test_what_macos_and_windows_add_to_a_tree_does_no_harm(tmp_path):
@@ -193,6 +200,10 @@ def test_decoded_images_go_elsewhere_if_the_data_cannot_be_written(how, tmp_path
     add_data_options(parser)
     words = ["--data-root", str(data), "--own-files", *(["--cache-dir", str(cache)] if how == "option" else [])]
     settings = data_settings(parser.parse_args(words), "data")
+    # a trial's process may have another environment; from Python the variable alone must do
+    assert settings["runtime.cache_dir"] == str(cache)
+    if how == "variable":
+        del settings["runtime.cache_dir"]
     before = sorted(data.rglob("*"))
     load_images(presets.load("tiny_imagenet_aug", ["data.sizes=[8,4,4]", "optim.batch_size=4"], settings))
     load_images(

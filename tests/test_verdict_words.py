@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_analysis import Builder
 
 from analysis import render
@@ -80,6 +81,21 @@ def test_an_accuracy_in_steps_makes_no_words_out_of_rounding(seeds):
     ]
     same = [bool((values[0] == values[1]).all()) for values in rounded]
     assert sum(b and not s for b, s in zip(blind, same, strict=True)) / NULLS > (0.02 if seeds == 3 else 0.0)
+
+
+def test_the_studys_own_resolution_reaches_its_contrasts(tmp_path):
+    """Three seeds that agree to the last step: their spread is half a step, not none."""
+    noted = {"question": "Q?", "contrasts": [vars(contrasts.Contrast("rate", "best/ema", "best/ema/lambda0"))]}
+    noted["contrasts"][0]["metric"] = "linacc/z_agg@M"
+    made = Builder(tmp_path / "demo", declared=noted)
+    made.arm("e0", "lambda0", "ema", 0.0, [50.0, 50.5, 51.0])
+    made.arm("e1", "best", "ema", 0.1, [50.5, 51.0, 51.5], "e0", 61.0)
+    study = load(made.folder)
+    (found,) = differences(study).query("primary").to_dict("records")
+    step = study.step("linacc/z_agg@M")
+    assert found["sd"] == 0 and step > 0
+    half = stats.t.isf(0.025, 2) * step / 2 / math.sqrt(3)
+    assert found["adjusted_high"] - found["mean"] == pytest.approx(half)
 
 
 def test_words_follow_holms_rule():
@@ -199,6 +215,17 @@ def test_exploratory_contrasts_stay_silent_however_clear(tmp_path):
     assert found["verdict"].tolist().count("exploratory") == len(found) - 1
     assert (found["low"] > 0).any() and (found["high"] < 0).any()
     assert not WORDS.search(everything_said(study)), WORDS.findall(everything_said(study))
+
+
+def test_a_declared_contrast_that_was_not_run_keeps_its_place_in_the_family(tmp_path):
+    """What was declared does not shrink to what was found: the one that was run is decided at 0.05 / 3."""
+    asked = [vars(contrasts.Contrast(key, f"best/{key}", "best/ema/lambda0")) for key in ("ema", "stopgrad", "other")]
+    asked = [{**one, "metric": "linacc/z_agg@M"} for one in asked]
+    made = Builder(tmp_path / "demo", declared={"question": "Q?", "contrasts": asked})
+    made.arm("e0", "lambda0", "ema", 0.0, [50.0, 51.0, 52.0])
+    made.arm("e1", "best", "ema", 0.1, [60.0, 62.0, 61.5], "e0", 61.0)
+    (decided,) = differences(load(made.folder)).query("primary").to_dict("records")
+    assert decided["level"] == pytest.approx(0.05 / 3) and decided["p_holm"] == pytest.approx(3 * decided["p"])
 
 
 def test_old_records_get_the_rule_of_their_study():

@@ -96,7 +96,7 @@ def write_run(folder: Path, run_id: str, arm_id: str, seed: int, epochs: int, dr
         "config": {"data": {"observed_views": 3}, "epochs": epochs},
         "provenance": {"commit": "a" * 40, "dirty": False},
     }
-    lines.append({"event": "stop", "epoch": epochs, "split": None, "reason": "completed", "gate": None, "metrics": {}})
+    lines.append({"event": "stop", **where, "split": None, "reason": "completed", "gate": None, "metrics": {}})
     (folder / "records.jsonl").write_text(
         "".join(json.dumps(common | line, separators=(",", ":")) + "\n" for line in lines)
     )
