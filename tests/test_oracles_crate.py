@@ -46,7 +46,10 @@ def test_crate_blocks(name):
     case = Case("crate", name)
     cfg = case.settings
     layers = [crate_block(cfg["dim"], cfg["heads"], step=cfg["step_size"]) for _ in range(cfg["depth"])]
-    compare(case, torch.nn.Sequential(*layers), block_names(cfg["depth"], "{}."))
+    stack = torch.nn.ModuleList(layers)
+    compare(case, stack, block_names(cfg["depth"], "{}."), lambda x: through(stack, x))
+    first = stack[-1](through(stack[:-1], case.x), 1)[0]
+    torch.testing.assert_close(first, case.y[:, :1], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["ista_x4", "ista_x2_eta.3_lambda.05"])
@@ -60,7 +63,14 @@ def test_overcomplete_ista(name):
 def test_crate_alpha_block():
     case = Case("crate_alpha", "block")
     cfg = case.settings
-    compare(case, crate_alpha_block(cfg["dim"], cfg["heads"]), block_names(1, "", alpha=True))
+    block = crate_alpha_block(cfg["dim"], cfg["heads"])
+    compare(case, block, block_names(1, "", alpha=True), lambda x: block(x)[0])
+
+
+def through(blocks, x):
+    for block in blocks:
+        x, _ = block(x)
+    return x
 
 
 def test_the_papers_form_writes_where_it_reads():
@@ -76,14 +86,14 @@ def test_the_papers_form_writes_where_it_reads():
     torch.testing.assert_close(block.compress(x), 0.7 * x + 0.3 * expected, rtol=1e-12, atol=1e-12)
     code = crate_block(12, 3).double()
     code.attention.qkv.load_state_dict(block.attention.qkv.state_dict())
-    assert not torch.allclose(code(x), block(x))
+    assert not torch.allclose(code(x)[0], block(x)[0])
 
 
 def test_layer_scale_starts_a_residual_block_near_the_identity():
     torch.manual_seed(0)
     x = torch.randn(2, 5, 8)
     plain, scaled = crate_alpha_block(8, 2), crate_alpha_block(8, 2, scale=1e-5)
-    assert (scaled(x) - x).abs().max() < 1e-3 < (plain(x) - x).abs().max()
+    assert (scaled(x)[0] - x).abs().max() < 1e-3 < (plain(x)[0] - x).abs().max()
     assert scaled.scale1.requires_grad and plain.scale1 is None
 
 
@@ -95,9 +105,9 @@ def test_step_and_threshold_act(make, settings):
     base = make(8, 2)
     torch.manual_seed(1)
     other = make(8, 2, **settings)
-    assert not torch.equal(base(x), other(x))
+    assert not torch.equal(base(x)[0], other(x)[0])
     if "threshold" in settings:
-        zeros = [float((block.code(x) == 0).float().mean()) for block in (base, other)]
+        zeros = [float((block(x)[1] == 0).float().mean()) for block in (base, other)]
         assert zeros[1] > zeros[0]
 
 
@@ -106,8 +116,8 @@ def test_half_precision_stays_within_bounds(make):
     """bf16 keeps 8 bits: an entry is off by at most 2 % of the largest, and no more zeros or NaN appear."""
     torch.manual_seed(2)
     block, x = make(64, 4), torch.randn(8, 9, 64)
-    full = block(x).detach()
+    full = block(x)[0].detach()
     with torch.autocast("cpu", torch.bfloat16):
-        half = block(x)
+        half = block(x)[0]
     assert half.isfinite().all()
     assert float((half.detach() - full).abs().max() / full.abs().max()) < 0.02

@@ -22,14 +22,17 @@ class ISTA(nn.Module):
         self.weight = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(width, width)))
 
     def code(self, x: Tensor) -> Tensor:
-        """The code that is looked at for sparsity: here the output itself."""
-        return self(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of (..., d) tokens, the same shape, all entries at least 0."""
+        """Codes of (..., d) tokens, the same shape, all entries at least 0."""
         # two thin products instead of D'D: cheaper as long as there are fewer tokens than channels
         error = F.linear(x, self.weight.t()) - F.linear(F.linear(x, self.weight), self.weight.t())
         return torch.relu(x + self.step * error - self.step * self.threshold)
+
+    def read(self, code: Tensor) -> Tensor:
+        """The code itself."""
+        return code
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.code(x)
 
 
 class OvercompleteISTA(nn.Module):
@@ -54,6 +57,10 @@ class OvercompleteISTA(nn.Module):
         error = F.linear(first, self.dictionary) - x
         return torch.relu(first - self.step * F.linear(error, self.dictionary.t()) - shift)
 
+    def read(self, code: Tensor) -> Tensor:
+        """Tokens (..., d) of codes."""
+        return F.linear(code, self.readout)
+
     def forward(self, x: Tensor) -> Tensor:
         """Of (..., d) tokens, the same shape."""
-        return F.linear(self.code(x), self.readout)
+        return self.read(self.code(x))

@@ -49,11 +49,15 @@ class MSSA(nn.Module):
         """(heads, p, d): a subspace's directions are rows."""
         return self.qkv.weight.view(self.heads, -1, self.qkv.weight.shape[1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Of (B, N, d) tokens, the same shape. The softmax is in fp32 whatever the tokens are."""
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """Of (B, N, d) tokens, the same shape. The softmax is in fp32 whatever the tokens are.
+
+        Args:
+            first: of so many tokens only; all of them are attended to.
+        """
         w = self.qkv(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         scale = 1.0 if self.form == "paper" else None
-        y = F.scaled_dot_product_attention(w, w, w, scale=scale).transpose(1, 2).flatten(2)
+        y = F.scaled_dot_product_attention(w[:, :, :first], w, w, scale=scale).transpose(1, 2).flatten(2)
         if self.form == "paper":
             y = F.linear(y, self.qkv.weight.t())
         elif self.out is not None:

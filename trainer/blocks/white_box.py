@@ -33,26 +33,23 @@ class WhiteBoxBlock(nn.Module):
         self.scale1 = nn.Parameter(torch.full((width,), scale)) if scale is not None else None
         self.scale2 = nn.Parameter(torch.full((width,), scale)) if scale is not None else None
 
-    def compress(self, x: Tensor) -> Tensor:
-        """The first half: tokens (B, N, d) after attention."""
-        moved = self.attention(self.norm1(x))
+    def compress(self, x: Tensor, first: int | None = None) -> Tensor:
+        """The first half: tokens (B, N, d) after attention, or only the first ones of them."""
+        moved = self.attention(self.norm1(x), first)
         if self.scale1 is not None:
             moved = self.scale1 * moved
         if self.attention.form == "paper":
-            return (1 - self.compression) * x + self.compression * moved
-        return x + moved
+            return (1 - self.compression) * x[:, :first] + self.compression * moved
+        return x[:, :first] + moved
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Of (B, N, d) tokens, the same shape."""
-        x = self.compress(x)
-        coded = self.coding(self.norm2(x))
+    def forward(self, x: Tensor, first: int | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, d), or only the first ones of them, and their raw sparse codes (B, N, atoms)."""
+        x = self.compress(x, first)
+        code = self.coding.code(self.norm2(x))
+        coded = self.coding.read(code)
         if not self.residual:
-            return coded
-        return x + (coded if self.scale2 is None else self.scale2 * coded)
-
-    def code(self, x: Tensor) -> Tensor:
-        """The raw sparse code of each token: (B, N, atoms)."""
-        return self.coding.code(self.norm2(self.compress(x)))
+            return coded, code
+        return x + (coded if self.scale2 is None else self.scale2 * coded), code
 
 
 def crate_block(

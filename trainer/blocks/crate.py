@@ -1,0 +1,95 @@
+"""CRATE and CRATE-alpha as aggregators: white-box blocks over [AGG] and the view tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.blocks.faces import Aggregator
+from trainer.blocks.tokens import Inner, time_embedding, view_tokens
+from trainer.blocks.white_box import WhiteBoxBlock, crate_alpha_block, crate_block
+from trainer.config.aggregators import CrateAlphaConfig, CrateConfig
+
+
+class WhiteBox(Aggregator):
+    """[AGG] and the view tokens through white-box blocks; [AGG] leaves through a layer-norm.
+
+    Vanilla CRATE ends in a non-negative sparse code. The norm stands between it and what reads the aggregate, and
+    sparsity is measured before it.
+
+    Args:
+        model: settings with ``token_width``, ``condition``, ``layers`` and ``time_embedding``.
+        width: inside, None for that of the tokens.
+        blocks: makes the block of a width.
+    """
+
+    def __init__(self, model: Any, width: int | None, blocks: list[WhiteBoxBlock]):
+        super().__init__()
+        self.width = model.token_width
+        self.conditioned = model.condition in ("both", "aggregator")
+        self.inner = Inner(model.token_width, width)
+        self.token = nn.Parameter(torch.zeros(1, 1, self.inner.width))
+        self.layers = nn.ModuleList(blocks)
+        self.time = time_embedding(model, model.token_width)
+        self._zeros: Tensor | None = None
+
+    @property
+    def no_decay(self) -> tuple[nn.Parameter, ...]:
+        return (self.token,)
+
+    def health(self) -> dict[str, Tensor]:
+        """``code_zeros``: share of exact zeros in the last code of [AGG]."""
+        gain = self.inner.norm.weight.detach().square().mean().sqrt()
+        return {"last_norm_gain": gain, **({} if self._zeros is None else {"code_zeros": self._zeros})}
+
+    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to the aggregate (B, T)."""
+        x = self._tokens(z, actions)
+        *layers, last = self.layers
+        for layer in layers:
+            x, _ = layer(x)
+        # nothing reads the other tokens after the last layer
+        x, code = last(x, 1)
+        # counted, not averaged in the type of the code: half precision cannot count beyond 256
+        self._zeros = (code.detach() == 0).to(self.token.dtype).mean()
+        return self.inner.leave(x[:, 0])
+
+    def stages(self, z: Tensor, actions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        x = self._tokens(z, actions)
+        for layer in self.layers:
+            normed = layer.norm1(x)
+            x, code = layer(x)
+            yield normed, layer.attention.subspaces(), code
+
+    def _tokens(self, z: Tensor, actions: Tensor) -> Tensor:
+        tokens = self.inner.into(view_tokens(z, actions, self.conditioned, self.time))
+        return torch.cat([self.token.expand(len(z), -1, -1).to(tokens.dtype), tokens], dim=1)
+
+
+class Crate(WhiteBox):
+    """aggregator=crate; settings ``model.crate``."""
+
+    def __init__(self, model: Any):
+        settings: CrateConfig = model.crate
+        chosen = settings.model_dump(exclude={"width", "compression"}) | _compression(settings)
+        width = settings.width or model.token_width
+        blocks = [crate_block(width, model.heads, dropout=model.dropout, **chosen) for _ in range(model.layers)]
+        super().__init__(model, settings.width, blocks)
+
+
+class CrateAlpha(WhiteBox):
+    """aggregator=crate_alpha; settings ``model.crate_alpha``."""
+
+    def __init__(self, model: Any):
+        settings: CrateAlphaConfig = model.crate_alpha
+        chosen = settings.model_dump(exclude={"width", "compression"}) | _compression(settings)
+        width = settings.width or model.token_width
+        blocks = [crate_alpha_block(width, model.heads, dropout=model.dropout, **chosen) for _ in range(model.layers)]
+        super().__init__(model, settings.width, blocks)
+
+
+def _compression(settings: Any) -> dict[str, float]:
+    return {} if settings.compression is None else {"compression": settings.compression}
