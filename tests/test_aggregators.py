@@ -19,13 +19,13 @@ KINDS = {
     "transformer": [],
     "crate": ["model.aggregator=crate"],
     "crate paper": ["model.aggregator=crate", "model.crate.form=paper"],
-    "crate wide": ["model.aggregator=crate", "model.crate.width=40"],
+    "crate wide": ["model.aggregator=crate", "model.crate.expand=1.7"],
     "crate_alpha": ["model.aggregator=crate_alpha"],
     "tost": ["model.aggregator=tost"],
     "tost two": ["model.aggregator=tost", "model.tost.class_layers=2"],
     "tost pool": ["model.aggregator=tost", "model.tost.readout=pool"],
     "tost causal": ["model.aggregator=tost", "model.tost.causal=true"],
-    "tost pool causal": ["model.aggregator=tost", "model.tost={readout: pool, causal: true, width: 40}"],
+    "tost pool causal": ["model.aggregator=tost", "model.tost={readout: pool, causal: true, expand: 1.7}"],
 }
 
 
@@ -99,12 +99,12 @@ def test_the_time_embedding_tells_views_apart_that_are_equal(kind):
 
 SWITCHES = [
     ("crate", "model.crate.form=paper"), ("crate", "model.crate.step=0.3"), ("crate", "model.crate.threshold=0.3"),
-    ("crate", "model.crate.width=40"), ("crate", "model.layers=1"), ("crate", "model.heads=2"),
+    ("crate", "model.crate.expand=1.7"), ("crate", "model.layers=1"), ("crate", "model.heads=2"),
     ("crate_alpha", "model.crate_alpha.ratio=2.0"), ("crate_alpha", "model.crate_alpha.scale=0.5"),
     ("crate_alpha", "model.crate_alpha.form=paper"), ("crate_alpha", "model.crate_alpha.step=0.3"),
-    ("crate_alpha", "model.crate_alpha.threshold=0.3"), ("crate_alpha", "model.crate_alpha.width=40"),
+    ("crate_alpha", "model.crate_alpha.threshold=0.3"), ("crate_alpha", "model.crate_alpha.expand=1.7"),
     ("tost", "model.tost.readout=pool"), ("tost", "model.tost.class_layers=2"), ("tost", "model.tost.causal=true"),
-    ("tost", "model.tost.scale=0.5"), ("tost", "model.tost.width=40"), ("tost", "model.ffn_ratio=2.0"),
+    ("tost", "model.tost.scale=0.5"), ("tost", "model.tost.expand=1.7"), ("tost", "model.ffn_ratio=2.0"),
     ("tost", "model.layers=1"), ("tost", "model.heads=2"),
 ]  # fmt: skip
 
@@ -115,6 +115,12 @@ def test_a_switch_changes_the_arm_and_what_is_computed(name, word):
     (first, z, actions), (other, _, _) = made(*base), made(*base, word)
     assert not torch.allclose(first(z, actions), other(z, actions))
     assert arm_id(config(*base)) != arm_id(config(*base, word))
+
+
+def test_expansion_is_rounded_to_the_heads_and_keeps_the_width_of_the_aggregate():
+    aggregator, z, actions = made("model.aggregator=crate", "model.crate.expand=1.7")  # 40.8 of 24
+    assert aggregator.inner.width == 40 and aggregator(z, actions).shape == (4, 24) and aggregator.width == 24
+    assert made("model.aggregator=crate", "model.crate.expand=1.7", "model.heads=5")[0].inner.width == 40
 
 
 def test_the_papers_compression_acts():
@@ -138,7 +144,8 @@ def test_dropout_acts_in_training_only(name):
         (["model.aggregator=tost", "model.crate={}"], "crate = .* only with model.aggregator=crate; remove it"),
         (["model.aggregator=crate", "model.ffn_ratio=2.0"], "ffn_ratio = 2.0 .* model.aggregator=transformer or tost"),
         (["model.aggregator=crate", "model.crate.compression=0.3"], "compression = 0.3 .* only with form=paper"),
-        (["model.aggregator=crate", "model.crate.width=30"], "model.heads = 4 must divide model.crate.width = 30"),
+        (["model.aggregator=crate", "model.heads=5"], "model.heads = 5 must divide the token width 24"),
+        (["model.aggregator=crate", "model.crate.expand=0"], "model.crate.expand"),
         (["model.aggregator=tost", "model.tost={readout: pool, class_layers: 1}"], "only with readout=class_attention"),
         (["model.aggregator=crate_alpha", "model.crate_alpha.ratio=0.5"], "model.crate_alpha.ratio"),
         (["model.predictor=crate"], "predictor_hidden = 32 has a meaning only with model.predictor=mlp; remove it"),
@@ -209,7 +216,7 @@ def test_every_setting_of_the_crate_predictor_acts(word):
 
 STREAMED = {
     "attention": ["model.aggregator=tost", "model.tost.causal=true"],
-    "pool": ["model.aggregator=tost", "model.tost={readout: pool, causal: true, width: 40}"],
+    "pool": ["model.aggregator=tost", "model.tost={readout: pool, causal: true, expand: 1.7}"],
     "timed": ["model.aggregator=tost", "model.tost.causal=true", "model.time_embedding=true"],
     "codes": ["model.aggregator=tost", "model.tost.causal=true", "model.condition=predictor"],
 }

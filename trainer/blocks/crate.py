@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainer.blocks.faces import Aggregator
 from trainer.blocks.tokens import Inner, time_embedding, view_tokens
 from trainer.blocks.white_box import WhiteBoxBlock, crate_alpha_block, crate_block
-from trainer.config.aggregators import CrateAlphaConfig, CrateConfig
+from trainer.config.aggregators import AggregatorNode
 
 
 class WhiteBox(Aggregator):
@@ -21,18 +21,20 @@ class WhiteBox(Aggregator):
     sparsity is measured before it.
 
     Args:
-        model: settings with ``token_width``, ``condition``, ``layers`` and ``time_embedding``.
-        width: inside, None for that of the tokens.
-        blocks: makes the block of a width.
+        model: settings with ``token_width``, ``condition``, ``layers``, ``heads``, ``dropout`` and
+            ``time_embedding``.
+        settings: the aggregator's own.
+        block: makes a block of a width and a number of heads, of the other settings.
     """
 
-    def __init__(self, model: Any, width: int | None, blocks: list[WhiteBoxBlock]):
+    def __init__(self, model: Any, settings: AggregatorNode, block: Callable[..., WhiteBoxBlock]):
         super().__init__()
         self.width = model.token_width
         self.conditioned = model.condition in ("both", "aggregator")
-        self.inner = Inner(model.token_width, width)
+        self.inner = Inner(model, settings)
         self.token = nn.Parameter(torch.zeros(1, 1, self.inner.width))
-        self.layers = nn.ModuleList(blocks)
+        chosen = settings.model_dump(exclude={"expand"}, exclude_none=True) | {"dropout": model.dropout}
+        self.layers = nn.ModuleList(block(self.inner.width, model.heads, **chosen) for _ in range(model.layers))
         self.time = time_embedding(model, model.token_width)
         self._zeros: Tensor | None = None
 
@@ -73,23 +75,11 @@ class Crate(WhiteBox):
     """aggregator=crate; settings ``model.crate``."""
 
     def __init__(self, model: Any):
-        settings: CrateConfig = model.crate
-        chosen = settings.model_dump(exclude={"width", "compression"}) | _compression(settings)
-        width = settings.width or model.token_width
-        blocks = [crate_block(width, model.heads, dropout=model.dropout, **chosen) for _ in range(model.layers)]
-        super().__init__(model, settings.width, blocks)
+        super().__init__(model, model.crate, crate_block)
 
 
 class CrateAlpha(WhiteBox):
     """aggregator=crate_alpha; settings ``model.crate_alpha``."""
 
     def __init__(self, model: Any):
-        settings: CrateAlphaConfig = model.crate_alpha
-        chosen = settings.model_dump(exclude={"width", "compression"}) | _compression(settings)
-        width = settings.width or model.token_width
-        blocks = [crate_alpha_block(width, model.heads, dropout=model.dropout, **chosen) for _ in range(model.layers)]
-        super().__init__(model, settings.width, blocks)
-
-
-def _compression(settings: Any) -> dict[str, float]:
-    return {} if settings.compression is None else {"compression": settings.compression}
+        super().__init__(model, model.crate_alpha, crate_alpha_block)

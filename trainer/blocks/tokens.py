@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.config.aggregators import AggregatorNode
+
 WAVES = 32
 
 
@@ -39,17 +41,21 @@ def view_tokens(z: Tensor, actions: Tensor, conditioned: bool, time: TimeEmbeddi
 
 
 class Inner(nn.Module):
-    """Maps between the width of the tokens and another one inside, and the last norm.
+    """Maps between the width of the tokens and another one inside, if one is set, and the last norm.
+
+    Args:
+        settings: of the aggregator.
 
     Attributes:
         width: inside.
     """
 
-    def __init__(self, tokens: int, width: int | None):
+    def __init__(self, model: Any, settings: AggregatorNode):
         super().__init__()
-        self.width = width or tokens
-        self.into = nn.Linear(tokens, width) if width else nn.Identity()
-        self.back = nn.Linear(width, tokens) if width else nn.Identity()
+        tokens, mapped = model.token_width, settings.expand is not None
+        self.width = settings.width(tokens, model.heads)
+        self.into = nn.Linear(tokens, self.width) if mapped else nn.Identity()
+        self.back = nn.Linear(self.width, tokens) if mapped else nn.Identity()
         self.norm = nn.LayerNorm(tokens)
 
     def leave(self, x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Tost(Aggregator):
         settings: TostConfig = model.tost
         self.settings, self.width = settings, model.token_width
         self.conditioned = model.condition in ("both", "aggregator")
-        self.inner = Inner(model.token_width, settings.width)
+        self.inner = Inner(model, settings)
         width, hidden = self.inner.width, int(self.inner.width * model.ffn_ratio)
         common = {"scale": settings.scale, "dropout": model.dropout}
         self.blocks = nn.ModuleList(

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from trainer.config.node import Fraction, Node, NonNegative, Positive, only_when
 
-Width = Annotated[int, Field(ge=1, le=65536)]
-
 
 class AggregatorNode(Node):
     """What every aggregator's own settings have.
@@ -19,9 +17,13 @@ class AggregatorNode(Node):
     """
 
     ffn: ClassVar[bool] = True
-    width: Width | None = None
-    """Width inside, between linear maps from the tokens and back to their width, to match another aggregator's
-    parameters; default: the tokens' own, without maps."""
+    expand: Annotated[float, Field(gt=0, le=16)] | None = None
+    """Width inside over that of the tokens, rounded to a multiple of the heads, between linear maps from the tokens and
+    back: to match another aggregator's parameters. Default: the tokens' own width, without maps."""
+
+    def width(self, tokens: int, heads: int) -> int:
+        """Width inside, for tokens of a width."""
+        return tokens if self.expand is None else heads * max(1, round(self.expand * tokens / heads))
 
 
 class CodingNode(Node):

@@ -75,10 +75,7 @@ class ModelConfig(_Parts):
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
         own = getattr(self, self.aggregator, None)
-        if own is not None and own.width is not None:
-            if own.width % self.heads:
-                raise ValueError(f"model.heads = {self.heads} must divide model.{self.aggregator}.width = {own.width}")
-        elif self.token_width % self.heads:
+        if (own is None or own.expand is None) and self.token_width % self.heads:
             raise ValueError(
                 f"model.heads = {self.heads} must divide the token width {self.token_width} "
                 f"(= {self.encoder.features} encoder features + {self.token_width - self.encoder.features} action)"
