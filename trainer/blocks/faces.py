@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from trainer.config import AGGREGATORS, ENCODERS, EncoderConfig
-from trainer.config.parts import implementation
+from trainer.config.parts import PREDICTORS, implementation
 
 
 class Encoder(nn.Module):
@@ -46,6 +47,11 @@ class Aggregator(nn.Module):
         """Detached scalars worth recording, by name."""
         return {}
 
+    def stages(self, z: Tensor, actions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Layer by layer, for the diagnostics of what works in subspaces: the tokens (B, N, d) that attention projects,
+        its subspaces (heads, p, d), and the raw sparse code (B, N, atoms) or None. Nothing by default."""
+        return iter(())
+
 
 def make_encoder(config: EncoderConfig, channels: int) -> Encoder:
     """The configured encoder of images with ``channels`` channels."""
@@ -55,3 +61,12 @@ def make_encoder(config: EncoderConfig, channels: int) -> Encoder:
 def make_aggregator(model: Any) -> Aggregator:
     """The aggregator that a family's model settings name."""
     return implementation(AGGREGATORS[model.aggregator])(model)
+
+
+def make_predictor(model: Any, aggregate: int, action: int, outputs: int) -> nn.Module:
+    """The predictor that a family's model settings name: (B, aggregate + action) rows to (B, outputs) codes.
+
+    Args:
+        action: width of the embedded action, 0 for a predictor that is not told.
+    """
+    return implementation(PREDICTORS[model.predictor])(model, aggregate, action, outputs)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.blocks.faces import Aggregator
+from trainer.blocks.tokens import time_embedding, view_tokens
 
 
 class Transformer(Aggregator):
     """Post-norm transformer over [AGG] and the view tokens, and one more layer-norm (paper A.1).
 
-    No positional encoding: order enters through the actions and the empty last slot. Without action conditioning
-    the tokens are the bare codes, and the order of views cannot matter.
+    No positional encoding unless ``time_embedding``: order enters through the actions and the empty last slot. Without
+    action conditioning the tokens are the bare codes, and the order of views cannot matter.
 
     Args:
-        model: settings with ``token_width``, ``condition``, ``layers``, ``heads``, ``ffn_ratio`` and ``dropout``.
+        model: settings with ``token_width``, ``condition``, ``layers``, ``heads``, ``ffn_ratio``, ``dropout`` and
+            ``time_embedding``.
     """
 
     def __init__(self, model: Any):
@@ -34,6 +35,7 @@ class Transformer(Aggregator):
         )
         self.norm = nn.LayerNorm(width)
         self.width = width
+        self.time = time_embedding(model, width)
 
     @property
     def no_decay(self) -> tuple[nn.Parameter, ...]:
@@ -44,8 +46,7 @@ class Transformer(Aggregator):
 
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:
         """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to the aggregate (B, T)."""
-        # pad appends the last view's empty slot
-        tokens = torch.cat([z, F.pad(actions, (0, 0, 0, 1))], dim=2) if self.conditioned else z
+        tokens = view_tokens(z, actions, self.conditioned, self.time)
         x = torch.cat([self.token.expand(len(z), -1, -1).to(tokens.dtype), tokens], dim=1)
         *layers, last = self.layers
         for layer in layers:

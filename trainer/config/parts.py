@@ -10,6 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from trainer.config.aggregators import (
+    AggregatorNode,
+    CrateAlphaConfig,
+    CrateConfig,
+    CratePredictorConfig,
+    TostConfig,
+)
 from trainer.config.node import Node, added, only_when
 
 
@@ -30,8 +37,23 @@ ENCODERS = {
     "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4),
     "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8),
 }
-AGGREGATORS = {"transformer": "trainer.blocks.transformer:Transformer"}
+AGGREGATORS = {
+    "transformer": "trainer.blocks.transformer:Transformer",
+    "crate": "trainer.blocks.crate:Crate",
+    "crate_alpha": "trainer.blocks.crate:CrateAlpha",
+    "tost": "trainer.blocks.tost:Tost",
+}
 """``module:class`` of each :class:`trainer.blocks.faces.Aggregator`."""
+AGGREGATOR_SETTINGS: dict[str, type[AggregatorNode]] = {
+    "crate": CrateConfig,
+    "crate_alpha": CrateAlphaConfig,
+    "tost": TostConfig,
+}
+"""Settings of those aggregators that have some of their own, as ``model.<name>``."""
+PREDICTORS = {"mlp": "trainer.blocks.predictor:mlp", "crate": "trainer.blocks.predictor:CratePredictor"}
+"""``module:class`` of each predictor, made as :func:`trainer.blocks.faces.make_predictor` says."""
+PREDICTOR_SETTINGS: dict[str, type[Node]] = {"crate": CratePredictorConfig}
+"""Settings of those predictors that have some of their own, as ``model.predictor_<name>``."""
 
 
 def implementation(path: str) -> Any:

@@ -9,13 +9,22 @@ from pydantic import Field, create_model, model_validator
 from trainer.config import AGGREGATORS, REGULARISERS, EncoderConfig, EvalConfig, RateConfig, RunConfig, SharpenConfig
 from trainer.config.evaluation import Epochs
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
-from trainer.config.parts import one_of
+from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS, one_of
 
 CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != "rate"}
 """Regularisers that are there only with a weight; the rate is always measured."""
 
 
-class ModelConfig(Node):
+_OWN = {name: (kind, "aggregator", name) for name, kind in AGGREGATOR_SETTINGS.items()} | {
+    f"predictor_{name}": (kind, "predictor", name) for name, kind in PREDICTOR_SETTINGS.items()
+}
+"""Settings of one part alone, by field: their type, and the setting and value they belong to."""
+_Parts = create_model(
+    "_Parts", __base__=Node, **{name: (kind | None, added(None)) for name, (kind, *_) in _OWN.items()}
+)
+
+
+class ModelConfig(_Parts):
     """Encoder, action embedding, aggregator and predictor."""
 
     encoder: EncoderConfig = EncoderConfig()
@@ -24,10 +33,14 @@ class ModelConfig(Node):
     aggregator: Annotated[str, one_of(AGGREGATORS)] = added("transformer")
     layers: Annotated[int, Field(ge=1, le=48)] = 2
     heads: Annotated[int, Field(ge=1, le=64)] = 4
-    ffn_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
+    ffn_ratio: Annotated[float, Field(gt=0, le=16)] | None = None
+    """Hidden width of the aggregator's layers over their own; not of crate and crate_alpha, which have none."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    predictor_hidden: Annotated[int, Field(ge=0, le=65536)] = 128
-    """Hidden width of the predictor; 0 means a linear predictor followed by batch-norm."""
+    time_embedding: bool = added(False)
+    """Add a learned embedding of a view's number to its token."""
+    predictor: Annotated[str, one_of(PREDICTORS)] = added("mlp")
+    predictor_hidden: Annotated[int, Field(ge=0, le=65536)] | None = None
+    """predictor=mlp only: its hidden width; 0 means a linear predictor followed by batch-norm."""
     condition: Literal["both", "aggregator", "predictor", "none"] = added("both")
     """Which modules are told the actions (paper table 4); without them the aggregator's tokens are the bare codes."""
     action_norm: Literal["true_actions", "upstream"] = added("true_actions")
@@ -40,12 +53,37 @@ class ModelConfig(Node):
         """Width of the aggregator's tokens and of z_agg."""
         return self.encoder.features + (self.action_dim if self.condition in ("both", "aggregator") else 0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _per_part(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            chosen = {
+                "aggregator": values.get("aggregator", "transformer"),
+                "predictor": values.get("predictor", "mlp"),
+            }
+            for field, (_, part, name) in _OWN.items():
+                only_when(values, field, chosen[part] == name, f"model.{part}={name}", {})
+            kind = AGGREGATOR_SETTINGS.get(chosen["aggregator"]) if isinstance(chosen["aggregator"], str) else None
+            ffn = kind is None or kind.ffn
+            without = " or ".join(name for name in AGGREGATORS if getattr(AGGREGATOR_SETTINGS.get(name), "ffn", True))
+            only_when(values, "ffn_ratio", ffn, f"model.aggregator={without}", 4.0)
+            own = chosen["predictor"] in PREDICTOR_SETTINGS
+            only_when(values, "predictor_hidden", not own, "model.predictor=mlp", 128)
+        return values
+
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
-        if self.token_width % self.heads:
+        own = getattr(self, self.aggregator, None)
+        if (own is None or own.expand is None) and self.token_width % self.heads:
             raise ValueError(
                 f"model.heads = {self.heads} must divide the token width {self.token_width} "
                 f"(= {self.encoder.features} encoder features + {self.token_width - self.encoder.features} action)"
+            )
+        if self.predictor_crate is not None and self.token_width % self.predictor_crate.heads:
+            raise ValueError(
+                f"model.predictor_crate.heads = {self.predictor_crate.heads} must divide the token width"
+                f" {self.token_width}"
             )
         return self
 

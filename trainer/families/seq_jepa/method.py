@@ -13,8 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainer.blocks.faces import make_aggregator, make_encoder
-from trainer.blocks.norm import GlobalBatchNorm
+from trainer.blocks.faces import make_aggregator, make_encoder, make_predictor
 from trainer.config import REGULARISERS
 from trainer.families.seq_jepa.action_embedding import ActionEmbedding
 from trainer.families.seq_jepa.config import SeqJEPAConfig
@@ -46,8 +45,8 @@ class SeqJEPA(Method):
         # several workers wait for the gradient of every trained parameter: one that nobody reads must not be trained
         self.action.requires_grad_(model.condition != "none")
         self.told_predictor = model.condition in ("both", "predictor")
-        inputs = self.aggregator.width + (model.action_dim if self.told_predictor else 0)
-        self.predictor = _predictor(inputs, model.predictor_hidden, width)
+        action = model.action_dim if self.told_predictor else 0
+        self.predictor = make_predictor(model, self.aggregator.width, action, width)
         # without a weight the rate is still measured, the controls are absent
         settings = {name: getattr(objective, name) for name in REGULARISERS if getattr(objective, name) is not None}
         self.regularisers = nn.ModuleDict(
@@ -140,11 +139,3 @@ class SeqJEPA(Method):
 
 def _features(on: str) -> tuple[str, ...]:
     return ("agg", "z") if on == "both" else (on,)
-
-
-def _predictor(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    if hidden == 0:
-        return nn.Sequential(nn.Linear(inputs, outputs), GlobalBatchNorm(outputs))
-    return nn.Sequential(
-        nn.Linear(inputs, hidden, bias=False), GlobalBatchNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
-    )
