@@ -40,3 +40,8 @@ class VitConfig(Node):
         if self.positions == "sincos" and width % 4:
             return f"width = {width} must be a multiple of 4 for positions=sincos"
         return None
+
+
+def stack_macs(tokens: int, width: int, depth: int, mlp_ratio: float) -> float:
+    """Of one sequence's forward pass: projections, attention and the two layers behind it."""
+    return depth * tokens * width * ((4 + 2 * mlp_ratio) * width + 2 * tokens)

@@ -23,6 +23,7 @@ from torch import Tensor
 from trainer.config import SETS, RunConfig
 from trainer.data import crops, recipes
 from trainer.data.images import ImageSet
+from trainer.data.mixing import draw_mixing, mixed
 from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.data.row_chunks import row_chunks
 from trainer.data.store import MappedImages
@@ -74,8 +75,9 @@ class StandardViews:
             self._ahead = {step + 1: self._fetch(step + 1)}
         self.step += 1
         index = self._index(draw)
-        batch = self._rendered(stored(), draw, epoch)
-        batch |= {"labels": self._train_labels[index], "index": index}
+        pixels, shares = self._mixed(self._floating(stored()), step, index)
+        batch = self._rendered(pixels, draw, epoch)
+        batch |= {"labels": self._train_labels[index], "index": index} | ({} if shares is None else {"shares": shares})
         batch["step"] = torch.full((), step, dtype=torch.int64, device=self.device)
         return batch
 
@@ -121,9 +123,24 @@ class StandardViews:
         stored = self._images.images[rows.cpu()]
         return stored.pin_memory() if self.device.type == "cuda" else stored
 
-    def _rendered(self, stored: Tensor, draw: Tensor, epoch: int) -> Batch:
+    def _mixed(self, pixels: Tensor, step: int, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images mixed with others of the global batch, and what each class has in them; -1 counts for none."""
+        settings, batch = self._settings, self._config.optim.batch_size
+        if settings.mixup is None and settings.cutmix is None:
+            return pixels, None
+        mixing = draw_mixing(self._config.seed, step, batch, settings.mixup, settings.cutmix)
+        partner = mixing.partner.to(self.device)[self.rank :: self.world]
+        whole = self._index(self._drawn(step))
+        others = self._floating(self._images.images[self._rows(whole[partner], torch.zeros_like(partner))])
+        pixels, kept = mixed(mixing, pixels, others)
+        shares = pixels.new_zeros(len(pixels), self._facts.classes)
+        for rows, share in ((index, kept), (whole[partner], 1 - kept)):
+            labels = self._train_labels[rows]
+            shares.scatter_add_(1, labels.clamp_min(0)[:, None], share * (labels >= 0)[:, None].to(shares.dtype))
+        return pixels, shares
+
+    def _rendered(self, pixels: Tensor, draw: Tensor, epoch: int) -> Batch:
         settings, local = self._settings, self._settings.locals
-        pixels = self._floating(stored)
         count = settings.views + (local.count if local else 0)
         u = uniforms(self._config.seed, Purpose.TRAIN_VIEWS, epoch, draw, PER_VIEW * count)
         u = u.view(len(draw), count, PER_VIEW)

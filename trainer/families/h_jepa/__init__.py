@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from trainer.data.images import ImageSet
     from trainer.families.h_jepa.method import HJEPA
-    from trainer.families.h_jepa.probes import HJEPAProbes
-    from trainer.families.h_jepa.source import MaskedViews
+    from trainer.families.h_jepa.measures import HJEPAProbes
+    from trainer.families.h_jepa.masked_views import MaskedViews
 
 
 def source(config: Config, images: ImageSet, dtype: torch.dtype, rank: int = 0, workers: int = 1) -> MaskedViews:
     """Views without actions, and which patches of them are shown."""
-    from trainer.families.h_jepa.source import MaskedViews
+    from trainer.families.h_jepa.masked_views import MaskedViews
 
     return MaskedViews(config, images, dtype, rank, workers)
 
@@ -38,7 +38,7 @@ def make(config: Config, source: MaskedViews) -> HJEPA:
 
 def probes(config: Config, images: ImageSet, source: MaskedViews, method: HJEPA, device: torch.device) -> HJEPAProbes:
     """What is measured of it."""
-    from trainer.families.h_jepa.probes import HJEPAProbes
+    from trainer.families.h_jepa.measures import HJEPAProbes
 
     return HJEPAProbes(config, images, source, device)
 
@@ -63,6 +63,12 @@ def tables(metrics: Mapping[str, float | None], config: Config) -> list[Table]:
     return tables(metrics)
 
 
+METRICS = (
+    ("knn20/z_agg@M", "20-nearest-neighbour accuracy of z_agg", "percent", True),
+    ("std/z_agg@M", "standard deviation of z_agg over images", "", True),
+    ("pair_cosine/z_agg@M", "mean cosine of two images' z_agg", "", False),
+)
+"""Of a study's metrics: name, words, unit, and whether more is better."""
 LEGEND = """loss: of prediction, on held-out images; std, cosine: of two images' mean tokens, 0 and 1 if all are
 alike; linacc, knn: accuracy (%) of the mean token of the frozen target encoder, if probed"""
 COLUMNS = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainer.blocks.vit_macs import stack_macs
 from trainer.config import SETS
+from trainer.config.vit import stack_macs
 from trainer.families.h_jepa.config import HJEPAConfig, block_size
 
 
