@@ -35,7 +35,7 @@ FEATURES = {
     "mixup": {"data.standard.mixup": 0.8},
 }
 QUICK = ("rope", "fpn", "sigreg")
-UNTRAINED = Control("untrained", "untrained encoder", {**BASE, "objective.ema.half_life": 0.1}, must="start")
+UNTRAINED = Control("untrained", "untrained encoder", BASE, must="start")
 
 
 def arms(quick: bool) -> tuple[Arm, ...]:

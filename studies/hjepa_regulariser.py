@@ -1,9 +1,9 @@
 """Which regulariser keeps H-JEPA's features from collapsing, and are they then better than an untrained encoder's?
 
-    python studies/hjepa_regulariser.py             weights and half-lives of the target, two views of each image
-    python studies/hjepa_regulariser.py --quick     one of each, one view, a third of the epochs
+    python studies/hjepa_regulariser.py             weights and half-lives of the target
+    python studies/hjepa_regulariser.py --quick     one of each, without nt_xent, a third of the epochs
 
-No run is stopped early: nearest-neighbour accuracy falls below the untrained encoder's before it recovers.
+nt_xent compares two views of an image and trains on both. No run is stopped early: nearest-neighbour accuracy falls below the untrained encoder's before it recovers.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from studies import Arm, Contrast, Control, Show, Study  # noqa: E402
 WEIGHTS = {"none": (0.0,), "vicreg": (1.0, 0.1), "sigreg": (0.02, 0.1), "rate": (0.1, 0.3), "nt_xent": (0.1, 0.3)}
 """The first of each is what the primary contrasts are about."""
 HALF_LIVES = (0.2, 0.05)
-UNTRAINED = Control("untrained", "untrained encoder", {"objective.ema.half_life": 0.1}, must="start")
-"""Epoch 0 of an arm of its own, with the seeds and the initialisation of the others."""
+UNTRAINED = Control("untrained", "untrained encoder", {"objective.ema.half_life": HALF_LIVES[0]}, must="start")
+"""Epoch 0 of the arm without a regulariser; all arms start there."""
 
 
 def arms(quick: bool) -> tuple[Arm, ...]:
@@ -36,7 +36,9 @@ def arms(quick: bool) -> tuple[Arm, ...]:
         for weight in WEIGHTS[name][:1] if quick else WEIGHTS[name]:
             if quick and name == "nt_xent":
                 continue
-            settings = {"objective.ema.half_life": half_life, "data.standard.views": 1 if quick else 2}
+            settings = {"objective.ema.half_life": half_life} | (
+                {"data.standard.views": 2} if name == "nt_xent" else {}
+            )
             settings |= {f"objective.weights.{name}": weight} if weight else {}
             key, none = f"{name}/{weight:g}/{half_life:g}", f"none/0/{half_life:g}"
             label = f"{name} {weight:g}, half-life {half_life:g}" if weight else f"none, half-life {half_life:g}"
