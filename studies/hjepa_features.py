@@ -34,6 +34,7 @@ FEATURES = {
     "sigreg": {"objective.weights.sigreg": 0.02},
     "mixup": {"data.standard.mixup": 0.8},
 }
+PRIMARY = ("rope", "fpn", "local_crops", "c_jepa", "nt_xent", "sigreg")
 QUICK = ("rope", "fpn", "sigreg")
 UNTRAINED = Control("untrained", "untrained encoder", BASE, must="start")
 
@@ -50,7 +51,7 @@ STUDY = Study(
     question=__doc__.splitlines()[0],
     arms=arms,
     contrasts=lambda known: (
-        Contrast(f"{arm.label} minus default", arm.key, "default") for arm in known if arm.role == "grid"
+        Contrast(f"{arm.label} minus default", arm.key, "default") for arm in known if arm.key in PRIMARY
     ),
     controls=(UNTRAINED,),
     also=("knn20/z_agg@M", "std/z_agg@M"),

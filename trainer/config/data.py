@@ -84,7 +84,9 @@ class GlimpseConfig(Node):
 class DataConfig(Node):
     """Images and the transformation that relates their views."""
 
-    name: Literal["digits", "mnist", "cifar10", "cifar100", "tiny_imagenet", "stl10", "3diebench", "mini3d"] = "digits"
+    name: Literal[
+        "digits", "mnist", "cifar10", "cifar100", "tiny_imagenet", "stl10", "3diebench", "mini3d", "imagenet100"
+    ] = "digits"
     transform: Literal["rotation", "affine", "augment", "glimpse", "object", "standard"] = "rotation"
     """rotation, affine: planar warps; augment: crop, jitter and blur; glimpse: patches around fixations;
     object: the recorded views of a rendered object (3diebench and its offline miniature mini3d);

@@ -48,6 +48,10 @@ SETS: dict[str, SetFacts] = {
     "stl10": SetFacts(
         3, 96, 10, (4_000, 1_000, 8_000), 100_000, statistics=((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713))
     ),
+    # the 100 classes of CMC; 256 pixels: the shorter side resized, the middle cut out
+    "imagenet100": SetFacts(
+        3, 256, 100, (116_689, 10_000, 5_000), statistics=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    ),
     # 41,920 + 10,480 objects; the authors' page (github.com/facebookresearch/SIE) counts 52,472 in all, 72 more
     "3diebench": SetFacts(
         3, 128, 55, (37_728, 4_192, 10_480), statistics=((0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969)), views=50
