@@ -27,6 +27,13 @@ class Metric:
 
 
 LINACC = "linacc/z_agg@M"
+
+
+def _own(family: str) -> list[Metric]:
+    """What the runs of a family have on record beside what all have."""
+    return [Metric(*one) for one in getattr(families.load(family), "METRICS", ())]
+
+
 _ACTIONS = {f"r2_action.{scale}/z_pair@2": scale for scale in ("feature_std", "none", "views")}
 _RANKS = [
     Metric(f"{kind}/{name}@M", f"{words} of {name}")
@@ -43,6 +50,7 @@ METRICS = {
         Metric("predict/z_hat@M", "prediction loss", higher=False),
         *(Metric(name, "R2 of the actions") for name in _ACTIONS),
         *_RANKS,
+        *(one for family in families.names() for one in _own(family)),
     )
 }
 ACTIONS = Metric("r2_action", "R2 of the actions")
@@ -77,7 +85,10 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
             "train it with python -m trainer"
         )
     scale = config.data.action_scale
+    of_others = {one.name for family in families.names() if family != config.family for one in _own(family)}
     for name in names:
+        if name in of_others - {one.name for one in _own(config.family)}:
+            raise UsageError(f"metric {name!r}: runs of family {config.family} do not record it")
         if _ACTIONS.get(name, scale) != scale:
             raise UsageError(
                 f"metric {name!r}: runs with data.action_scale = {scale!r} record r2_action.{scale}/z_pair@2; name"

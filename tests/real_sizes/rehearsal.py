@@ -31,14 +31,20 @@ NARROW = [
 ]  # fmt: skip
 
 
+NARROW_OF_FAMILY = {
+    "h_jepa": ["model.encoder.width=8", "model.encoder.vit.depth=1", "model.encoder.vit.heads=2",
+    "model.predictor={width: 8, depth: 1, heads: 1}", "eval.probe_epochs=[1]"],
+}  # fmt: skip
+
+
 def narrowed(name: str, overrides: list[str] = ()) -> RunConfig:
     """The preset with a small encoder, probed and swept after its first epoch, on generated images of the published
     number."""
     config = presets.load(name)
-    words = [*NARROW, *overrides]
+    words = [*NARROW_OF_FAMILY.get(config.family, NARROW), *overrides]
     if SETS[config.data.name].test_is_published:
         words.append("data.generated=true")
-    if config.eval.subspace.epochs:
+    if hasattr(config.eval, "subspace") and config.eval.subspace.epochs:
         words.append("eval.subspace.epochs=[1]")
     return presets.load(
         name,

@@ -8,11 +8,14 @@ from pydantic import Field, model_validator
 
 from trainer.config.node import Fraction, Node, added, only_when
 from trainer.config.sets import SETS
+from trainer.config.standard import COLOURED, StandardConfig
 
 Range = Annotated[tuple[float, float], Field(strict=False)]
 Count = Annotated[int, Field(ge=1)]
 PLANAR = ("rotation", "affine")
-TRANSFORMS = (*PLANAR, "augment", "glimpse", "object")
+ACTIONS = (*PLANAR, "augment", "glimpse", "object")
+"""Transformations that relate views by actions."""
+TRANSFORMS = (*ACTIONS, "standard")
 
 
 class AugmentConfig(Node):
@@ -81,16 +84,21 @@ class GlimpseConfig(Node):
 class DataConfig(Node):
     """Images and the transformation that relates their views."""
 
-    name: Literal["digits", "mnist", "cifar10", "cifar100", "tiny_imagenet", "stl10", "3diebench", "mini3d"] = "digits"
-    transform: Literal["rotation", "affine", "augment", "glimpse", "object"] = "rotation"
+    name: Literal[
+        "digits", "mnist", "cifar10", "cifar100", "tiny_imagenet", "stl10", "3diebench", "mini3d", "imagenet100"
+    ] = "digits"
+    transform: Literal["rotation", "affine", "augment", "glimpse", "object", "standard"] = "rotation"
     """rotation, affine: planar warps; augment: crop, jitter and blur; glimpse: patches around fixations;
-    object: the recorded views of a rendered object (3diebench and its offline miniature mini3d)."""
-    observed_views: Annotated[int, Field(ge=1, le=16)] = 3
-    """M: views the aggregator sees; one more view is the target."""
+    object: the recorded views of a rendered object (3diebench and its offline miniature mini3d);
+    standard: crops of an image that no action relates."""
+    observed_views: Annotated[int, Field(ge=1, le=16)]
+    """M: views the aggregator sees, 3 by default; one more view is the target. standard: 1, as every image stands for
+    itself."""
     draws_per_epoch: Annotated[int, Field(ge=1, le=64)] = 1
     """How often each training image is drawn per epoch, each time with new views."""
     canvas: Annotated[int, Field(ge=4, le=256)]
-    """Side of a rendered view in pixels; default: the data set's (12 for digits, 32 for glimpses)."""
+    """Side of a rendered view in pixels; default: the data set's (12 for digits, 32 for glimpses and for standard views
+    of digits)."""
     content: Annotated[int, Field(ge=4, le=256)] | None = None
     """rotation and affine: side of the image inside the canvas, in pixels, before any transformation."""
     max_angle: Annotated[float, Field(gt=0, le=180)] | None = None
@@ -105,6 +113,7 @@ class DataConfig(Node):
     """affine only, instead of max_log_scale: the scale is log-uniform in this range."""
     augment: AugmentConfig | None = added(None)
     glimpse: GlimpseConfig | None = added(None)
+    standard: StandardConfig | None = added(None)
     hue_action: bool = added(False)
     """object only: the change of hue is part of the action."""
     anchor_first: bool = False
@@ -139,9 +148,14 @@ class DataConfig(Node):
         transform = values.get("transform", "rotation")
         if facts is None or transform not in TRANSFORMS:
             values.setdefault("canvas", 12)
+            values.setdefault("observed_views", 3)
             return values  # the field's own check says what is allowed
         planar, affine = transform in PLANAR, transform == "affine"
         side = 12 if facts.side == 8 else 32 if transform == "glimpse" else facts.side
+        if transform == "standard":
+            side = 32 if facts.side == 8 else facts.side
+        if values.get("observed_views") is None:
+            values["observed_views"] = 1 if transform == "standard" else 3
         if values.get("canvas") is None:
             values["canvas"] = side
         warps = "data.transform=rotation or affine"
@@ -163,6 +177,7 @@ class DataConfig(Node):
         only_when(values, "max_log_scale", affine, "data.transform=affine", None if values.get("scale_range") else 0.25)
         only_when(values, "augment", transform == "augment", "data.transform=augment", {})
         only_when(values, "glimpse", transform == "glimpse", "data.transform=glimpse", {})
+        only_when(values, "standard", transform == "standard", "data.transform=standard", {})
         only_when(values, "unlabelled", facts.unlabelled > 0, "data.name=stl10", None)
         # everything, spelled out, is the same arm as everything
         if isinstance(values.get("sizes"), (list, tuple)) and tuple(values["sizes"]) == facts.splits:
@@ -176,7 +191,7 @@ class DataConfig(Node):
         facts = SETS[self.name]
         if self.content is not None and self.content > self.canvas:
             raise ValueError(f"content = {self.content} must not exceed canvas = {self.canvas}")
-        if (self.transform == "object") != (facts.views > 1):
+        if self.transform != "standard" and (self.transform == "object") != (facts.views > 1):
             kinds = ", ".join(name for name, other in SETS.items() if other.views > 1)
             raise ValueError(
                 f"transform = {self.transform!r}: name = {self.name!r} has no such views; object goes with {kinds}"
@@ -191,6 +206,8 @@ class DataConfig(Node):
             raise ValueError(f"canvas = {self.canvas} must be {facts.side}, the side of a recorded view of {self.name}")
         if self.transform == "glimpse" and self.canvas > facts.side:
             raise ValueError(f"canvas = {self.canvas} must not exceed the image's side, {facts.side}")
+        if self.standard is not None:
+            self._standard(self.standard, facts.channels, facts.views)
         if self.hue_action and self.transform != "object":
             raise ValueError("hue_action = True has a meaning only with data.transform=object; remove it")
         if self.anchor_first and self.transform not in PLANAR:
@@ -236,3 +253,18 @@ class DataConfig(Node):
                 f"unlabelled = {self.unlabelled} must not exceed {facts.unlabelled}, all there is in {self.name}"
             )
         return self
+
+    def _standard(self, views: StandardConfig, channels: int, recorded: int) -> None:
+        """Raise ValueError for what views without actions have not."""
+        if views.recipe in COLOURED and channels != 3:
+            raise ValueError(f"standard.recipe = {views.recipe!r} needs colour images, name = {self.name!r} is grey")
+        if self.observed_views != 1:
+            raise ValueError(
+                f"observed_views = {self.observed_views} must be 1 with data.transform=standard; remove it"
+            )
+        unread = {"action_scale": (self.action_scale, "feature_std"), "pad_action": (self.pad_action, 0)}
+        for name, (value, default) in unread.items():
+            if value != default:
+                raise ValueError(f"{name} = {value!r} has a meaning only with actions; remove it")
+        if views.recipe == "whole" and views.views > 1:
+            raise ValueError(f"standard.views = {views.views}: views of recipe=whole are the same image; use another")

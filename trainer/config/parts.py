@@ -18,6 +18,7 @@ from trainer.config.aggregators import (
     TostConfig,
 )
 from trainer.config.node import Node, added, only_when
+from trainer.config.vit import VitConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Encoder:
 ENCODERS = {
     "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4),
     "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8),
+    "vit": Encoder("trainer.blocks.vit:ViT", growth=1),
 }
 AGGREGATORS = {
     "transformer": "trainer.blocks.transformer:Transformer",
@@ -83,10 +85,13 @@ class EncoderConfig(Node):
 
     name: Annotated[str, one_of(ENCODERS)] = "conv"
     width: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Channels after the stem; conv ends with 4 x width features, resnet18 with 8 x width (64 is standard)."""
+    """Channels after the stem; conv ends with 4 x width features, resnet18 with 8 x width (64 is standard). Of a vit,
+    the width of a token."""
     stem: Literal["cifar", "imagenet"] | None = added(None)
     """resnet18 only. cifar: 3x3 stride 1, no pooling (default, left out of the identity as null); imagenet: 7x7 stride
     2, then 3x3 max-pooling with stride 2."""
+    vit: VitConfig | None = added(None)
+    """vit only."""
 
     @model_validator(mode="before")
     @classmethod
@@ -94,6 +99,7 @@ class EncoderConfig(Node):
         if isinstance(values, dict):
             values = dict(values)
             only_when(values, "stem", values.get("name", "conv") == "resnet18", "encoder.name=resnet18", None)
+            only_when(values, "vit", values.get("name", "conv") == "vit", "encoder.name=vit", {})
             if values.get("stem") == "cifar":
                 values["stem"] = None  # the same network must have one name
         return values
@@ -106,6 +112,8 @@ class EncoderConfig(Node):
                 " with AVX2 only, torch's 1 x 1 convolution with stride 2 writes outside its memory when it has fewer"
                 " channels"
             )
+        if self.vit is not None and (why := self.vit.problem(self.width)):
+            raise ValueError(f"model.encoder.vit: {why}")
         return self
 
     @property

@@ -28,6 +28,8 @@ class Purpose(IntEnum):
     TORCH = 5
     PROBE = 6
     SLICES = 7
+    MASKS = 8
+    MIXING = 9
 
 
 def philox(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, ...]:

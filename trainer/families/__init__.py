@@ -8,6 +8,8 @@ from (:mod:`trainer.source`) ``make(config, source)``                          t
 ``check_evaluation(config, views, subspace)``     raises UsageError for what cannot be evaluated
 ``tables(metrics, config)``                       an evaluation's metrics as tables on the console
 ``epoch_macs(config)``                            optional: multiply-adds of an epoch, for a plan's estimate
+``METRICS``                                     optional: what a study may be asked about beside what all families
+record: (name, words, unit, whether more is better)
 ``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows: (label, metric, format),
 and what the labels mean
 
@@ -30,6 +32,11 @@ DEFAULT = "seq_jepa"
 FOLDERS = "SEQ_JEPA_FAMILIES"
 """Environment variable: folders with families of one's own, separated as in PATH; trial processes inherit it."""
 __path__ = [*__path__, *filter(None, os.environ.get(FOLDERS, "").split(os.pathsep))]
+
+
+def names() -> list[str]:
+    """Names of the families that ship here."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
 
 
 def load(name: str) -> ModuleType:

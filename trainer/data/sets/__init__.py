@@ -25,6 +25,7 @@ READERS = {
     "stl10": ("stl10", "read"),
     "3diebench": ("threediebench", "read"),
     "mini3d": ("mini3d", "read"),
+    "imagenet100": ("imagenet100", "read"),
 }
 
 # where a data set's files are looked for, below the data root
@@ -35,7 +36,10 @@ FOLDERS = {
     "tiny_imagenet": "tiny-imagenet-200",
     "stl10": "stl10_binary",
     "3diebench": "3DIEBench",
+    "imagenet100": "imagenet",
 }
+
+BY_HAND = {"3diebench": "github.com/facebookresearch/SIE", "imagenet100": "image-net.org"}
 
 
 def require_present(config: RunConfig) -> None:
@@ -45,11 +49,11 @@ def require_present(config: RunConfig) -> None:
         UsageError: there is no folder of the data set's name, and nothing allows fetching it.
     """
     data, runtime = config.data, config.runtime
-    if data.name not in FOLDERS or data.generated or (runtime.download and data.name != "3diebench"):
+    if data.name not in FOLDERS or data.generated or (runtime.download and data.name not in BY_HAND):
         return
     folder = Path(runtime.data_root) / FOLDERS[data.name]
     if not folder.is_dir():
-        fetch = "fetch it by hand (github.com/facebookresearch/SIE)" if data.name == "3diebench" else "give --download"
+        fetch = f"fetch it by hand ({BY_HAND[data.name]})" if data.name in BY_HAND else "give --download"
         raise UsageError(f"{data.name}: there is no {folder}; {fetch}, or name another folder with --data-root")
 
 

@@ -210,6 +210,8 @@ class SeqJEPAConfig(RunConfig):
 
     @model_validator(mode="after")
     def _one_model(self) -> SeqJEPAConfig:
+        if self.data.transform == "standard":
+            raise ValueError("data.transform = 'standard': family seq_jepa predicts along actions, which it has not")
         if self.eval.pair_target != "encoder" and self.data.observed_views > 1:
             raise ValueError(
                 f"eval.pair_target = {self.eval.pair_target!r} differs only with data.observed_views=1; remove it"
