@@ -28,6 +28,9 @@ class Purpose(IntEnum):
     TORCH = 5
     PROBE = 6
     SLICES = 7
+    PLACES = 21
+    REPLAY = 22
+    RESERVOIR = 23
 
 
 def philox(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, ...]:

@@ -9,7 +9,9 @@ from pydantic import Field, create_model, model_validator
 from trainer.config import AGGREGATORS, REGULARISERS, EncoderConfig, EvalConfig, RateConfig, RunConfig, SharpenConfig
 from trainer.config.evaluation import Epochs
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
+from trainer.config.consolidation import ConsolidateConfig
 from trainer.config.parts import one_of
+from trainer.families.seq_jepa.continual.rules import check_stream
 
 CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != "rate"}
 """Regularisers that are there only with a weight; the rate is always measured."""
@@ -30,6 +32,9 @@ class ModelConfig(Node):
     """Hidden width of the predictor; 0 means a linear predictor followed by batch-norm."""
     condition: Literal["both", "aggregator", "predictor", "none"] = added("both")
     """Which modules are told the actions (paper table 4); without them the aggregator's tokens are the bare codes."""
+    norm: Literal["batch", "running", "frozen", "per_segment", "group"] = added("batch")
+    """What takes the place of batch-norm where a batch is small or its statistics move (see
+    :mod:`trainer.blocks.stream_norm`)."""
     action_norm: Literal["true_actions", "upstream"] = added("true_actions")
     """Batch-norm statistics of the action embedding. true_actions: one pass over the M true actions. upstream: the
     paper's
@@ -111,6 +116,8 @@ class ObjectiveConfig(_Controls):
     symmetric: bool = added(False)
     """Also predict the first view from the reversed sequence with inverse actions; both losses are averaged."""
     sharpen: SharpenConfig | None = added(None)
+    consolidate: ConsolidateConfig | None = added(None)
+    """Hold weights that mattered for earlier segments of a stream."""
     rate: RateConfig = RateConfig()
     weights: Weights = Weights()
 
@@ -191,4 +198,5 @@ class SeqJEPAConfig(RunConfig):
                 "eval.subspace.epochs: factor sweeps are defined for rotation, affine and object, not"
                 f" {self.data.transform}"
             )
+        check_stream(self)
         return self
