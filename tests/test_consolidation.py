@@ -55,7 +55,8 @@ def test_synaptic_intelligence_is_the_references(case, quirks, tasks):
         held.end_segment()
         close(held._of("importance", "theta"), of(case, "out/omega" if case == "si_gmv" else "out/big_omega")[task])
     close(
-        torch.stack([torch.stack(one) for one in paths]), of(case, "out/W" if case == "si_gmv" else "out/small_omega")
+        torch.stack([torch.stack(one) for one in paths]),
+        of(case, "out/W" if case == "si_gmv" else "out/small_omega")[:tasks],
     )
     close(torch.tensor(penalties, dtype=torch.float64), of(case, "out/penalty_before_step")[:tasks])
     if case != "si_gmv":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from studies.engine.keys import lookup
 from trainer import families
 from trainer.config import RunConfig
 from trainer.errors import UsageError
@@ -18,12 +19,14 @@ class Metric:
         words: what it is, as sentences name it.
         unit: of its values; "" for a plain number.
         higher: whether more of it is better.
+        needs: key of a setting that a run must have for it to be recorded; "" for a metric of every run.
     """
 
     name: str
     words: str
     unit: str = ""
     higher: bool = True
+    needs: str = ""
 
 
 LINACC = "linacc/z_agg@M"
@@ -32,6 +35,22 @@ _RANKS = [
     Metric(f"{kind}/{name}@M", f"{words} of {name}")
     for kind, words in (("rank_pr", "effective rank"), ("rank_sv", "rank of the singular values"), ("rankme", "RankMe"))
     for name in ("z", "z_agg")
+]
+_OF_STREAMS = [
+    Metric(f"{what}.{kind}/{feature}", f"{words} of {of}", unit, higher, "data.stream.segments")
+    for what, feature, of, unit in (
+        ("linacc", "z_agg@M", "linear accuracy of z_agg", "percent"),
+        ("knn20", "z_agg@M", "kNN accuracy of z_agg", "percent"),
+        ("r2_action.feature_std", "z_pair@2", "R2 of the actions", ""),
+        ("rank_pr", "z@M", "effective rank of z", ""),
+    )
+    for kind, words, higher in (
+        ("acc", "mean over segments after the last one (ACC)", True),
+        ("anytime", "mean over the stream (anytime)", True),
+        ("bwt", "backward transfer", True),
+        ("forgetting", "forgetting", False),
+        ("fwt", "forward transfer", True),
+    )
 ]
 METRICS = {
     one.name: one
@@ -43,6 +62,7 @@ METRICS = {
         Metric("predict/z_hat@M", "prediction loss", higher=False),
         *(Metric(name, "R2 of the actions") for name in _ACTIONS),
         *_RANKS,
+        *_OF_STREAMS,
     )
 }
 ACTIONS = Metric("r2_action", "R2 of the actions")
@@ -77,7 +97,11 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
             "train it with python -m trainer"
         )
     scale = config.data.action_scale
+    tree = config.model_dump()
     for name in names:
+        needs = METRICS[name].needs if name in METRICS else ""
+        if needs and lookup(tree, needs) is None:
+            raise UsageError(f"metric {name!r}: is recorded of runs with {needs} only; set it, or name another metric")
         if _ACTIONS.get(name, scale) != scale:
             raise UsageError(
                 f"metric {name!r}: runs with data.action_scale = {scale!r} record r2_action.{scale}/z_pair@2; name"
