@@ -29,6 +29,7 @@ class Encoder:
 ENCODERS = {
     "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4),
     "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8),
+    "stack": Encoder("trainer.blocks.stack:StackEncoder", growth=4),
 }
 AGGREGATORS = {"transformer": "trainer.blocks.transformer:Transformer"}
 """``module:class`` of each :class:`trainer.blocks.faces.Aggregator`."""
@@ -66,12 +67,16 @@ class EncoderConfig(Node):
     """resnet18 only. cifar: 3x3 stride 1, no pooling (default, left out of the identity as null); imagenet: 7x7 stride
     2, then 3x3 max-pooling with stride 2."""
 
+    blocks: Annotated[int, Field(ge=2, le=256)] | None = added(None)
+    """stack only: how many blocks, all of one width."""
+
     @model_validator(mode="before")
     @classmethod
     def _resnet_only(cls, values: Any) -> Any:
         if isinstance(values, dict):
             values = dict(values)
             only_when(values, "stem", values.get("name", "conv") == "resnet18", "encoder.name=resnet18", None)
+            only_when(values, "blocks", values.get("name") == "stack", "encoder.name=stack", 4)
             if values.get("stem") == "cifar":
                 values["stem"] = None  # the same network must have one name
         return values

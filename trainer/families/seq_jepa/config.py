@@ -10,6 +10,7 @@ from trainer.config import AGGREGATORS, REGULARISERS, EncoderConfig, EvalConfig,
 from trainer.config.evaluation import Epochs
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
 from trainer.config.consolidation import ConsolidateConfig
+from trainer.config.local import LocalConfig, check_local
 from trainer.config.parts import one_of
 from trainer.families.seq_jepa.continual.rules import check_stream
 
@@ -118,6 +119,8 @@ class ObjectiveConfig(_Controls):
     sharpen: SharpenConfig | None = added(None)
     consolidate: ConsolidateConfig | None = added(None)
     """Hold weights that mattered for earlier segments of a stream."""
+    local: LocalConfig | None = added(None)
+    """Losses of single blocks."""
     rate: RateConfig = RateConfig()
     weights: Weights = Weights()
 
@@ -199,4 +202,5 @@ class SeqJEPAConfig(RunConfig):
                 f" {self.data.transform}"
             )
         check_stream(self)
+        check_local(self)
         return self

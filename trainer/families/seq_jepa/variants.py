@@ -15,6 +15,10 @@ def make(config: SeqJEPAConfig, channels: int, source: Any) -> SeqJEPA:
         from trainer.families.seq_jepa.continual.method import StreamJEPA
 
         method: SeqJEPA = StreamJEPA(config, channels, source)
+    elif config.objective.local is not None:
+        from trainer.families.seq_jepa.local.method import LocalJEPA
+
+        method = LocalJEPA(config, channels, source.action_dim)
     else:
         method = SeqJEPA(config, channels, source.action_dim)
     replace_norms(method, config.model.norm, config.data.stream.segments if config.data.stream else 1)
