@@ -89,3 +89,16 @@ def test_a_stationary_stream_has_no_forgetting(tmp_path, monkeypatch):
     result = train(run, tmp_path, images=load_images(run))
     assert {"linacc.acc/z_agg@3", "linacc.anytime/z_agg@3"} <= result.keys()
     assert not [name for name in result if ".bwt" in name or ".forgetting" in name or ".fwt" in name]
+
+
+def test_a_study_may_be_about_forgetting_if_its_runs_record_it():
+    from studies.engine.metrics import check_recorded, metric
+    from trainer.errors import UsageError
+
+    name = "linacc.forgetting/z_agg@M"
+    assert not metric(name).higher and metric("linacc.acc/z_agg@M").higher
+    check_recorded([name], stream())
+    from small import config
+
+    with pytest.raises(UsageError, match="is recorded of runs with data.stream.segments only"):
+        check_recorded([name], config())

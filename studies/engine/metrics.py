@@ -19,14 +19,12 @@ class Metric:
         words: what it is, as sentences name it.
         unit: of its values; "" for a plain number.
         higher: whether more of it is better.
-        needs: key of a setting that a run must have for it to be recorded; "" for a metric of every run.
     """
 
     name: str
     words: str
     unit: str = ""
     higher: bool = True
-    needs: str = ""
 
 
 LINACC = "linacc/z_agg@M"
@@ -37,7 +35,7 @@ _RANKS = [
     for name in ("z", "z_agg")
 ]
 _OF_STREAMS = [
-    Metric(f"{what}.{kind}/{feature}", f"{words} of {of}", unit, higher, "data.stream.segments")
+    Metric(f"{what}.{kind}/{feature}", f"{words} of {of}", unit, higher)
     for what, feature, of, unit in (
         ("linacc", "z_agg@M", "linear accuracy of z_agg", "percent"),
         ("knn20", "z_agg@M", "kNN accuracy of z_agg", "percent"),
@@ -52,6 +50,8 @@ _OF_STREAMS = [
         ("fwt", "forward transfer", True),
     )
 ]
+NEEDS = {one.name: "data.stream.segments" for one in _OF_STREAMS}
+"""Key of a setting that a run must have for a metric to be recorded; the others are of every run."""
 METRICS = {
     one.name: one
     for one in (
@@ -99,7 +99,7 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
     scale = config.data.action_scale
     tree = config.model_dump()
     for name in names:
-        needs = METRICS[name].needs if name in METRICS else ""
+        needs = NEEDS.get(name)
         if needs and lookup(tree, needs) is None:
             raise UsageError(f"metric {name!r}: is recorded of runs with {needs} only; set it, or name another metric")
         if _ACTIONS.get(name, scale) != scale:
