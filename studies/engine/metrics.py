@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from studies.engine.keys import lookup
 from trainer import families
 from trainer.config import RunConfig
 from trainer.errors import UsageError
@@ -40,6 +41,24 @@ _RANKS = [
     for kind, words in (("rank_pr", "effective rank"), ("rank_sv", "rank of the singular values"), ("rankme", "RankMe"))
     for name in ("z", "z_agg")
 ]
+_OF_STREAMS = [
+    Metric(f"{what}.{kind}/{feature}", f"{words} of {of}", unit, higher)
+    for what, feature, of, unit in (
+        ("linacc", "z_agg@M", "linear accuracy of z_agg", "percent"),
+        ("knn20", "z_agg@M", "kNN accuracy of z_agg", "percent"),
+        ("r2_action.feature_std", "z_pair@2", "R2 of the actions", ""),
+        ("rank_pr", "z@M", "effective rank of z", ""),
+    )
+    for kind, words, higher in (
+        ("acc", "mean over segments after the last one (ACC)", True),
+        ("anytime", "mean over the stream (anytime)", True),
+        ("bwt", "backward transfer", True),
+        ("forgetting", "forgetting", False),
+        ("fwt", "forward transfer", True),
+    )
+]
+NEEDS = {one.name: "data.stream.segments" for one in _OF_STREAMS}
+"""Key of a setting that a run must have for a metric to be recorded; the others are of every run."""
 METRICS = {
     one.name: one
     for one in (
@@ -51,6 +70,7 @@ METRICS = {
         *(Metric(name, "R2 of the actions") for name in _ACTIONS),
         *_RANKS,
         *(one for family in families.names() for one in _own(family)),
+        *_OF_STREAMS,
     )
 }
 ACTIONS = Metric("r2_action", "R2 of the actions")
@@ -86,9 +106,13 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
         )
     scale = config.data.action_scale
     of_others = {one.name for family in families.names() if family != config.family for one in _own(family)}
+    tree = config.model_dump()
     for name in names:
         if name in of_others - {one.name for one in _own(config.family)}:
             raise UsageError(f"metric {name!r}: runs of family {config.family} do not record it")
+        needs = NEEDS.get(name)
+        if needs and lookup(tree, needs) is None:
+            raise UsageError(f"metric {name!r}: is recorded of runs with {needs} only; set it, or name another metric")
         if _ACTIONS.get(name, scale) != scale:
             raise UsageError(
                 f"metric {name!r}: runs with data.action_scale = {scale!r} record r2_action.{scale}/z_pair@2; name"

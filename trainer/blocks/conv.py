@@ -28,9 +28,22 @@ class ConvEncoder(Encoder):
             GlobalBatchNorm(4 * width),
         )
 
+    def stages(self) -> list[nn.Module]:
+        """Its three blocks, images to the map before the tokens."""
+        return [self.body[:3], self.body[3:], _Residual(self.residual)]
+
     def tokens(self, images: Tensor) -> Tensor:
         x = self.body(images)
         return torch.relu(x + self.residual(x)).flatten(2).transpose(1, 2)
+
+
+class _Residual(nn.Module):
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.inner(x))
 
 
 def _conv(inputs: int, outputs: int, stride: int) -> list[nn.Module]:

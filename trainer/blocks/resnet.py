@@ -43,9 +43,24 @@ class ResNet18(Encoder):
             elif isinstance(module, Block):
                 nn.init.zeros_(module.norm2.weight)
 
+    def stages(self) -> list[nn.Module]:
+        """Its four stages of two blocks, the first with the stem."""
+        return [_First(self), *(self.blocks[2 * stage : 2 * stage + 2] for stage in (1, 2, 3))]
+
     def tokens(self, images: Tensor) -> Tensor:
         x = self.pool(self.norm.act(self.stem(images)))
         return self.blocks(x).flatten(2).transpose(1, 2)
+
+
+class _First(nn.Module):
+    """Stem and first stage of a network."""
+
+    def __init__(self, of: ResNet18):
+        super().__init__()
+        self.stem, self.norm, self.pool, self.blocks = of.stem, of.norm, of.pool, of.blocks[:2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.pool(self.norm.act(self.stem(x))))
 
 
 class Block(nn.Module):

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from trainer.config.node import Fraction, Node, added, only_when
 from trainer.config.sets import SETS
 from trainer.config.standard import COLOURED, StandardConfig
+from trainer.config.stream import StreamConfig, check_data
 
 Range = Annotated[tuple[float, float], Field(strict=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -135,6 +136,8 @@ class DataConfig(Node):
     """Use fixed stratified subsets of this many train, validation and test images; default: everything."""
     unlabelled: Annotated[int, Field(ge=0)] | None = added(None)
     """stl10 only: how many of the unlabelled images pre-training uses; default: all."""
+    stream: StreamConfig | None = added(None)
+    """Order of its own, memory and shifts; default: every image in every epoch, in random order."""
     generated: bool = added(False)
     """Random images of the data set's shape instead of its files: for timing and smoke tests, never for a claim."""
 
@@ -252,6 +255,9 @@ class DataConfig(Node):
             raise ValueError(
                 f"unlabelled = {self.unlabelled} must not exceed {facts.unlabelled}, all there is in {self.name}"
             )
+        if self.stream is not None:
+            unlabelled = facts.unlabelled if self.unlabelled is None else self.unlabelled
+            check_data(self, facts.classes, facts.channels, unlabelled)
         return self
 
     def _standard(self, views: StandardConfig, channels: int, recorded: int) -> None:

@@ -20,8 +20,8 @@ class OptimConfig(Node):
     """all: norms, biases and tokens too, as the research log did."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    batch_size: Annotated[int, Field(ge=4, le=65536)] = 64
-    """Sequences per optimiser step, over all workers."""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    """Sequences per optimiser step, over all workers; below 4 only of a stream."""
     clip_norm: Positive | None = None
 
     @model_validator(mode="after")

@@ -38,6 +38,7 @@ ENCODERS = {
     "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4),
     "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8),
     "vit": Encoder("trainer.blocks.vit:ViT", growth=1),
+    "stack": Encoder("trainer.blocks.residual:StackEncoder", growth=4),
 }
 AGGREGATORS = {
     "transformer": "trainer.blocks.transformer:Transformer",
@@ -93,6 +94,9 @@ class EncoderConfig(Node):
     vit: VitConfig | None = added(None)
     """vit only."""
 
+    blocks: Annotated[int, Field(ge=2, le=256)] | None = added(None)
+    """stack only: how many blocks, all of one width."""
+
     @model_validator(mode="before")
     @classmethod
     def _resnet_only(cls, values: Any) -> Any:
@@ -100,6 +104,7 @@ class EncoderConfig(Node):
             values = dict(values)
             only_when(values, "stem", values.get("name", "conv") == "resnet18", "encoder.name=resnet18", None)
             only_when(values, "vit", values.get("name", "conv") == "vit", "encoder.name=vit", {})
+            only_when(values, "blocks", values.get("name") == "stack", "encoder.name=stack", 4)
             if values.get("stem") == "cifar":
                 values["stem"] = None  # the same network must have one name
         return values

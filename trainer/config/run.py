@@ -11,6 +11,7 @@ from trainer.config.evaluation import EvalConfig, GateConfig, RuntimeConfig
 from trainer.config.node import Node, added
 from trainer.config.optim import OptimConfig, ScheduleConfig
 from trainer.config.sets import pretraining_images
+from trainer.config.stream import check_run
 
 
 class RunConfig(Node):
@@ -40,6 +41,7 @@ class RunConfig(Node):
                 f"epochs = {self.epochs} must not exceed schedule.horizon_epochs = "
                 f"{self.schedule.horizon_epochs}, where the schedule ends"
             )
+        check_run(self)
         images = self.images_per_epoch
         if self.optim.batch_size > images:
             raise ValueError(
@@ -55,7 +57,8 @@ class RunConfig(Node):
 
     @property
     def images_per_epoch(self) -> int:
-        return pretraining_images(self.data) * self.data.draws_per_epoch
+        images = pretraining_images(self.data) * self.data.draws_per_epoch
+        return images if self.data.stream is None else images // self.data.stream.epochs
 
     @property
     def steps_per_epoch(self) -> int:

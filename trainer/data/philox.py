@@ -30,6 +30,9 @@ class Purpose(IntEnum):
     SLICES = 7
     MASKS = 8
     MIXING = 9
+    PLACES = 21
+    REPLAY = 22
+    RESERVOIR = 23
 
 
 def philox(counter: tuple[Tensor, ...], key: tuple[int, int]) -> tuple[Tensor, ...]:

@@ -23,21 +23,27 @@ if TYPE_CHECKING:
 
 def source(config: Config, images: ImageSet, dtype: torch.dtype, rank: int = 0, workers: int = 1) -> Views:
     """Views of images and the actions between them."""
-    from trainer.data.views import Views
+    if config.data.stream is not None:
+        from trainer.data.sources.stream import Stream as Views
+    else:
+        from trainer.data.views import Views
 
     return Views(config, images, dtype, rank, workers, reverse=config.objective.symmetric)
 
 
 def make(config: Config, source: Views) -> SeqJEPA:
     """The configured model."""
-    from trainer.families.seq_jepa.method import SeqJEPA
+    from trainer.families.seq_jepa.variants import make
 
-    return SeqJEPA(config, SETS[config.data.name].channels, source.action_dim)
+    return make(config, SETS[config.data.name].channels, source)
 
 
 def probes(config: Config, images: ImageSet, source: Views, method: SeqJEPA, device: torch.device) -> SeqJEPAProbes:
     """What is measured of it."""
-    from trainer.families.seq_jepa.probing.face import SeqJEPAProbes
+    if config.data.stream is not None:
+        from trainer.families.seq_jepa.continual.probing import StreamProbes as SeqJEPAProbes
+    else:
+        from trainer.families.seq_jepa.probing.face import SeqJEPAProbes
 
     return SeqJEPAProbes(config, images, source, method, device)
 

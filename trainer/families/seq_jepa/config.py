@@ -10,6 +10,10 @@ from trainer.config import AGGREGATORS, REGULARISERS, EncoderConfig, EvalConfig,
 from trainer.config.evaluation import Epochs
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
 from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS, one_of
+from trainer.config.consolidation import ConsolidateConfig
+from trainer.config.local import LocalConfig, check_local
+from trainer.config.parts import one_of
+from trainer.families.seq_jepa.continual.rules import check_stream
 
 CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != "rate"}
 """Regularisers that are there only with a weight; the rate is always measured."""
@@ -43,6 +47,9 @@ class ModelConfig(_Parts):
     """predictor=mlp only: its hidden width; 0 means a linear predictor followed by batch-norm."""
     condition: Literal["both", "aggregator", "predictor", "none"] = added("both")
     """Which modules are told the actions (paper table 4); without them the aggregator's tokens are the bare codes."""
+    norm: Literal["batch", "running", "frozen", "per_segment", "group"] = added("batch")
+    """What takes the place of batch-norm where a batch is small or its statistics move (see
+    :mod:`trainer.blocks.stream_norm`)."""
     action_norm: Literal["true_actions", "upstream"] = added("true_actions")
     """Batch-norm statistics of the action embedding. true_actions: one pass over the M true actions. upstream: the
     paper's
@@ -149,6 +156,10 @@ class ObjectiveConfig(_Controls):
     symmetric: bool = added(False)
     """Also predict the first view from the reversed sequence with inverse actions; both losses are averaged."""
     sharpen: SharpenConfig | None = added(None)
+    consolidate: ConsolidateConfig | None = added(None)
+    """Hold weights that mattered for earlier segments of a stream."""
+    local: LocalConfig | None = added(None)
+    """Losses of single blocks."""
     rate: RateConfig = RateConfig()
     weights: Weights = Weights()
 
@@ -231,4 +242,6 @@ class SeqJEPAConfig(RunConfig):
                 "eval.subspace.epochs: factor sweeps are defined for rotation, affine and object, not"
                 f" {self.data.transform}"
             )
+        check_stream(self)
+        check_local(self)
         return self

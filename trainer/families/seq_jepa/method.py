@@ -63,8 +63,10 @@ class SeqJEPA(Method):
             z = self.encode(batch["observed"])
             actions = self.action(batch["actions"])
             z_agg = self.aggregator(z, actions[:, :-1])
-            predict = self.prediction_loss(z_agg, actions[:, -1], batch["target"][0])
-            regularised = {"agg": [z_agg], "z": [z.flatten(0, 1)]}
+            # of a batch with replayed rows, which ones each kind of term takes
+            predicted, spread = batch.get("into", (slice(None), slice(None)))
+            predict = self.prediction_loss(z_agg[predicted], actions[predicted, -1], batch["target"][0][predicted])
+            regularised = {"agg": [z_agg[spread]], "z": [z[spread].flatten(0, 1)]}
         terms = {"predict": predict}
         health = {f"{name}/agg": value for name, value in self.aggregator.health().items()}
         for name, regulariser in self.regularisers.items():

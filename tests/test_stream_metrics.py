@@ -1,0 +1,104 @@
+"""Metrics of the matrix against hand-made and published values, and how a run records them."""
+
+import numpy as np
+import pytest
+import torch
+from stream import lines, stream
+
+from trainer.data.images import load_images
+from trainer.loop import train
+from trainer.probes import regression
+from trainer.probes.continual import cka, summary
+
+ORACLE = np.load("tests/oracles/continual.npz")
+
+
+def matrix(case):
+    rows = [[None if np.isnan(x) else x for x in row] for row in ORACLE[f"{case}/in/acc"].tolist()]
+    return rows, [None if np.isnan(x) else x for x in ORACLE[f"{case}/in/baseline"].tolist()]
+
+
+@pytest.mark.parametrize("case", ["metrics_T4_forgets", "metrics_T3_improves", "metrics_T4_upper_nan", "metrics_T1"])
+def test_definitions(case):
+    found = summary(*matrix(case))
+    for name in ("acc", "bwt", "fwt", "forgetting"):
+        key = f"{case}/out/def_{name}"
+        expected = float(ORACLE[key]) if key in ORACLE else float("nan")
+        if np.isnan(expected):  # one segment, or later ones that were not measured: it does not exist
+            assert name not in found
+        else:
+            assert found[name] == pytest.approx(expected, rel=1e-12)
+
+
+def test_by_hand_and_interrupted():
+    rows = [[80.0, 10.0, 20.0], [60.0, 70.0, 30.0], [50.0, 75.0, 90.0]]
+    found = summary(rows, [5.0, 8.0, 12.0])
+    assert found == pytest.approx({
+        "acc": 215 / 3, "anytime": (80 + 65 + 215 / 3) / 3, "bwt": (-30 + 5) / 2, "forgetting": (30 - 5) / 2,
+        "fwt": (2 + 18) / 2,
+    })  # fmt: skip
+    # two of three segments seen: the metrics of a stream of two
+    assert summary(rows[:2], [5.0, 8.0, 12.0]) == pytest.approx(
+        {"acc": 65, "anytime": (80 + 65) / 2, "bwt": -20, "forgetting": 20, "fwt": 2}
+    )
+    assert summary([]) == {} and set(summary([[3.0]])) == {"acc", "anytime"}
+    assert "fwt" not in summary([[80.0], [60.0, 70.0]], [5.0, 8.0])  # the future was not measured
+
+
+def test_alignment_ignores_rotation_and_scale_and_nothing_else():
+    x = torch.randn(200, 6, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))[0]
+    assert cka(x, 3 * x @ turn + 5) == pytest.approx(1, abs=1e-9)
+    assert cka(x, torch.randn(200, 6)) < 0.2
+
+
+def test_a_run_records_its_matrix(tmp_path, monkeypatch):
+    monkeypatch.setattr(regression, "STEPS", 4)
+    run = stream("data.sizes=[200,100,50]", "eval.action_probe=true", epochs=3)
+    train(run, tmp_path, images=load_images(run))
+    records = [line["metrics"] for line in lines(tmp_path, run, "eval")]
+    for name in ("linacc{}/z_agg@3", "linacc{}/z_1@1", "knn20{}/z_agg@3", "r2_action.feature_std{}/z_pair@2",
+                 "rank_pr{}/z@3", "rank_pr{}/z_agg@3"):  # fmt: skip
+        rows = [[one[name.format(f".seg{i}")] for i in range(1, 6)] for one in records]
+        for t in (1, 2, 3):
+            expected = summary(rows[1 : t + 1], rows[0])
+            found = {kind: records[t][name.format(f".{kind}")] for kind in expected}
+            assert found == pytest.approx(expected), name
+    # all images of a split are in some segment, so the last row's mean is the accuracy of one probe of all classes
+    assert records[3]["cka.seg3/z_1@1"] == pytest.approx(1) and records[3]["cka.seg1/z_1@1"] < 0.999
+    assert "linacc.frozen_first_acc/z_agg@3" in records[1] and "linacc.frozen_first_acc/z_agg@3" not in records[2]
+    assert "progressive_r2_action.feature_std/z_pair@2" in records[1]
+
+
+def test_a_probe_of_everything_after_the_last_segment(tmp_path, monkeypatch):
+    """The mean of the last row over segments, weighted by their images, is the whole split's accuracy."""
+    monkeypatch.setattr(regression, "STEPS", 4)
+    run = stream("data.stream.order=joint", epochs=5)
+    images = load_images(run)
+    train(run, tmp_path, images=images)
+    last = [line["metrics"] for line in lines(tmp_path, run, "eval")][-1]
+    labels = images.labels[images.splits["validation"]]
+    share = [float((labels // 2 == i).double().mean()) for i in range(5)]
+    mean = sum(s * last[f"linacc.seg{i}/z_agg@3"] for i, s in enumerate(share, start=1))
+    assert mean == pytest.approx(last["linacc/z_agg@3"], abs=1.0)
+
+
+def test_a_stationary_stream_has_no_forgetting(tmp_path, monkeypatch):
+    monkeypatch.setattr(regression, "STEPS", 4)
+    run = stream(kind="stationary")
+    result = train(run, tmp_path, images=load_images(run))
+    assert {"linacc.acc/z_agg@3", "linacc.anytime/z_agg@3"} <= result.keys()
+    assert not [name for name in result if ".bwt" in name or ".forgetting" in name or ".fwt" in name]
+
+
+def test_a_study_may_be_about_forgetting_if_its_runs_record_it():
+    from studies.engine.metrics import check_recorded, metric
+    from trainer.errors import UsageError
+
+    name = "linacc.forgetting/z_agg@M"
+    assert not metric(name).higher and metric("linacc.acc/z_agg@M").higher
+    check_recorded([name], stream())
+    from small import config
+
+    with pytest.raises(UsageError, match="is recorded of runs with data.stream.segments only"):
+        check_recorded([name], config())

@@ -1,0 +1,103 @@
+"""Learning without end-to-end gradients (scientific)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainer.config.node import Node, NonNegative, Positive, only_when
+
+STAGES = ("auxiliary", "aggregator", "encoder")
+
+
+class LocalConfig(Node):
+    """A loss for every block, which trains that block.
+
+    ``lpl``: latent predictive learning (Halvagal & Zenke 2023) on pooled outputs of consecutive views: pull them
+    together, push variances apart, decorrelate. ``action_lpl``: the same, but what is pulled towards the next view's
+    output is a prediction by the block's own linear map of this output and the action, z + A [z; a].
+    """
+
+    rule: Literal["lpl", "action_lpl"] = "action_lpl"
+    stage: Literal["auxiliary", "aggregator", "encoder"] = "encoder"
+    """auxiliary: beside the main loss, which stays end-to-end. aggregator: the encoder is trained end-to-end for
+    ``warm_epochs`` and then frozen; each block of the aggregator predicts the target by a head of its own (with
+    rule=lpl without the action). encoder: every block of the encoder learns from its own loss alone; the main loss
+    trains what comes after it."""
+    weight: Positive = 1.0
+    """Of the sum of the blocks' losses."""
+    detach_between: bool | None = None
+    """auxiliary only: a block's loss trains that block alone, not those before it."""
+    warm_epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """aggregator only."""
+    pull: NonNegative | None = None
+    push: NonNegative | None = None
+    decorrelate: NonNegative | None = None
+    """auxiliary and encoder: coefficients of the three terms."""
+    stale: bool | None = None
+    """auxiliary and encoder: means and variances in the push are those of the batch before."""
+    whiten: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """auxiliary and encoder: rate at which the inputs of every block but the first lose their correlations, by a
+    lateral matrix R <- R - rate x offdiag(correlation) R before its convolution; inspired by decorrelated
+    backpropagation (Ahmad et al. 2022), without its other parts."""
+    lr_scale: Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
+    """auxiliary and encoder: each block's learning rate as a multiple of optim.lr, first block first."""
+    clip_norm: Positive | None = None
+    """auxiliary and encoder: what the gradient of each block's loss is clipped to, apart from the others."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_stage(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            stage = values.get("stage", "encoder")
+            blocks, of_blocks = stage != "aggregator", "local.stage=auxiliary or encoder"
+            only_when(values, "detach_between", stage == "auxiliary", "local.stage=auxiliary", True)
+            only_when(values, "warm_epochs", stage == "aggregator", "local.stage=aggregator", 1)
+            defaults = {"pull": 1.0, "push": 1.0, "decorrelate": 10.0, "stale": False, "whiten": 0.0}
+            for name, default in {**defaults, "lr_scale": None, "clip_norm": None}.items():
+                only_when(values, name, blocks, of_blocks, default)
+        return values
+
+    @model_validator(mode="after")
+    def _something(self) -> LocalConfig:
+        if self.pull == 0 and self.push == 0 and self.decorrelate == 0:
+            raise ValueError("local.pull, push and decorrelate are all 0: nothing is learnt; give one of them a value")
+        if self.stage == "auxiliary" and not self.detach_between and (self.lr_scale or self.clip_norm):
+            raise ValueError(
+                "local.lr_scale and clip_norm need local.detach_between=true, or a block's loss trains others"
+            )
+        return self
+
+
+def check_local(run: Any) -> None:
+    """Raise ValueError for local losses that would do nothing or reach further than they say; ``run`` is a family's
+    configuration with ``model``, ``objective`` and ``data``."""
+    local, objective = run.objective.local, run.objective
+    if local is None:
+        return
+    if run.data.stream is not None:
+        raise ValueError("objective.local with data.stream is not defined; remove one of them")
+    if objective.symmetric:
+        raise ValueError("objective.local with objective.symmetric is not defined; remove one of them")
+    if objective.teacher == "shared" and local.stage != "auxiliary":
+        raise ValueError("objective.teacher = 'shared' would train the encoder end-to-end; take stopgrad or ema")
+    if local.stage != "auxiliary":
+        for name in ("rate", "sigreg", "vicreg"):
+            term = getattr(objective, name)
+            if term is not None and getattr(objective.weights, name) and term.on != "agg":
+                raise ValueError(
+                    f"objective.{name}.on = {term.on!r}: with local.stage={local.stage} no gradient of it reaches the"
+                    " encoder; take agg"
+                )
+    if local.stage == "aggregator":
+        if run.model.aggregator != "transformer" or run.model.dropout:
+            raise ValueError("local.stage = 'aggregator' is defined for model.aggregator=transformer without dropout")
+        if local.warm_epochs >= run.schedule.horizon_epochs:
+            raise ValueError(
+                f"local.warm_epochs = {local.warm_epochs} must be below schedule.horizon_epochs ="
+                f" {run.schedule.horizon_epochs}, or nothing is learnt locally"
+            )
+    elif local.rule == "action_lpl" and run.data.observed_views < 2 or local.pull and run.data.observed_views < 2:
+        raise ValueError("objective.local needs data.observed_views of 2 or more: it compares consecutive views")

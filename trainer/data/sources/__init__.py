@@ -1,0 +1,1 @@
+"""Sources of batches beside the one of epochs, :class:`trainer.data.views.Views`."""

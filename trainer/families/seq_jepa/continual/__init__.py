@@ -1,0 +1,1 @@
+"""seq-JEPA on a stream: what stays of earlier segments, and how it is measured."""

@@ -1,0 +1,56 @@
+"""What has no meaning on a stream, or with one row at a time. Costs no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COUPLED = {
+    "rate": "the coding rate of one row is a constant",
+    "sigreg": "one row has no distribution",
+    "vicreg": "one row has no variance",
+}
+"""Terms that only say something of several rows, and why."""
+REMEDY = "take optim.batch_size of 2 or more, or data.stream.replay into them"
+
+
+def check_stream(run: Any) -> None:
+    """Raise ValueError for settings that would do nothing, or mean nothing; ``run`` is the family's configuration."""
+    stream, model, objective, batch = run.data.stream, run.model, run.objective, run.optim.batch_size
+    if stream is None:
+        if model.norm in ("frozen", "per_segment"):
+            raise ValueError(f"model.norm = {model.norm!r} has a meaning only with data.stream; take running or group")
+    elif stream.segments == 1 and model.norm in ("frozen", "per_segment"):
+        raise ValueError(
+            f"model.norm = {model.norm!r} with one segment is running; say that, or give data.stream more segments"
+        )
+    if model.norm != "batch" and (objective.target_bn != "batch" or objective.double_bn):
+        what = "double_bn = True" if objective.double_bn else f"target_bn = {objective.target_bn!r}"
+        raise ValueError(f"objective.{what} is about batch-norm, and model.norm = {model.norm!r} has none; remove it")
+    if run.eval.probe_bn == "train" and model.norm != "batch":
+        raise ValueError(f"eval.probe_bn = 'train' is about batch-norm, and model.norm = {model.norm!r} has none")
+    if stream is None:
+        if objective.consolidate is not None:
+            raise ValueError("objective.consolidate has a meaning only with data.stream; remove it")
+        return
+    if batch == 1 and model.norm == "batch":
+        raise ValueError(
+            "optim.batch_size = 1: a row alone has no batch statistics; set model.norm to running, frozen, per_segment"
+            " or group"
+        )
+    replay = stream.replay
+    into_regularisers = batch + (stream.replayed(batch) if replay and replay.into != "prediction" else 0)
+    for name, why in COUPLED.items():
+        weight, term = getattr(objective.weights, name), getattr(objective, name)
+        # before anything is remembered the first step has its own rows only, and a variance of one row is not a number
+        rows = batch if name == "vicreg" else into_regularisers
+        if weight and rows < 2 and not (name == "rate" and term.on == "z" and run.data.observed_views > 1):
+            raise ValueError(f"objective.weights.{name} = {weight:g} with optim.batch_size=1: {why}; {REMEDY}")
+    if replay is not None and replay.into != "both" and objective.symmetric:
+        raise ValueError(
+            f"data.stream.replay.into = {replay.into!r} is not defined with objective.symmetric; take both"
+        )
+    if objective.consolidate is not None and stream.segments == 1:
+        raise ValueError("objective.consolidate with one segment: there is nothing to keep; give data.stream segments")
+    regularised = [name for name in COUPLED if getattr(objective.weights, name)]
+    if replay is not None and replay.into == "rate" and not regularised:
+        raise ValueError("data.stream.replay.into = 'rate' without a regulariser does nothing; give one a weight")

@@ -1,0 +1,1 @@
+"""seq-JEPA whose blocks learn from losses of their own."""

@@ -1,0 +1,67 @@
+"""What one block learns from."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.config.local import LocalConfig
+from trainer.losses.lpl import decorrelation, pull, push, stale_push, statistics
+from trainer.losses.prediction import cosine_distance, wide
+
+
+class LocalRule(nn.Module):
+    """LPL, or LPL with actions, of one block's pooled output.
+
+    Args:
+        width: of the output; actions: components of an action.
+    """
+
+    def __init__(self, config: LocalConfig, width: int, actions: int):
+        super().__init__()
+        self.config = config
+        self.operator = nn.Linear(width + actions, width) if config.rule == "action_lpl" else None
+        if self.operator is not None:
+            # at first the next view is predicted to be this one, as plain LPL does
+            nn.init.zeros_(self.operator.weight)
+            nn.init.zeros_(self.operator.bias)
+        if config.stale:
+            self.register_buffer("mean", torch.zeros(width))
+            self.register_buffer("variance", torch.ones(width))
+
+    def forward(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Scalar loss of (V, B, D) outputs of consecutive views and the actions (V-1, B, A) between them."""
+        config, z = self.config, wide(z)
+        prediction = z[:-1]
+        if self.operator is not None:
+            prediction = prediction + self.operator(torch.cat([prediction, actions.to(z.dtype)], -1))
+        spread = stale_push(z, self.mean, self.variance) if config.stale else push(z)
+        loss = config.pull * pull(prediction, z[1:]) + config.push * spread + config.decorrelate * decorrelation(z)
+        if config.stale and self.training:
+            mean, variance = statistics(z.detach())
+            # copies: backward has not read the old ones yet
+            self.mean, self.variance = mean.to(self.mean.dtype), variance.to(self.variance.dtype)
+        return loss
+
+
+class Head(nn.Module):
+    """A block's own prediction of the target's code.
+
+    Args:
+        told: width of the embedded action, 0 without it.
+    """
+
+    def __init__(self, width: int, told: int, outputs: int):
+        super().__init__()
+        self.told, self.norm, self.linear = told > 0, nn.LayerNorm(width), nn.Linear(width + told, outputs)
+
+    def forward(self, token: Tensor, action: Tensor, target: Tensor) -> Tensor:
+        """Scalar loss of (B, T) tokens, the embedded action (B, E) to the target and its code (B, D)."""
+        x = self.norm(token)
+        return cosine_distance(self.linear(torch.cat([x, action], 1) if self.told else x), target)
+
+
+def pooled(maps: Tensor, views: int) -> Tensor:
+    """(V, B, C) mean over positions of (V * B, C, H, W) maps, view after view."""
+    return F.adaptive_avg_pool2d(maps, 1).flatten(1).unflatten(0, (views, -1))
