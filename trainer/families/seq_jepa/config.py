@@ -12,7 +12,6 @@ from trainer.config.node import Node, NonNegative, Positive, added, only_when
 from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS, one_of
 from trainer.config.consolidation import ConsolidateConfig
 from trainer.config.local import LocalConfig, check_local
-from trainer.config.parts import one_of
 from trainer.families.seq_jepa.continual.rules import check_stream
 
 CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != "rate"}
