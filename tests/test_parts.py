@@ -89,7 +89,7 @@ def test_an_aggregator_of_another_width(monkeypatch, digits):
 
 @pytest.mark.parametrize("setting", ["model.encoder.name", "model.aggregator"])
 def test_a_name_of_no_table_is_refused_in_one_line(setting):
-    with pytest.raises(UsageError, match=f"{setting}: 'vit' must be one of (conv, resnet18|transformer)$"):
+    with pytest.raises(UsageError, match=f"{setting}: 'vit' must be one of (conv, resnet18, stack|transformer)$"):
         config(f"{setting}=vit")
 
 
