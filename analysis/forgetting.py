@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -33,12 +34,14 @@ def matrices(study: Path, metric: str = METRIC) -> Matrices:
         UsageError: no run of the folder recorded a whole stream.
     """
     found: Matrices = defaultdict(list)
-    labels = _labels(study)
+    labels, seeds = _labels(study), _seeds(study)
     for path in sorted(study.glob("runs/*/records.jsonl")):
         lines = [line for line in read(path) if line["event"] == "eval" and line.get("epoch") is not None]
         rows = [row for line in sorted(lines, key=lambda line: line["epoch"]) if (row := _row(line["metrics"], metric))]
         # epoch 0 is the untrained model; an interrupted stream has fewer rows than segments
-        if rows and len(rows) == len(rows[0]) + 1 and lines[0]["arm_id"] in labels:
+        # what chose an arm is in no mean of it
+        compared = lines and lines[0]["arm_id"] in labels and lines[0]["seed"] in seeds
+        if rows and len(rows) == len(rows[0]) + 1 and compared:
             found[labels[lines[0]["arm_id"]]].append(np.array(rows[1:]))
     if not found:
         raise UsageError(f"{study}: no compared run recorded a whole stream of {metric}; give a study of streams")
@@ -59,7 +62,7 @@ def heat_map(found: Matrices) -> Figure:
         image = panel.imshow(mean, vmin=0, vmax=100, cmap="cividis")
         for (t, i), value in np.ndenumerate(mean):
             panel.text(i, t, f"{value:.0f}", ha="center", va="center", fontsize=7, color="w" if value < 55 else "k")
-        panel.set_title(f"{name} (n={len(runs)})", fontsize=8)
+        panel.set_title("\n".join(textwrap.wrap(f"{name} (n={len(runs)})", 26)), fontsize=8)
         panel.set_xticks(range(mean.shape[1]), range(1, mean.shape[1] + 1))
         panel.set_yticks(range(mean.shape[0]), range(1, mean.shape[0] + 1))
         panel.set_xlabel("segment"), panel.set_ylabel("after segment")
@@ -119,6 +122,11 @@ def _labels(study: Path) -> dict[str, str]:
         raise UsageError(f"{study}: is no study's folder; it has no study.json")
     arms = analysis.load(study).arms
     return dict(zip(arms["arm_id"], arms["label"], strict=True))
+
+
+def _seeds(study: Path) -> list[int]:
+    """Seeds that the study compares its arms on."""
+    return json.loads((study / "study.json").read_text(encoding="utf-8"))["seeds"]
 
 
 def main(arguments: list[str]) -> int:

@@ -8,19 +8,22 @@ from analysis import forgetting
 from trainer.errors import UsageError
 
 
-def record(folder, run, arm, epochs=3, segments=2):
+def record(folder, run, arm, epochs=3, segments=2, seed=0):
     path = folder / "runs" / run / "records.jsonl"
     path.parent.mkdir(parents=True)
     lines = []
     for epoch in range(epochs):
         row = {f"linacc.seg{i}/z_agg@3": 10.0 * epoch + i for i in range(1, segments + 1)}
         one = {"schema_version": 1, "event": "eval", "epoch": epoch, "arm_id": arm, "run_id": run, "metrics": row}
+        one["seed"] = seed
         lines.append(json.dumps(one))
     path.write_text("\n".join(lines) + "\n")
 
 
 def test_the_matrix_is_that_of_the_record_and_interrupted_streams_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(forgetting, "_labels", lambda study: {"a": "replay", "b": "nothing"})
+    monkeypatch.setattr(forgetting, "_seeds", lambda study: [0, 1, 2])
+    record(tmp_path, "a-s1000", "a", seed=1000)  # chose the arm
     for seed in range(3):
         record(tmp_path, f"a-s{seed}", "a")
         record(tmp_path, f"b-s{seed}", "b", epochs=2 if seed == 0 else 3)
