@@ -31,6 +31,8 @@ from studies import (
     step2_rate,
     step2_schedule,
     step2_target,
+    step3_crate,
+    step4_tost,
 )
 from studies.controls import CONTROLS
 from studies.engine.decisions import Decisions
@@ -46,7 +48,7 @@ from trainer.errors import UsageError
 from trainer.registration import changed, registration
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, gate_validity)
+SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, step3_crate, step4_tost, gate_validity)
 
 
 def space(trial):
@@ -709,7 +711,9 @@ def test_a_dry_run_from_python_prints_the_plan_and_returns_nothing(tmp_path, cap
     assert capsys.readouterr().out.startswith("study      lr_clip_digits_quick") and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["step2_rate", "step2_grid", "step2_target", "step2_schedule", "gate_validity"])
+@pytest.mark.parametrize(
+    "name", ["step2_rate", "step2_grid", "step2_target", "step2_schedule", "step3_crate", "step4_tost", "gate_validity"]
+)
 @pytest.mark.parametrize("preset", ["cifar100_aug_gate", "cifar10_rot", "mini3d_rot"])
 def test_the_studies_that_ship_take_presets_of_other_data(name, preset, tmp_path, capsys):
     """A preset may say of a schedule's or a teacher's part what an arm does not have."""
