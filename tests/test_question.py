@@ -32,6 +32,8 @@ from studies import (
     step2_schedule,
     step2_target,
     step2_variants,
+    step3_crate,
+    step4_tost,
 )
 from studies.controls import CONTROLS
 from studies.engine.decisions import Decisions
@@ -47,7 +49,16 @@ from trainer.errors import UsageError
 from trainer.registration import changed, registration
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = (step2_rate, step2_grid, step2_target, step2_schedule, step2_variants, gate_validity)
+SHIPPED = (
+    step2_rate,
+    step2_grid,
+    step2_target,
+    step2_schedule,
+    step2_variants,
+    step3_crate,
+    step4_tost,
+    gate_validity,
+)
 
 
 def space(trial):

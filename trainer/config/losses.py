@@ -7,9 +7,34 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainer.config.node import Node, NonNegative, Positive, only_when
+from trainer.config.node import Node, NonNegative, Positive, added, only_when
 
 On = Literal["agg", "z", "both"]
+
+
+class WindowConfig(Node):
+    """A past that the rate is computed over beside the batch: for batches of fewer rows than the feature is wide."""
+
+    form: Literal["rows", "covariance"] = "rows"
+    """rows: the last rows themselves; covariance: their running second moment."""
+    rows: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """form=rows only: how many past rows."""
+    decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A step's loss of weight: past features were made by older weights."""
+    compensate: bool = True
+    """Scale the gradient by the inverse of the batch's share in the window: otherwise the past, which has none, also
+    divides it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _per_form(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            rows = values.get("form", "rows") == "rows"
+            only_when(values, "rows", rows, "window.form=rows", 512)
+            if values.get("decay") is None:
+                values["decay"] = 0.9
+        return values
 
 
 class RateConfig(Node):
@@ -20,28 +45,43 @@ class RateConfig(Node):
     ``ln``: logdet(I + alpha C), C the covariance of features normalised without gain.
     ``log``: logdet((1 + 1e-4) I + alpha C) on the features as they are, the research log's form;
     it has no upper bound because a norm's gain can grow.
+    ``diagonal``: unit without the off-diagonal, which is ToST's variational bound (2412.17810) in the coordinates of
+    the feature. By Hadamard's inequality it is never below the rate, and it has its maximum at features of rank one
+    whose coordinates are equally large: kept to show that it does not prevent collapse.
     """
 
-    form: Literal["unit", "ln", "log"] = "unit"
+    form: Literal["unit", "ln", "log", "diagonal"] = "unit"
     on: On = "agg"
     """agg: the aggregate; z: the codes of all observed views; both: the mean of the two terms."""
     eps2: Annotated[float, Field(gt=0, le=100)] | None = None
-    """unit only: the distortion, squared."""
+    """unit and diagonal only: the distortion, squared."""
     alpha: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """ln and log only."""
     center: bool | None = None
-    """Subtract the batch mean first; off for unit, always on for ln and log."""
+    """Subtract the batch mean first; off for unit and diagonal, always on for ln and log."""
+    window: WindowConfig | None = added(None)
+    """Also over past features; unit only, of one feature."""
 
     @model_validator(mode="before")
     @classmethod
     def _per_form(cls, values: Any) -> Any:
         if isinstance(values, dict):
             values = dict(values)
-            unit = values.get("form", "unit") == "unit"
+            unit = values.get("form", "unit") in ("unit", "diagonal")
             only_when(values, "eps2", unit, "rate.form=unit", 0.05)
             only_when(values, "alpha", not unit, "rate.form=ln or log", 1.0)
             only_when(values, "center", unit, "rate.form=unit", False)
+            whole = values.get("form", "unit") == "unit" and not values.get("center")
+            only_when(values, "window", whole, "rate.form=unit and center=false", None)
         return values
+
+    @model_validator(mode="after")
+    def _one_window(self) -> RateConfig:
+        if self.window is not None and self.on == "both":
+            raise ValueError(
+                "window with on = 'both': one window keeps the past of one feature; set rate.on to agg or z"
+            )
+        return self
 
 
 class SigRegConfig(Node):

@@ -1,7 +1,7 @@
 """The coding rate of a batch of features, and how much of its maximum is used.
 
 R(Z) = 1/2 logdet(I + d/(n eps2) Z'Z) counts, in nats, how much volume n rows of Z span in d dimensions
-(MCR2, arXiv 2006.08558). Maximising it spreads features; at full collapse it is near zero. Three forms
+(MCR2, arXiv 2006.08558). Maximising it spreads features; at full collapse it is near zero. Its forms
 are described at :class:`trainer.config.RateConfig`.
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from trainer import world
 from trainer.config import RateConfig
 from trainer.losses.term import Regularising, Term
+from trainer.losses.window import Moments
 
 LOG_EPS = 1e-4
 """The ``log`` form's addition to the identity."""
@@ -33,12 +34,13 @@ class CodingRate(Regularising):
     def __init__(self, config: RateConfig, seed: int = 0):
         super().__init__()
         self.config = config
+        self.moments = Moments(config.window) if config.window is not None else None
 
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """Of (n, d) local rows; in half precision I + alpha G would not be positive definite."""
         with torch.autocast(rows.device.type, enabled=False):
             rows = world.gather_rows(rows if rows.dtype == torch.float64 else rows.float())
-            if self.config.form == "unit":
+            if self.config.form in ("unit", "diagonal"):
                 return self._unit(rows)
             return self._log(F.layer_norm(rows, rows.shape[1:]) if self.config.form == "ln" else rows)
 
@@ -48,10 +50,30 @@ class CodingRate(Regularising):
         rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
         if self.config.center:
             rows = rows - rows.mean(0)
+        if self.moments is not None:
+            return self._windowed(rows)
         alpha = d / (n * self.config.eps2)
-        nats = logdet_identity_plus(rows, alpha) / 2
+        if self.config.form == "diagonal":
+            nats = diagonal_bound(rows, alpha) / 2
+        else:
+            nats = logdet_identity_plus(rows, alpha) / 2
         gamma = (d + n) / (d * n)
         return _term(-gamma * nats, nats, _utilisation(2 * nats.detach(), rows, alpha, bool(self.config.center)))
+
+    def _windowed(self, rows: Tensor) -> Term:
+        """Of the rows and their past; gamma is that of as many rows as the current ones would be all of."""
+        d = rows.shape[1]
+        found, share = self.moments(rows)
+        alpha = d / self.config.eps2
+        nats = logdet_identity_plus(found, alpha) / 2
+        n = len(rows) / share
+        gamma = (d + n) / (d * n)
+        value = -gamma * nats
+        if self.config.window.compensate:
+            # the same value, a gradient as of a window of the batch's own
+            value = value.detach() + (value - value.detach()) / share
+        term = _term(value, nats, _utilisation(2 * nats.detach(), found, alpha, False))
+        return Term(term.value, term.health | {"window_share": share.detach()})
 
     def _log(self, rows: Tensor) -> Term:
         n, d = rows.shape
@@ -81,6 +103,12 @@ def logdet_identity_plus(rows: Tensor, alpha: float) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(matrix)
     value = 2 * factor.diagonal().log().sum()
     return torch.where(info == 0, value, math.nan).to(rows.device)
+
+
+def diagonal_bound(rows: Tensor, alpha: float) -> Tensor:
+    """logdet(I + alpha diag(Z'Z)) of (n, d) rows: never below logdet(I + alpha Z'Z) (Hadamard), and blind to how the
+    coordinates go together."""
+    return torch.log1p(alpha * rows.square().sum(0)).sum()
 
 
 def _utilisation(logdet: Tensor, rows: Tensor, alpha: float, centred: bool) -> Tensor:

@@ -176,6 +176,10 @@ class ObjectiveConfig(_Controls):
 
     @model_validator(mode="after")
     def _consistent(self) -> ObjectiveConfig:
+        if self.symmetric and self.rate.window is not None:
+            raise ValueError(
+                "symmetric = True with rate.window: both directions would share one past; remove one of them"
+            )
         if self.double_bn and self.teacher == "ema":
             raise ValueError("double_bn = True has a meaning only with objective.teacher=stopgrad or shared; remove it")
         if self.double_bn and self.target_bn != "batch":

@@ -1,0 +1,113 @@
+"""Cost of softmax attention, MSSA and TSSA against the number of tokens: time and peak memory, forward and backward.
+
+    python tests/benchmarks/attention_cost.py [--device cuda] [--width 640] [--heads 4]
+
+Each is the whole layer, projections included. The exponent is the slope of log time against log tokens, fitted over the
+longest three sequences; below about twice the width the projections cost more than what they feed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainer.blocks.mssa import MSSA
+from trainer.blocks.tssa import TSSA
+
+TOKENS = (4, 16, 64, 256, 1024, 4096)
+
+
+class Softmax(nn.Module):
+    """Multi-head attention with three projections, through torch's fused kernel."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (one.unflatten(2, (self.heads, -1)).transpose(1, 2) for one in self.qkv(x).chunk(3, dim=2))
+        return self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+KINDS = {"softmax": Softmax, "MSSA": MSSA, "TSSA": TSSA}
+
+
+def measured(layer: nn.Module, x: Tensor, repeats: int) -> tuple[float, float, float]:
+    """Seconds forward and backward (fastest of the repeats), and peak memory beyond the input in MiB."""
+    forward, backward, cuda = [], [], x.device.type == "cuda"
+    for _ in range(repeats):
+        started = _now(cuda)
+        y = layer(x)
+        middle = _now(cuda)
+        y.sum().backward()
+        forward.append(middle - started)
+        backward.append(_now(cuda) - middle)
+    return min(forward), min(backward), _peak(layer, x)
+
+
+def _peak(layer: nn.Module, x: Tensor) -> float:
+    """Of one pass: the allocator's on CUDA; on a CPU the largest sum of live allocations that the profiler saw."""
+    if x.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        layer(x).sum().backward()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
+        layer(x).sum().backward()
+    live = most = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            most = max(most, live)
+    return most / 2**20
+
+
+def _now(cuda: bool) -> float:
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> int:
+    """Print the table and the exponents."""
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--width", type=int, default=640)
+    p.add_argument("--heads", type=int, default=4)
+    p.add_argument("--repeats", type=int, default=5)
+    o = p.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    times: dict[str, list[float]] = {name: [] for name in KINDS}
+    print(f"one layer, width {o.width}, {o.heads} heads, fp32, batch 1, on {o.device}, torch {torch.__version__}")
+    print(f"{'tokens':>6}  " + "  ".join(f"{name + ' fwd ms':>15} {'bwd ms':>8} {'peak MiB':>8}" for name in KINDS))
+    for tokens in TOKENS:
+        cells = []
+        for name, kind in KINDS.items():
+            layer = kind(o.width, o.heads).to(o.device)
+            x = torch.randn(1, tokens, o.width, device=o.device, requires_grad=True)
+            layer(x).sum().backward()
+            forward, backward, peak = measured(layer, x, o.repeats)
+            times[name].append(forward + backward)
+            cells.append(f"{1e3 * forward:15.3f} {1e3 * backward:8.3f} {peak:8.1f}")
+        print(f"{tokens:6}  " + "  ".join(cells), flush=True)
+    for name, seconds in times.items():
+        slope = np.polyfit(np.log(TOKENS[-3:]), np.log(seconds[-3:]), 1)[0]
+        print(f"{name}: exponent {slope:.2f} over {TOKENS[-3]} to {TOKENS[-1]} tokens")
+    for name in ("MSSA", "TSSA"):
+        ratio = ", ".join(f"{n}: {a / b:.2f}" for n, a, b in zip(TOKENS, times["softmax"], times[name], strict=True))
+        print(f"softmax time over {name}'s, by tokens: {ratio}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
