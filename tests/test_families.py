@@ -223,7 +223,7 @@ def test_what_it_has_not_is_refused_in_one_line(preset):
         tiny(preset, "objective.teacher=ema")
     with pytest.raises(
         UsageError,
-        match=r"family = 'tyni': must be one of seq_jepa, tiny; folders with others are named in \$SEQ_JEPA_FAMILIES",
+        match=r"family = 'tyni': must be one of h_jepa, seq_jepa, tiny; folders with others are named in \$SEQ_JEPA_FAMILIES",
     ):
         presets.load("digits", ["family=tyni"])
     for name in ("../tiny", "os", "", 3):
@@ -258,7 +258,7 @@ def test_it_is_trained_from_the_command_line(preset, tmp_path):
     )
     del environment["SEQ_JEPA_FAMILIES"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2 and "family = 'tiny': must be one of seq_jepa" in done.stderr
+    assert done.returncode == 2 and "family = 'tiny': must be one of h_jepa, seq_jepa" in done.stderr
 
 
 def test_nothing_outside_a_family_names_one():

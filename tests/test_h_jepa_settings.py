@@ -23,6 +23,7 @@ EVERYTHING = [
 ]  # fmt: skip
 NOT_READ = {
     ("EncoderConfig", "stem"): "resnet18 only: None here",
+    ("EncoderConfig", "blocks"): "stack only: None here",
     ("RateConfig", "alpha"): "forms ln and log only: None here",
     ("EmaConfig", "decay"): "given as a half-life here, and read to see that",
 }
