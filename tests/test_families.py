@@ -223,7 +223,7 @@ def test_what_it_has_not_is_refused_in_one_line(preset):
         tiny(preset, "objective.teacher=ema")
     with pytest.raises(
         UsageError,
-        match=r"family = 'tyni': must be one of h_jepa, seq_jepa, tiny; folders with others are named in \$SEQ_JEPA_FAMILIES",
+        match="family = 'tyni': must be one of h_jepa, seq_jepa, tiny; folders with others are named in .SEQ_JEPA_FAM",
     ):
         presets.load("digits", ["family=tyni"])
     for name in ("../tiny", "os", "", 3):

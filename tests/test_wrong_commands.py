@@ -33,7 +33,7 @@ WRONG = [
     ("trainer", "data.name=cifar", ["data.name = 'cifar'"]),
     ("trainer", "model.heads=5", ["model.heads = 5", "48"]),
     ("trainer", "model.dropout=1", ["model.dropout = 1"]),
-    ("trainer", "model.encoder.name=vit", ["'vit'"]),
+    ("trainer", "model.encoder.name=swin", ["'swin'"]),
     ("trainer", "--preset cifar100_aug_gate data.canvas=20", ["canvas = 20", "21 or more"]),
     ("trainer", "model.encoder.name=resnet18 model.encoder.width=4", ["encoder.width = 4", "at least 8"]),
     ("trainer", "objective.teacher=momentum", ["'momentum'"]),

@@ -22,6 +22,7 @@ VIEWS_ONLY = {
     "transform", "observed_views", "draws_per_epoch", "canvas", "content", "max_angle", "angle_steps", "max_shift",
     "max_log_scale",
     "scale_range", "augment", "hue_action", "anchor_first", "normalize", "action_scale", "pad_action", "select_on",
+    "standard", "stream",
 }  # fmt: skip
 GLIMPSE_ONLY = {"inhibition", "radius"}
 
