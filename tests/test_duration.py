@@ -16,8 +16,13 @@ from trainer.blocks.faces import make_encoder
 @pytest.mark.parametrize("side", [12, 32, 97])
 @pytest.mark.parametrize(
     "encoder",
-    [{"width": 8}, {"name": "resnet18", "width": 16}, {"name": "resnet18", "width": 16, "stem": "imagenet"}],
-    ids=["conv", "resnet18", "imagenet"],
+    [
+        {"width": 8},
+        {"name": "resnet18", "width": 16},
+        {"name": "resnet18", "width": 16, "stem": "imagenet"},
+        {"name": "stack", "width": 8, "blocks": 5},
+    ],
+    ids=["conv", "resnet18", "imagenet", "stack"],
 )
 def test_multiply_adds_are_those_that_torch_counts(encoder, side):
     config = EncoderConfig(**encoder)

@@ -71,6 +71,9 @@ def encoder_macs(encoder: EncoderConfig, channels: int, side: int) -> float:
         half, quarter = _halved(side), _halved(_halved(side))
         stem = 9 * channels * width * half**2
         return stem + 9 * quarter**2 * (width * 4 * width + 2 * (4 * width) ** 2)
+    if encoder.name == "stack":
+        channels_inside = 4 * width
+        return 9 * _halved(side) ** 2 * channels_inside * (channels + (encoder.blocks - 1) * channels_inside)
     imagenet = encoder.stem == "imagenet"
     side = _halved(side) if imagenet else side
     total = (49 if imagenet else 9) * channels * width * side**2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,21 @@ class Group:
     weight_decay: float
     lr_scale: float = 1.0
     clip_norm: float | None = None
+
+
+def decayed(method: nn.Module, weight_decay: float, everything: bool, vectors: Iterable[nn.Parameter]) -> list[Group]:
+    """Two groups of the trained parameters: decayed and not.
+
+    Args:
+        everything: decay norms, biases and tokens as well, not only matrices and filters.
+        vectors: parameters of two or more dimensions that are vectors all the same.
+    """
+    apart = {id(p) for p in vectors}
+    parts: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
+    for p in method.parameters():
+        if p.requires_grad:
+            parts[0 if everything or (p.ndim >= 2 and id(p) not in apart) else 1].append(p)
+    return [Group(parts[0], weight_decay), Group(parts[1], 0.0)]
 
 
 class Method(nn.Module):

@@ -4,8 +4,10 @@ Together with the runs' records it is all a study knows; a restarted driver cont
 
 ===========  ===============================================================================================
 begin        a driver starts: schema_version (1 where it is absent), `at` which moment, machine, price per hour,
-registration warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the
-earlier studies suggest      trial, params, raw (the sampler's own), source
+             registration
+warm         a trial of an earlier study, told to the sampler before anything else; `place` numbers the earlier
+             studies
+suggest      trial, params, raw (the sampler's own), source
 capacity     how many trials fit side by side from now on
 start        a job has its place
 rung, stop   a judgement with its inputs; a stop has a named reason; `wait`: the trial pauses at the rung
@@ -99,6 +101,17 @@ class Decisions:
             if all(line.get(key) == value for key, value in match.items()):
                 return line
         return None
+
+    def paused(self) -> dict[int, tuple[dict[str, Any], bool]]:
+        """The last ``rung`` line at which a trial had to wait, and whether it still waits, by its number."""
+        found: dict[int, tuple[dict[str, Any], bool]] = {}
+        for line in self.events:
+            trial = line.get("trial")
+            if line["event"] == "rung" and line.get("wait"):
+                found[trial] = line, True
+            elif trial in found and line["event"] in ("promote", "stop", "finish"):
+                found[trial] = found[trial][0], False
+        return found
 
     def close(self) -> None:
         self._lines.close()

@@ -1,4 +1,4 @@
-"""The search half of a study: what is tried, who is stopped and why, and how the trials rank.
+"""The search half of a study: what is tried, and who waits, goes on or is stopped.
 
 Decides only from what is on record; a restarted driver rebuilds it with :meth:`Search.rebuild`.
 """
@@ -6,34 +6,20 @@ Decides only from what is on record; a restarted driver rebuilds it with :meth:`
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
-from studies.engine.candidates import Candidate, finite, unbeaten
+from studies.engine.candidates import Candidate, finite
 from studies.engine.decisions import Decisions
 from studies.engine.job import NOT_RUN, PAUSED, Job, Seen
 from studies.engine.plan import Plan
 from studies.engine.question import WHOLE, Question
+from studies.engine.ranking import own, ranked, taken_over
 from studies.engine.sampling import Sampling
+from studies.engine.stops import Stop
 from studies.engine.stopping import WAIT, Ladder
 from studies.engine.stopping.ladder import RungDecision, bracket_name
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why a trial stops; ``state`` is how it ends, or ``paused``: it waits at a rung, and may be promoted."""
-
-    state: str
-    reason: str
-    epoch: int
-    value: float | None
-    objectives: dict[str, float | None]
-
-    @classmethod
-    def on_record(cls, line: dict[str, Any]) -> Stop:
-        return cls(line["state"], line["reason"], line["epoch"], line["value"], line["objectives"])
 
 
 class Search:
@@ -181,25 +167,12 @@ class Search:
 
     def candidates(self) -> list[Candidate]:
         """All trials with a score, those of earlier studies first, eligible or not."""
-        return [*self._warm(), *self._own()]
+        earlier = taken_over(self._decisions.of("warm"), self.question, self._steps)
+        return [*earlier, *own(self.trials, self._ends)]
 
     def ranking(self, group: str) -> list[Candidate]:
-        """Eligible trials of a group, best first, one per arm.
-
-        By one objective: furthest epoch, then value, then number. By several: those no other trial beats in all of
-        them come first, in the order of the stated scalar.
-        """
-        found = []
-        for candidate in self.candidates():
-            params = self.question.params(candidate.overrides)
-            if self.question.group(params) == group and self.question.eligible(params):
-                found.append(candidate)
-        front = unbeaten(found, self._plan.search.objectives) if len(self._plan.search.objectives) > 1 else set()
-        found.sort(key=lambda c: (c.trial not in front, -c.epoch, -c.value, c.trial))
-        arms: dict[str, Candidate] = {}
-        for candidate in found:
-            arms.setdefault(arm_id(self._plan.config(candidate.overrides, self._plan.search_seed)), candidate)
-        return list(arms.values())
+        """Eligible trials of a group, best first, one per arm (:func:`studies.engine.ranking.ranked`)."""
+        return ranked(self.candidates(), group, self._plan, self.question)
 
     def rebuild(self, whole: Callable[[Job], bool]) -> tuple[list[Job], list[tuple[Job, Stop]]]:
         """Bring sampler and rungs to where the record says they were.
@@ -220,7 +193,7 @@ class Search:
             line["name"]: line for line in self._decisions.of("rung") if line["stop"]
         }  # its stop line fell to a kill
         unfinished, stopped, waits = [], [], []
-        paused = self._paused()
+        paused = self._decisions.paused()
         for line in self._decisions.of("suggest"):
             number = line["trial"]
             job = self.recreate(line)
@@ -256,17 +229,6 @@ class Search:
         for job in waits:
             self.ladder.wait(job.bracket, job.trial, paused[job.trial][0]["rung"])
         return unfinished, stopped
-
-    def _paused(self) -> dict[int, tuple[dict[str, Any], bool]]:
-        """The last ``rung`` line at which a trial had to wait, and whether it still waits, by its number."""
-        found: dict[int, tuple[dict[str, Any], bool]] = {}
-        for line in self._decisions.events:
-            trial = line.get("trial")
-            if line["event"] == "rung" and line.get("wait"):
-                found[trial] = line, True
-            elif trial in found and line["event"] in ("promote", "stop", "finish"):
-                found[trial] = found[trial][0], False
-        return found
 
     def recreate(self, line: dict[str, Any]) -> Job:
         """The trial of a ``suggest`` line. Raises UsageError if its settings are not those of the run it names."""
@@ -338,36 +300,6 @@ class Search:
         self.waiting.pop(job.trial, None)
         self.ladder.leave(job.bracket, job.trial)  # it may have collapsed at the rung at which it was to wait
         return stop
-
-    def _own(self) -> list[Candidate]:
-        found = []
-        for number, line in self._ends.items():
-            job = self.trials[number]
-            if line.get("state") in ("complete", "pruned") and line["value"] is not None:
-                found.append(
-                    Candidate(
-                        number,
-                        job.label,
-                        job.overrides,
-                        line["state"],
-                        line["epoch"],
-                        line["value"],
-                        line["objectives"],
-                    )
-                )
-        return found
-
-    def _warm(self) -> list[Candidate]:
-        found = []
-        for number, line in enumerate(self._decisions.of("warm"), start=1):
-            if line["state"] in ("complete", "pruned") and line["objectives"].get("linacc") is not None:
-                keys = self.question.point(line["raw"])
-                label = self.question.describe(
-                    self.question.params(keys), self._steps
-                )  # by this study's names, not the earlier one's
-                value = line["objectives"]["linacc"]
-                found.append(Candidate(-number, label, keys, line["state"], line["epoch"], value, line["objectives"]))
-        return found
 
     def _run_id(self, job: Job) -> str:
         return run_id(self._plan.config(job.overrides, job.seed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,13 +58,6 @@ class WhiteBox(Aggregator):
         # counted, not averaged in the type of the code: half precision cannot count beyond 256
         self._zeros = (code.detach() == 0).to(self.token.dtype).mean()
         return self.inner.leave(x[:, 0])
-
-    def stages(self, z: Tensor, actions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        x = self._tokens(z, actions)
-        for layer in self.layers:
-            normed = layer.norm1(x)
-            x, code = layer(x)
-            yield normed, layer.attention.subspaces(), code
 
     def _tokens(self, z: Tensor, actions: Tensor) -> Tensor:
         tokens = self.inner.into(view_tokens(z, actions, self.conditioned, self.time))

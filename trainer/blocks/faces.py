@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,11 +45,6 @@ class Aggregator(nn.Module):
     def health(self) -> dict[str, Tensor]:
         """Detached scalars worth recording, by name."""
         return {}
-
-    def stages(self, z: Tensor, actions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Layer by layer, for the diagnostics of what works in subspaces: the tokens (B, N, d) that attention projects,
-        its subspaces (heads, p, d), and the raw sparse code (B, N, atoms) or None. Nothing by default."""
-        return iter(())
 
 
 def make_encoder(config: EncoderConfig, channels: int) -> Encoder:

@@ -6,7 +6,6 @@ the views pass through the blocks alone, and are read out by class attention or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -72,10 +71,3 @@ class Tost(Aggregator):
         for reader in readers:
             x = reader(x)
         return self.inner.leave(last.first(x))
-
-    def stages(self, z: Tensor, actions: Tensor) -> Iterator[tuple[Tensor, Tensor, None]]:
-        x = self.inner.into(view_tokens(z, actions, self.conditioned, self.time))
-        for block in self.blocks:
-            normed = block.norm1(x)
-            x = block(x)
-            yield normed, block.attention.subspaces(), None

@@ -54,10 +54,6 @@ class TSSA(nn.Module):
         self.out = nn.Linear(width, width, bias=out_bias)
         self.dropout = nn.Dropout(dropout)
 
-    def subspaces(self) -> Tensor:
-        """(heads, p, d): a subspace's directions are rows."""
-        return self.qkv.weight.view(self.heads, -1, self.qkv.weight.shape[1])
-
     def project(self, x: Tensor) -> Tensor:
         """(B, N, d) tokens to (B, heads, N, p) in fp32 or fp64."""
         w = self.qkv(x).unflatten(2, (self.heads, -1)).transpose(1, 2)

@@ -9,6 +9,7 @@ from pydantic import Field, create_model, model_validator
 
 from trainer.config import REGULARISERS, EncoderConfig, RunConfig
 from trainer.config.data import DataConfig
+from trainer.config.averaging import AveragingNode
 from trainer.config.node import Node, NonNegative, Positive, only_when
 from trainer.config.paired import PAIRED
 
@@ -92,28 +93,11 @@ class ModelConfig(Node):
         return self
 
 
-class EmaConfig(Node):
+class EmaConfig(AveragingNode):
     """How the target follows the encoder."""
 
-    half_life: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Steps after which a weight's share has halved, as a fraction of the schedule's horizon."""
-    decay: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Share of a step that stays; exclusive with half_life."""
     anneal: Literal["linear", "cosine", "none"] = "linear"
     """How the decay goes to 1 over the horizon."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_of(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            if values.get("half_life") is not None and values.get("decay") is not None:
-                raise ValueError(
-                    f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one"
-                )
-            if values.get("half_life") is None and values.get("decay") is None:
-                values["half_life"] = 0.05
-        return values
 
     def at(self, step: int, horizon: int) -> float:
         """The decay of the update after ``step`` (from 0) of ``horizon`` steps."""

@@ -29,7 +29,7 @@ from trainer.families.h_jepa.levels import Pyramid, as_map, as_tokens, pooled_ma
 from trainer.families.h_jepa.masks import Masks, level_places
 from trainer.families.h_jepa.predictor import Predictor
 from trainer.losses.term import make_regulariser, regularise
-from trainer.method import Group, Method, Output
+from trainer.method import Group, Method, Output, decayed
 from trainer.source import Batch
 
 
@@ -219,13 +219,8 @@ class HJEPA(Method):
 
     def parameter_groups(self) -> list[Group]:
         """Matrices and filters are decayed; norms, biases, gains and queries only with ``optim.decay_on=all``."""
-        optim, vectors = self._config.optim, {id(p) for p in self.predictor.vectors}
-        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
-        for p in self.parameters():
-            if p.requires_grad:
-                matrix = p.ndim >= 2 and id(p) not in vectors
-                parts[0 if optim.decay_on == "all" or matrix else 1].append(p)
-        return [Group(parts[0], optim.weight_decay), Group(parts[1], 0.0)]
+        optim = self._config.optim
+        return decayed(self, optim.weight_decay, optim.decay_on == "all", self.predictor.vectors)
 
 
 def _make(name: str, settings: object, seed: int) -> nn.Module:

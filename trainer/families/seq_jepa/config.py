@@ -8,6 +8,7 @@ from pydantic import Field, create_model, model_validator
 
 from trainer.config import AGGREGATORS, REGULARISERS, EncoderConfig, EvalConfig, RateConfig, RunConfig, SharpenConfig
 from trainer.config.evaluation import Epochs
+from trainer.config.averaging import AveragingNode
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
 from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS, one_of
 from trainer.config.consolidation import ConsolidateConfig
@@ -94,30 +95,13 @@ class ModelConfig(_Parts):
         return self
 
 
-class EmaConfig(Node):
+class EmaConfig(AveragingNode):
     """The moving-average teacher (only with teacher=ema)."""
 
-    half_life: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Steps after which a weight's share has halved, as a fraction of the schedule's horizon."""
-    decay: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """tau itself; exclusive with half_life."""
     anneal: bool = True
     """Raise tau to 1 by a cosine over the horizon, as BYOL and the paper do; off, tau is constant, as in the log."""
     per_epoch: bool = added(False)
     """Change tau between epochs only, as the paper's code does."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_of(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            if values.get("half_life") is not None and values.get("decay") is not None:
-                raise ValueError(
-                    f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one"
-                )
-            if values.get("half_life") is None and values.get("decay") is None:
-                values["half_life"] = 0.05
-        return values
 
     @model_validator(mode="after")
     def _per_epoch_of_something(self) -> EmaConfig:

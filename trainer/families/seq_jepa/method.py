@@ -20,7 +20,7 @@ from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.target import TargetBranch, ema_decay, pooled
 from trainer.losses.prediction import SharpenedLoss, cosine_distance
 from trainer.losses.term import make_regulariser, regularise
-from trainer.method import Group, Method, Output
+from trainer.method import Group, Method, Output, decayed
 from trainer.source import Batch
 
 
@@ -130,13 +130,8 @@ class SeqJEPA(Method):
 
     def parameter_groups(self) -> list[Group]:
         """Matrices and filters are decayed, norms, biases and tokens only with ``optim.decay_on=all``."""
-        optim, vectors = self._config.optim, {id(p) for p in self.aggregator.no_decay}
-        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
-        for p in self.parameters():
-            if p.requires_grad:
-                matrix = p.ndim >= 2 and id(p) not in vectors
-                parts[0 if optim.decay_on == "all" or matrix else 1].append(p)
-        return [Group(parts[0], optim.weight_decay), Group(parts[1], 0.0)]
+        optim = self._config.optim
+        return decayed(self, optim.weight_decay, optim.decay_on == "all", self.aggregator.no_decay)
 
 
 def _features(on: str) -> tuple[str, ...]:

@@ -25,10 +25,12 @@ Measures:
 ``r2_pose``           absolute parameters of view 1 from one feature: the aggregate should know less of them than z_1
                       does; ``_linear``, ``_paper_mlp``, ``_paper_linear`` and per factor as above
 ``leakage_r2_log.S``  the research log's leakage: a linear regressor reads the first action from z_agg, which was told
-it ``leakage_linacc_log`` its class "leakage": linacc of z_agg@M (M views) minus that of z_1@1 (one view), points
+                      it
+``leakage_linacc_log``  its class "leakage": linacc of z_agg@M (M views) minus that of z_1@1 (one view), points
 ``r2_path.none``      the way from view 1 to the target (:mod:`trainer.families.seq_jepa.probing.path`), unscaled;
-``_linear`` too ``mrr, hit1, hit5``   retrieval by the predictor (:mod:`trainer.families.seq_jepa.probing.retrieval`),
-in [0, 1] ``predict, rank_...`` as in training
+                      ``_linear`` too
+``mrr, hit1, hit5``   retrieval by the predictor (:mod:`trainer.families.seq_jepa.probing.retrieval`), in [0, 1]
+``predict, rank_...`` as in training
 """
 
 from __future__ import annotations

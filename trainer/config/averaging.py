@@ -1,0 +1,31 @@
+"""How fast a moving average follows, which every family with such a teacher states alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from trainer.config.node import Node
+
+
+class AveragingNode(Node):
+    """A decay, stated by itself or by its half-life; half_life=0.05 where neither is given."""
+
+    half_life: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Steps after which a weight's share has halved, as a fraction of the schedule's horizon."""
+    decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """tau itself, the share of a step that stays; exclusive with half_life."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            if values.get("half_life") is not None and values.get("decay") is not None:
+                raise ValueError(
+                    f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one"
+                )
+            if values.get("half_life") is None and values.get("decay") is None:
+                values["half_life"] = 0.05
+        return values
