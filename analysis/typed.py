@@ -17,4 +17,5 @@ def typed(
         name for name in frame.columns if "/" in name or name.startswith(("seconds.", "core_seconds.", "objective."))
     ]
     types: dict[str, str] = dict.fromkeys((*metrics, *number), "float64")
-    return frame.astype(types | dict.fromkeys(whole, "Int64"))
+    # the copy puts columns of one type into one block: hundreds make pandas slow, which it says on the console
+    return frame.astype(types | dict.fromkeys(whole, "Int64")).copy()

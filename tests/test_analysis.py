@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from analysis.differences import SAME_ARM, differences
 from analysis.plots import curves_plot, setting_plot
 from analysis.report import report
 from analysis.study import load
+from analysis.typed import typed
 from analysis.tables import comparison_table
 from analysis.verdict import sentences
 from trainer.errors import UsageError
@@ -296,3 +298,10 @@ def test_command_line(tmp_path):
     path.write_text(path.read_text().replace('"event"', "event", 1))
     with pytest.raises(UsageError, match="line 1"):
         load(study.folder)
+
+
+def test_hundreds_of_metrics_are_one_block_and_pandas_has_nothing_to_say():
+    frame = typed([{"run_id": "a", **{f"m{number}/z": 1.0 for number in range(300)}}], ["run_id"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert frame.assign(score=1.0)["score"].tolist() == [1.0]

@@ -41,17 +41,18 @@ _RANKS = [
     for kind, words in (("rank_pr", "effective rank"), ("rank_sv", "rank of the singular values"), ("rankme", "RankMe"))
     for name in ("z", "z_agg")
 ]
+# ACC: mean over the segments after the last one, as the field calls it; anytime: mean over the stream
 _OF_STREAMS = [
     Metric(f"{what}.{kind}/{feature}", f"{words} of {of}", unit, higher)
     for what, feature, of, unit in (
-        ("linacc", "z_agg@M", "linear accuracy of z_agg", "percent"),
-        ("knn20", "z_agg@M", "kNN accuracy of z_agg", "percent"),
+        ("linacc", "z_agg@M", "linear accuracy", "percent"),
+        ("knn20", "z_agg@M", "kNN accuracy", "percent"),
         ("r2_action.feature_std", "z_pair@2", "R2 of the actions", ""),
         ("rank_pr", "z@M", "effective rank of z", ""),
     )
     for kind, words, higher in (
-        ("acc", "mean over segments after the last one (ACC)", True),
-        ("anytime", "mean over the stream (anytime)", True),
+        ("acc", "ACC", True),
+        ("anytime", "anytime mean", True),
         ("bwt", "backward transfer", True),
         ("forgetting", "forgetting", False),
         ("fwt", "forward transfer", True),
