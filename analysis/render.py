@@ -110,8 +110,9 @@ def _accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
     if (table["role"] == "candidate").any():
         title += "; the reference of a 2nd, 3rd, ... is the best of its level"
     group, digits = group_of(asked), decimals(asked.metric.name)
+    accuracies = {name: head for name, head in _ACCURACIES.items() if not _never_measured(table, name)}
     shown = (
-        _ACCURACIES if group in _ACCURACIES else {**_ACCURACIES, group: "\n".join(textwrap.wrap(_of_metric(asked), 16))}
+        accuracies if group in _ACCURACIES else {**accuracies, group: "\n".join(textwrap.wrap(_of_metric(asked), 16))}
     )
     beside = {name: one for name, one in groups_beside(table, asked).items() if name not in shown}
     heads = {name: "\n".join(textwrap.wrap(_head(name, one, len(beside)), 11)) for name, one in beside.items()}
@@ -129,8 +130,17 @@ def _accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
         ]
         for _, row in table.iterrows()
     ]  # fmt: skip
-    k = len(beside)
-    return Sheet(title, columns, rows, optional=(3 + k, 4 + k, *range(2 + k, 2, -1)))
+    of_views = [2 + list(shown).index(name) for name in list(_ACCURACIES)[1:] if name in shown]
+    return Sheet(title, columns, rows, optional=(*of_views, *range(2 + len(beside), 2, -1)))
+
+
+def _never_measured(table: pd.DataFrame, name: str) -> bool:
+    """Whether runs have the aggregate's accuracy but none has this one: a model without codes of single views."""
+
+    def known(group: str) -> bool:
+        return f"{group}_n" in table and bool(table[f"{group}_n"].gt(0).any())
+
+    return known("linacc_z_agg") and not known(name)
 
 
 def _head(group: str, one: Metric, groups: int) -> str:

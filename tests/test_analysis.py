@@ -20,6 +20,7 @@ from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE
 from analysis.cost import cost
 from analysis.differences import SAME_ARM, differences
 from analysis.plots import curves_plot, setting_plot
+from analysis.render import short_accuracy
 from analysis.report import report
 from analysis.study import load
 from analysis.typed import typed
@@ -305,3 +306,14 @@ def test_hundreds_of_metrics_are_one_block_and_pandas_has_nothing_to_say():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert frame.assign(score=1.0)["score"].tolist() == [1.0]
+
+
+def test_a_model_without_codes_of_single_views_has_no_columns_for_them(tmp_path):
+    found = load(full(tmp_path / "s").folder)
+    table = comparison_table(found)
+    heads = short_accuracy(table, found.declared).columns
+    table = table.assign(linacc_z_1_n=0, linacc_z_mean_n=0)
+    without = short_accuracy(table, found.declared)
+    assert without.columns == [head for head in heads if head not in ("z_1\n(1 view)", "mean z\n(M views)")]
+    assert len(without.columns) == len(heads) - 2 and all(len(row) == len(without.columns) for row in without.rows)
+    assert max(without.optional) < len(without.columns)
