@@ -42,6 +42,8 @@ def tiny(name):
     ]
     if config.data.name == "stl10":
         words.append("data.unlabelled=0")
+    if getattr(config.model, "fpn", None) is not None:
+        words.append("model.fpn.width=8")
     if hasattr(config.eval, "subspace") and config.eval.subspace.epochs:
         words.append("eval.subspace={epochs: [2], anchors: 8, steps: 8}")
     return words
