@@ -90,13 +90,14 @@ def test_an_attempt_that_died_with_ray_is_not_the_trials_fault():
 
 
 def test_a_study_that_looks_around_hears_that_ray_is_gone():
-    lifeline = Lifeline({}, [].append)
-    executor = TuneExecutor(lambda end: end.next_task(), None, None, lifeline)
+    lifeline, over = Lifeline({}, [].append), threading.Event()
+    executor = TuneExecutor(lambda _: over.wait(), None, None, lifeline)
     executor.start({"name": "t0"})
     assert list(executor.events()) == []
     lifeline._lost = "the head does not answer"
     with pytest.raises(ClusterLost, match="the head does not answer"):
         list(executor.events())
+    over.set()
     executor.close(finished=False)
 
 
