@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_DECIMALS = {"linacc": 1, "rank_pr": 1, "rank_sv": 1, "rankme": 1, "r2_action": 3, "predict": 4}
+_DECIMALS = {"linacc": 1, "knn20": 1, "rank_pr": 1, "rank_sv": 1, "rankme": 1, "r2_action": 3, "predict": 4}
 """Percentages and ranks lie in the tens; R2 is below 1, and a prediction loss far below it."""
 
 

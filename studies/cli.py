@@ -96,9 +96,8 @@ def _points_left(plan: Plan, study: Question) -> None:
         known = read_decisions(plan.folder / NAME)
     else:
         with TemporaryDirectory() as scratch:  # a command that is refused leaves nothing on record
-            decisions = Decisions(Path(scratch))
-            warm_start.absorb(replace(plan, folder=Path(scratch)), decisions)
-            decisions.close()
+            with closing(Decisions(Path(scratch))) as decisions:
+                warm_start.absorb(replace(plan, folder=Path(scratch)), decisions)
         known = decisions.events
     tried = [line["raw"] for line in known if line["event"] == "warm"]
     points = study.grid_points()

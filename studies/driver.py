@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ def run_study(
     plan.folder.mkdir(parents=True, exist_ok=True)
     with only_driver(plan.folder), ExitStack() as stack:
         agree(plan, lambda: _verify(plan, search))
-        decisions = Decisions(plan.folder)
+        decisions = stack.enter_context(closing(Decisions(plan.folder)))
         processes = stack.enter_context(_processes(plan, decisions)) if plan.resources.executor == "process" else None
         if isinstance(console, StudyConsole):
             console.keep(plan.folder)
@@ -120,7 +120,6 @@ def run_study(
         if jobs.search is not None:
             source = f"{jobs.search.model_based} of {len(jobs.search.trials)} suggestions were model-based"
             console.print(f"search: {source}, the others came from a grid or a sequence, or at random")
-        decisions.close()
         return finished, jobs
 
 

@@ -114,7 +114,8 @@ class Decisions:
         return found
 
     def close(self) -> None:
-        self._lines.close()
+        if self._lines:
+            self._lines.close()
 
 
 def comparable(line: dict[str, Any]) -> dict[str, Any]:
