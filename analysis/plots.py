@@ -20,6 +20,8 @@ from analysis.study import Study, values
 from analysis.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
 from analysis.trials import all_trials
 
+NAMED = 11
+"""Arms for whose names, of two lines each, the legend beside the curves has room; further ones are grey lines."""
 _MARKERS = ("o", "s", "^", "v", "D", "x")
 """Tell several arms of one level and kind apart."""
 _STYLES = {"best": "-", "reference": "--", "control": ":", "candidate": "-.", "grid": "-."}
@@ -101,10 +103,11 @@ def curves_figure(study: Study) -> Figure:
     curves = study.curves.assign(linacc=values(study.curves, LINACC)).dropna(subset=["linacc"])
     figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
     handles, notes = [], {}
-    for key in arms(study):
+    shown = [key for key in arms(study) if key[1] != "untrained"]
+    ends = {key: values(rows_of(study, key), LINACC).mean() for key in shown}
+    named = set(sorted(shown, key=lambda key: -math.inf if math.isnan(ends[key]) else ends[key])[-NAMED:])
+    for key in shown:
         rows = rows_of(study, key)
-        if key[1] == "untrained":
-            continue
         colour, style = (
             colour_of(level_of(study, key), study.declared.levels),
             _STYLES.get(study.declared.kind(key[1]), "-"),
@@ -116,6 +119,9 @@ def curves_figure(study: Study) -> Figure:
         by_epoch = of_arm[whole].groupby("epoch")["linacc"]
         mean = by_epoch.mean()
         epochs = mean.index.to_numpy(dtype=float)
+        if key not in named:
+            panel.plot(epochs, mean, color=GREY, linewidth=0.5, zorder=1)
+            continue
         width = 1.0 if key[1] == "candidate" else 1.8
         if len(epochs):
             panel.plot(epochs, mean, linewidth=width, markevery=max(1, len(epochs) // 12), **look)
@@ -131,6 +137,8 @@ def curves_figure(study: Study) -> Figure:
             handles.append(Line2D([], [], linestyle="", label=f"{names(study)[key]}{count}, no score"))
         else:
             handles.append(Line2D([], [], linewidth=width, label=f"{names(study)[key]}{count}", **look))
+    if len(shown) > len(named):
+        handles.append(Line2D([], [], color=GREY, linewidth=0.5, label=f"{len(shown) - len(named)} arms below these"))
     levels = {name: value for name, value in untrained_levels(study).items() if name == "untrained"}
     for name, value in levels.items():
         panel.axhline(value, color=GREY, linewidth=0.9, linestyle=_LEVELS[name], zorder=1)
@@ -172,20 +180,23 @@ def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, colour: str) -
 
 def _confirmed(panel: Axes, axis: SettingAxis, study: Study, level: str) -> set[str]:
     """Draw the means of a level's compared arms; returns which kinds of marks that took."""
-    marks = set()
+    found: dict[tuple[bool, bool], list[tuple[float, float, float]]] = {}
     for key in arms(study):
         rows = placed(rows_of(study, key), study.declared)
         if key[1] == "untrained" or rows.empty or rows["level"].iloc[0] != level:
             continue
         mean = mean_interval(values(rows, LINACC))
         if mean.n:
-            error = None if math.isnan(mean.half) else mean.half
-            further = key[1] == "candidate"
-            marks |= {"further" if further else "confirmed", *(() if error is None else ("interval",))}
-            size, order = (5.5, 4.9) if further else (7.5, 5)
-            panel.errorbar(axis.at(rows["setting"].iloc[0]), mean.mean, yerr=error, fmt="D", markersize=size, capsize=4,
-                           color=colour_of(level, study.declared.levels), markeredgecolor="black", ecolor="black",
-                           elinewidth=1.3, zorder=order)  # fmt: skip
+            alike = found.setdefault((key[1] == "candidate", not math.isnan(mean.half)), [])
+            alike.append((axis.at(rows["setting"].iloc[0]), mean.mean, mean.half))
+    marks = set()
+    for (further, interval), means in found.items():
+        marks |= {"further" if further else "confirmed", *(("interval",) if interval else ())}
+        size, order = (5.5, 4.9) if further else (7.5, 5)
+        x, y, half = zip(*means, strict=True)
+        panel.errorbar(x, y, yerr=half if interval else None, fmt="D", markersize=size, capsize=4,
+                       color=colour_of(level, study.declared.levels), markeredgecolor="black", ecolor="black",
+                       elinewidth=1.3, zorder=order)  # fmt: skip
     return marks
 
 

@@ -169,15 +169,25 @@ def values(rows: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def _curves(runs: dict[str, Run]) -> pd.DataFrame:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    alike: dict[tuple[str, ...], tuple[list[int], list[list[float | None]]]] = {}
     for run_id, run in runs.items():
         for epoch, line in sorted(run.evals.items()):
-            row = {"run_id": run_id, "arm_id": run.arm_id, "seed": run.seed, "epoch": epoch}
-            row |= {"probe_epoch": line.get("probe_epoch"), "views": run.views}
+            measured: dict[str, float | None] = {}
             for clock in ("seconds", "core_seconds"):
-                row |= {f"{clock}.{kind}": value for kind, value in (line.get(clock) or {}).items()}
-            rows.append(row | line["metrics"])
-    return typed(rows, _CURVE_COLUMNS, whole=("seed", "epoch", "probe_epoch", "views"))
+                measured |= {f"{clock}.{kind}": value for kind, value in (line.get(clock) or {}).items()}
+            measured |= line["metrics"]
+            at, found = alike.setdefault(tuple(measured), ([], []))  # rows with the same names make one array
+            at.append(len(rows))
+            found.append(list(measured.values()))
+            row = {"run_id": run_id, "arm_id": run.arm_id, "seed": run.seed, "epoch": epoch}
+            rows.append(row | {"probe_epoch": line.get("probe_epoch"), "views": run.views})
+    frame = typed(rows, _CURVE_COLUMNS, whole=("seed", "epoch", "probe_epoch", "views"))
+    names = pd.Index(list(dict.fromkeys(name for kind in alike for name in kind)), dtype=object)
+    numbers = np.full((len(rows), len(names)), np.nan)
+    for kind, (at, found) in alike.items():
+        numbers[np.ix_(at, names.get_indexer(list(kind)))] = np.array(found, dtype=float)
+    return pd.concat([frame, pd.DataFrame(numbers, columns=names)], axis=1)
 
 
 def _finals(

@@ -19,7 +19,7 @@ from test_subspace_plots import SHIFTS, sweeps
 
 from analysis import subspace_plots, subspace_style
 from analysis.pareto_plot import pareto_figure
-from analysis.plots import curves_figure, setting_figure
+from analysis.plots import NAMED, curves_figure, setting_figure
 from analysis.study import load
 from analysis.style import GREY, STYLE
 from trainer.subspace.summary import summary
@@ -85,7 +85,16 @@ def wide(folder):
     return study
 
 
-STUDIES = {"full": full, "front": front, "empty": Builder, "one trial": one_trial, "stopped only": stopped_only,
+def many(folder):
+    study = Builder(folder)
+    for number in range(14):
+        study.arm(f"{number:x}", "grid" if number else "lambda0", "ema", 0.1 * number, [60.0 + number, 61.0, 60.5],
+                  label=f"ema λ={0.1 * number:.1f}")  # fmt: skip
+    return study
+
+
+STUDIES = {"many": many,
+    "full": full, "front": front, "empty": Builder, "one trial": one_trial, "stopped only": stopped_only,
     "only NaN": only_nan,
            "two seeds": two_seeds, "half finished": half_finished, "wide": wide}  # fmt: skip
 
@@ -271,6 +280,14 @@ def test_a_sentence_about_marks_is_said_only_where_they_are(drawn):
         title = panel.get_title(loc="left")
         assert ("band" in title) == bool(panel.collections), name
         assert ("thin" in title) == any(line.get_linewidth() == 0.7 for line in panel.lines), name
+
+
+def test_more_arms_than_the_legend_can_name_are_grey_lines(drawn):
+    figure = drawn["many: curves_figure"]
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(said) == NAMED + 1 and said[0].startswith("ema λ=0.3") and said[-1] == f"{14 - NAMED} arms below these"
+    panel = figure.axes[0]
+    assert sum(line.get_color() == GREY for line in panel.lines) == 14 - NAMED and len(panel.collections) == NAMED
 
 
 def test_an_empty_panel_says_what_is_missing(drawn):

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from trainer import record_lines
+from trainer.errors import RecordError
 from trainer.records import RecordFile, comparable, read, write_atomically
 
 COMMON = {"study": "s", "run_id": "r-s0", "arm_id": "r", "seed": 0}
@@ -32,6 +34,49 @@ def test_damage_elsewhere_is_an_error_not_a_gap(tmp_path):
     path.write_text('{"event":"epoch"}\nrubbish\n{"event":"epoch"}\n')
     with pytest.raises(ValueError, match="line 2"):
         lines(path)
+
+
+LINE = {"schema_version": 1, "event": "eval", "run_id": "r-s0", "arm_id": "r", "seed": 0, "epoch": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"metrics": {"a": 0.1, "b": null, "c": 3, "e": 123456789012345678901.0}, "more": [{"x": "é\\ud83d"}]',
+        '"metrics": {"a": 1e999}',
+        '"metrics": {"a": NaN}',
+        '"metrics": {}, "more": Infinity',
+        '"metrics": {"a": "1.0"}',
+        '"metrics": {"a": true}',
+        '"metrics": {"a": 1}, "metrics": {"a": 2}',
+        '"metrics": {}, "schema_version": 2',
+        '"metrics": {}, "event": "stop"',
+        '"metrics": {}, "seed": 1.0',
+        '"metrics": {}, "seed": 123456789012345678901234567890',
+        '"metrics": {}, "more": ' + "[" * 300 + "]" * 300,
+        '"metrics": {}, \x00',
+    ],
+)
+def test_a_line_read_in_one_pass_is_the_line_read_step_by_step(text, tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(LINE)[:-1] + ", " + text + "}\n", encoding="utf-8")
+    raw = path.read_bytes().strip()
+    try:
+        slow = record_lines._step_by_step(path, 1, raw)
+    except RecordError as error:
+        assert record_lines._at_once(raw) is None
+        with pytest.raises(RecordError) as raised:
+            list(record_lines.read_run(path))
+        assert str(raised.value) == str(error)
+    else:
+        assert list(record_lines.read_run(path)) == [slow]
+
+
+def test_ordinary_lines_are_read_in_one_pass(monkeypatch, tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(LINE | {"metrics": {"a": 1.0, "b": None}, "seconds": {"train": 0.5}}) + "\n")
+    monkeypatch.setattr(record_lines, "_step_by_step", None)
+    assert next(record_lines.read_run(path))["metrics"] == {"a": 1.0, "b": None}
 
 
 def test_an_epoch_trained_again_is_not_written_twice(tmp_path):

@@ -63,15 +63,19 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 def numbered(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The same with the number of each line, from 1."""
+    return ((number, parse(path, number, raw)) for number, raw in raw_lines(path))
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines as they stand in the file, with their numbers, for :func:`parse`; without a torn last one."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         return
     *whole, rest = raw.split(b"\n")
-    for number, line in enumerate(whole, start=1):
-        yield number, _parse(path, number, line)
+    yield from enumerate(whole, start=1)
     if _complete(rest):
-        yield len(whole) + 1, json.loads(rest)
+        yield len(whole) + 1, rest
     elif rest:
         _refuse_unless_torn(path, len(whole) + 1, rest)
 
@@ -134,7 +138,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _parse(path: Path, number: int, raw: bytes) -> dict[str, Any]:
+def parse(path: Path, number: int, raw: bytes) -> dict[str, Any]:
+    """The object of a line. Raises RecordError for anything else."""
     try:
         line = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
 from trainer.errors import RecordError
-from trainer.jsonl import check, numbered
+from trainer.jsonl import check, parse, raw_lines
 
 SCHEMA_VERSION = 1
 EVENTS = ("epoch", "eval", "stop", "error", "resume")
@@ -93,13 +93,30 @@ def read_run(path: Path, run_id: str | None = None) -> Iterator[dict[str, Any]]:
     Raises:
         RecordError: a damaged line, one of another version or of another run.
     """
-    for number, line in numbered(path):
-        check_line(path, number, line)
+    for number, raw in raw_lines(path):
+        line = _at_once(raw) or _step_by_step(path, number, raw)
         if run_id is not None and line["run_id"] != run_id:
             raise RecordError(
                 f"{path}, line {number}: run_id = {line['run_id']!r}, but this is the folder of run {run_id}; {REMEDY}"
             )
         yield line
+
+
+def _at_once(raw: bytes) -> dict[str, Any] | None:
+    """A line parsed and checked in one pass, a third of the time of two; None for one that needs a closer look."""
+    if b"NaN" in raw or b"Infinity" in raw:  # which that parser takes for numbers
+        return None
+    try:
+        line = _LINE.validate_json(raw)
+    except ValidationError:
+        return None
+    return line if line["event"] not in ("stop", "error") or "reason" in line else None  # type: ignore[return-value]
+
+
+def _step_by_step(path: Path, number: int, raw: bytes) -> dict[str, Any]:
+    line = parse(path, number, raw)
+    check_line(path, number, line)
+    return line
 
 
 def check_line(path: Path, number: int, line: dict[str, Any]) -> None:
