@@ -23,9 +23,9 @@ from trainer.records import read
 from trainer.step import forward
 
 CIFAR = [
-    "data.generated=true", "data.sizes=[64,64,64]", "model.encoder.width=8", "model.action_dim=16", "model.layers=1",
+    "data.generated=true", "data.sizes=[16,16,16]", "model.encoder.width=8", "model.action_dim=16", "model.layers=1",
     "model.predictor_hidden=32",
-    "optim.batch_size=32", "model.dropout=0.0",
+    "optim.batch_size=8", "model.dropout=0.0",
 ]  # fmt: skip
 
 
