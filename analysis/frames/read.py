@@ -49,6 +49,10 @@ class Frames:
         """Names and frames."""
         return ((name, getattr(self, name)) for name in COLUMNS)
 
+    def named(self) -> Iterator[tuple[Study, str]]:
+        """Every study with its name in the frames."""
+        return zip(self.loaded, self.studies["study"], strict=True)
+
 
 def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None) -> Frames:
     """Read studies, results folders, single runs and evaluation records, finished or not, and what others recorded.
