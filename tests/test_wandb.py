@@ -281,6 +281,13 @@ def test_a_key_for_ones_own_server_is_found_by_its_name(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text(f"machine wandb.example.org login user password {KEY}\n")
     (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.delenv("NETRC", raising=False)
     assert wandb_mirror.resolve_mode(None) == "offline"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert wandb_mirror.resolve_mode(None) == "online"
+    monkeypatch.delenv("WANDB_BASE_URL")
+    from wandb.sdk.lib.urls import DEFAULT_BASE_URL
+
+    login = f"machine {DEFAULT_BASE_URL.removeprefix('https://')} login user password {KEY}\n"
+    (tmp_path / ".netrc").write_text(login)
+    assert wandb_mirror.resolve_mode(None) == "online", "where this client's own login notes it"

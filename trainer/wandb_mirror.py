@@ -11,11 +11,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
+from trainer.wandb_key import has_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trainer.mirrors import Report
 
 MODES = ("online", "offline", "off")
-PROJECT, SERVER = "seq-jepa-studies", "https://api.wandb.ai"
+PROJECT = "seq-jepa-studies"
 ANSWER_SECONDS, INIT_SECONDS, FINISH_SECONDS = 3, 10, 10
 ASK_AGAIN_SECONDS = 600
 _FROM_ENVIRONMENT = {
@@ -181,20 +181,10 @@ def resolve_mode(asked: str | None) -> str:
                 f"WANDB_MODE={said}: must be one of {', '.join(_FROM_ENVIRONMENT)}; or give --wandb {'|'.join(MODES)}"
             )
         asked = _FROM_ENVIRONMENT[said]
-    key = bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
+    key = has_key()
     if asked == "online" and not key:
         raise UsageError("--wandb online needs a key: set WANDB_API_KEY or run `wandb login`; or use --wandb offline")
     return asked or ("online" if key else "offline")
-
-
-def _in_netrc() -> bool:
-    import netrc
-
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or SERVER).hostname or ""
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def _epochs_on_record(run: Path) -> int:
