@@ -9,8 +9,6 @@ from analysis.frames.read import Frames
 from analysis.layout import Sheet
 from analysis.render import EMPTY, between, interval, number, p_value
 
-ARMS, CONTRASTS = "arms", "contrasts"
-TABLES = (ARMS, CONTRASTS)
 ARM_COLUMNS = (
     "study", "arm", "role", "n", "planned", "epoch", "metric", "mean", "low", "high", "search_value", "search_epoch",
     "search_minus_confirmed", "gate_passed", "gate_judged", "collapsed", "collapsed_judged", "device_seconds", "usd",
@@ -56,18 +54,18 @@ def contrast_numbers(frames: Frames) -> pd.DataFrame:
     return found.loc[order.sort_values(["place", "primary"], ascending=[True, False], kind="stable").index]
 
 
-def comparison(frames: Frames, tables: tuple[str, ...] = TABLES) -> list[Sheet]:
-    """The tables of every study with what can be said of it, as cells; studies without an arm give none."""
-    arms, contrasts = arm_numbers(frames), contrast_numbers(frames)
-    sheets = []
-    for study in frames.studies.to_dict("records"):
-        of_study = arms[arms["study"] == study["study"]]
-        if ARMS in tables and len(of_study):
-            sheets.append(_arms(of_study, study))
-        against = contrasts[contrasts["study"] == study["study"]]
-        if CONTRASTS in tables and len(against):
-            sheets.append(_contrasts(against, study))
-    return sheets
+def arm_sheets(found: pd.DataFrame, frames: Frames) -> list[Sheet]:
+    """The table of arms as cells, of the rows of one study."""
+    return [_arms(found, _about(found, frames))] if len(found) else []
+
+
+def contrast_sheets(found: pd.DataFrame, frames: Frames) -> list[Sheet]:
+    """The table of contrasts as cells, of the rows of one study."""
+    return [_contrasts(found, _about(found, frames))] if len(found) else []
+
+
+def _about(found: pd.DataFrame, frames: Frames) -> dict[str, str]:
+    return frames.studies[frames.studies["study"] == found["study"].iloc[0]].iloc[0].to_dict()
 
 
 def mean_cell(row: pd.Series) -> str:

@@ -10,16 +10,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.bill import costs
-from analysis.comparison import ARMS, CONTRASTS, comparison
 from analysis.cost import cost
-from analysis.differences import arms, names
 from analysis.family import NO_VERDICT, NOT_RESOLVED
 from analysis.formats import as_markdown, clean, to_markdown
 from analysis.frames.build import flat
 from analysis.frames.of_study import NOT_RUN
 from analysis.frames.read import Frames
-from analysis.gaps import gaps
 from analysis.layout import Sheet
+from analysis.paper_tables import paper_tables
 from analysis.render import EMPTY, interval
 from analysis.study import Study
 from analysis.tables import comparison_table
@@ -28,6 +26,8 @@ from analysis.verdict import sentences
 ACCURACIES = ("linacc", "top1")
 """Parts of the names of reference metrics that stand beside a study's accuracy."""
 MOST_REFERENCES = 30
+RESULTS = ("arms", "contrasts", "gates", "leakage")
+"""Tables of the log's results."""
 _LEFT = "_To be written by whoever decides; nothing here follows from the numbers alone._"
 
 
@@ -41,7 +41,6 @@ def experiment_log(frames: Frames, study: Study, reference: Frames) -> str:
     about = frames.studies.iloc[0].to_dict()
     spent = cost(study)
     table = comparison_table(study, spent)
-    sheets = {"arms": comparison(frames, (ARMS,)), "contrasts": comparison(frames, (CONTRASTS,))}
     parts = [
         f"# Experiment: {as_markdown(about['study'])}",
         _head(about, frames),
@@ -50,9 +49,7 @@ def experiment_log(frames: Frames, study: Study, reference: Frames) -> str:
         "### Hardware and cost", _points([*_where(frames, study), *costs(study, table, spent)]),
         "### Reproduction", _reproduction(study),
         "## Results",
-        *(_tables("###", sheets["arms"]) or ["Nothing has been compared yet."]), *_tables("###", sheets["contrasts"]),
-        "### Gates", _gates(study),
-        *(_tables("###", [found]) if (found := gaps(study)) else []),
+        *(text for name in RESULTS for text in _tables("###", paper_tables(frames, name)[1])),
         "## Observations", "Computed from the records.", _numbered(sentences(study, table, spent)),
         "## Comparison to reference", *_references(about, reference),
         "## Implications", _LEFT,
@@ -126,21 +123,6 @@ def _reproduction(study: Study) -> str:
     lines = [f"The study's own file with `--seeds {seeds}`" + (f" and `--preset {preset}`" if preset else "")]
     lines += ["This log again:", f"```bash\npython -m analysis log {shlex.quote(str(study.folder))}\n```"]
     return "\n\n".join(lines)
-
-
-def _gates(study: Study) -> str:
-    """How many runs of each arm passed, and the lines that failed."""
-    rows = []
-    for key in arms(study):
-        for seed, run_id in study.arms.runs[key].items():
-            gate = (study.runs[run_id].stop.get("gate") or {}) if run_id in study.runs and key[1] != "untrained" else {}
-            if gate:
-                failed = [text[4:].strip() for text in gate.get("reasons", []) if text.startswith("FAIL")]
-                word = "passed" if gate["passed"] else "failed"
-                rows.append([names(study)[key], str(seed), gate["gate"], word, "; ".join(failed) or EMPTY])
-    if not rows:
-        return "No run of the comparison was judged by a gate."
-    return _body(Sheet("", ["arm", "seed", "gate", "verdict", "what failed"], rows, 5))
 
 
 def _references(about: dict[str, Any], reference: Frames) -> list[str]:

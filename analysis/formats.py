@@ -41,14 +41,15 @@ th[scope=row] {{ font-weight: 400; min-width: 12rem; position: sticky; left: 0; 
 
 
 def to_markdown(sheets: Iterable[Sheet]) -> str:
-    """The sheets as Markdown tables under headings."""
+    """The sheets as Markdown tables under headings; of one without rows its notes."""
     parts = []
     for sheet in sheets:
         rule = [":--" if number < sheet.text else "--:" for number in range(len(sheet.columns))]
         cells = [[as_markdown(cell) for cell in row] for row in (sheet.columns, *sheet.rows)]
         lines = ["| " + " | ".join(row) + " |" for row in (cells[0], rule, *cells[1:])]
         notes = "".join(f"\n{as_markdown(note)}\n" for note in sheet.notes)
-        parts.append(f"## {as_markdown(sheet.title)}\n\n" + "\n".join(lines) + f"\n{notes}")
+        table = "\n" + "\n".join(lines) + "\n" if sheet.rows else ""
+        parts.append(f"## {as_markdown(sheet.title)}\n{table}{notes}")
     return "\n".join(parts)
 
 
@@ -59,6 +60,9 @@ def to_latex(sheets: Iterable[Sheet]) -> str:
     """
     parts = ["% needs \\usepackage{booktabs}"]
     for number, sheet in enumerate(sheets, start=1):
+        if not sheet.rows:
+            parts += ["", rf"\paragraph{{{_of_latex(sheet.title)}}}", *map(_of_latex, sheet.notes)]
+            continue
         kinds = "l" * sheet.text + "r" * (len(sheet.columns) - sheet.text)
         head, *rows = (" & ".join(map(_of_latex, row)) + r" \\" for row in (sheet.columns, *sheet.rows))
         parts += [
@@ -87,6 +91,10 @@ def to_html(sheets: Iterable[Sheet]) -> str:
     sheets = list(sheets)
     parts = []
     for sheet in sheets:
+        notes = "".join(f'\n<p dir="auto">{_of_html(note)}</p>' for note in sheet.notes)
+        if not sheet.rows:
+            parts.append(f'<h2 dir="auto">{_of_html(sheet.title)}</h2>{notes}')
+            continue
         kinds = [' class="text"' if number < sheet.text else "" for number in range(len(sheet.columns))]
         head = "".join(
             f'<th scope="col"{kind}>{_of_html(cell)}</th>' for kind, cell in zip(kinds, sheet.columns, strict=True)
@@ -100,7 +108,6 @@ def to_html(sheets: Iterable[Sheet]) -> str:
             rows.append(f"<tr>{first}{''.join(rest)}</tr>")
         caption = f'<caption dir="auto">{_of_html(sheet.title)}</caption>'
         table = f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
-        notes = "".join(f'\n<p dir="auto">{_of_html(note)}</p>' for note in sheet.notes)
         parts.append(f'<div class="scroll">{table}</div>{notes}')
     title = _of_html(sheets[0].title) if sheets else "no table"
     return _PAGE.format(title=title, body="\n".join(parts))

@@ -39,6 +39,11 @@ def searched(study: Study) -> list[str]:
 
 
 def missing(study: Study, spent: Cost) -> list[str]:
+    """``incomplete``, before what rests on it."""
+    return [f"{sentence} What follows may change." for sentence in incomplete(study, spent)]
+
+
+def incomplete(study: Study, spent: Cost) -> list[str]:
     """What a study that is not at its end has not run yet; [] for a complete one."""
     planned = study.info.get("num_trials") or 0
     trials_left = max(0, planned - int((study.search["state"] != "unfinished").sum()))
@@ -57,7 +62,7 @@ def missing(study: Study, spent: Cost) -> list[str]:
     if not parts:
         return []
     why = f" because its budget is spent ({budget})" if (budget := _budget(study, spent)) else ""
-    return [f"This study is INCOMPLETE{why}: {', '.join(parts)}. What follows may change."]
+    return [f"This study is INCOMPLETE{why}: {', '.join(parts)}."]
 
 
 def _of(levels: list[str | None], stratum: str | None) -> str:

@@ -158,12 +158,13 @@ def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: b
         return exit_codes.NO_READER if console.left else exit_codes.INTERRUPTED
     from analysis.page.command import write
     from analysis.report import report
-    from studies.figures import figures_to_mirrors
+    from studies.figures import report_to_mirrors
     from studies.follow import near
+    from studies.result import reported
 
     report(plan.folder, console, full=options.full)
     console.print(f"Page: {near(write(plan.folder))}", highlight=False, soft_wrap=True)
-    figures_to_mirrors(plan)
+    report_to_mirrors(plan, reported)
     if jobs.failed:
         console.print(
             f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again",

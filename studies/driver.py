@@ -246,6 +246,7 @@ def _task(plan: Plan, job: Job, share: float, for_all: dict[str, Any]) -> dict[s
     return {
         "name": job.name,
         "label": job.label,
+        "role": job.role,
         "config": config.model_dump(mode="json"),
         "runs": str(plan.folder / "runs"),
         "study": plan.study,

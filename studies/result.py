@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,3 +43,29 @@ class Result:
         study = load(folder)
         table = comparison_table(study)
         return cls(folder, code, table, differences(study), study.finals, study.search, sentences(study, table))
+
+
+def reported(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """The tables of a study by their names, and in words: the verdict of each declared contrast, which share of each
+    arm's runs passed its gate, and every sentence of the report."""
+    import analysis
+    from analysis.paper_tables import TABLES, paper_tables
+    from analysis.render import interval
+    from analysis.tables import comparison_table
+    from analysis.verdict import sentences
+
+    frames = analysis.load(folder)
+    (study,) = frames.loaded
+    tables = {name: paper_tables(frames, name)[0] for name in TABLES}
+    contrasts, gates = tables["contrasts"], tables["gates"].drop_duplicates("arm")
+    declared = contrasts[contrasts["primary"].astype(bool)]
+    said: dict[str, Any] = {
+        "verdict": {
+            row["contrast"]: row["verdict"]
+            + (f": {interval(row['mean'], row['adjusted_low'], row['adjusted_high'])}" if row["n"] else "")
+            for _, row in declared.iterrows()
+        },
+        "gate": {row["arm"]: f"{row['arm_passed']} of {row['arm_judged']} passed" for _, row in gates.iterrows()},
+        "said": sentences(study, comparison_table(study)),
+    }
+    return tables, said

@@ -1,9 +1,11 @@
-"""Tests run single-threaded: two torch threads on a shared machine are slower than one."""
+"""Tests run single-threaded: two torch threads on a shared machine are slower than one; and without W&B where they are
+not about it, which takes seconds of each process."""
 
 import os
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import pytest  # noqa: E402

@@ -438,9 +438,10 @@ def test_shards(tmp_path, monkeypatch):
 
 def test_wandb(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
     told(inputs.wandb("online"), "FAIL", "no key", "wandb login")
-    told(inputs.wandb(None), "ok", "off: no key")
+    told(inputs.wandb(None), "ok", "offline: kept", "no key")
     told(inputs.wandb("offline"), "ok", "wandb sync")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     told(inputs.wandb(None), "ok", "online")

@@ -32,6 +32,7 @@ def task(folder, seed=0, *overrides):
     )
     common = {
         "label": "x",
+        "role": "search",
         "study": "s",
         "gate": None,
         "baselines": False,

@@ -33,11 +33,11 @@ def test_a_finished_study(tmp_path, capsys):
     assert list(found) == SECTIONS
     assert "coding rate, stopgrad: best/stopgrad minus best/stopgrad/lambda0" in found["Objective"]
     assert "64.0 ± 5.0" in found["Results"] and "+13.0 \\[+10.5, +15.5\\]" in found["Results"]
-    assert "| stopgrad λ=0 | 1 | g | failed | rank of z: 1.7, must be &gt;= 4 |" in found["Results"]
+    assert "| stopgrad λ=0 | 1 | g | failed | 50 | 1.7 FAIL |" in found["Results"]
     # z_agg 62, 64, 66 above 40 of one view and 60 of the mean, the same in every run
     assert (
-        "### Leakage gaps" in found["Results"]
-        and "| stopgrad λ=0.1 (best) | +24.0 ± 5.0 | +20.0 ± 0.0 |" in found["Results"]
+        "### demo: leakage gaps, linear accuracy" in found["Results"]
+        and "| stopgrad λ=0.1 (best) | 40.0 | +24.0 ± 5.0 | +20.0 ± 0.0 | 3 |" in found["Results"]
     )
     assert "1. " in found["Observations"] and "So this repairs collapse here" in found["Observations"]
     assert found["Decisions"].count("- [ ]") == 4 and "[x]" not in found["Decisions"]
@@ -60,7 +60,7 @@ def test_reference_rows_of_the_same_data_set_stand_beside_with_their_caveats(tmp
 def test_studies_without_much_on_record(tmp_path, capsys):
     empty = sections(log(Builder(tmp_path / "empty").folder, capsys))
     assert list(empty) == SECTIONS and "Nothing has been compared yet." in empty["Results"]
-    assert "No run of the comparison was judged" in empty["Results"] and "- [ ]" in empty["Decisions"]
+    assert "no gate was judged" in empty["Results"] and "- [ ]" in empty["Decisions"]
     old = sections(log(unpacked(tmp_path), capsys))
     assert list(old) == SECTIONS and "**preset**: digits" in old["Setup"] and "objective.teacher" in old["Setup"]
     assert "No reference row is about digits." in old["Comparison to reference"]

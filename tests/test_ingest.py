@@ -126,6 +126,96 @@ def test_a_damaged_run_of_wandb_is_one_line(offline, tmp_path):
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
+# --- W&B, its server
+
+
+class Run:
+    """The public face of a run as ``wandb.Api().runs`` gives it."""
+
+    commit = None
+
+    def __init__(self, name, state, config, rows, **summary):
+        self.id, self.name, self.state, self.config, self._rows, self.summary = name, name, state, config, rows, summary
+
+    def history(self, *_, **__):
+        raise AssertionError("500 samples are not the history")
+
+    def scan_history(self, **asked):
+        assert not asked, "with keys only rows that hold all of them come"
+        yield from self._rows
+
+
+class Api:
+    """``wandb.Api``; its runs, or the error that asking for them ends with."""
+
+    runs_there: list | Exception = []
+
+    def __init__(self, timeout):
+        assert timeout <= 30
+        if isinstance(self.runs_there, tuple):
+            raise self.runs_there[0]
+
+    def runs(self, path, order):
+        assert path == "team/proj" and order == "+created_at"
+        if isinstance(self.runs_there, Exception):
+            raise self.runs_there
+        yield from self.runs_there
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    monkeypatch.setattr("wandb.Api", Api)
+    return lambda found: monkeypatch.setattr(Api, "runs_there", found)
+
+
+def test_a_project_on_wandbs_server(server, tmp_path, capsys):
+    rows = [{"_step": 0, "loss": "NaN", "epoch": 0, "_runtime": 1.0}, {"_step": 7, "acc": 0.5, "epoch": 1}]
+    rows += [{"_step": 9, "_timestamp": 3.0}, {"_step": 10, "loss": "Infinity", "picture": {"_type": "image-file"}}]
+    server([Run("a", "finished", {"lr": 0.1, "seed": 3, "_wandb": {}}, rows, _runtime=12.5),
+            Run("b", "crashed", {}, [])])  # fmt: skip
+    found = analysis.load("wandb:team/proj")
+    check_types(found)
+    a, b = (row for _, row in found.runs.iterrows())
+    assert (a["study"], a["origin"], a["state"], a["seed"], a["seconds"]) == ("proj", "wandb", "complete", 3, 12.5)
+    assert a["source"] == "wandb:team/proj/a" and len(a["sha256"]) == 64 and "1 value written as text" in a["caveat"]
+    assert b["state"] == "unfinished" and "calls it 'crashed'" in b["caveat"]
+    epochs = found.epochs
+    assert epochs["step"].tolist() == [0, 7, 10] and epochs["epoch"].tolist() == [0, 1, pd.NA]
+    assert math.isnan(epochs["loss"][0]) and epochs["loss"][2] == math.inf and epochs["acc"].isna().tolist()[::2]
+    assert found.arms["config.lr"].tolist() == [0.1] and found.contrasts.empty and found.studies.empty
+    both = analysis.load(full(tmp_path / "demo").folder, "wandb:team/proj")
+    alone = analysis.load(tmp_path / "demo")
+    pd.testing.assert_frame_equal(both.contrasts, alone.contrasts)
+    from analysis.__main__ import main
+
+    assert main(["export", "wandb:team/proj", "--out", str(tmp_path / "out")]) == 0
+    assert "2 runs" in capsys.readouterr().out
+
+
+def test_what_goes_wrong_with_the_server_is_one_line(server, monkeypatch):
+    from wandb.errors import AuthenticationError, CommError
+
+    for error, said in (
+        (ValueError("Could not find project proj"), "Could not find project proj; check its spelling"),
+        (CommError("no route\nto host"), "cannot be read (no route to host); check the network"),
+        ((AuthenticationError(f"bad key {'k' * 40}"),), "does not let in (bad key ...); check the key"),
+    ):
+        server(error)
+        with pytest.raises(UsageError) as caught:
+            analysis.load("wandb:team/proj")
+        text = str(caught.value)
+        assert said in text and "\n" not in text and "k" * 40 not in text
+    for wrong in ("wandb:team", "wandb:team/proj/run", "wandb:", "wandb:a/b c"):
+        with pytest.raises(UsageError, match="must be wandb:ENTITY/PROJECT"):
+            analysis.load(wrong)
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(UsageError, match="no key for https://wandb.example.org; set WANDB_API_KEY"):
+        analysis.load("wandb:team/proj")
+
+
 # --- W&B, a chart's export
 
 

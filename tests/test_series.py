@@ -179,13 +179,14 @@ def test_the_figures_of_a_report_are_images(tmp_path):
     import matplotlib.image
     import numpy as np
 
-    from trainer.mirrors import show_figures
+    from trainer.mirrors import Report, show_report
 
     (tmp_path / "report").mkdir()
     figure = tmp_path / "report" / "curves.png"
     matplotlib.image.imsave(figure, np.random.default_rng(0).random((8, 12, 4)))
-    assert show_figures([figure], config(), "s", tmp_path / "report", "off", True) is None
+    report = Report([figure], {}, [figure], {"verdict": {"a minus b": "better"}})
+    assert show_report(report, config(), "s", tmp_path / "report", "off", True) is None
     events = EventAccumulator(str(tmp_path / "report" / "tensorboard"))
     events.Reload()
     (image,) = events.Images("figures/curves")
-    assert (image.height, image.width) == (8, 12)
+    assert (image.height, image.width) == (8, 12) and "verdict/text_summary" in events.Tags()["tensors"]

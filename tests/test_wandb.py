@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from test_analysis import full
 from trainer import wandb_mirror
 from trainer.errors import UsageError
 
@@ -73,31 +74,36 @@ def train(folder, *words, **environment):
     )
 
 
-def history(folder):
-    """Every step that an offline run holds, from W&B's own file: frames in blocks of 32 KiB behind a head of 7
-    bytes."""
-    from wandb.proto import wandb_internal_pb2
+def records(folder):
+    """What an offline run's file holds, by W&B's own messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    from analysis.ingest.wandb_offline import _records
 
     (path,) = folder.rglob("run-*.wandb")
-    raw, at, parts, steps, settings = path.read_bytes(), 7, b"", {}, None
-    while at + 7 <= len(raw):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        size, kind = int.from_bytes(raw[at + 4 : at + 6], "little"), raw[at + 6]
-        parts += raw[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind not in (1, 4):  # not a whole or last piece
-            continue
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(parts)
-        parts = b""
+    return [Record.FromString(raw) for raw in _records(path)]
+
+
+def history(folder):
+    """Every step that an offline run holds, and its settings."""
+    steps, settings = {}, None
+    for record in records(folder):
         if record.WhichOneof("record_type") == "run":
             settings = record.run
         if record.WhichOneof("record_type") == "history":
             items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             steps[items.pop("_step", record.history.step.num)] = items
     return steps, settings
+
+
+def summary(folder):
+    """The last value of everything in a run's summary."""
+    found = {}
+    for record in records(folder):
+        if record.WhichOneof("record_type") == "summary":
+            items = record.summary.update
+            found |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+    return found
 
 
 def test_an_offline_run_holds_every_series_and_obeys_wandbs_own_variables(tmp_path):
@@ -114,6 +120,7 @@ def test_an_offline_run_holds_every_series_and_obeys_wandbs_own_variables(tmp_pa
     assert done.returncode == 0, done.stderr
     steps, run = history(tmp_path / "elsewhere")
     assert (run.project, run.entity, list(run.tags)) == ("ours", "team", ["a", "b"])
+    assert (run.run_group, run.job_type) == ("single", "single"), "by study and role"
     assert not (tmp_path / "single" / "wandb").exists()
     assert sorted(steps) == [0, 1, 2]
     wanted = {
@@ -133,6 +140,60 @@ def test_an_offline_run_holds_every_series_and_obeys_wandbs_own_variables(tmp_pa
     for line in lines:
         for name, value in line["metrics"].items():
             assert value is None or steps[line["epoch"]][name] == value
+
+
+REPORT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from small import config
+from studies.result import reported
+from trainer.mirrors import Mirrors, Report, show_report
+folder = Path(sys.argv[1])
+run = folder / "runs" / "s0-lambda0-1"
+mirrors = Mirrors(config(), "demo", "label", run, "offline", False, "lambda0")
+mirrors.close()
+(folder / "report").mkdir()
+(folder / "report" / "table.md").write_text("a table")
+tables, said = reported(folder)
+report = Report([], tables, [folder / "report" / "table.md"], said)
+assert show_report(report, config(), "demo", folder / "report", "offline", False) is None
+"""
+
+
+def test_a_study_is_a_group_of_runs_and_ends_with_its_tables_and_verdicts(tmp_path):
+    study = full(tmp_path / "demo").folder
+    path = study / "runs" / "s0-lambda0-1" / "records.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[-1] |= {"epoch": 6}
+    lines[-1]["gate"]["reasons"] = ["FAIL rank of z: 1.7, must be >= 4"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    environment = os.environ | {"WANDB_API_KEY": KEY, "HOME": str(tmp_path)}
+    before = path.read_bytes()
+    subprocess.run([sys.executable, "-c", REPORT, str(study)], cwd=ROOT, env=environment, check=True, timeout=240)
+    (of_run,) = (study / "wandb").rglob("offline-run-*-s*")
+    (of_report,) = (study / "wandb").rglob("offline-run-*-report")
+    runs = {folder: history(folder)[1] for folder in (of_run, of_report)}
+    assert {run.run_group for run in runs.values()} == {"demo"}
+    assert [run.job_type for run in runs.values()] == ["lambda0", "report"]
+    said = summary(of_run)
+    assert (said["gate/name"], said["gate/passed"], said["gate/reasons"]) == (
+        "g", False, ["FAIL rank of z: 1.7, must be >= 4"],
+    )  # fmt: skip
+    said = summary(of_report)
+    assert said["verdict"]["coding rate, stopgrad"].startswith("better: +13.0 [") and len(said["said"]) > 3
+    assert said["gate"]["stopgrad λ=0.1 (best)"] == "3 of 3 passed"
+    kept = [record.artifact for record in records(of_report) if record.WhichOneof("record_type") == "artifact"]
+    files = {one.type: [content.path for content in one.manifest.contents] for one in kept}
+    assert files["report"] == ["table.md"] and len(kept) == 1 + 5, "arms, contrasts, gates, leakage, cost"
+    (table,) = of_report.rglob("contrasts*.table.json")
+    table = json.loads(table.read_text())
+    first = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert first["verdict"] == "better" and first["mean"] == 13.0 and "run_table" in files
+    assert path.read_bytes() == before, "the record is the truth"
+    written = [file for file in study.rglob("*") if file.is_file()]
+    assert written and not [file for file in written if KEY.encode() in file.read_bytes()]
+    assert not (tmp_path / ".local").exists(), "whatever waits to be sent lies with the study"
 
 
 def test_a_server_that_never_answers_costs_seconds_and_is_said_and_the_run_is_kept_offline(tmp_path, silent):
@@ -187,7 +248,7 @@ def test_a_closed_port_is_told_from_a_server_that_refuses_the_question(tmp_path)
 @pytest.mark.parametrize(
     ("environment", "asked", "mode"),
     [
-        ({}, None, "off"),
+        ({}, None, "offline"),
         ({"WANDB_API_KEY": KEY}, None, "online"),
         ({"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, None, "offline"),
         ({"WANDB_API_KEY": KEY, "WANDB_MODE": "disabled"}, None, "off"),
@@ -220,6 +281,13 @@ def test_a_key_for_ones_own_server_is_found_by_its_name(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text(f"machine wandb.example.org login user password {KEY}\n")
     (tmp_path / ".netrc").chmod(0o600)
-    assert wandb_mirror.resolve_mode(None) == "off"
+    monkeypatch.delenv("NETRC", raising=False)
+    assert wandb_mirror.resolve_mode(None) == "offline"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert wandb_mirror.resolve_mode(None) == "online"
+    monkeypatch.delenv("WANDB_BASE_URL")
+    from wandb.sdk.lib.urls import DEFAULT_BASE_URL
+
+    login = f"machine {DEFAULT_BASE_URL.removeprefix('https://')} login user password {KEY}\n"
+    (tmp_path / ".netrc").write_text(login)
+    assert wandb_mirror.resolve_mode(None) == "online", "where this client's own login notes it"

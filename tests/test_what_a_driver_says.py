@@ -178,15 +178,17 @@ def test_a_second_driver_of_a_study_is_refused(tmp_path, untrained, capsys):
     assert step2_rate.main(command) == exit_codes.INTERRUPTED
 
 
-def test_figures_of_the_report_go_to_the_mirrors_of_the_study(tmp_path, monkeypatch):
+def test_the_report_goes_to_the_mirrors_of_the_study(tmp_path, monkeypatch):
     sent = []
     p = planned(tmp_path, "--tensorboard", "--wandb", "off")
     (p.folder / "report").mkdir(parents=True)
     (p.folder / "report" / "curves.png").write_bytes(b"")
     monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
     monkeypatch.setattr("analysis.page.command.write", lambda folder: folder)
-    monkeypatch.setattr("trainer.mirrors.show_figures", lambda figures, *_: sent.extend(figures))
+    monkeypatch.setattr("studies.result.reported", lambda folder: ({"arms": folder}, {"said": []}))
+    monkeypatch.setattr("trainer.mirrors.show_report", lambda report, *_: sent.append(report))
     jobs = SimpleNamespace(left=0, failed=0, running={}, budget_reached=None)
     console = SimpleNamespace(print=lambda *_, **__: None)
     assert cli._conclude(p, SimpleNamespace(full=False), console, True, jobs) == exit_codes.OK
-    assert sent == [p.folder / "report" / "curves.png"]
+    (report,) = sent
+    assert report.figures == [p.folder / "report" / "curves.png"] and report.tables == {"arms": p.folder}

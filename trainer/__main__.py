@@ -62,7 +62,7 @@ def _options(argv: list[str]) -> Namespace:
     add_data_options(parser)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"])
     parser.add_argument(
-        "--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise off)"
+        "--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise offline)"
     )
     parser.add_argument(
         "--tensorboard", action="store_true", help="also write TensorBoard events, to the run's tensorboard folder"

@@ -5,13 +5,34 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trainer.config import RunConfig
 from trainer.run_record import NAME
 from trainer.series import values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study found, for its mirrors.
+
+    Attributes:
+        figures: PNG files.
+        tables: frames by name, in full precision.
+        files: of the report's folder, figures among them.
+        said: verdicts and gates in words.
+    """
+
+    figures: list[Path]
+    tables: dict[str, pd.DataFrame]
+    files: list[Path]
+    said: dict[str, Any]
 
 
 class Mirror(Protocol):
@@ -24,16 +45,20 @@ class Mirror(Protocol):
 
     def figure(self, name: str, path: Path) -> None: ...
 
+    def report(self, report: Report) -> None: ...
+
     def close(self) -> None: ...
 
 
-def show_figures(
-    figures: list[Path], config: RunConfig, study: str, folder: Path, wandb: str, tensorboard: bool
+def show_report(
+    report: Report, config: RunConfig, study: str, folder: Path, wandb: str, tensorboard: bool
 ) -> str | None:
-    """Show figures that belong to a whole study, as a run named after their folder; returns what went wrong, if
+    """Show what belongs to a whole study, as a run named after the report's folder; returns what went wrong, if
     anything did."""
-    mirrors = Mirrors(config, study, f"{study} {folder.name}", folder, wandb, tensorboard, name=folder.name)
-    mirrors.show(figures)
+    name = folder.name
+    mirrors = Mirrors(config, study, f"{study} {name}", folder, wandb, tensorboard, role=name, name=name)
+    mirrors.show(report.figures)
+    mirrors._each(lambda mirror: mirror.report(report))
     mirrors.close()
     return mirrors.trouble
 
@@ -44,6 +69,7 @@ class Mirrors:
     Args:
         run: the run's folder.
         wandb: a mode of ``wandb_mirror.MODES``.
+        role: what the run is in its study.
         name: of what is shown, if it is not the run itself.
 
     Attributes:
@@ -58,6 +84,7 @@ class Mirrors:
         run: Path,
         wandb: str,
         tensorboard: bool,
+        role: str = "single",
         name: str | None = None,
     ):
         self._config, self._run, self._path, self._read = config, run, run / NAME, 0
@@ -67,7 +94,7 @@ class Mirrors:
         if wandb != "off":
             from trainer.wandb_mirror import WandbMirror
 
-            self._open("W&B", lambda: WandbMirror(wandb, config, study, label, run, name))
+            self._open("W&B", lambda: WandbMirror(wandb, config, study, label, run, role, name))
         if tensorboard:
             from trainer.tensorboard_mirror import TensorboardMirror
 

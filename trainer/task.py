@@ -41,7 +41,7 @@ def run_task(task: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> 
         memory.limit_share(device, task["share"])
     run = Path(task["runs"]) / run_id(config)
     with mirror_environment(task["mirror_environment"]):
-        mirrors = Mirrors(config, task["study"], task["label"], run, task["wandb"], task["tensorboard"])
+        mirrors = Mirrors(config, task["study"], task["label"], run, task["wandb"], task["tensorboard"], task["role"])
 
     def tell(metrics: dict[str, Any]) -> None:
         mirrors.follow()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainer.mirrors import Report
 
 FOLDER = "tensorboard"
 
@@ -39,6 +43,12 @@ class TensorboardMirror:
         from matplotlib.image import imread
 
         self._writer.add_image(name, imread(path)[..., :3], dataformats="HWC")
+
+    def report(self, report: Report) -> None:
+        """What a study says, as text; its tables are files, its figures were shown."""
+        for name, said in report.said.items():
+            lines = said.items() if isinstance(said, dict) else enumerate(said, start=1)
+            self._writer.add_text(name, "\n\n".join(f"{about}: {text}" for about, text in lines))
 
     def close(self) -> None:
         self._writer.close()

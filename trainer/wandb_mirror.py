@@ -4,19 +4,26 @@ seconds."""
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.identity import arm_id, run_id
+from trainer.wandb_key import has_key
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainer.mirrors import Report
 
 MODES = ("online", "offline", "off")
-PROJECT, SERVER = "seq-jepa-studies", "https://api.wandb.ai"
+PROJECT = "seq-jepa-studies"
 ANSWER_SECONDS, INIT_SECONDS, FINISH_SECONDS = 3, 10, 10
 ASK_AGAIN_SECONDS = 600
 _FROM_ENVIRONMENT = {
@@ -37,6 +44,7 @@ class WandbMirror:
 
     Args:
         run: the run's folder.
+        role: what the run is in its study.
         shown: what is shown, if it is not the run itself.
 
     Attributes:
@@ -44,7 +52,8 @@ class WandbMirror:
         trouble: one line if it is not what was asked for, else None.
     """
 
-    def __init__(self, mode: str, config: RunConfig, study: str, label: str, run: Path, shown: str | None = None):
+    def __init__(self, mode: str, config: RunConfig, study: str, label: str, run: Path, role: str,
+                 shown: str | None = None):  # fmt: skip
         # the client reports on itself to the same server, also offline, and would wait 10 s for it at the process's end
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
@@ -54,6 +63,7 @@ class WandbMirror:
         trust_system(config.runtime.system_certs)
         folder = Path(os.environ.get("WANDB_DIR") or (run.parent if shown else run.parent.parent) / "wandb")
         folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("WANDB_DATA_DIR", str(folder))  # or an artefact's files would wait in the home folder
         name = f"{study}-{shown or run_id(config)}"
         self.trouble: str | None = None
         if mode == "online":
@@ -68,12 +78,15 @@ class WandbMirror:
                 )
         earlier = mode == "offline" and any((folder / "wandb").glob(f"offline-run-*-{name}"))
         given = {} if os.environ.get("WANDB_NAME") else {"name": label}
-        given |= {} if os.environ.get("WANDB_RUN_GROUP") or shown else {"group": arm_id(config)}
+        given |= {} if os.environ.get("WANDB_RUN_GROUP") else {"group": study}
+        given |= {} if os.environ.get("WANDB_JOB_TYPE") else {"job_type": role}
+        who = {"study": study, "role": role, "log_names_split": config.data.select_on}
+        who |= {} if shown else {"arm_id": arm_id(config)}
         given |= {} if os.environ.get("WANDB_PROJECT") else {"project": PROJECT}
         self._run = wandb.init(
             **given,
             id=name,
-            config={**config.model_dump(mode="json"), "study": study, "log_names_split": config.data.select_on},
+            config=config.model_dump(mode="json") | who,
             dir=str(folder),
             mode=mode,
             resume="allow",
@@ -95,8 +108,27 @@ class WandbMirror:
 
         self._run.log({name: wandb.Image(str(path))})
 
+    def report(self, report: Report) -> None:
+        """Tables and files of a study, as artefacts of the run; what it says, in the run's summary."""
+        import wandb
+
+        self._run.log({f"tables/{name}": _table(frame) for name, frame in report.tables.items() if len(frame)})
+        self._run.summary.update(report.said)
+        kept = wandb.Artifact(re.sub(r"[^\w.-]", "_", self._run.id)[:128], type="report")
+        for file in report.files:
+            kept.add_file(str(file))
+        self._run.log_artifact(kept)
+
     def close(self) -> None:
         self._run.finish()
+
+
+def _table(frame: pd.DataFrame) -> Any:
+    """A frame as W&B shows it; what is missing is empty."""
+    import wandb
+
+    rows = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    return wandb.Table(columns=list(frame.columns), data=rows, allow_mixed_types=True)
 
 
 def unanswered(server: str) -> str | None:
@@ -135,7 +167,7 @@ def _ask(server: str) -> str | None:
 
 
 def resolve_mode(asked: str | None) -> str:
-    """What ``--wandb`` says, or else WANDB_MODE; without either ``online`` if there is a key, otherwise ``off``.
+    """What ``--wandb`` says, or else WANDB_MODE; without either ``online`` if there is a key, otherwise ``offline``.
 
     Raises:
         UsageError: online without a key, or a WANDB_MODE that W&B does not know.
@@ -149,20 +181,10 @@ def resolve_mode(asked: str | None) -> str:
                 f"WANDB_MODE={said}: must be one of {', '.join(_FROM_ENVIRONMENT)}; or give --wandb {'|'.join(MODES)}"
             )
         asked = _FROM_ENVIRONMENT[said]
-    key = bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
+    key = has_key()
     if asked == "online" and not key:
         raise UsageError("--wandb online needs a key: set WANDB_API_KEY or run `wandb login`; or use --wandb offline")
-    return asked or ("online" if key else "off")
-
-
-def _in_netrc() -> bool:
-    import netrc
-
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or SERVER).hostname or ""
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    return asked or ("online" if key else "offline")
 
 
 def _epochs_on_record(run: Path) -> int:

@@ -34,7 +34,10 @@ def main(argv: list[str]) -> int:
         exits=EXITS,
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="STUDY", help="a study, results folder, run or import; or s3://bucket/..."
+        "paths",
+        nargs="+",
+        metavar="STUDY",
+        help="a study, results folder, run or import; or s3://bucket/..., or wandb:ENTITY/PROJECT",
     )
     parser.add_argument("--format", choices=FORMATS, default="csv", help="of the tables (default: csv)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; tables already there are replaced")

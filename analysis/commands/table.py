@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from analysis.layout import Sheet
 
 FORMATS, CSV = ("md", "latex", "csv", "html"), "csv"
+NAMES = ("arms", "contrasts", "gates", "leakage", "subspace", "cost")
 EXAMPLES = (
     "python -m analysis table results/step2_rate_digits",
     "python -m analysis table results/step2_rate_digits --format latex --out table.tex",
     "python -m analysis table results/* --format csv --table contrasts",
+    "python -m analysis table results/step2_variants_digits --table gates",
 )
 EXITS = {0: "written", 2: "wrong command, or a record that cannot be read"}
 
@@ -26,37 +28,40 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         prog="python -m analysis table",
         description=(
-            "The comparison of a study as a paper prints it: arms with mean, interval, n and epoch, the search's score"
-            " beside the confirmed one; contrasts with adjusted verdict, effect size, probability of improvement, the"
-            " smallest difference that could be resolved and the seeds needed. CSV is unrounded."
+            "The tables of a paper. arms: mean, interval, n and epoch, the search's score beside the confirmed one;"
+            " contrasts: adjusted verdict, effect size, probability of improvement, what could be resolved, seeds"
+            " needed; gates: every rule, its value and threshold, per run and as each arm's share; leakage: what a view"
+            " knows beside the aggregate and its controls; subspace: the suite's numbers beside baselines and nulls;"
+            " cost: hours and dollars. What a study lacks is said below its table. CSV is unrounded."
         ),
         examples=EXAMPLES,
         exits=EXITS,
     )
     parser.add_argument("paths", nargs="+", metavar="STUDY", help="a study's folder, or the results folder")
-    parser.add_argument("--table", choices=("arms", "contrasts"), help="only one of the two (CSV: needed)")
+    parser.add_argument("--table", choices=NAMES, help="which one (default: arms and contrasts; CSV: needed)")
     add_output(parser)
     options = parser.parse_args(argv)
     if options.format == CSV and options.table is None:
-        raise UsageError("--format csv: a CSV file holds one table; add --table arms or --table contrasts")
+        raise UsageError(f"--format csv: a CSV file holds one table; add --table and one of {', '.join(NAMES)}")
     import analysis
-    from analysis.comparison import TABLES, arm_numbers, comparison, contrast_numbers
+    from analysis.paper_tables import USUAL, paper_tables
 
     frames = analysis.load(*options.paths)
     if frames.studies.empty:
         raise UsageError(
             f"{options.paths[0]} holds no study, and only studies are compared; see analysis export --help"
         )
+    found = [paper_tables(frames, name, progress=True) for name in ([options.table] if options.table else USUAL)]
+    sheets = [sheet for _, of_table in found for sheet in of_table]
+    if not any(sheet.rows for sheet in sheets):
+        said = " ".join(dict.fromkeys(note for sheet in sheets for note in sheet.notes))
+        raise UsageError(f"{', '.join(frames.studies['study'])}: no {options.table or 'table'} to print. {said}")
     if options.format == CSV:
-        numbers = arm_numbers(frames) if options.table == "arms" else contrast_numbers(frames)
-        write(numbers.to_csv(index=False), options.out)
+        write(found[0][0].to_csv(index=False), options.out)
+        for sheet in sheets:
+            if not sheet.rows:
+                print(f"note: {sheet.title}: {' '.join(sheet.notes)}", file=sys.stderr)
         return 0
-    sheets = comparison(frames, (options.table,) if options.table else TABLES)
-    if not sheets:
-        names = ", ".join(frames.studies["study"])
-        raise UsageError(
-            f"{names}: nothing has been compared yet, so there is no table; wait, or continue with --resume"
-        )
     write(rendered(sheets, options.format), options.out)
     return 0
 

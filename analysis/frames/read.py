@@ -14,6 +14,7 @@ from analysis.frames.columns import COLUMNS
 from analysis.frames.of_run import evaluation_rows, single
 from analysis.frames.of_study import rows_of_study
 from analysis.frames.remote import fetched, is_address, renamed
+from analysis.ingest import wandb_api
 from analysis.ingest.importers import IMPORTERS, imported
 from analysis.study import Study
 from analysis.study import load as load_study
@@ -49,13 +50,17 @@ class Frames:
         """Names and frames."""
         return ((name, getattr(self, name)) for name in COLUMNS)
 
+    def named(self) -> Iterator[tuple[Study, str]]:
+        """Every study with its name in the frames."""
+        return zip(self.loaded, self.studies["study"], strict=True)
+
 
 def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None) -> Frames:
     """Read studies, results folders, single runs and evaluation records, finished or not, and what others recorded.
 
     A folder of studies gives all of them; ``ingest.importers`` says what else is read. Rows from elsewhere are marked
-    by their origin and never enter ``contrasts``. An address (``s3://bucket/results``) is read as a folder is. Without
-    a path the frames are empty, with the same columns and types.
+    by their origin and never enter ``contrasts``. An address (``s3://bucket/results``) is read as a folder is, and
+    ``wandb:ENTITY/PROJECT`` from W&B's server. Without a path the frames are empty, with the same columns and types.
 
     Args:
         damaged: told of a study or source that cannot be read, which is then left out; default: an error is raised.
@@ -68,6 +73,10 @@ def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None
     seen: set[Path] = set()
     copies: dict[str, str] = {}
     for path in paths:
+        if wandb_api.is_project(path):
+            for run in wandb_api.read(str(path)):
+                _add(rows, run.rows())
+            continue
         local = fetched(str(path)) if is_address(path) else Path(path)
         if is_address(path):
             copies[str(local)] = str(path).rstrip("/")
@@ -117,9 +126,10 @@ def _within(path: Path, deep: bool = True) -> list[Path]:
             return found
     if any(one.find(path) for one in IMPORTERS):
         return [path]
+    others = "; ".join([*(one.looks_like for one in IMPORTERS), wandb_api.LOOKS_LIKE])
     raise UsageError(
         f"{path} holds no study (study.json), no run ({RECORDS}) and nothing that can be imported; give a study's"
-        f" folder, a run's, the results folder, or {'; '.join(one.looks_like for one in IMPORTERS)}"
+        f" folder, a run's, the results folder, or {others}"
     )
 
 

@@ -73,11 +73,8 @@ def wandb(asked: str | None) -> Finding:
         return fail("wandb", f"--wandb {asked}, but there is no key", "a study would refuse to start", do)
     told = {
         "online": "a key is there; the records stay the truth if the service fails",
-        "offline": "kept in the study's folder; `wandb sync` sends it later",
-        "off": (
-            "only the records"
-            if asked
-            else "no key, so only the records; set WANDB_API_KEY or run `wandb login` for online"
-        ),
+        "offline": "kept in the study's folder; `wandb sync` sends it later"
+        + ("" if asked else "; no key: set WANDB_API_KEY or run `wandb login` for online, or give --wandb off"),
+        "off": "only the records",
     }
     return ok("wandb", f"{mode}: {told[mode]}")

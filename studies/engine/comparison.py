@@ -167,9 +167,8 @@ class Comparison:
                 name = run_id(self._plan.config(arm.overrides, seed))
                 if name not in self._known:
                     self._known.add(name)
-                    job = Job(
-                        name, None, "", "", f"{arm.label} seed {seed}", arm.overrides, seed, arm.overrides in start
-                    )
+                    label, measured = f"{arm.label} seed {seed}", arm.overrides in start
+                    job = Job(name, None, "", "", label, arm.overrides, seed, measured, arm.role)
                     if not self._ended(job):
                         self.queue.append(job)
 

@@ -24,6 +24,7 @@ class Job:
         trial: number of the search trial, None for a compared run.
         group: the level of the strata; the search looks for the best of each.
         bracket: for halving.
+        role: of its arm in the comparison, or what else it is for: ``search``, ``race``, ``noise floor``.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Job:
     overrides: dict[str, Any]
     seed: int
     baselines: bool = False
+    role: str = "search"
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,15 @@ class NoiseFloor:
         label, overrides = plan.noise_arm
         jobs = [
             Job(
-                run_id(plan.config(overrides, seed)), None, "", "", f"noise floor, {label} seed {seed}", overrides, seed
-            )
+                run_id(plan.config(overrides, seed)),
+                None,
+                "",
+                "",
+                f"noise floor, {label} seed {seed}",
+                overrides,
+                seed,
+                role="noise floor",
+            )  # fmt: skip
             for seed in plan.noise_seeds
         ]
         self.names = [job.name for job in jobs]

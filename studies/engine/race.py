@@ -87,7 +87,7 @@ class Race:
 
     def _job(self, candidate: Candidate, seed: int) -> Job | None:
         name = self._name(candidate, seed)
-        job = Job(name, None, "", "", f"{candidate.label} race seed {seed}", candidate.overrides, seed)
+        job = Job(name, None, "", "", f"{candidate.label} race seed {seed}", candidate.overrides, seed, role="race")
         if self._ended(job):
             line = self._decisions.last("finish", name=name)
             self._results[name] = line["value"] if line["state"] == "complete" else None
