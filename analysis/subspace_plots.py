@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.subspace_about import with_study_label
+from analysis.subspace_layers import heads_figure, layers_figure
 from analysis.subspace_operators import operator_r2_figure, operators_figure
 from analysis.subspace_overlap import overlap_figure
 from analysis.subspace_style import (
@@ -52,7 +53,8 @@ def render(source: Path, folder: Path) -> list[Path]:
     Args:
         source: the .npz of ``trainer.subspace.summary.save_arrays``.
         folder: gets ``eigenspectrum.png``, ``paths.png``, ``overlap.png`` and ``operator_r2.png`` and, if a factor is
-            an angle, ``circle.png``, ``operators.png`` and ``harmonics.png``.
+            an angle, ``circle.png``, ``operators.png`` and ``harmonics.png``; of a model with white-box layers
+            ``layers.png`` and ``heads.png``.
 
     Returns:
         The files written.
@@ -82,10 +84,14 @@ def render(source: Path, folder: Path) -> list[Path]:
 
 def figures_of(arrays: Arrays) -> dict[str, Callable[[Arrays], Figure]]:
     """The figures that the arrays allow, by the name of their file."""
-    figures = {"eigenspectrum": eigenspectrum_figure, "paths": paths_figure, "overlap": overlap_figure}
-    figures["operator_r2"] = operator_r2_figure
+    figures = {}
+    if len(arrays["factors"]):
+        figures = {"eigenspectrum": eigenspectrum_figure, "paths": paths_figure, "overlap": overlap_figure}
+        figures["operator_r2"] = operator_r2_figure
     if len(arrays["angles"]):
         figures |= {"circle": circle_figure, "operators": operators_figure, "harmonics": harmonics_figure}
+    if "white_box" in arrays:
+        figures |= {"layers": layers_figure, "heads": heads_figure}
     return figures
 
 

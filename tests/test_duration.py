@@ -21,11 +21,14 @@ from trainer.blocks.faces import make_encoder
         {"name": "resnet18", "width": 16},
         {"name": "resnet18", "width": 16, "stem": "imagenet"},
         {"name": "stack", "width": 8, "blocks": 5},
+        {"name": "crate", "width": 16, "crate": {"patch": 4, "depth": 2}},
+        {"name": "crate", "width": 16, "crate": {"patch": 4, "dictionary": "overcomplete", "ratio": 2.5}},
     ],
-    ids=["conv", "resnet18", "imagenet", "stack"],
+    ids=["conv", "resnet18", "imagenet", "stack", "crate", "alpha"],
 )
 def test_multiply_adds_are_those_that_torch_counts(encoder, side):
     config = EncoderConfig(**encoder)
+    side -= side % 4 if config.patches else 0
     with FlopCounterMode(display=False) as counted:
         make_encoder(config, 3).eval().tokens(torch.zeros(2, 3, side, side))
     assert counted.get_total_flops() / 2 / 2 == encoder_macs(config, 3, side)

@@ -534,10 +534,11 @@ def test_recorded_pictures_cannot_be_swept_and_the_command_says_so():
 
 def test_diagnostics_in_training_change_nothing_and_survive_a_resume(tmp_path):
     swept = "eval.subspace={epochs: [1, 2], anchors: 8, steps: 8}"
-    plain, on = of("model.dropout=0.1", epochs=2), of("model.dropout=0.1", swept, epochs=2)
+    words = ["model.dropout=0.1", "model.aggregator=crate"]
+    plain, on = of(*words, epochs=2), of(*words, swept, epochs=2)
     train(plain, tmp_path / "plain")
     train(on, tmp_path / "on")
-    train(of("model.dropout=0.1", swept, epochs=1), tmp_path / "resumed")
+    train(of(*words, swept, epochs=1), tmp_path / "resumed")
     train(on, tmp_path / "resumed")
     folders = {name: tmp_path / name / run_id(on) for name in ("plain", "on", "resumed")}
     weights = {
@@ -558,7 +559,7 @@ def test_diagnostics_in_training_change_nothing_and_survive_a_resume(tmp_path):
         added = with_it["metrics"].keys() - without["metrics"].keys()
         assert bool(added) == (with_it["event"] == "eval" and with_it["epoch"] > 0)
     last = lines["on"][-1]["metrics"]
-    assert "stability.k4/rotation" in last and "circle_score.h1/rotation.pixels" in last
+    assert {"stability.k4/rotation", "circle_score.h1/rotation.pixels", "code_l0.layer1/aggregator@3"} <= last.keys()
     assert "stability.k4/rotation" not in lines["on"][2]["metrics"]
     for name in ("on", "resumed"):
         assert sorted(path.name for path in folders[name].glob("*.npz")) == [

@@ -89,7 +89,7 @@ def test_an_aggregator_of_another_width(monkeypatch, digits):
 
 @pytest.mark.parametrize("setting", ["model.encoder.name", "model.aggregator"])
 def test_a_name_of_no_table_is_refused_in_one_line(setting):
-    names = "(conv, resnet18, vit, stack|transformer, crate, crate_alpha, tost)"
+    names = "(conv, resnet18, vit, crate, stack|transformer, crate, crate_alpha, tost)"
     with pytest.raises(UsageError, match=f"{setting}: 'swin' must be one of {names}$"):
         config(f"{setting}=swin")
 

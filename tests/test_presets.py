@@ -40,6 +40,8 @@ def tiny(name):
         *(OF_FAMILY.get(config.family, TINY)),
         f"data.generated={'true' if SETS[config.data.name].test_is_published else 'false'}",
     ]
+    if config.family == "seq_jepa" and config.model.encoder.patches is not None:
+        words += [f"model.encoder.{config.model.encoder.name}.{word}" for word in ("heads=2", "depth=1")]
     if config.data.name == "stl10":
         words.append("data.unlabelled=0")
     if getattr(config.model, "fpn", None) is not None:

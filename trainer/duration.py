@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from trainer import families
 from trainer.config import EncoderConfig, RunConfig
-from trainer.config.vit import stack_macs
 
 CORE_MACS = 26e9
 """Multiply-adds a second of one CPU core with AVX2 in fp32: ResNet-18 on 32 x 32, forward and backward, 64 images at
@@ -62,11 +61,9 @@ def encoder_macs(encoder: EncoderConfig, channels: int, side: int) -> float:
         side: height and width of the image in pixels.
     """
     width = encoder.width
-    if encoder.vit is not None:
-        vit = encoder.vit
-        patches = (side // vit.patch) ** 2
-        embed = patches * vit.patch**2 * channels * width
-        return embed + stack_macs(patches, width, vit.depth, vit.mlp_ratio)
+    if (own := encoder.patches) is not None:
+        patches = (side // own.patch) ** 2
+        return patches * own.patch**2 * channels * width + own.macs(patches, width)
     if encoder.name == "conv":
         half, quarter = _halved(side), _halved(_halved(side))
         stem = 9 * channels * width * half**2

@@ -108,10 +108,11 @@ class MemberPool(nn.Module):
         parts = self.parts
         w = parts.project(x[:, None])
         with torch.autocast(x.device.type, enabled=False):
-            squares = w.square()
+            wide = w.to(state.squares.dtype)
+            squares = wide.square()
             sums = state.squares + squares[:, :, 0]
             members = parts.members(squares, sums[:, :, None])
-            weighted = state.weighted + members * w[:, :, 0]
+            weighted = state.weighted + members * wide[:, :, 0]
             counted = state.members + members[..., 0]
             mean = weighted / (counted[..., None] + EPS)
-        return Pooled(sums, weighted, counted), parts.out(mean.flatten(1))
+        return Pooled(sums, weighted, counted), parts.out(mean.flatten(1).to(w.dtype))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.blocks.readout import ClassBlock, Pooled
 from trainer.blocks.tost import Tost
-from trainer.blocks.tssa import State
+from trainer.blocks.tssa import State, summing
 from trainer.errors import UsageError
 
 
@@ -117,15 +117,14 @@ class Stream:
         """After the class token has seen itself."""
         reader: ClassBlock = self._of.readers[0]
         heads = reader.attention.heads
-        wide = torch.float64 if inside.dtype == torch.float64 else torch.float32
-        values = inside.new_zeros(len(inside), heads, inside.shape[1] // heads, dtype=wide)
+        values = inside.new_zeros(len(inside), heads, inside.shape[1] // heads, dtype=summing(inside.device))
         empty = Attended(torch.full_like(values[..., 0], -math.inf), values[..., 0].clone(), values)
         return self._seen(empty, self._of.token[:, 0].expand(len(inside), -1))
 
     def _attend(self, state: Attended, x: Tensor) -> tuple[Attended, Tensor]:
         reader: ClassBlock = self._of.readers[0]
         state = self._seen(state, x)
-        gathered = (state.values / state.total[..., None]).flatten(1)
+        gathered = (state.values / state.total[..., None]).flatten(1).to(x.dtype)
         token = self._of.token[:, 0].expand(len(x), -1)
         return state, reader.finish(token, reader.attention.dropout(reader.attention.out(gathered)))
 

@@ -16,6 +16,11 @@ from torch import Tensor, nn
 FLOOR, EPS = 1e-12, 1e-8
 
 
+def summing(device: torch.device) -> torch.dtype:
+    """In which sums over tokens run: of hundreds of them fp32 keeps less than six digits."""
+    return torch.float32 if device.type == "mps" else torch.float64  # MPS has no double precision
+
+
 class State(NamedTuple):
     """Running sums of the causal form over the tokens so far: of w^2 and P w^2 (B, h, p), and of P (B, h)."""
 
@@ -101,8 +106,7 @@ class TSSA(nn.Module):
     def begin(self, like: Tensor) -> State:
         """The state before the first token; ``like`` (B, d) tells batch, device and type."""
         b, width = like.shape
-        wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-        zeros = torch.zeros(b, self.heads, width // self.heads, dtype=wide, device=like.device)
+        zeros = torch.zeros(b, self.heads, width // self.heads, dtype=summing(like.device), device=like.device)
         return State(zeros, zeros.clone(), zeros[..., 0].clone())
 
     def step(self, state: State, x: Tensor, position: int = 0) -> tuple[State, Tensor]:
@@ -114,13 +118,14 @@ class TSSA(nn.Module):
         """
         w = self.project(x[:, None])
         with torch.autocast(x.device.type, enabled=False):
-            squares = w.square()
+            wide = w.to(state.squares.dtype)
+            squares = wide.square()
             sums = state.squares + squares[:, :, 0]
             members = self.members(squares, sums[:, :, None], position)
             weighted = state.weighted + members * squares[:, :, 0]
             counted = state.members + members[..., 0]
-            y = -w * members[..., None] / (1 + (weighted / (counted[..., None] + EPS))[:, :, None])
-        return State(sums, weighted, counted), self._out(y)[:, 0]
+            y = -wide * members[..., None] / (1 + (weighted / (counted[..., None] + EPS))[:, :, None])
+        return State(sums, weighted, counted), self._out(y.to(w.dtype))[:, 0]
 
     def _out(self, y: Tensor) -> Tensor:
         return self.dropout(self.out(y.transpose(1, 2).flatten(2)))

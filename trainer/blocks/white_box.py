@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from trainer.blocks.ista import ISTA, OvercompleteISTA
 from trainer.blocks.mssa import MSSA, Form
+
+
+class Opened(NamedTuple):
+    """A layer at work.
+
+    Attributes:
+        read, moved: (B, N, d) all tokens before and after the attention, under the norm that its heads read through.
+        directions: (heads, p, d) rows that span each head's subspace.
+        code: (B, n, atoms) raw sparse codes of the tokens that were asked for.
+    """
+
+    read: Tensor
+    moved: Tensor
+    directions: Tensor
+    code: Tensor
 
 
 class WhiteBoxBlock(nn.Module):
@@ -50,6 +67,12 @@ class WhiteBoxBlock(nn.Module):
         if not self.residual:
             return coded, code
         return x + (coded if self.scale2 is None else self.scale2 * coded), code
+
+    def opened(self, x: Tensor, first: int | None = None) -> Opened:
+        """What :meth:`forward` does to the same tokens, step by step."""
+        moved = self.compress(x)
+        code = self.coding.code(self.norm2(moved[:, :first]))
+        return Opened(self.norm1(x), self.norm1(moved), self.attention.subspaces(), code)
 
 
 def crate_block(

@@ -1,4 +1,5 @@
-"""Settings of aggregators, and of a predictor, that have some of their own (scientific)."""
+"""Settings of aggregators, and of a predictor and an encoder made of the same blocks, that have some of their own
+(scientific)."""
 
 from __future__ import annotations
 
@@ -95,3 +96,40 @@ class CratePredictorConfig(CodingNode):
 
     layers: Annotated[int, Field(ge=1, le=8)] = 1
     heads: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class CrateEncoderConfig(CodingNode):
+    """encoder.name=crate: white-box blocks over patches; ``encoder.width`` is the width of a token."""
+
+    patch: Annotated[int, Field(ge=1, le=64)] = 4
+    """Side of a patch in pixels; it must divide the side of every image."""
+    depth: Annotated[int, Field(ge=1, le=64)] = 4
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    dictionary: Literal["square", "overcomplete"] = "square"
+    """square: CRATE's coding, one step that replaces the token. overcomplete: CRATE-alpha's, two steps and a residual,
+    for stacks of more than about three blocks."""
+    ratio: Annotated[float, Field(ge=1, le=64)] | None = None
+    """dictionary=overcomplete only: atoms over channels."""
+    scale: Positive | None = None
+    """dictionary=overcomplete only: start of a learned factor per channel on both branches; default: none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _per_dictionary(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            over = values.get("dictionary", "square") == "overcomplete"
+            only_when(values, "ratio", over, "dictionary=overcomplete", 4.0)
+            only_when(values, "scale", over, "dictionary=overcomplete", None)
+        return values
+
+    def problem(self, width: int) -> str | None:
+        """Why tokens of this width cannot be, in one sentence."""
+        if width % self.heads:
+            return f"heads = {self.heads} must divide the width {width}"
+        return f"width = {width} must be a multiple of 4 for the places of patches" if width % 4 else None
+
+    def macs(self, tokens: int, width: int) -> float:
+        """Of one image's forward pass through the blocks."""
+        coding = 3 if self.ratio is None else 4 * self.ratio
+        return self.depth * tokens * width * ((2 + coding) * width + 2 * tokens)

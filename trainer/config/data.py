@@ -260,6 +260,11 @@ class DataConfig(Node):
             check_data(self, facts.classes, facts.channels, unlabelled)
         return self
 
+    @property
+    def swept(self) -> bool:
+        """Whether views can be rendered at every value of one factor alone."""
+        return self.transform in PLANAR or self.name == "mini3d"
+
     def _standard(self, views: StandardConfig, channels: int, recorded: int) -> None:
         """Raise ValueError for what views without actions have not."""
         if views.recipe in COLOURED and channels != 3:

@@ -14,6 +14,7 @@ from trainer.config.aggregators import (
     AggregatorNode,
     CrateAlphaConfig,
     CrateConfig,
+    CrateEncoderConfig,
     CratePredictorConfig,
     TostConfig,
 )
@@ -38,6 +39,7 @@ ENCODERS = {
     "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4),
     "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8),
     "vit": Encoder("trainer.blocks.vit:ViT", growth=1),
+    "crate": Encoder("trainer.blocks.crate_encoder:CrateEncoder", growth=1),
     "stack": Encoder("trainer.blocks.residual:StackEncoder", growth=4),
 }
 AGGREGATORS = {
@@ -86,14 +88,15 @@ class EncoderConfig(Node):
 
     name: Annotated[str, one_of(ENCODERS)] = "conv"
     width: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Channels after the stem; conv ends with 4 x width features, resnet18 with 8 x width (64 is standard). Of a vit,
-    the width of a token."""
+    """Channels after the stem; conv ends with 4 x width features, resnet18 with 8 x width (64 is standard). Of vit and
+    crate, the width of a token."""
     stem: Literal["cifar", "imagenet"] | None = added(None)
     """resnet18 only. cifar: 3x3 stride 1, no pooling (default, left out of the identity as null); imagenet: 7x7 stride
     2, then 3x3 max-pooling with stride 2."""
     vit: VitConfig | None = added(None)
     """vit only."""
-
+    crate: CrateEncoderConfig | None = added(None)
+    """crate only."""
     blocks: Annotated[int, Field(ge=2, le=256)] | None = added(None)
     """stack only: how many blocks, all of one width."""
 
@@ -103,7 +106,8 @@ class EncoderConfig(Node):
         if isinstance(values, dict):
             values = dict(values)
             only_when(values, "stem", values.get("name", "conv") == "resnet18", "encoder.name=resnet18", None)
-            only_when(values, "vit", values.get("name", "conv") == "vit", "encoder.name=vit", {})
+            for name in ("vit", "crate"):
+                only_when(values, name, values.get("name") == name, f"encoder.name={name}", {})
             only_when(values, "blocks", values.get("name") == "stack", "encoder.name=stack", 4)
             if values.get("stem") == "cifar":
                 values["stem"] = None  # the same network must have one name
@@ -117,9 +121,14 @@ class EncoderConfig(Node):
                 " with AVX2 only, torch's 1 x 1 convolution with stride 2 writes outside its memory when it has fewer"
                 " channels"
             )
-        if self.vit is not None and (why := self.vit.problem(self.width)):
-            raise ValueError(f"model.encoder.vit: {why}")
+        if self.patches is not None and (why := self.patches.problem(self.width)):
+            raise ValueError(f"model.encoder.{self.name}: {why}")
         return self
+
+    @property
+    def patches(self) -> VitConfig | CrateEncoderConfig | None:
+        """Settings of an encoder whose tokens are patches."""
+        return self.vit or self.crate
 
     @property
     def features(self) -> int:

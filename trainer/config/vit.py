@@ -41,6 +41,10 @@ class VitConfig(Node):
             return f"width = {width} must be a multiple of 4 for positions=sincos"
         return None
 
+    def macs(self, tokens: int, width: int) -> float:
+        """Of one image's forward pass through the blocks."""
+        return stack_macs(tokens, width, self.depth, self.mlp_ratio)
+
 
 def stack_macs(tokens: int, width: int, depth: int, mlp_ratio: float) -> float:
     """Of one sequence's forward pass: projections, attention and the two layers behind it."""

@@ -13,5 +13,6 @@ concentrate such a spectrum by themselves. No fixed share such as 95 % is theref
 number for raw pixels and for the untrained encoder (``baselines`` of :func:`trainer.subspace.summary.summary`).
 
 Modules: ``sweep`` (input and its rules), ``spectra``, ``overlap``, ``variance``, ``harmonics``, ``circle``,
-``trajectories``, ``operators``, ``names`` (of metrics) and ``summary`` (all of it at once).
+``trajectories``, ``operators``, ``rates``, ``names`` (of metrics) and ``summary`` (all of it at once). ``layers`` is
+about no sweep: what white-box layers do to the tokens of ordinary sequences.
 """

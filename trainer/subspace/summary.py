@@ -16,6 +16,7 @@ from trainer.subspace import circle, operators, overlap, spectra, trajectories, 
 from trainer.subspace.harmonics import harmonic_power, harmonic_shares
 from trainer.subspace.matched import MatchedNull, variances_of
 from trainer.subspace.names import metric_name
+from trainer.subspace.rates import rates_used
 from trainer.subspace.sweep import Sweep, split_anchors
 
 Sweeps = Mapping[str, tuple[Any, Any]]
@@ -138,6 +139,7 @@ def _factor(sweep: Sweep, ks: tuple[int, ...], dims: int, seed: int) -> Summary:
     if sweep.codes.shape[2] > 1:
         metrics["hoyer.codes"] = variance.hoyer(flat).mean()
         metrics[f"hoyer.basis.k{dims}"] = variance.hoyer(np.square(basis).sum(1))
+    metrics["rate_used.exact"], metrics["rate_used.variational"] = rates_used(flat)
     metrics["parallelism"], parallel = trajectories.parallelism(sweep)
     fitted = operators.fit_operators(sweep, train, held)
     plain, weighted = operators.composition_errors(fitted)

@@ -62,10 +62,13 @@ def epoch_macs(config: Config) -> float:
 
 
 def check_evaluation(config: Config, views: list[int], subspace: bool) -> None:
-    """Raise UsageError for numbers of views that are not recorded, and for sweeps of what cannot be swept."""
-    if subspace and (config.data.transform in ("augment", "glimpse") or config.data.name == "3diebench"):
+    """Raise UsageError for numbers of views that are not recorded, and for diagnostics of what has none."""
+    if subspace and not (config.data.swept or config.model.white_box):
         what = config.data.name if config.data.transform == "object" else config.data.transform
-        raise UsageError(f"--subspace: {what} has no factor that could be swept alone; leave it out")
+        raise UsageError(
+            f"--subspace: {what} has no factor that could be swept alone, and the model no white-box layers; leave it"
+            " out"
+        )
     recorded = SETS[config.data.name].views
     if config.data.transform == "object" and max(views) >= recorded:
         raise UsageError(

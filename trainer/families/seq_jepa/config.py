@@ -8,6 +8,7 @@ from pydantic import Field, create_model, model_validator
 
 from trainer.config import AGGREGATORS, REGULARISERS, EncoderConfig, EvalConfig, RateConfig, RunConfig, SharpenConfig
 from trainer.config.evaluation import Epochs
+from trainer.config.aggregators import CodingNode
 from trainer.config.averaging import AveragingNode
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
 from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS, one_of
@@ -59,6 +60,12 @@ class ModelConfig(_Parts):
     def token_width(self) -> int:
         """Width of the aggregator's tokens and of z_agg."""
         return self.encoder.features + (self.action_dim if self.condition in ("both", "aggregator") else 0)
+
+    @property
+    def white_box(self) -> bool:
+        """Whether a part is made of layers whose subspaces and codes can be measured."""
+        own = (self.encoder.crate, getattr(self, self.aggregator, None), self.predictor_crate)
+        return any(isinstance(settings, CodingNode) for settings in own)
 
     @model_validator(mode="before")
     @classmethod
@@ -224,10 +231,10 @@ class SeqJEPAConfig(RunConfig):
                 "eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed"
                 " views"
             )
-        if self.eval.subspace.epochs and self.data.transform not in ("rotation", "affine", "object"):
+        if self.eval.subspace.epochs and not (self.data.swept or self.model.white_box):
             raise ValueError(
-                "eval.subspace.epochs: factor sweeps are defined for rotation, affine and object, not"
-                f" {self.data.transform}"
+                "eval.subspace.epochs: factor sweeps are defined for rotation, affine and mini3d, not"
+                f" {self.data.transform} of {self.data.name}, and the model has no white-box layers"
             )
         check_stream(self)
         check_local(self)

@@ -12,7 +12,7 @@ REGRESSORS = {"": "MLP", "_linear": "linear", "_paper_mlp": "paper MLP", "_paper
 
 
 def tables(metrics: Metrics, m: int) -> list[Table]:
-    """Tables of whatever was measured; the subspace diagnostics are left to their figures.
+    """Tables of whatever was measured; sweeps of the subspace diagnostics are left to their figures.
 
     Args:
         m: observed views in training.
@@ -24,6 +24,7 @@ def tables(metrics: Metrics, m: int) -> list[Table]:
         _poses(metrics, m),
         _path(metrics, m),
         _retrieval(metrics, m),
+        _layers(metrics),
     ]
     return [table for table in made if table.row_count]
 
@@ -118,6 +119,34 @@ def _retrieval(metrics: Metrics, m: int) -> Table:
     for label, feature in {"trained": "z_hat", "untrained": "untrained_z_hat", "chance": "chance"}.items():
         if f"mrr/{feature}@{m}" in metrics:
             table.add_row(label, *(_share(metrics, f"{name}/{feature}@{m}") for name in ("mrr", "hit1", "hit5")))
+    return table
+
+
+LAYER_COLUMNS = {
+    "rate": "R(Z)", "rate_within": "R^c\nbefore", "rate_within_after": "R^c\nafter", "code_l0": "non-zero",
+    "code_zeros": "exact\nzeros", "dead_atoms": "dead\natoms", "atom_entropy": "entropy\nof use",
+}  # fmt: skip
+
+
+def _layers(metrics: Metrics) -> Table:
+    """White-box layers; what a head is about only where it is more than chance."""
+    table = _table(
+        "white-box layers: rates in nats before and after attention, codes, and what the best head's energy tells (R2)",
+        "layer", [*LAYER_COLUMNS.values(), "heads, above chance"],
+    )  # fmt: skip
+    places = [(name.rpartition("/")[2], name.partition("/")[0]) for name in metrics if name.startswith("code_l0.")]
+    for part, layer in ((part, stem.partition(".")[2]) for part, stem in places):
+        heads = []
+        for name, value in metrics.items():
+            stem, _, target = name.partition("/")[0].partition(f".{layer}.")
+            if (
+                name.endswith(f"/{part}")
+                and stem == "head_r2"
+                and value > metrics[f"head_r2_null.{layer}.{target}/{part}"]
+            ):
+                heads.append(f"{target} {value:.2f}")
+        cells = (_share(metrics, f"{metric}.{layer}/{part}") for metric in LAYER_COLUMNS)
+        table.add_row(f"{part} {layer.removeprefix('layer')}", *cells, ", ".join(heads) or "none")
     return table
 
 

@@ -18,9 +18,11 @@ from trainer.errors import UsageError
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing.features import aggregate, evaluation
 from trainer.families.seq_jepa.probing.about import about
+from trainer.families.seq_jepa.probing.white_box import WhiteBoxLayers
 from trainer.subspace.summary import Summary, Sweeps, load_arrays, save_arrays, summary
 from trainer.subspace.sweeps import Pictures, factor_sweeps
 
+_LISTS = ("factors", "angles", "codes", "units")
 MOST_PIXELS = 784
 """Components of the pixel baseline; larger pictures are averaged down to at most as many."""
 
@@ -33,7 +35,9 @@ class Diagnostics:
     between
     them: what is left in z_agg@k is what the aggregate keeps of the pose that its views have in common.
 
-    Baselines on the same pictures: ``pixels``, and ``untrained``: z of the untrained encoder.
+    Baselines on the same pictures: ``pixels``, and ``untrained``: z of the untrained encoder. White-box layers are
+    measured beside the sweeps, on ordinary sequences, and of a model that has some they are measured also where the
+    data have no factor to sweep.
 
     Args:
         untrained: with fitted batch-norm statistics (``Health.untrained``).
@@ -53,9 +57,17 @@ class Diagnostics:
         self._config, self._untrained, self._views, self._split = config, untrained, views, split
         observed = config.data.observed_views
         self._counts = sorted(set(settings.views or (1, min(2, observed), observed)))
-        self.pictures = factor_sweeps(config, images, views, index, settings.steps)
-        if not self.pictures:
+        self._layers = WhiteBoxLayers(config, views, split) if config.model.white_box else None
+        swept = config.data.swept or self._layers is None
+        self.pictures = factor_sweeps(config, images, views, index, settings.steps) if swept else {}
+        if swept and not self.pictures:
             raise UsageError(f"no factor of data.transform={config.data.transform} varies; there is nothing to sweep")
+
+    def about_to(self) -> str:
+        """What will be measured, in words."""
+        sweeps = f"sweeps of {', '.join(self.pictures)}" if self.pictures else "no sweeps: the data have no such factor"
+        layers = "not measured, the model has none" if self._layers is None else "measured on ordinary sequences"
+        return f"subspace diagnostics: {sweeps}; white-box layers: {layers}"
 
     @torch.no_grad()
     def measure(self, method: SeqJEPA, previous: Mapping[str, np.ndarray] | None = None) -> Summary:
@@ -64,6 +76,9 @@ class Diagnostics:
         Args:
             previous: arrays of the last evaluation, for stability.
         """
+        layers = Summary({}, {}) if self._layers is None else self._layers.measure(method)
+        if not self.pictures:
+            return Summary(layers.metrics, layers.arrays | {name: np.array([], str) for name in _LISTS})
         names = ["z", *(f"z_agg@{k}" for k in self._counts), "pixels", "untrained"]
         found: dict[str, dict[str, tuple[Tensor, Tensor]]] = {name: {} for name in names}
         with evaluation(method):
@@ -84,7 +99,7 @@ class Diagnostics:
         angles = [factor for factor, sweep in self.pictures.items() if sweep.angle]
         made = summary(z, angles=angles, baselines=found, previous=previous)
         units = np.array([sweep.unit for sweep in self.pictures.values()])
-        return Summary(made.metrics, made.arrays | {"units": units})
+        return Summary(made.metrics | layers.metrics, made.arrays | {"units": units} | layers.arrays)
 
     def at_epoch(self, method: SeqJEPA, folder: Path, epoch: int, measured: Mapping[str, float]) -> dict[str, float]:
         """The metrics of a run in training; its arrays go to ``folder/subspace-epoch<k>.npz``, whole or not at all.

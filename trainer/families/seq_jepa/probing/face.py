@@ -90,7 +90,7 @@ class SeqJEPAProbes(Probes):
         from trainer.subspace.summary import save_arrays
 
         diagnostics = Diagnostics(self._config, self._images, self._views, untrained, wanted.split)
-        wanted.say(f"subspace diagnostics on sweeps of {', '.join(diagnostics.pictures)}")
+        wanted.say(diagnostics.about_to())
         found = diagnostics.measure(method)
         save_arrays(path, found.arrays | about(self._config, wanted.epoch, wanted.split, metrics))
         wanted.say(f"draw them: python -m analysis.subspace_plots {path} {path.with_suffix('')}")

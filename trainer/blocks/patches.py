@@ -1,0 +1,50 @@
+"""Encoders whose tokens are square patches, told where they are."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from trainer.blocks.faces import Encoder
+from trainer.errors import UsageError
+
+
+class PatchEncoder(Encoder):
+    """Images to embedded patches; what is computed of these is the encoder's own.
+
+    Args:
+        patch: side in pixels.
+        setting: where it is set, for messages.
+    """
+
+    def __init__(self, features: int, channels: int, patch: int, setting: str):
+        super().__init__()
+        self.features, self.patch, self._setting = features, patch, setting
+        self.embed = nn.Conv2d(channels, features, patch, patch)
+        # as large beside a patch's position as I-JEPA's, which are 0.02 for 16 x 16 pixels of 3 colours: with the same
+        # 0.02 for small patches a fresh network would hardly see its image
+        nn.init.trunc_normal_(self.embed.weight, std=0.02 * (768 / (channels * patch**2)) ** 0.5)
+        nn.init.zeros_(self.embed.bias)
+
+    def grid(self, side: int) -> int:
+        """Patches along the side of an image of ``side`` pixels. Raises UsageError if it is not a whole number."""
+        if side % self.patch:
+            raise UsageError(f"{self._setting} = {self.patch} must divide the image's side, {side} pixels")
+        return side // self.patch
+
+    def embedded(self, images: Tensor) -> Tensor:
+        """(N, C, S, S) images to (N, n, ``features``) patches in row order, without their places."""
+        return self.embed(images).flatten(2).transpose(1, 2)
+
+    def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(N, C, S, S) images to (N, n, ``features``) tokens.
+
+        Args:
+            keep: (N, n) int64, patches by their number in row order, to compute and return in this order; the others
+                are never looked at. Default: all.
+        """
+        raise NotImplementedError
+
+
+def kept(x: Tensor, keep: Tensor | None) -> Tensor:
+    """The rows (N, k, d) of x (N, n, d) that ``keep`` (N, k) names; all of them for None."""
+    return x if keep is None else x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
