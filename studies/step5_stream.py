@@ -1,10 +1,11 @@
 """What keeps a model from forgetting on a stream of classes: replay, consolidation, or nothing?
 
-    python studies/step5_stream.py --quick      fewer trials and arms
-    python studies/step5_stream.py              all arms, and eight trials for the strength of consolidation
+    python studies/step5_stream.py --quick      two strengths of each kind of consolidation, and no cumulative arms
+    python studies/step5_stream.py              all arms, and three strengths
 
 Digits two classes at a time, five segments. Arms are compared at the stream's end only, and all of them have then seen
-the same images in the same order.
+the same images in the same order. How strongly weights are held is searched on validation images, for each kind and
+each teacher by itself.
 """
 
 from __future__ import annotations
@@ -23,30 +24,34 @@ if __name__ == "__main__":
 
 from studies import Arm, Contrast, Show, Strata, Study  # noqa: E402
 
-TEACHERS, HELD = ("stopgrad", "ema"), ("si", "ewc")
+TEACHERS = ("stopgrad", "ema")
 ACC, FORGETTING = "linacc.acc/z_agg@M", "linacc.forgetting/z_agg@M"
 REPLAY = {"data.stream.replay": {"kind": "reservoir", "capacity": 200, "ratio": 0.5}}
+WINDOW = {"objective.rate.window": {"form": "rows", "rows": 512, "decay": 0.9}}
+"""The rate of what is replayed and of the steps before: a local coding rate."""
 STRENGTH = {"si": (0.1, 100.0), "ewc": (10.0, 100_000.0)}
-"""Range of each kind of consolidation; searched on validation images, without a teacher."""
-GRID = {"si": (1.0, 10.0, 100.0, 0.1), "ewc": (100.0, 1_000.0, 10_000.0, 100_000.0)}
-MIDDLE = {"si": 10.0, "ewc": 1_000.0}
-"""Strengths under the ema teacher, which are not searched."""
+"""Range of each kind of consolidation."""
+GRID = {"si": (10.0, 1.0, 100.0), "ewc": (1_000.0, 100.0, 10_000.0)}
+HELD = tuple(f"{kind} {teacher}" for teacher, kind in product(TEACHERS, STRENGTH))
 
 
 def space(trial: Any) -> dict[str, Any]:
     """How hard earlier weights are held."""
-    kind = trial.suggest_categorical("held", HELD)
+    held = trial.suggest_categorical("held", HELD)
+    kind, teacher = held.split()
     strength = trial.suggest_float(f"strength_{kind}", *STRENGTH[kind], log=True)
-    return {**teachers("stopgrad"), **consolidated(kind, strength)}
+    return {
+        **teachers(teacher), "objective.consolidate.kind": kind, "objective.consolidate.strength": strength,
+    }  # fmt: skip
 
 
 def first_points() -> list[dict[str, Any]]:
     """A coarse grid of each level."""
-    return [{"held": kind, f"strength_{kind}": GRID[kind][turn]} for turn in range(4) for kind in HELD]
-
-
-def consolidated(kind: str, strength: float) -> dict[str, Any]:
-    return {"objective.consolidate.kind": kind, "objective.consolidate.strength": strength}
+    points = []
+    for turn, held in product(range(3), HELD):
+        kind = held.split()[0]
+        points.append({"held": held, f"strength_{kind}": GRID[kind][turn]})
+    return points
 
 
 def teachers(name: str) -> dict[str, Any]:
@@ -56,16 +61,18 @@ def teachers(name: str) -> dict[str, Any]:
 
 def arms(quick: bool) -> tuple[Arm, ...]:
     """Each kind of arm under both teachers, each beside the one that does nothing about forgetting."""
+    kinds = {
+        "finetune": {}, "replay": REPLAY, "replay + LCR": {**REPLAY, **WINDOW},
+        "cumulative": {"data.stream.order": "cumulative"}, "joint": {"data.stream.order": "joint"},
+    }  # fmt: skip
+    if quick:
+        del kinds["cumulative"]
     found = []
-    kinds = {"finetune": {}, "replay": REPLAY, "joint": {"data.stream.order": "joint"}}
-    held = {kind: consolidated(kind, strength) for kind, strength in MIDDLE.items()}
-    for teacher, (name, settings) in product(TEACHERS, {**kinds, **held}.items()):
-        # without a teacher the strength of consolidation is searched
-        if name in held and (quick or teacher == "stopgrad"):
-            continue
-        settings = {**teachers(teacher), **settings}
+    for teacher, (name, settings) in product(TEACHERS, kinds.items()):
         reference = None if name == "finetune" else f"{teacher}/finetune"
-        found.append(Arm(f"{teacher}/{name}", "grid", f"{teacher} {name}", settings, reference))
+        peer = f"{teacher}/replay" if name == "replay + LCR" else None
+        settings = {**teachers(teacher), **settings}
+        found.append(Arm(f"{teacher}/{name}", "grid", f"{teacher} {name}", settings, reference, peer=peer))
     return tuple(found)
 
 
@@ -74,23 +81,35 @@ def contrasts(_: tuple[Arm, ...]) -> tuple[Contrast, ...]:
         Contrast(f"replay, {teacher}, {words}", f"{teacher}/replay", f"{teacher}/finetune", metric)
         for teacher, (metric, words) in product(TEACHERS, ((ACC, "ACC"), (FORGETTING, "forgetting")))
     ]
-    held = [Contrast(f"{kind}, ACC", f"best/{kind}", "stopgrad/finetune", ACC) for kind in STRENGTH]
-    return (*replay, *held)
+    window = [
+        Contrast(f"LCR beside replay, {teacher}, ACC", f"{teacher}/replay + LCR", f"{teacher}/replay", ACC)
+        for teacher in TEACHERS
+    ]
+    return (*replay, *window)
+
+
+def label(params: dict[str, Any], _: int) -> str:
+    kind, teacher = params["held"].split()
+    return f"{teacher} {kind} c={params['strength']:.3g}"
 
 
 STUDY = Study(
     name="step5_stream",
     question=__doc__.splitlines()[0],
     space=space,
-    trials=8,
+    trials=12,
     strata=Strata("held", HELD),
+    label=label,
     first_points=first_points,
     arms=arms,
     contrasts=contrasts,
     metric=ACC,
-    also=(FORGETTING, "linacc.anytime/z_agg@M", "r2_action.feature_std.acc/z_pair@2", "rank_pr.acc/z@M"),
+    also=(
+        FORGETTING, "linacc.anytime/z_agg@M", "linacc.frozen_first_acc/z_agg@M",
+        "r2_action.feature_std.acc/z_pair@2", "rank_pr.acc/z@M",
+    ),
     settings={
-        "held": "objective.consolidate.kind", "strength": "objective.consolidate.strength",
+        "held": "objective.consolidate.kind + objective.teacher", "strength": "objective.consolidate.strength",
         "teacher": "objective.teacher",
     },
     shown={"teacher": Show(), "held": Show(), "strength": Show("c", "c, strength of consolidation")},
@@ -100,6 +119,7 @@ STUDY = Study(
         "schedule.horizon_epochs=5", "epochs=5",
     ),
     defaults={"stopping": "none", "top_k": 1, "race": 0},
+    quick={"num_trials": 8},
 )  # fmt: skip
 main = STUDY.main
 

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+import stream
 import torch
 from small import PROBED, config
 
-from trainer import checkpoint, loop
+from trainer import checkpoint, loop, presets
 from trainer.errors import RecordError
 from trainer.identity import run_id
 from trainer.loop import train
@@ -86,14 +87,25 @@ def test_carrying_on_from_a_shorter_run_equals_one_long_run(tmp_path, digits):
     assert records(tmp_path / "b", long) == before and again["epoch"] == 3
 
 
+STREAM = [
+    *stream.SMALL, "data.stream={kind: classes, checks: 2, replay: {capacity: 24}}", "schedule.horizon_epochs=10",
+    "objective.consolidate={kind: si, strength: 5}", "objective.rate.window={rows: 64}",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "arm",
-    [["objective.teacher=ema", "model.dropout=0.1"], ["objective.teacher=stopgrad", "data.transform=affine"]],
-    ids=["ema", "affine"],
+    ("arm", "moments"),
+    [
+        ([*PROBED, "objective.teacher=ema", "model.dropout=0.1"], ((1, 0.0), (3, 0.05), (7, 0.0))),
+        ([*PROBED, "objective.teacher=stopgrad", "data.transform=affine"], ((1, 0.0), (3, 0.05), (7, 0.0))),
+        (STREAM, ((7, 0.0),)),  # in the middle of its second segment
+    ],
+    ids=["ema", "affine", "stream"],
 )
-def test_sigkill_at_any_moment_changes_nothing(tmp_path, digits, arm):
+def test_sigkill_at_any_moment_changes_nothing(tmp_path, arm, moments):
     """Kill a real process at several moments; the resumed record is bit-identical to an uninterrupted one."""
-    epochs, run = 5, config(*arm, epochs=5)
+    epochs = 5 if len(moments) > 1 else 4
+    run = presets.load("digits", arm, {"runtime.across_commits": True, "epochs": epochs})
     command = [
         sys.executable,
         "-m",
@@ -107,11 +119,11 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, digits, arm):
         "--epochs",
         str(epochs),
     ]
-    command += ["--across-commits", *PROBED, *arm]
+    command += ["--across-commits", *arm]
     path = tmp_path / "killed" / "runs" / run_id(run) / "records.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(Path(loop.__file__).parent.parent)}
     kills = 0
-    for wanted_lines, delay in ((1, 0.0), (3, 0.05), (7, 0.0)):
+    for wanted_lines, delay in moments:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < wanted_lines):
             time.sleep(0.002)
@@ -120,9 +132,9 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, digits, arm):
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.wait()
-    assert kills >= 2, "the runs ended before they could be killed"
+    assert kills >= min(2, len(moments)), "the runs ended before they could be killed"
     assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode == 0
-    train(run, tmp_path / "straight", "killed", images=digits, baselines=True)
+    train(run, tmp_path / "straight", "killed", baselines=True)
     keep = ("epoch", "eval", "stop")
     killed = [comparable(line) for line in read(path) if line["event"] in keep]
     straight = [comparable(line) for line in records(tmp_path / "straight", run) if line["event"] in keep]

@@ -46,6 +46,29 @@ def test_the_levels_are_shown_whatever_else_is(tmp_path):
     assert [column.name for column in kept.columns] == ["lam", "teacher"]
 
 
+def test_levels_may_be_those_of_two_settings_together(tmp_path):
+    """Each pair is searched for itself, and is a word on record."""
+    levels = ("ema cosine", "stopgrad cosine", "stopgrad constant")
+
+    def space(trial):
+        teacher, schedule = trial.suggest_categorical("pair", levels).split()
+        rate = {"schedule.final_lr_ratio": None} if schedule == "constant" else {}
+        lam = trial.suggest_float("lam", 1e-3, 0.1, log=True)
+        return {"objective.teacher": teacher, "schedule.name": schedule, "objective.weights.rate": lam, **rate}
+
+    settings = {"pair": "objective.teacher + schedule.name", "lam": "objective.weights.rate"}
+    study = by_teacher(
+        space=space, settings=settings, strata=Strata("pair", levels), trials=6,
+        contrasts=lambda _: (Contrast("one minus other", "best/ema cosine", "best/stopgrad constant"),),
+    )  # fmt: skip
+    jobs = Jobs(planned(tmp_path, study), Decisions(tmp_path), study)
+    play(jobs, seen=seen)
+    jobs.comparison.write()
+    trials = [line["params"]["pair"] for line in jobs.decisions.of("suggest")]
+    assert [trials.count(level) for level in levels] == [2, 2, 2]
+    assert [line["pair"] for line in jobs.decisions.of("compare") if line["role"] == "best"] == list(levels)
+
+
 def test_a_setting_whose_key_nothing_sets_is_refused():
     wrong = {"settings": {"teacher": "objective.teacher", "lam": "objective.weights.rat"}}
     with pytest.raises(

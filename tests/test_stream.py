@@ -206,6 +206,16 @@ def test_a_row_with_replayed_ones_may_be_spread(images, tmp_path):
     assert math.isfinite(line["metrics"]["term/rate"]) and line["metrics"]["term/rate"] < -0.5
 
 
+def test_a_row_alone_may_be_spread_beside_a_window(images, tmp_path):
+    """Also with replayed rows in the prediction only: the past is what the rate compares the row with."""
+    words = ["model.norm=running", "optim.batch_size=1", "data.sizes=[100,40,20]", "objective.rate.window={}"]
+    for more in ([], ["data.stream.replay={capacity: 16, into: prediction}"]):
+        run = stream(*words, *more, epochs=1)
+        train(run, tmp_path, images=load_images(run))
+        (line,) = lines(tmp_path, run, "epoch")
+        assert math.isfinite(line["metrics"]["term/rate"]) and line["metrics"]["window_share/agg"] < 0.5
+
+
 def test_stored_statistics_are_those_of_the_stream_and_no_gradient_flows_through_them():
     model = torch.nn.Sequential(GlobalBatchNorm(3))
     replace_norms(model, "per_segment", 2)

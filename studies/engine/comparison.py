@@ -4,12 +4,14 @@ list."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from studies.engine.choosing import Choice, Chooser
 from studies.engine.contrasts import as_recorded
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Job
+from studies.engine.keys import joined
 from studies.engine.plan import Plan
 from studies.engine.question import Question
 from studies.engine.race import Race
@@ -123,7 +125,7 @@ class Comparison:
                 "arm_id": ids[arm.key],
                 "role": arm.role,
                 "label": arm.label,
-                **{column.name: _value(config, column.key) for column in self._plan.declared.columns},
+                **{column.name: joined(column.key, partial(_value, config)) for column in self._plan.declared.columns},
                 "reference": ids.get(arm.reference),
                 "peer": ids.get(arm.peer),
                 "runs": [run_id(self._plan.config(arm.overrides, seed)) for seed in self.seeds],

@@ -87,8 +87,8 @@ class Question:
         strata: see :class:`Strata`.
         eligible: whether a point, given by its settings, may be confirmed.
         reference: see :class:`Reference`.
-        settings: names of the settings on record and the configuration keys behind them; default: what the space and
-            the arms set.
+        settings: names of the settings on record and the configuration keys behind them, two keys as ``a.b + c.d``;
+            default: what the space and the arms set.
         shown: the settings that tables and figures show, the axis of the figures first among the numbers; default: all.
         units: words that follow a parameter's range.
         label: a point's label, from its settings and the run's steps.

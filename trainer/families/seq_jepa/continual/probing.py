@@ -5,7 +5,8 @@ After segment t every segment i has an entry: for accuracy and R2 a probe fitted
 seen, and a later one by the probe it will be judged by when it is over. Views, splits and probes are the same at
 every t. Entries are named ``name.seg<i>/feature@views``, metrics of the matrix ``name.<metric>/feature@views`` (see
 :mod:`trainer.probes.continual`). ``name.frozen_first_acc`` is the last row of a model that stopped learning at the end
-of the first segment. ``cka.seg<i>`` compares a segment's codes with those at its own end.
+of the first segment, and stays on record to the end. ``cka.seg<i>`` compares a segment's codes with those at its own
+end.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class StreamProbes(SeqJEPAProbes):
         self._matrix: dict[str, list[list[float]]] = {}
         self._untrained: Rows = {}
         self._own_end: list[Tensor] = []
+        self._frozen: Metrics = {}
         self._progress = Progress()
         self._fixed: list[tuple[Any, Any]] | None = None
 
@@ -91,8 +93,8 @@ class StreamProbes(SeqJEPAProbes):
         metrics |= self._named(row) | self._drift(features, after)
         if after == 0 and stream.order == "segments" and self._stream.segments > 1:
             # what it would be worth had it stopped learning here: later probes only see more classes
-            metrics |= self._frozen_first(features)
-        return metrics
+            self._frozen = self._frozen_first(features)
+        return metrics | self._frozen
 
     # --- matrix
 
@@ -164,12 +166,14 @@ class StreamProbes(SeqJEPAProbes):
 
     def state_dict(self) -> dict[str, Any]:
         own = {"matrix": self._matrix, "untrained": self._untrained, "own_end": list(self._own_end)}
+        own["frozen"] = dict(self._frozen)
         return {"online": super().state_dict(), **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state["online"])
         self._matrix = {name: [list(row) for row in rows] for name, rows in state["matrix"].items()}
         self._untrained, self._own_end = dict(state["untrained"]), list(state["own_end"])
+        self._frozen = dict(state.get("frozen", {}))
 
 
 class Progress:

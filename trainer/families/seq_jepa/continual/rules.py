@@ -11,6 +11,8 @@ COUPLED = {
 }
 """Terms that only say something of several rows, and why."""
 REMEDY = "take optim.batch_size of 2 or more, or data.stream.replay into them"
+WINDOW = ", or objective.rate.window"
+"""The rate's own way out."""
 
 
 def check_stream(run: Any) -> None:
@@ -43,8 +45,13 @@ def check_stream(run: Any) -> None:
         weight, term = getattr(objective.weights, name), getattr(objective, name)
         # before anything is remembered the first step has its own rows only, and a variance of one row is not a number
         rows = batch if name == "vicreg" else into_regularisers
-        if weight and rows < 2 and not (name == "rate" and term.on == "z" and run.data.observed_views > 1):
-            raise ValueError(f"objective.weights.{name} = {weight:g} with optim.batch_size=1: {why}; {REMEDY}")
+        # a window holds rows beside this one, and the codes of several views are several rows
+        more = name == "rate" and (term.window is not None or term.on == "z" and run.data.observed_views > 1)
+        if weight and rows < 2 and not more:
+            raise ValueError(
+                f"objective.weights.{name} = {weight:g} with optim.batch_size=1: {why}; {REMEDY}"
+                f"{WINDOW if name == 'rate' else ''}"
+            )
     if replay is not None and replay.into != "both" and objective.symmetric:
         raise ValueError(
             f"data.stream.replay.into = {replay.into!r} is not defined with objective.symmetric; take both"
