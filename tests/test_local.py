@@ -12,6 +12,8 @@ from trainer.errors import UsageError
 from trainer.families import seq_jepa
 from trainer.identity import run_id
 from trainer.loop import train
+from trainer.families.seq_jepa.local.method import LocalJEPA
+from trainer.families.seq_jepa.local.rule import RidgeHead
 from trainer.losses.lpl import decorrelation, pull, push, stale_push, statistics
 from trainer.probes import regression
 from trainer.records import comparable, read
@@ -210,6 +212,62 @@ def test_a_frozen_encoder_rests_and_every_block_of_the_aggregator_has_a_loss_of_
         method._firsts, method._losses = [], []
 
 
+CACHED = ["objective.local={stage: aggregator, warm_epochs: 1, cached: true}", "objective.target_bn=ema_buffers_eval"]
+
+
+def test_codes_of_a_frozen_encoder_are_computed_once_and_are_those_of_the_views(monkeypatch):
+    found, count, words = {}, {}, [*CACHED, "data.sizes=[128,32,32]", "optim.batch_size=32"]
+    images = load_images(config(*words))
+    for kept in (True, False):
+        if not kept:  # the same views, encoded again in every epoch
+            monkeypatch.setattr(LocalJEPA, "_looked_up", lambda self, batch: batch)
+        run, source, method = built(images, *words)
+        optimiser, passes, losses, shown = make_optimiser(run, method), [], [], {}
+        method.encoder.body[0].register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        for number in range(4 * run.steps_per_epoch):
+            batch = source.next()
+            for draw, pose in zip(batch["draw"].tolist(), batch["poses"], strict=True):
+                shown.setdefault(draw, []).append(pose)
+            before = len(passes)
+            output, _ = optimise(run, number, method, method, optimiser, batch)
+            losses.append(float((output.terms["local"] + output.terms["predict"]).detach()))
+            if kept and number > run.steps_per_epoch:
+                assert len(passes) == before and batch["observed"][0].numel() == 0
+        poses = [torch.stack(one) for one in shown.values()]
+        # new views while the encoder learns, and from then on the same again
+        assert all(not torch.equal(one[0], one[1]) for one in poses)
+        assert all(torch.equal(one[1], one[2]) and torch.equal(one[1], one[3]) for one in poses)
+        found[kept], count[kept] = losses, len(passes)
+    assert found[True] == pytest.approx(found[False], rel=1e-4) and count[True] < 0.5 * count[False]
+
+
+def test_a_read_out_in_closed_form_is_ridge_regression_and_acts(images):
+    torch.manual_seed(0)
+    head, token = RidgeHead(6, 2, 3), torch.randn(40, 6, requires_grad=True)
+    action, target = torch.randn(40, 2), torch.randn(40, 3)
+    x = torch.cat([torch.nn.functional.layer_norm(token, (6,)), action, torch.ones(40, 1)], 1).detach().double().numpy()
+    for name in ("first", "again"):  # the same rows once more are the same regression
+        loss = head(token, action, target)
+        gram = x.T @ x / 40
+        weights = np.linalg.solve(gram + 1e-2 * np.trace(gram) / 9 * np.eye(9), x.T @ target.double().numpy() / 40)
+        guess = x @ weights
+        cosine = (
+            (guess * target.numpy()).sum(1) / np.linalg.norm(guess, axis=1) / np.linalg.norm(target.numpy(), axis=1)
+        )
+        assert loss.item() == pytest.approx(1 - cosine.mean(), rel=1e-4), name
+    loss.backward()
+    assert token.grad.abs().sum() > 0 and not list(head.parameters())
+    ends = []
+    for readout in ("trained", "ridge"):
+        words = f"objective.local={{stage: aggregator, warm_epochs: 1, readout: {readout}}}"
+        run, source, method = built(images, words, "optim.batch_size=256")
+        optimiser = make_optimiser(run, method)
+        for number in range(run.steps_per_epoch + 3):
+            optimise(run, number, method, method, optimiser, source.next())
+        ends.append(method.aggregator.layers[0].linear1.weight.detach().clone())
+    assert not torch.equal(*ends)
+
+
 def test_lateral_weights_remove_correlations_and_follow_when_these_change():
     torch.manual_seed(0)
     block = DecorrelatedConv(torch.nn.Conv2d(6, 4, 3), 0.1)
@@ -234,6 +292,7 @@ def test_lateral_weights_remove_correlations_and_follow_when_these_change():
 @pytest.mark.parametrize("words", [
     [AUXILIARY], [ENCODER, "objective.local.stale=true", "objective.local.whiten=0.05", "objective.teacher=ema"],
     [AGGREGATOR],
+    ["objective.local={stage: aggregator, warm_epochs: 1, cached: true, readout: ridge}", CACHED[1]],
 ])  # fmt: skip
 def test_every_stage_resumes_bit_for_bit(words, images, tmp_path, monkeypatch):
     monkeypatch.setattr(regression, "STEPS", 2)
@@ -265,6 +324,13 @@ def test_every_stage_resumes_bit_for_bit(words, images, tmp_path, monkeypatch):
         ([ENCODER, "objective.symmetric=true"], "is not defined"),
         (["objective.local={stage: aggregator, warm_epochs: 30}"], "nothing is learnt locally"),
         ([ENCODER, "data.observed_views=1"], "compares consecutive views"),
+        (["objective.local={stage: encoder, readout: ridge}"], "readout = 'ridge' has a meaning only with"),
+        (["objective.local={stage: auxiliary, cached: true}"], "cached = True has a meaning only with"),
+        ([CACHED[0]], "must not depend on the batch it is in"),
+        (
+            [ENCODER, "data.stream.kind=classes", "schedule.horizon_epochs=5", "epochs=5"],
+            "with data.stream is not defined",
+        ),
         (["model.encoder.blocks=4"], "has a meaning only with encoder.name=stack"),
         (["objective.local={stage: auxiliary, detach_between: false, clip_norm: 1}"], "need local.detach_between=true"),
     ],

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainer.config.node import Node, NonNegative, Positive, only_when
+from trainer.config.node import Node, NonNegative, Positive, added, only_when
 
 STAGES = ("auxiliary", "aggregator", "encoder")
 
@@ -31,6 +31,12 @@ class LocalConfig(Node):
     """auxiliary only: a block's loss trains that block alone, not those before it."""
     warm_epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """aggregator only."""
+    readout: Literal["trained", "ridge"] = added("trained")
+    """aggregator only: how a block's head comes about. trained: by gradient, with the block. ridge: in closed form in
+    every step, from what blocks and targets were in the last hundred or so; the block alone follows the gradient."""
+    cached: bool = added(False)
+    """aggregator only: once the encoder is frozen every epoch has the sequences of the first one since, so that its
+    codes are computed once; (observed_views + 1) x features numbers per sequence are kept."""
     pull: NonNegative | None = None
     push: NonNegative | None = None
     decorrelate: NonNegative | None = None
@@ -62,6 +68,9 @@ class LocalConfig(Node):
 
     @model_validator(mode="after")
     def _something(self) -> LocalConfig:
+        if self.stage != "aggregator" and (self.cached or self.readout != "trained"):
+            what = "cached = True" if self.cached else f"readout = {self.readout!r}"
+            raise ValueError(f"local.{what} has a meaning only with local.stage=aggregator; remove it")
         if self.pull == 0 and self.push == 0 and self.decorrelate == 0:
             raise ValueError("local.pull, push and decorrelate are all 0: nothing is learnt; give one of them a value")
         if self.stage == "auxiliary" and not self.detach_between and (self.lr_scale or self.clip_norm):
@@ -91,6 +100,13 @@ def check_local(run: Any) -> None:
                     f"objective.{name}.on = {term.on!r}: with local.stage={local.stage} no gradient of it reaches the"
                     " encoder; take agg"
                 )
+    if local.cached and objective.target_bn == "batch" and run.model.norm != "group":
+        raise ValueError(
+            "local.cached = True: a target is kept, and must not depend on the batch it is in; set"
+            " objective.target_bn=ema_buffers_eval or model.norm=group"
+        )
+    if local.cached and run.runtime.compile:
+        raise ValueError("local.cached = True with runtime.compile: kept codes are no recorded step; remove one")
     if local.stage == "aggregator":
         if run.model.aggregator != "transformer" or run.model.dropout:
             raise ValueError("local.stage = 'aggregator' is defined for model.aggregator=transformer without dropout")

@@ -25,6 +25,10 @@ def source(config: Config, images: ImageSet, dtype: torch.dtype, rank: int = 0, 
     """Views of images and the actions between them."""
     if config.data.stream is not None:
         from trainer.data.sources.stream import Stream as Views
+    elif config.objective.local is not None and config.objective.local.cached:
+        from trainer.data.sources.repeated import Repeated
+
+        return Repeated(config, images, dtype, rank, workers, first=config.objective.local.warm_epochs)
     else:
         from trainer.data.views import Views
 

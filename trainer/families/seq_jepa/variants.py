@@ -18,7 +18,7 @@ def make(config: SeqJEPAConfig, channels: int, source: Any) -> SeqJEPA:
     elif config.objective.local is not None:
         from trainer.families.seq_jepa.local.method import LocalJEPA
 
-        method = LocalJEPA(config, channels, source.action_dim)
+        method = LocalJEPA(config, channels, source)
     else:
         method = SeqJEPA(config, channels, source.action_dim)
     replace_norms(method, config.model.norm, config.data.stream.segments if config.data.stream else 1)

@@ -6,7 +6,8 @@ block's own parameters; in a local encoder nothing of the block is kept for the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,22 +17,25 @@ from trainer import world
 from trainer.blocks.decorrelated import decorrelate
 from trainer.errors import UsageError
 from trainer.families.seq_jepa.config import SeqJEPAConfig
-from trainer.families.seq_jepa.local.rule import Head, LocalRule, pooled
+from trainer.families.seq_jepa.local.rule import Head, LocalRule, RidgeHead, pooled
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.losses.ahead import ahead
 from trainer.method import Group, Output
 from trainer.source import Batch
 
+KEPT = 256
+"""Sequences whose codes are computed at a time."""
+
 
 class LocalJEPA(SeqJEPA):
-    """The method.
+    """The method; ``source`` gives the sequences whose codes are kept.
 
     Attributes:
         rules: of the blocks in their order; of the aggregator's in stage ``aggregator``.
     """
 
-    def __init__(self, config: SeqJEPAConfig, channels: int, action_dim: int):
-        super().__init__(config, channels, action_dim)
+    def __init__(self, config: SeqJEPAConfig, channels: int, source: Any):
+        super().__init__(config, channels, source.action_dim)
         local = config.objective.local
         self.local, self.weights["local"] = local, local.weight
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
@@ -43,7 +47,11 @@ class LocalJEPA(SeqJEPA):
         if local.stage == "aggregator":
             told = config.model.action_dim if local.rule == "action_lpl" and config.model.condition != "none" else 0
             width, outputs = self.aggregator.width, self.encoder.features
-            self.rules = nn.ModuleList(Head(width, told, outputs) for _ in self.aggregator.layers)
+            head = RidgeHead if local.readout == "ridge" else Head
+            self.rules = nn.ModuleList(head(width, told, outputs) for _ in self.aggregator.layers)
+            # a plain function is not copied with the model, and a copy must not copy the images
+            self._source: Callable[[], Any] = lambda: source
+            self._known: tuple[Tensor, Tensor] | None = None
             return
         stages = self.encoder.stages() if hasattr(self.encoder, "stages") else None
         if stages is None:
@@ -53,7 +61,7 @@ class LocalJEPA(SeqJEPA):
                 for stage in network.stages()[1:] if network is not None else ():
                     decorrelate(network, stage, local.whiten)
         widths = _widths(self.encoder)
-        self.rules = nn.ModuleList(LocalRule(local, width, action_dim) for width in widths)
+        self.rules = nn.ModuleList(LocalRule(local, width, source.action_dim) for width in widths)
         if local.lr_scale is not None and len(local.lr_scale) != len(widths):
             raise UsageError(
                 f"objective.local.lr_scale has {len(local.lr_scale)} values, the encoder has {len(widths)} blocks"
@@ -62,6 +70,8 @@ class LocalJEPA(SeqJEPA):
     # --- the encoder
 
     def encode(self, images: list[Tensor]) -> Tensor:
+        if images[0].ndim == 2:  # codes already
+            return torch.stack(images, 1)
         if self.local.stage == "aggregator":
             if not self.frozen:
                 return super().encode(images)
@@ -114,6 +124,8 @@ class LocalJEPA(SeqJEPA):
                 f"local/block{i}": output.terms["predict"].new_zeros(()) for i in range(1, len(self.rules) + 1)
             }
             return output
+        if self.local.cached:
+            batch = self._looked_up(batch)
         original, self._firsts = self.aggregator.forward, []
         # the main terms read the last block, and end there
         self.aggregator.forward = self._blockwise  # type: ignore[method-assign]
@@ -123,6 +135,20 @@ class LocalJEPA(SeqJEPA):
         finally:
             self.aggregator.forward = original  # type: ignore[method-assign]
             self._firsts, self._losses = [], []
+
+    def target(self, images: Tensor) -> Tensor:
+        return images if images.ndim == 2 else super().target(images)
+
+    def _looked_up(self, batch: Batch) -> Batch:
+        """The batch with codes in the place of views."""
+        if self._known is None:
+            # chunk by chunk in their order, whatever comes first: a resumed run finds the same bits
+            with torch.no_grad():
+                found = [(self.encode(b["observed"]), self.target(b["target"][0])) for b in self._source().again(KEPT)]
+            self._known = tuple(torch.cat(column) for column in zip(*found, strict=True))
+            self._source().unseen = True
+        codes, goals = (kept[batch["draw"]] for kept in self._known)
+        return {**batch, "observed": list(codes.unbind(1)), "target": [goals]}
 
     def _blockwise(self, z: Tensor, between: Tensor) -> Tensor:
         """The aggregate, with the gradient cut before every block but the first; keeps what each block's head reads."""

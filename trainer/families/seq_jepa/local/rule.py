@@ -62,6 +62,41 @@ class Head(nn.Module):
         return cosine_distance(self.linear(torch.cat([x, action], 1) if self.told else x), target)
 
 
+class RidgeHead(nn.Module):
+    """A block's prediction of the target's code by ridge regression on what came by, the latest first.
+
+    Its weights are solved from running second moments, which the step's own rows are part of; gradient reaches the
+    token, not the weights.
+    """
+
+    MEMORY, PENALTY = 0.99, 1e-2
+    """Weight of the moments after one more step, and the penalty as a share of the mean squared input."""
+
+    def __init__(self, width: int, told: int, outputs: int):
+        super().__init__()
+        self.told, size = told > 0, width + told + 1
+        self.register_buffer("inputs", torch.zeros(size, size))
+        self.register_buffer("across", torch.zeros(size, outputs))
+
+    def forward(self, token: Tensor, action: Tensor, target: Tensor) -> Tensor:
+        """As :meth:`Head.forward`."""
+        with torch.autocast(token.device.type, enabled=False):
+            x, target = wide(token), wide(target)
+            x = F.layer_norm(x, x.shape[1:])
+            x = torch.cat([x, *([wide(action)] if self.told else []), torch.ones_like(x[:, :1])], 1)
+            return cosine_distance(x @ self._weights(x.detach(), target), target)
+
+    @torch.no_grad()
+    def _weights(self, x: Tensor, target: Tensor) -> Tensor:
+        """(W, D) of (B, W) inputs and (B, D) targets, and of those before."""
+        for moment, new in ((self.inputs, x.T @ x), (self.across, x.T @ target)):
+            moment.lerp_(new / len(x), 1 - self.MEMORY)
+        matrix = self.inputs.clone()
+        matrix.diagonal().add_(self.PENALTY * matrix.diagonal().mean())
+        weights = torch.linalg.solve(matrix.cpu(), self.across.cpu()) if x.device.type == "mps" else None
+        return torch.linalg.solve(matrix, self.across) if weights is None else weights.to(x.device)
+
+
 def pooled(maps: Tensor, views: int) -> Tensor:
     """(V, B, C) mean over positions of (V * B, C, H, W) maps, view after view."""
     return F.adaptive_avg_pool2d(maps, 1).flatten(1).unflatten(0, (views, -1))
