@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": ("analysis.commands.compare", "several studies in one table, or the reason why not"),
     "reference": ("analysis.commands.reference", "the research log's conclusions, and what its runs allow"),
     "status": ("analysis.commands.status", "what runs, how far the milestones are, what it cost"),
+    "samples": ("analysis.commands.samples", "samples until a metric reaches a threshold and keeps it"),
     "log": ("analysis.commands.log", "a study as an experiment log, decisions left open"),
     "export": ("analysis.commands.export", "everything on record as tidy tables: CSV, JSON or Parquet"),
 }
