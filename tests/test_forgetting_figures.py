@@ -1,10 +1,15 @@
-"""Figures of streams are made of what runs recorded."""
+"""Figures of streams, and how soon they learn, are made of what runs recorded."""
 
 import json
+import math
 
 import pytest
+from test_analysis import Builder
 
+import analysis
 from analysis import forgetting
+from analysis.__main__ import main
+from analysis.threshold import samples_to, threshold_sheet
 from trainer.errors import UsageError
 
 
@@ -41,3 +46,42 @@ def test_a_folder_without_streams_is_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(UsageError):
         forgetting.matrices(tmp_path)
+
+
+def checks(folder, values, metric="progressive_linacc/z_agg@3"):
+    """A study whose arms have these values at their checks, one list per run, a hundred samples apart."""
+    study = Builder(folder)
+    for arm, runs in values.items():
+        study.arm(arm, "grid", "stopgrad", 0.1, [50.0] * len(runs), label=arm)
+        for seed, curve in enumerate(runs, start=1):
+            path = folder / "runs" / f"{arm}-grid-{seed}" / "records.jsonl"
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            evals = [line for line in lines if line["event"] == "eval"]
+            for line, value in zip(evals[1:], curve, strict=False):
+                line["metrics"][metric] = value
+            for line in evals:
+                line |= {"samples_seen": 100 * line["epoch"], "seed": seed}
+            path.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    return folder
+
+
+def test_samples_to_a_threshold_are_those_from_which_on_it_is_kept(tmp_path, capsys):
+    curves = {
+        "steady": [[10, 40, 60, 70], [20, 30, 55, 52], [60, 60, 60, 60]],
+        "lucky": [[10, 60, 40, 70], [60, 70, 40, 45], [60, 45, 60, 49.9]],
+    }
+    folder = checks(tmp_path / "demo", curves)
+    frames = analysis.load(folder)
+    found = samples_to(frames.epochs, 50.0)
+    of = {arm: sorted(found[found["arm_id"] == arm]["samples"]) for arm in curves}
+    # a run that falls below again has not arrived, one that ends below never does
+    assert of == {"steady": [100, 300, 300], "lucky": [400, math.inf, math.inf]}
+    rows = {row[1].split(" (")[0]: row[2:] for row in threshold_sheet(frames, 50.0).rows}
+    assert rows["steady"] == ["3 of 3", "100", "300", "300"]
+    assert rows["lucky"] == ["1 of 3", "400", "not reached", "not reached"]
+    assert main(["samples", str(folder), "--reach", "50"]) == 0 and "not reached" in capsys.readouterr().out
+    assert main(["samples", str(folder), "--reach", "50", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.count("inf") == 2
+    assert main(["samples", str(folder), "--reach", "50", "--metric", "linac"]) == 2
+    said = capsys.readouterr().err
+    assert "no run of these studies recorded it; accuracies on record: linacc/" in said and said.count("\n") == 1
