@@ -55,7 +55,8 @@ def placed(rows: pd.DataFrame, asked: Declared) -> pd.DataFrame:
         rows[asked.stratum] if asked.stratum else pd.Series(next(iter(asked.levels), "all"), rows.index, dtype=object)
     )
     setting = rows[asked.axis.name].astype(float) if asked.axis is not None else pd.Series(1.0, rows.index)
-    return rows.assign(level=level, setting=setting).dropna(subset=["setting"])
+    # a copy is in one piece: pandas warns of frames that many columns were added to one after the other
+    return rows.copy().assign(level=level, setting=setting).dropna(subset=["setting"])
 
 
 def untrained_levels(study: Study) -> dict[str, float]:

@@ -56,7 +56,7 @@ _OF_STREAMS = [
         ("bwt", "backward transfer", True),
         ("forgetting", "forgetting", False),
         ("fwt", "forward transfer", True),
-        ("frozen_first_acc", "ACC if learning ends after the first segment", True),
+        ("frozen_first_acc", "frozen-first ACC", True),
     )
 ]
 NEEDS = {one.name: "data.stream.segments" for one in _OF_STREAMS}
