@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +46,19 @@ def own_token(folder: Path, environment: Any = os.environ) -> Iterator[None]:
                 environment[name] = value
 
 
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray ends the process at SIGTERM once it has started: with its number for an exit code, without the line that says
+    how to go on, and with its own tracebacks. Afterwards the signal is the study's again."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if main else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
 def start(folder: Path, dashboard: bool) -> Any:
     """Start Ray on this machine, with its files in ``folder``; the environment is that of :func:`own_token`.
 
@@ -55,7 +70,7 @@ def start(folder: Path, dashboard: bool) -> Any:
     own = {"num_cpus": processors_here(), "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / RAY)}
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with _packages_by_location():
+            with _packages_by_location(), _own_sigterm():
                 # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
                 context = ray.init(
                     address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **QUIET
@@ -97,7 +112,7 @@ def connect(address: str) -> Any:
             socket.create_connection((host, int(port)), timeout=10).close()
             if not place.startswith("ray://"):
                 knock(place)
-        with _packages_by_location():
+        with _packages_by_location(), _own_sigterm():
             return ray.init(address=place, **QUIET)
     except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if _refused(error):
