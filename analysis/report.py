@@ -17,6 +17,7 @@ from analysis.cost import Cost, cost
 from analysis.cost import csv_bytes as cost_bytes
 from analysis.differences import differences
 from analysis.formats import to_markdown
+from analysis.importance import importance, importance_sheet
 from analysis.layout import WIDTH, say, show
 from analysis.pareto import two_objectives
 from analysis.pareto_plot import pareto_plot
@@ -67,6 +68,14 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         for sheet in sheets:
             show(sheet, console)
             say("", console)
+        weighed = importance(study)
+        if not isinstance(weighed, str):
+            sheet = importance_sheet(weighed)
+            show(sheet, console)
+            for note in ("", *sheet.notes, ""):
+                say(note, console)
+        elif study.info.get("num_trials"):
+            say(f"Importance of searched settings: {weighed}\n", console)
         for sentence in [*said, *bill]:
             say(f"- {sentence}", console)
         say(f"written to {target}: {', '.join(files)}", console, whole=True)

@@ -451,8 +451,8 @@ def test_a_study_is_not_read_as_what_lies_beside_it(offline, tmp_path):
 
 
 def test_importing_needs_no_reader_before_it_is_used():
-    code = "import sys, analysis; analysis.load(analysis.REFERENCE);"
-    code += "print([m for m in ('wandb', 'tensorboardX', 'ray', 'torch') if m in sys.modules])"
+    code = "import sys, analysis, analysis.report, analysis.page.sections; analysis.load(analysis.REFERENCE);"
+    code += "print([m for m in ('wandb', 'tensorboardX', 'ray', 'torch', 'optuna') if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

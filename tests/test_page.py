@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from page_studies import HOSTILE, STUDIES, full, half
+from test_analysis import Builder
 
 from analysis.__main__ import main
 from analysis.differences import differences
+from analysis.importance import importance
 from analysis.page import rows, run_details
 from analysis.page.facts import PENDING, gather
 from analysis.page.figures import FIGURES
@@ -207,6 +209,51 @@ def test_the_command_of_a_run_gives_its_arm(tmp_path, words):
     options = _options(command[3:])
     again = presets.load(options.preset, options.overrides, {"seed": options.seed, "epochs": options.epochs})
     assert arm_id(again) == arm_id(config) and again.seed == 7
+
+
+def searched_well(folder: Path, trials: int):
+    """A search whose scores follow one setting; the other is a word that does nothing."""
+    study = Builder(folder, num_trials=trials, confirm=["stopgrad"])
+    study.arm("s1", "best", "stopgrad", 0.1, [62.0, 64.0, 66.0])
+    for number in range(trials):
+        rate = 0.0 if number == 0 else 0.001 * 1.2 ** ((7 * number) % trials)
+        value = 50.0 + 20.0 * ((7 * number) % trials) / trials
+        study.trial(number, ("stopgrad", "ema")[number % 3 % 2], rate, value)
+        study.run(f"t{number}", value)
+    return study
+
+
+def test_importance_is_exploratory_and_has_a_range_and_its_trials(tmp_path, capsys):
+    study = searched_well(tmp_path / "many", 26)
+    found = importance(load(study.folder))
+    assert found.n == 26 and found.epoch == 6 and found.shares["setting"].tolist() == ["lambda_rate", "teacher"]
+    first, second = (row for _, row in found.shares.iterrows())
+    assert first["share"] > 0.8 and second["share"] < 0.1 and first["low"] <= first["share"] <= first["high"] + 0.05
+    assert 0 < first["high"] - first["low"] < 0.5, "resamples differ"
+    facts = gather(load(study.folder))
+    said = words_of(page([facts]))
+    assert "at epoch 6, n = 26 trials; exploratory: lambda_rate" in said and "Exploratory, in no verdict" in said
+    assert main([str(study.folder), "--full"]) == 0
+    out = capsys.readouterr().out
+    assert "Importance of searched settings at epoch 6, n = 26 trials (exploratory)" in out and "in no verdict" in out
+    verdict = (study.folder / "report" / "verdict.txt").read_text(encoding="utf-8")
+    assert "mportance" not in verdict and "fANOVA" not in verdict
+
+
+def test_importance_is_refused_where_it_would_say_nothing(facts, tmp_path, capsys):
+    few = searched_well(tmp_path / "few", 23)
+    assert importance(load(few.folder)) == "23 trials have a score at one epoch; importance needs 24 for 2 settings."
+    assert "importance needs 24 for 2 settings" in words_of(page([gather(load(few.folder))]))
+    assert main([str(few.folder), "--full"]) == 0
+    assert "Importance of searched settings: 23 trials have" in capsys.readouterr().out
+    for one in facts.values():
+        assert isinstance(importance(one.study), str)
+    early = searched_well(tmp_path / "early", 30)
+    for number in range(10):  # stopped: only the first judgement has enough trials
+        path = early.folder / "runs" / f"t{number}" / "records.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    found = importance(load(early.folder))
+    assert (found.epoch, found.n) == (3, 30) and "Too few trials reached epoch 6" in found.others[0]
 
 
 # --- how it is written

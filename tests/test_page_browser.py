@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 import time
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from browser import browser, needs_a_browser
 from page_studies import HOSTILE, STUDIES, half
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -271,3 +274,74 @@ def test_the_live_page_follows_and_keeps_what_is_in_use(tab, tmp_path):
     finally:
         server.end()
     wait.until(lambda _: "No connection" in tab.find_element(By.CLASS_NAME, "note").text)
+
+
+# --- the other pages that a study names
+
+DEEP = """
+const deep = node => [...node.childNodes].map(one => one.nodeType === 3 ? one.data
+  : /^(SCRIPT|STYLE)$/.test(one.tagName) ? '' : deep(one)).join(' ') + (node.shadowRoot ? deep(node.shadowRoot) : '');
+return deep(document.body).replace(/\\s+/g, ' ');"""
+
+
+def shows(tab, *words):
+    """Wait until a page, shadow trees and all, has these words; returns its text."""
+    text = ""
+
+    def there(_):
+        nonlocal text
+        text = tab.execute_script(DEEP)
+        return all(word in text for word in words)
+
+    try:
+        WebDriverWait(tab, 60).until(there)
+    except TimeoutException:
+        raise AssertionError(f"{words} are not all in: {text[:2000]}") from None
+    return text
+
+
+def test_optuna_dashboard_shows_the_trials(tab, tmp_path):
+    from optuna_dashboard import wsgi
+    from test_mirror import Session
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    session = Session(tmp_path)
+    for _ in range(7):
+        session.step()
+    session.start()
+    states = [trial.state.name.capitalize() for trial in session.mirror._storage.get_all_trials(session.mirror._study)]
+    session.mirror.close()
+    assert {"Complete", "Pruned", "Running"} == set(states)
+    app = wsgi(f"sqlite:///{tmp_path / 'optuna.db'}")
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        show(tab, f"http://127.0.0.1:{server.server_port}/dashboard")
+        shows(tab, "1 . s Direction")
+        show(tab, f"http://127.0.0.1:{server.server_port}/dashboard/studies/1/trials")
+        text = shows(tab, *(f"Trial {number}" for number in range(len(states))), *set(states))
+        for state in set(states):
+            assert text.count(state) >= states.count(state), "the whole list"
+        server.shutdown()
+    assert [line for line in tab.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+def test_tensorboard_shows_the_scalars(tab, tmp_path):
+    from tensorboard import program
+
+    from trainer.tensorboard_mirror import TensorboardMirror
+
+    mirror = TensorboardMirror(tmp_path / "runs" / "ab12-s0")
+    for epoch in range(4):
+        mirror.log(epoch, {"linacc/z_agg@3": 50.0 + epoch})
+    mirror.verdict(3, True, "lite", ["ok   linacc: 53, must be >= 5"])
+    mirror.close()
+    board = program.TensorBoard()
+    words = ["--logdir", str(tmp_path / "runs"), "--host", "127.0.0.1", "--port", "0", "--load_fast", "false"]
+    board.configure(argv=["tensorboard", *words])
+    show(tab, board.launch())  # it ends with this process
+    text = shows(tab, "linacc", "/z_agg@3", "ab12-s0/tensorboard")
+    assert "No dashboards are active" not in text
+    assert [line for line in tab.get_log("browser") if line["level"] == "SEVERE"] == []

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 from page_studies import full, half
 
+from analysis.page.facts import gather
 from analysis.page.live.tail import Tails, slim
 from analysis.page.live.watch import Watched
+from analysis.page.writing import study_html
 from analysis.runs import read_run
+from analysis.study import load
 from trainer.errors import RecordError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -285,3 +288,30 @@ def test_a_figure_is_drawn_again_only_when_its_input_changed(tmp_path, monkeypat
     assert watched.refresh(now + 61) and len(drawn) == 2 * first
     study.run("s1-best-4", 65.0)
     assert watched.refresh(now + 62) and len(drawn) == 2 * first, "not twice within half a minute"
+
+
+def test_the_last_live_page_is_the_offline_page(tmp_path):
+    study = half(tmp_path / "demo")
+    watched, now = Watched("1", study.folder), time.time() - 100
+    watched.refresh(now)  # while the study runs
+    study.trial(2, "stopgrad", 0.5, 58.0)
+    for number in (0, 2):
+        study.run(f"t{number}", 58.0 + number, epochs=3, reason=None)
+        watched.refresh(now + 1 + number)
+        path = study.folder / "runs" / f"t{number}" / "records.jsonl"
+        path.unlink(), path.parent.rmdir()
+        study.run(f"t{number}", 58.0 + number)  # by another attempt, in a file of its own
+    study.trial(3, "stopgrad", 0.02, None, 2, "diverged")
+    for run_id, value in (("s0-lambda0-4", 51.0), ("s1-best-4", 65.0)):
+        study.run(run_id, value)
+        watched.refresh(now + 10)
+    assert not watched.ended
+    study.decide({"event": "session", "t": 9.0, "seconds": 9.0, "cores": 2, "finished": True, "budget": None})
+    watched.refresh(now + 11)
+    assert watched.ended, "drawn once more at the end, though the last drawing is a second old"
+    offline = study_html(gather(load(study.folder), now + 11), "s1")
+    live = watched.written()
+    assert [part.name for part in live.parts] == [part.name for part in offline.parts]
+    for one, other in zip(live.parts, offline.parts, strict=True):
+        assert one == other, one.name
+    assert live == offline, "tables, runs and state as well"

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.bill import costs
 from analysis.caveats import caveats
 from analysis.decimals import decimals
+from analysis.importance import ABOUT, importance
 from analysis.page.arms_table import arms_table
 from analysis.page.facts import PENDING, Facts
 from analysis.page.figures import FIGURES
@@ -75,8 +76,10 @@ def _curves(facts: Facts, draw: Draw) -> dict[str, Any]:
 def _search(facts: Facts, draw: Draw) -> dict[str, Any]:
     if not facts.study.info.get("num_trials") and facts.study.search.empty:
         return {"said": ["Nothing was searched: the arms were given."], "figures": []}
-    names = ["search", "rungs", *(["objectives"] if two_objectives(facts) else [])]
+    names = ["search", "rungs", "importance", *(["objectives"] if two_objectives(facts) else [])]
     said = [*searched(facts.study)] if len(facts.study.search) else [_nothing(facts, "trial has started")]
+    judged = importance(facts.study)
+    said += [] if isinstance(judged, str) else [f"Importance. {ABOUT}", *judged.others]
     return {"said": said, "figures": [draw(name) for name in names]}
 
 
