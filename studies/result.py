@@ -46,26 +46,28 @@ class Result:
 
 
 def reported(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
-    """The tables of a study by their names, and in words: the verdict of each declared contrast, which share of each
-    arm's runs passed its gate, and every sentence of the report."""
+    """The tables of a study by their names, and in words: the verdict of each declared contrast, which has none before
+    every planned seed has ended, which share of each arm's runs passed its gate, and every sentence of the report."""
     import analysis
+    from analysis.frames.of_study import NOT_RUN
+    from analysis.page.facts import gather
     from analysis.paper_tables import TABLES, paper_tables
-    from analysis.render import interval
-    from analysis.tables import comparison_table
     from analysis.verdict import sentences
 
     frames = analysis.load(folder)
     (study,) = frames.loaded
     tables = {name: paper_tables(frames, name)[0] for name in TABLES}
-    contrasts, gates = tables["contrasts"], tables["gates"].drop_duplicates("arm")
-    declared = contrasts[contrasts["primary"].astype(bool)]
+    facts, gates = gather(study), tables["gates"].drop_duplicates("arm")
+    verdicts = {row["question"]: f"{row['verdict']}: {_difference(row)}" for _, row in facts.primary.iterrows()}
     said: dict[str, Any] = {
-        "verdict": {
-            row["contrast"]: row["verdict"]
-            + (f": {interval(row['mean'], row['adjusted_low'], row['adjusted_high'])}" if row["n"] else "")
-            for _, row in declared.iterrows()
-        },
+        "verdict": verdicts | dict.fromkeys(facts.absent, NOT_RUN),
         "gate": {row["arm"]: f"{row['arm_passed']} of {row['arm_judged']} passed" for _, row in gates.iterrows()},
-        "said": sentences(study, comparison_table(study)),
+        "said": sentences(study, facts.table),
     }
     return tables, said
+
+
+def _difference(row: pd.Series) -> str:
+    from analysis.render import interval
+
+    return interval(row["mean"], row["adjusted_low"], row["adjusted_high"])

@@ -232,7 +232,10 @@ def test_importance_is_exploratory_and_has_a_range_and_its_trials(tmp_path, caps
     assert 0 < first["high"] - first["low"] < 0.5, "resamples differ"
     facts = gather(load(study.folder))
     said = words_of(page([facts]))
-    assert "at epoch 6, n = 26 trials; exploratory: lambda_rate" in said and "Exploratory, in no verdict" in said
+    assert (
+        "Importance of settings at epoch 6 (n = 26, exploratory): lambda_rate" in said
+        and "Exploratory, in no verdict" in said
+    )
     assert main([str(study.folder), "--full"]) == 0
     out = capsys.readouterr().out
     assert "Importance of searched settings at epoch 6, n = 26 trials (exploratory)" in out and "in no verdict" in out

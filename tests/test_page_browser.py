@@ -13,6 +13,7 @@ import pytest
 from browser import browser, needs_a_browser
 from page_studies import HOSTILE, STUDIES, half
 from selenium.common.exceptions import TimeoutException
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -113,8 +114,16 @@ def test_state_to_health_stand_on_the_first_screen(tab, files, size):
     assert bottoms == sorted(bottoms) and bottoms[-1] <= SIZES[size][1], bottoms
 
 
+MEDIA = {
+    "screen": {"media": "screen", "features": [{"name": "prefers-color-scheme", "value": "light"}]},
+    "in the dark": {"media": "screen", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
+    "paper": {"media": "print"},
+}
+
+
 def test_every_text_can_be_read(tab, files):
-    """Contrast of at least 4.5 to its background, of all text that is seen."""
+    """Contrast of at least 4.5 to its background, of all text that is seen: on a screen by day and where the reader
+    prefers the dark, on paper, on a phone, in a run's window, in form fields and under the pointer."""
     script = """
     const part = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
     const light = text => {
@@ -129,17 +138,38 @@ def test_every_text_can_be_read(tab, files):
       return 'rgb(255, 255, 255)';
     };
     const bad = [];
-    for (const one of document.querySelectorAll('main *, footer *')) {
-      const written = [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim());
-      if (!written || !one.getClientRects().length) continue;
-      const style = getComputedStyle(one), ink = one instanceof SVGElement ? style.fill : style.color;
+    let seen = 0;
+    const check = (one, ink, words) => {
       const [a, b] = [light(ink), light(behind(one))].sort((x, y) => y - x), ratio = (a + .05) / (b + .05);
-      if (ratio < 4.5) bad.push([one.textContent.slice(0, 40), ink, ratio]);
+      seen += 1;
+      if (ratio < 4.5) bad.push([words.slice(0, 40), ink, ratio]);
+    };
+    for (const note of document.querySelectorAll('.note')) note.hidden = false;
+    for (const one of document.querySelectorAll('body *')) {
+      if (!one.getClientRects().length || ['SCRIPT', 'STYLE'].includes(one.tagName)) continue;
+      const style = getComputedStyle(one);
+      if (style.opacity !== '1') bad.push([one.outerHTML.slice(0, 60), 'opacity', style.opacity]);
+      if (one.placeholder) check(one, getComputedStyle(one, '::placeholder').color, one.placeholder);
+      if (/^(INPUT|SELECT)$/.test(one.tagName)) check(one, style.color, one.value);
+      if ([...one.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
+        check(one, one instanceof SVGElement && one.tagName !== 'svg' ? style.fill : style.color, one.textContent);
     }
-    return bad;"""
-    for name in ("full", "half", "empty"):
-        show(tab, files[name].as_uri())
-        assert tab.execute_script(script) == []
+    return [bad, seen];"""
+    try:
+        for media, asked in MEDIA.items():
+            for name, size in (("full", "desk"), ("full", "phone"), ("half", "desk"), ("empty", "desk")):
+                show(tab, files[name].as_uri() + ("#s=s1&view=runs&run=s1-best-1" if name == "full" else ""), size)
+                tab.execute_cdp_cmd("Emulation.setEmulatedMedia", asked)
+                bad, seen = tab.execute_script(script)
+                assert bad == [] and seen > 30, (media, name, size, seen)
+        tab.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        show(tab, files["full"].as_uri() + "#s=s1&view=trials")
+        row = tab.find_element(By.CSS_SELECTOR, "[data-table=trials] tbody tr td")
+        ActionChains(tab).move_to_element(row).perform()
+        hovered = tab.execute_script("return getComputedStyle(arguments[0]).backgroundColor", row)
+        assert hovered not in ("rgba(0, 0, 0, 0)", "rgb(255, 255, 255)") and tab.execute_script(script)[0] == []
+    finally:
+        tab.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 def press(tab, *keys):

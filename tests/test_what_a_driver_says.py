@@ -192,3 +192,17 @@ def test_the_report_goes_to_the_mirrors_of_the_study(tmp_path, monkeypatch):
     assert cli._conclude(p, SimpleNamespace(full=False), console, True, jobs) == exit_codes.OK
     (report,) = sent
     assert report.figures == [p.folder / "report" / "curves.png"] and report.tables == {"arms": p.folder}
+
+
+def test_what_mirrors_are_told_has_no_verdict_before_the_planned_seeds_have_ended(tmp_path):
+    from page_studies import half
+    from studies.result import reported
+
+    study = half(tmp_path / "demo")
+    tables, said = reported(study.folder)
+    assert said["verdict"] == {"coding rate, stopgrad": "no verdict yet: +13.0 [+10.5, +15.5]"}
+    assert said["gate"] == {"stopgrad λ=0.1 (best)": "3 of 3 passed", "stopgrad λ=0": "0 of 3 passed"}
+    assert any("INCOMPLETE" in sentence for sentence in said["said"]) and len(tables["arms"]) == 2
+    for run_id, value in (("s0-lambda0-4", 51.0), ("s1-best-4", 65.0)):
+        study.run(run_id, value)
+    assert reported(study.folder)[1]["verdict"]["coding rate, stopgrad"].startswith("better: +13.2 [")

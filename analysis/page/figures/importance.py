@@ -37,11 +37,11 @@ def describe(facts: Facts) -> str:
         f"{row['setting']} {100 * row['share']:.0f} % ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
         for _, row in found.shares.head(MOST).iterrows()
     ]
-    return f"Importance of searched settings, {_words(found)}: {', '.join(parts)}."
+    return f"{_words(found)}: {', '.join(parts)}."
 
 
 def _words(found: Importance) -> str:
-    return f"at epoch {found.epoch}, n = {found.n} trials; exploratory"
+    return f"Importance of settings at epoch {found.epoch} (n = {found.n}, exploratory)"
 
 
 def _found(facts: Facts) -> Importance:
