@@ -24,6 +24,7 @@ EVERYTHING = [
 NOT_READ = {
     ("EncoderConfig", "stem"): "resnet18 only: None here",
     ("EncoderConfig", "blocks"): "stack only: None here",
+    ("EncoderConfig", "crate"): "crate only, which is refused here: None",
     ("RateConfig", "alpha"): "forms ln and log only: None here",
     ("EmaConfig", "decay"): "given as a half-life here, and read to see that",
 }
