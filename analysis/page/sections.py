@@ -11,7 +11,6 @@ from typing import Any
 from analysis.bill import costs
 from analysis.caveats import caveats
 from analysis.decimals import decimals
-from analysis.importance import ABOUT, importance
 from analysis.page.arms_table import arms_table
 from analysis.page.facts import PENDING, Facts
 from analysis.page.figures import FIGURES
@@ -78,8 +77,6 @@ def _search(facts: Facts, draw: Draw) -> dict[str, Any]:
         return {"said": ["Nothing was searched: the arms were given."], "figures": []}
     names = ["search", "rungs", "importance", *(["objectives"] if two_objectives(facts) else [])]
     said = [*searched(facts.study)] if len(facts.study.search) else [_nothing(facts, "trial has started")]
-    judged = importance(facts.study)
-    said += [] if isinstance(judged, str) else [f"Importance. {ABOUT}", *judged.others]
     return {"said": said, "figures": [draw(name) for name in names]}
 
 

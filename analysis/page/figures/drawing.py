@@ -49,11 +49,13 @@ class Drawing:
     Attributes:
         draw: (facts, width in pixels) -> figure; raises Refused.
         describe: what the figure shows, in words and numbers, for its ``<desc>``.
+        caption: what stands below it; made with it, and so as seldom.
     """
 
     title: str
     draw: Callable[[Facts, int], Figure]
     describe: Callable[[Facts], str]
+    caption: Callable[[Facts], str] | None = None
 
     def html(self, facts: Facts, name: str) -> Markup:
         """Both widths in one ``<figure>``, or the sentence that says why there is none.
@@ -69,8 +71,9 @@ class Drawing:
             return Markup('<p class="refused"><b>{}</b> {}</p>').format(
                 self.title if self.title.endswith("?") else f"{self.title}.", str(why)
             )
-        return Markup('<figure class="drawn">{}</figure>').format(
-            Markup("").join(Markup('<div class="{}">{}</div>').format(kind, svg) for kind, svg in drawn)
+        below = Markup("<figcaption><small>{}</small></figcaption>").format(self.caption(facts)) if self.caption else ""
+        return Markup('<figure class="drawn">{}{}</figure>').format(
+            Markup("").join(Markup('<div class="{}">{}</div>').format(kind, svg) for kind, svg in drawn), below
         )
 
     def svg(self, facts: Facts, width: int, name: str) -> Markup:

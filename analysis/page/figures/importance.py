@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.importance import Importance, importance
+from analysis.importance import ABOUT, Importance, importance
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import COLOURS, WIDE, Refused, figure_of, thin_frame
 
@@ -38,6 +38,10 @@ def describe(facts: Facts) -> str:
         for _, row in found.shares.head(MOST).iterrows()
     ]
     return f"{_words(found)}: {', '.join(parts)}."
+
+
+def caption(facts: Facts) -> str:
+    return " ".join([ABOUT, *_found(facts).others])
 
 
 def _words(found: Importance) -> str:
