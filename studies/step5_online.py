@@ -1,11 +1,11 @@
 """What does a stream of single images learn that batches and epochs do not?
 
-    python studies/step5_online.py --quick      without single images
-    python studies/step5_online.py              batches of 1, 8, 16 and 64
+    python studies/step5_online.py --quick      batches of 8, 16 and 64, group norm
+    python studies/step5_online.py              single images too, and batch-norm where there is a batch
 
 Digits in random order, four times each with new views, measured after every 1,100 samples; the reference has as many
-samples as four epochs. All arms have group norm, which needs no batch, and a coding rate over about as many past rows;
-the learning rate goes with the root of the batch. How soon each gets somewhere:
+samples as four epochs. Group norm needs no batch; all arms have a coding rate over about as many past rows, and the
+learning rate goes with the root of the batch. How soon each gets somewhere:
 
     python -m analysis samples results/step5_online_digits --reach 45 --metric linacc_live/z_agg
 """
@@ -26,31 +26,39 @@ if __name__ == "__main__":
 from studies import Arm, Contrast, Show, Study  # noqa: E402
 
 BATCHES, USUAL, PASSES = (1, 8, 16, 64), 64, 4
+NORMS = ("group", "batch")
 R2 = "r2_action.feature_std/z_pair@2"
 
 
-def settings(batch: int) -> dict[str, Any]:
+def settings(norm: str, batch: int) -> dict[str, Any]:
     """A batch, and what goes with it."""
     return {
-        "optim.batch_size": batch, "optim.lr": 2e-3 * (batch / USUAL) ** 0.5,
+        "model.norm": norm, "optim.batch_size": batch, "optim.lr": 2e-3 * (batch / USUAL) ** 0.5,
         # rows lose as much of their weight per sample, whatever the batch
         "objective.rate.window": {"form": "rows", "rows": 512, "decay": 0.9 ** (batch / 16)},
     }  # fmt: skip
 
 
 def arms(quick: bool) -> tuple[Arm, ...]:
-    """Epochs, and a stream of every batch."""
+    """Epochs, and a stream of every batch, under both norms; a row alone has no batch statistics."""
     stream = {"data.stream": {"kind": "stationary", "checks": PASSES}, "data.draws_per_epoch": PASSES}
     whole = {"data.stream": None, "data.draws_per_epoch": 1}
-    found = [Arm("epochs", "grid", f"epochs of batches of {USUAL}", {**settings(USUAL), **whole})]
-    for batch in BATCHES[1:] if quick else BATCHES:
-        label = f"stream of batches of {batch}" if batch > 1 else "stream of single images"
-        found.append(Arm(f"stream/{batch}", "grid", label, {**settings(batch), **stream}, "epochs"))
+    found = []
+    for norm in NORMS[:1] if quick else NORMS:
+        epochs = f"{norm}/epochs"
+        found.append(Arm(epochs, "grid", f"epochs of batches of {USUAL}, {norm} norm", settings(norm, USUAL) | whole))
+        for batch in BATCHES[1:] if quick or norm == "batch" else BATCHES:
+            label = (
+                f"stream of batches of {batch}, {norm} norm" if batch > 1 else f"stream of single images, {norm} norm"
+            )
+            found.append(Arm(f"{norm}/stream/{batch}", "grid", label, settings(norm, batch) | stream, epochs))
     return tuple(found)
 
 
 def contrasts(arms: tuple[Arm, ...]) -> tuple[Contrast, ...]:
-    return tuple(Contrast(f"{arm.label}, accuracy", arm.key, "epochs") for arm in arms if arm.key != "epochs")
+    """Streams against epochs, where the norm is one that single images can have."""
+    own = [arm for arm in arms if arm.reference == "group/epochs"]
+    return tuple(Contrast(f"{arm.label}, accuracy", arm.key, arm.reference) for arm in own)
 
 
 STUDY = Study(
@@ -59,10 +67,10 @@ STUDY = Study(
     arms=arms,
     contrasts=contrasts,
     also=(R2, "rank_pr/z@M", "linacc/z_mean@M"),
-    settings={"batch": "optim.batch_size", "stream": "data.stream.kind"},
-    shown={"batch": Show("b", "batch"), "stream": Show()},
+    settings={"norm": "model.norm", "batch": "optim.batch_size", "stream": "data.stream.kind"},
+    shown={"norm": Show(), "batch": Show("b", "batch"), "stream": Show()},
     overrides=(
-        "model.norm=group", f"epochs={PASSES}", f"schedule.horizon_epochs={PASSES}", "schedule.name=constant",
+        f"epochs={PASSES}", f"schedule.horizon_epochs={PASSES}", "schedule.name=constant",
         "schedule.final_lr_ratio=null", "schedule.warmup_epochs=0",
     ),
 )  # fmt: skip
