@@ -158,15 +158,18 @@ def test_every_part_of_white_box_layers_is_measured():
     )
     assert sum(len(white_box_blocks(part)) for part in (model.encoder, model.aggregator, model.predictor)) == 5
     assert {"layers", "heads", "circle"} <= subspace_plots.figures_of(made.arrays).keys()
-    (table,) = [one for one in tables(made.metrics, 3) if str(one.title).startswith("white-box layers")]
-    assert table.row_count == 5 and "rotation1" in list(table.columns[-1].cells)[2]
+    layers, heads = tables(made.metrics, 3)[-2:]
+    assert layers.row_count == 5 and list(layers.columns[0].cells)[2] == "aggregator@3 1"
+    shown = list(heads.columns[3].cells)[0]
+    best, chance = (made.metrics[f"{name}.layer1.rotation1/aggregator@3"] for name in ("head_r2", "head_r2_null"))
+    assert shown == f"{best:.2f} ({chance:.2f})"
 
 
 def test_a_model_without_white_box_layers_is_not_measured_and_nothing_else_changes():
     diagnostics, made, _ = measured()
     assert "white-box layers: not measured, the model has none" in diagnostics.about_to()
     assert not [name for name in (*made.metrics, *made.arrays) if "layer" in name or "white_box" in name]
-    assert not [one for one in tables(made.metrics, 3) if "white-box" in str(one.title)]
+    assert not tables(made.metrics, 3)
     assert 0 < made.metrics["rate_used.exact/rotation"] < made.metrics["rate_used.variational/rotation"] <= 1
 
 
