@@ -140,7 +140,8 @@ def measured(*words):
 
 def test_every_part_of_white_box_layers_is_measured():
     diagnostics, made, model = measured(*CRATE, PATCHES)
-    assert made.arrays["white_box"].tolist() == ["encoder", "aggregator@3", "predictor@3"]
+    parts = ["encoder", "aggregator@3", "predictor@3"]
+    assert made.arrays["white_box"].tolist() == [*parts, *(f"untrained_{part}" for part in parts)]
     assert made.arrays["white_box_targets"].tolist() == ["rotation1", "rotation2", "class"]
     assert "white-box layers: measured" in diagnostics.about_to()
     for part, count in (("encoder", 2), ("aggregator@3", 2), ("predictor@3", 1)):
@@ -159,10 +160,10 @@ def test_every_part_of_white_box_layers_is_measured():
     assert sum(len(white_box_blocks(part)) for part in (model.encoder, model.aggregator, model.predictor)) == 5
     assert {"layers", "heads", "circle"} <= subspace_plots.figures_of(made.arrays).keys()
     layers, heads = tables(made.metrics, 3)[-2:]
-    assert layers.row_count == 5 and list(layers.columns[0].cells)[2] == "aggregator@3 1"
-    shown = list(heads.columns[3].cells)[0]
-    best, chance = (made.metrics[f"{name}.layer1.rotation1/aggregator@3"] for name in ("head_r2", "head_r2_null"))
-    assert shown == f"{best:.2f} ({chance:.2f})"
+    assert layers.row_count == heads.row_count == 10
+    assert list(layers.columns[0].cells)[2::5] == ["aggregator@3 1", "untr. aggregator@3 1"]
+    assert list(heads.columns[1].cells)[2] == f"{made.metrics['head_r2.layer1.rotation1/aggregator@3']:.2f}"
+    assert "chance" in list(heads.columns[3].cells)
 
 
 def test_a_model_without_white_box_layers_is_not_measured_and_nothing_else_changes():

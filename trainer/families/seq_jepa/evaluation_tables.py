@@ -134,24 +134,27 @@ def _layers(metrics: Metrics) -> Table:
     table = _table(title, "layer", list(LAYER_COLUMNS.values()))
     for part, layer in _opened(metrics):
         row = (_number(metrics, f"{metric}.{layer}/{part}", ".2f") for metric in LAYER_COLUMNS)
-        table.add_row(f"{part} {layer.removeprefix('layer')}", *row)
+        table.add_row(_place(part, layer), *row)
     return table
 
 
 def _heads(metrics: Metrics) -> Table:
-    """The best head of each layer, and what it would reach by chance in 5 % of permutations."""
-    opened = list(_opened(metrics))
     stems = (name.partition("/")[0].split(".") for name in metrics if name.startswith("head_r2."))
     targets = list(dict.fromkeys(target for _, _, target in stems))
-    table = _table("R2 of the best head's energy, and by chance (95 % of permutations)", "target", [
-        f"{part}\n{layer}" for part, layer in opened])  # fmt: skip
-    for target in targets:
+    title = "R2 of the best head's energy; chance: not above 95 % of permutations"
+    table = _table(title, "layer", targets)
+    for part, layer in _opened(metrics):
+        names = [(f"head_r2.{layer}.{target}/{part}", f"head_r2_null.{layer}.{target}/{part}") for target in targets]
+        above = (metrics[best] > metrics[null] for best, null in names)
         found = (
-            [_number(metrics, f"{metric}.{layer}.{target}/{part}", ".2f") for metric in ("head_r2", "head_r2_null")]
-            for part, layer in opened
+            _number(metrics, best, ".2f") if real else "chance" for (best, _), real in zip(names, above, strict=True)
         )
-        table.add_row(target, *(f"{best} ({chance})" for best, chance in found))
+        table.add_row(_place(part, layer), *found)
     return table
+
+
+def _place(part: str, layer: str) -> str:
+    return f"{part.replace('untrained_', 'untr. ')} {layer.removeprefix('layer')}"
 
 
 def _opened(metrics: Metrics) -> Iterator[tuple[str, str]]:
