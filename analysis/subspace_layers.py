@@ -24,7 +24,9 @@ def layers_figure(arrays: Arrays) -> Figure:
             (np.stack([within, within_after], 1), {"color": ORANGE, "marker": "s", "linestyle": "--"}, "R$^c$(Z|U)"),
         ):
             rates.plot(steps, values.ravel(), **look, markersize=3.5, linewidth=1.4, label=name)
-        rates.set(title=f"{part}\nbefore and after attention", ylabel="nats a sequence", ylim=(0, None))
+        rates.set(
+            title=f"{part.replace('_', ' ')}\nbefore and after attention", ylabel="nats a sequence", ylim=(0, None)
+        )
         shown = zip(
             ("non-zero", "exact zeros", "dead atoms", "entropy of use"), arrays[f"layer_codes/{part}"], strict=True
         )
@@ -33,7 +35,9 @@ def layers_figure(arrays: Arrays) -> Figure:
             codes.plot(
                 layer, values, color=colour, marker=marker, linestyle=line, markersize=4, linewidth=1.4, label=name
             )
-        codes.set(title=f"{part}\nsparse codes", ylim=(-0.03, 1.38), ylabel="share", yticks=(0, 0.5, 1))
+        codes.set(
+            title=f"{part.replace('_', ' ')}\nsparse codes", ylim=(-0.03, 1.38), ylabel="share", yticks=(0, 0.5, 1)
+        )
         for panel in (rates, codes):
             panel.set(xlabel="layer", xlim=(0.5, len(whole) + 0.5))
             panel.set_xticks(layer[:: max(1, len(layer) // 6)])
@@ -45,7 +49,9 @@ def layers_figure(arrays: Arrays) -> Figure:
                 np.linspace(0, 1, len(row))[::every], row[::every], color=shade, linewidth=1.3, label=f"layer {number}"
             )
         use.set(
-            title=f"{part}\nuse of {atoms.shape[1]} atoms", xlabel="atoms, most used first (share)", ylim=(-0.03, 1.03)
+            title=f"{part.replace('_', ' ')}\nuse of {atoms.shape[1]} atoms",
+            xlabel="atoms, most used first (share)",
+            ylim=(-0.03, 1.03),
         )
         use.set_ylabel("share of tokens")
     for column, (place, across) in enumerate((("lower left", 1), ("upper left", 2), ("upper right", 1))):
@@ -82,7 +88,7 @@ def heads_figure(arrays: Arrays) -> Figure:
             panel.axhline(len(found) - 0.5, color="black", linewidth=0.8)
             panel.set_yticks(range(len(table)), [*(f"head {i + 1}" for i in range(len(found))), "chance"], fontsize=7)
             panel.set_xticks(range(len(targets)), targets, rotation=40, ha="right", fontsize=7)
-            panel.set_title(f"{part}, layer {number + 1}", fontsize=8.5)
+            panel.set_title(f"{part.replace('_', ' ')}, layer {number + 1}", fontsize=8.5)
             panel.grid(False)
     figure.colorbar(shades, ax=figure.axes, shrink=0.7, pad=0.02, label="R² of the head's energy")
     titled(figure, arrays, "What each head's energy tells; bold: above the 95 % quantile of the best head's R² when"

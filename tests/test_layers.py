@@ -140,7 +140,8 @@ def measured(*words):
 
 def test_every_part_of_white_box_layers_is_measured():
     diagnostics, made, model = measured(*CRATE, PATCHES)
-    assert made.arrays["white_box"].tolist() == ["encoder", "aggregator@3", "predictor@3"]
+    parts = ["encoder", "aggregator@3", "predictor@3"]
+    assert made.arrays["white_box"].tolist() == [*parts, *(f"untrained_{part}" for part in parts)]
     assert made.arrays["white_box_targets"].tolist() == ["rotation1", "rotation2", "class"]
     assert "white-box layers: measured" in diagnostics.about_to()
     for part, count in (("encoder", 2), ("aggregator@3", 2), ("predictor@3", 1)):
@@ -158,15 +159,18 @@ def test_every_part_of_white_box_layers_is_measured():
     )
     assert sum(len(white_box_blocks(part)) for part in (model.encoder, model.aggregator, model.predictor)) == 5
     assert {"layers", "heads", "circle"} <= subspace_plots.figures_of(made.arrays).keys()
-    (table,) = [one for one in tables(made.metrics, 3) if str(one.title).startswith("white-box layers")]
-    assert table.row_count == 5 and "rotation1" in list(table.columns[-1].cells)[2]
+    layers, heads = tables(made.metrics, 3)[-2:]
+    assert layers.row_count == heads.row_count == 10
+    assert list(layers.columns[0].cells)[2::5] == ["aggregator@3 1", "untr. aggregator@3 1"]
+    assert list(heads.columns[1].cells)[2] == f"{made.metrics['head_r2.layer1.rotation1/aggregator@3']:.2f}"
+    assert "chance" in list(heads.columns[3].cells)
 
 
 def test_a_model_without_white_box_layers_is_not_measured_and_nothing_else_changes():
     diagnostics, made, _ = measured()
     assert "white-box layers: not measured, the model has none" in diagnostics.about_to()
     assert not [name for name in (*made.metrics, *made.arrays) if "layer" in name or "white_box" in name]
-    assert not [one for one in tables(made.metrics, 3) if "white-box" in str(one.title)]
+    assert not tables(made.metrics, 3)
     assert 0 < made.metrics["rate_used.exact/rotation"] < made.metrics["rate_used.variational/rotation"] <= 1
 
 

@@ -18,6 +18,8 @@ from studies import Arm, Contrast, Show, Strata, Study  # noqa: E402
 from studies import step3_crate, step4_tost  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
 
+BEYOND = {"stopgrad/crate_alpha/params/mlp/0.03": (0.3,)}
+"""Further strengths of arms that were best at an end."""
 WEIGHTS = (*step3_crate.EDGES[:1], step3_crate.WEIGHT, *step3_crate.EDGES[1:])
 
 
@@ -43,13 +45,13 @@ def arms(quick: bool) -> tuple[Arm, ...]:
             if arm.overrides["objective.weights.rate"] == step3_crate.WEIGHT
             and arm.overrides["model.predictor"] == "mlp"
         ]
-    return tuple(_at(arm, weight) for arm in found for weight in WEIGHTS)
+    return tuple(_at(arm, weight) for arm in found for weight in (*WEIGHTS, *BEYOND.get(arm.key, ())))
 
 
 def contrasts(arms: tuple[Arm, ...]) -> tuple[Contrast, ...]:
     """Each end minus the middle, for three arms whose strengths no study has tried; the others are exploratory."""
     tried = ("class_attention/", *(f"stopgrad/{one}/params/" for one in step3_crate.EXPAND))
-    ends = (arm for arm in arms if arm.reference and arm.key.startswith(tried))
+    ends = (arm for arm in arms if arm.reference and arm.key.startswith(tried) and arm.key.endswith(("@0.01", "@0.1")))
     return tuple(Contrast(f"{arm.label} minus λ={step3_crate.WEIGHT:g}", arm.key, arm.reference) for arm in ends)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from rich.table import Table
 
@@ -25,6 +25,7 @@ def tables(metrics: Metrics, m: int) -> list[Table]:
         _path(metrics, m),
         _retrieval(metrics, m),
         _layers(metrics),
+        _heads(metrics),
     ]
     return [table for table in made if table.row_count]
 
@@ -123,31 +124,45 @@ def _retrieval(metrics: Metrics, m: int) -> Table:
 
 
 LAYER_COLUMNS = {
-    "rate": "R(Z)", "rate_within": "R^c\nbefore", "rate_within_after": "R^c\nafter", "code_l0": "non-zero",
+    "rate": "R(Z)\nbefore", "rate_within": "R^c\nbefore", "rate_within_after": "R^c\nafter", "code_l0": "in\nuse",
     "code_zeros": "exact\nzeros", "dead_atoms": "dead\natoms", "atom_entropy": "entropy\nof use",
 }  # fmt: skip
 
 
 def _layers(metrics: Metrics) -> Table:
-    """White-box layers; what a head is about only where it is more than chance."""
-    table = _table(
-        "white-box layers: rates in nats before and after attention, codes, and what the best head's energy tells (R2)",
-        "layer", [*LAYER_COLUMNS.values(), "heads, above chance"],
-    )  # fmt: skip
-    places = [(name.rpartition("/")[2], name.partition("/")[0]) for name in metrics if name.startswith("code_l0.")]
-    for part, layer in ((part, stem.partition(".")[2]) for part, stem in places):
-        heads = []
-        for name, value in metrics.items():
-            stem, _, target = name.partition("/")[0].partition(f".{layer}.")
-            if (
-                name.endswith(f"/{part}")
-                and stem == "head_r2"
-                and value > metrics[f"head_r2_null.{layer}.{target}/{part}"]
-            ):
-                heads.append(f"{target} {value:.2f}")
-        cells = (_share(metrics, f"{metric}.{layer}/{part}") for metric in LAYER_COLUMNS)
-        table.add_row(f"{part} {layer.removeprefix('layer')}", *cells, ", ".join(heads) or "none")
+    title = "white-box layers: nats a sequence before and after attention; shares of a code's entries and of atoms"
+    table = _table(title, "layer", list(LAYER_COLUMNS.values()))
+    for part, layer in _opened(metrics):
+        row = (_number(metrics, f"{metric}.{layer}/{part}", ".2f") for metric in LAYER_COLUMNS)
+        table.add_row(_place(part, layer), *row)
     return table
+
+
+def _heads(metrics: Metrics) -> Table:
+    stems = (name.partition("/")[0].split(".") for name in metrics if name.startswith("head_r2."))
+    targets = list(dict.fromkeys(target for _, _, target in stems))
+    title = "R2 of the best head's energy; chance: not above 95 % of permutations"
+    table = _table(title, "layer", targets)
+    for part, layer in _opened(metrics):
+        names = [(f"head_r2.{layer}.{target}/{part}", f"head_r2_null.{layer}.{target}/{part}") for target in targets]
+        above = (metrics[best] > metrics[null] for best, null in names)
+        found = (
+            _number(metrics, best, ".2f") if real else "chance" for (best, _), real in zip(names, above, strict=True)
+        )
+        table.add_row(_place(part, layer), *found)
+    return table
+
+
+def _place(part: str, layer: str) -> str:
+    return f"{part.replace('untrained_', 'untr. ')} {layer.removeprefix('layer')}"
+
+
+def _opened(metrics: Metrics) -> Iterator[tuple[str, str]]:
+    """Part and layer of all white-box layers."""
+    for name in metrics:
+        stem, _, part = name.partition("/")
+        if stem.startswith("code_l0."):
+            yield part, stem.partition(".")[2]
 
 
 def _factor(stem: str) -> str:

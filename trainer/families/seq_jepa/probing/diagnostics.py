@@ -76,7 +76,7 @@ class Diagnostics:
         Args:
             previous: arrays of the last evaluation, for stability.
         """
-        layers = Summary({}, {}) if self._layers is None else self._layers.measure(method)
+        layers = Summary({}, {}) if self._layers is None else self._layers.measure(method, self._untrained)
         if not self.pictures:
             return Summary(layers.metrics, layers.arrays | {name: np.array([], str) for name in _LISTS})
         names = ["z", *(f"z_agg@{k}" for k in self._counts), "pixels", "untrained"]

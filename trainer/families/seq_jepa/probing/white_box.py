@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,6 @@ from trainer.blocks.white_box import Opened
 from trainer.data.views import Views
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
-from trainer.families.seq_jepa.probing.features import evaluation
 from trainer.subspace.layers import Layer, Specialised, specialised
 from trainer.subspace.summary import Summary
 from trainer.subspace.sweep import as_double
@@ -27,7 +27,8 @@ class WhiteBoxLayers:
 
     Metrics are ``metric.layer1/part``; ``head_r2``, ``head_r2_null`` and ``head_z`` also name what is explained:
     ``head_r2.layer1.rotation1/part`` of a component of the action (of the encoder: of the view's own parameter), or
-    ``class``. They are of the best head; arrays hold all heads.
+    ``class``. They are of the best head; arrays hold all heads. Parts of the untrained model are named
+    ``untrained_aggregator@M`` and so on: where an action is an input, also random subspaces tell it.
     """
 
     def __init__(self, config: SeqJEPAConfig, views: Views, split: str):
@@ -40,9 +41,16 @@ class WhiteBoxLayers:
             for i in range(part.stop - part.start)
         ]
 
+    def measure(self, method: SeqJEPA, untrained: SeqJEPA) -> Summary:
+        """Metrics and arrays of all parts of both models: none of models without white-box layers."""
+        made = [self._measured(method, ""), self._measured(untrained, "untrained_")]
+        arrays = made[0].arrays | made[1].arrays
+        if arrays:
+            arrays["white_box"] = np.concatenate([one.arrays["white_box"] for one in made])
+        return Summary(made[0].metrics | made[1].metrics, arrays)
+
     @torch.no_grad()
-    def measure(self, method: SeqJEPA) -> Summary:
-        """Metrics and arrays of all parts: none of a model without white-box layers."""
+    def _measured(self, method: SeqJEPA, prefix: str) -> Summary:
         m = self._config.data.observed_views
         parts: dict[str, nn.Module] = {
             "encoder": method.encoder,
@@ -54,7 +62,7 @@ class WhiteBoxLayers:
         if not layers:
             return Summary({}, {})
         known: list[tuple[np.ndarray, ...]] = []
-        with evaluation(method), ExitStack() as stack:
+        with evaluating(method), ExitStack() as stack:
             for name, found in layers.items():
                 stack.enter_context(watched(parts[name], partial(_see, found, m if name == "encoder" else 1)))
             for batch in self._fixed.batches(CHUNK):
@@ -67,11 +75,11 @@ class WhiteBoxLayers:
         labels, factors, poses = (np.concatenate(column) for column in zip(*known, strict=True))
         targets = [*self._components, "class"]
         metrics: dict[str, float] = {}
-        arrays = {"white_box": np.array(list(layers)), "white_box_targets": np.array(targets)}
-        for name, found in layers.items():
-            heads = []
+        arrays = {"white_box": np.array([f"{prefix}{part}" for part in layers]), "white_box_targets": np.array(targets)}
+        for part, found in layers.items():
+            name, heads = f"{prefix}{part}", []
             for number, layer in enumerate(found, start=1):
-                by_class, by_action, moved = _energies(name, layer.energies(), len(labels), m, factors, poses)
+                by_class, by_action, moved = _energies(part, layer.energies(), len(labels), m, factors, poses)
                 heads.append([specialised(by_action, moved) if moved.shape[1] else _none(by_class, len(targets) - 1),
                               specialised(by_class, labels.astype(int))])  # fmt: skip
                 named = dict(zip(_NUMBERS, (*layer.rates(), *layer.sparsity()), strict=True))
@@ -98,6 +106,17 @@ def _named(metric: str, layer: int, part: str) -> str:
     """``head_r2.class`` of layer 2 is ``head_r2.layer2.class/part``."""
     stem, _, target = metric.partition(".")
     return f"{stem}.layer{layer}{'.' if target else ''}{target}/{part}"
+
+
+@contextmanager
+def evaluating(method: SeqJEPA) -> Iterator[None]:
+    """Evaluation mode, and afterwards the mode of before: the untrained model stays in it."""
+    training = method.training
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train(training)
 
 
 def _see(layers: list[Layer], views: int, number: int, opened: Opened) -> None:
