@@ -18,7 +18,7 @@ from studies import Arm, Contrast, Show, Strata, Study  # noqa: E402
 from studies import step3_crate, step4_tost  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
 
-BEYOND = {"stopgrad/crate_alpha/params/mlp/0.03": (0.3,)}
+BEYOND = {"stopgrad/crate_alpha/params/mlp/0.03": (0.3,), "ema/crate/params/mlp/0.03": (0.003,)}
 """Further strengths of arms that were best at an end."""
 WEIGHTS = (*step3_crate.EDGES[:1], step3_crate.WEIGHT, *step3_crate.EDGES[1:])
 
