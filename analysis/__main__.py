@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": ("analysis.commands.compare", "several studies in one table, or the reason why not"),
     "reference": ("analysis.commands.reference", "the research log's conclusions, and what its runs allow"),
     "status": ("analysis.commands.status", "what runs, how far the milestones are, what it cost"),
+    "forgetting": ("analysis.commands.forgetting", "what a stream left of each segment, as figures"),
     "samples": ("analysis.commands.samples", "samples until a metric reaches a threshold and keeps it"),
     "log": ("analysis.commands.log", "a study as an experiment log, decisions left open"),
     "export": ("analysis.commands.export", "everything on record as tidy tables: CSV, JSON or Parquet"),
@@ -59,7 +60,7 @@ def _run(arguments: list[str]) -> int:
         " of compared arms with paired intervals (Markdown, CSV, Parquet), plots, what each run cost, and a verdict"
         " in sentences."
     )
-    others = [f"  python -m analysis {name:<9} {line}" for name, (_, line) in COMMANDS.items()]
+    others = [f"  python -m analysis {name:<10} {line}" for name, (_, line) in COMMANDS.items()]
     parser = Parser(
         prog="python -m analysis",
         description="\n".join([*textwrap.wrap(about, 78), "", "commands (each has its own --help):", *others]),

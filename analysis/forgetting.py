@@ -1,14 +1,10 @@
 """Figures of streams, from the records alone: a heat map of what is left of each segment, and accuracy along the
-stream.
-
-    python -m analysis.forgetting results/step5_stream_digits FOLDER
-"""
+stream."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 import textwrap
 from collections import defaultdict
 from pathlib import Path
@@ -19,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.compare import mean_interval
 from analysis.style import COLOURS, DPI, STYLE
-from trainer.errors import EXIT_USAGE, UsageError
+from trainer.errors import UsageError
 from trainer.records import read
 
 METRIC = "linacc"
@@ -127,21 +123,3 @@ def _labels(study: Path) -> dict[str, str]:
 def _seeds(study: Path) -> list[int]:
     """Seeds that the study compares its arms on."""
     return json.loads((study / "study.json").read_text(encoding="utf-8"))["seeds"]
-
-
-def main(arguments: list[str]) -> int:
-    """Exit code."""
-    if len(arguments) != 2:
-        print("usage: python -m analysis.forgetting STUDY FOLDER", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        for path in render(Path(arguments[0]), Path(arguments[1])):
-            print(path)
-    except (UsageError, OSError, json.JSONDecodeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_USAGE
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -25,7 +25,7 @@ def record(folder, run, arm, epochs=3, segments=2, seed=0):
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_the_matrix_is_that_of_the_record_and_interrupted_streams_are_left_out(tmp_path, monkeypatch):
+def test_the_matrix_is_that_of_the_record_and_interrupted_streams_are_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(forgetting, "_labels", lambda study: {"a": "replay", "b": "nothing"})
     monkeypatch.setattr(forgetting, "_seeds", lambda study: [0, 1, 2])
     record(tmp_path, "a-s1000", "a", seed=1000)  # chose the arm
@@ -36,12 +36,14 @@ def test_the_matrix_is_that_of_the_record_and_interrupted_streams_are_left_out(t
     found = forgetting.matrices(tmp_path)
     assert {name: len(runs) for name, runs in found.items()} == {"replay": 3, "nothing": 2}
     assert found["replay"][0].tolist() == [[11.0, 12.0], [21.0, 22.0]]
-    paths = forgetting.render(tmp_path, tmp_path / "figures")
-    assert [path.name for path in paths] == ["forgetting.png", "anytime.png"] and all(p.stat().st_size for p in paths)
+    for words, folder in (([], "report"), (["--out", str(tmp_path / "figures")], "figures")):
+        assert main(["forgetting", str(tmp_path), *words]) == 0
+        paths = [tmp_path / folder / name for name in ("forgetting.png", "anytime.png")]
+        assert capsys.readouterr().out.split() == [str(path) for path in paths] and all(p.stat().st_size for p in paths)
 
 
 def test_a_folder_without_streams_is_refused_in_one_line(tmp_path, capsys):
-    assert forgetting.main([str(tmp_path), str(tmp_path)]) == 2
+    assert main(["forgetting", str(tmp_path)]) == 2
     assert "is no study's folder" in capsys.readouterr().err
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(UsageError):

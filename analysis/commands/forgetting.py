@@ -1,0 +1,31 @@
+"""``python -m analysis forgetting``: what a stream left of each segment, as figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analysis.commands.table import EXITS
+from trainer.cli import Parser
+
+EXAMPLES = ("python -m analysis forgetting results/step5_stream_digits --out figures",)
+
+
+def main(argv: list[str]) -> int:
+    """Exit code; prints the files it wrote."""
+    parser = Parser(
+        prog="python -m analysis forgetting",
+        description=(
+            "Two figures of a study on a stream of segments, from the records alone: a heat map of what each arm keeps"
+            " of every segment, and accuracy along the stream with bands over the seeds."
+        ),
+        examples=EXAMPLES,
+        exits=EXITS,
+    )
+    parser.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the figures (default: STUDY/report)")
+    options = parser.parse_args(argv)
+    from analysis.forgetting import render
+
+    for path in render(options.study, options.out or options.study / "report"):
+        print(path)
+    return 0
