@@ -1,5 +1,7 @@
 """Two workers on the same global batch compute what one computes: double precision, 20 steps, 1e-9."""
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,10 @@ from process_group import join, together
 from small import config, method, views
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer import checkpoint, world
+from trainer.errors import UsageError
+from trainer.identity import run_id
+from trainer.loop import train
 from trainer.step import given, make_optimiser, total_loss
 
 STEPS = 20
@@ -81,3 +87,34 @@ def test_two_workers_equal_one(digits, of_two, arm):
     for name, a, b in zip(("losses", "gradients", "batch-norm buffers"), one, two, strict=True):
         error = ((a - b).norm(dim=-1) / a.norm(dim=-1)).max()
         assert float(error) < 1e-9, f"{name}: {float(error):.1e}"
+
+
+def train_late(rank, world, place, digits, folder, queue):
+    """The second worker looks for a checkpoint when the first has had the time to write one."""
+    torch.set_num_threads(1)
+    signal.alarm(120)  # workers that wait for each other would wait for ever
+    join(place, rank, world)
+    run = config("optim.batch_size=32", epochs=1)
+    path, load = folder / run_id(run) / checkpoint.NAME, checkpoint.load
+
+    def late(*arguments):
+        until = time.monotonic() + 5
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return load(*arguments)
+
+    if rank == 1:
+        checkpoint.load = late
+    queue.put(train(run, folder, images=digits)["stopped"])
+    dist.destroy_process_group()
+
+
+def test_a_worker_that_looks_late_starts_where_the_first_one_does(digits, tmp_path):
+    assert together(2, train_late, digits, tmp_path, answers=2) == ["completed"] * 2
+
+
+def test_a_worker_that_sees_no_checkpoint_where_the_first_does_says_so(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(world, "rank", lambda: 1)
+    monkeypatch.setattr(world, "share_from_first", lambda item: False)  # the first goes on from one
+    with pytest.raises(UsageError, match="worker 1 sees no checkpoint where the first one does; give all one folder"):
+        train(config(epochs=1), tmp_path, images=digits)

@@ -105,9 +105,13 @@ def _train(
 
     # --- where it left off
     state = checkpoint.load(folder, device, arm, parts)
-    if state is not None and world.share_from_first(record.behind(state["views"]["step"]) if rank == 0 else None):
-        state = None  # a checkpoint newer than its record: what is missing is trained again
-    if state is not None:
+    # a checkpoint newer than its record: what is missing is trained again. The first worker's word holds for all: when
+    # a slower one looks, the first may have written its first checkpoint
+    if world.share_from_first(state is None or (rank == 0 and record.behind(state["views"]["step"]))):
+        state = None
+    elif state is None:
+        raise UsageError(f"{folder}: worker {rank} sees no checkpoint where the first one does; give all one folder")
+    else:
         checkpoint.restore(folder, parts, state)
     spe, end = config.steps_per_epoch, config.epochs * config.steps_per_epoch
     probe_epoch = state["probe_epoch"] if state else 0
