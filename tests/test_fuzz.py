@@ -19,12 +19,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from markupsafe import Markup
 from mutations import damaged, retyped
 from rich.console import Console
 from small import SMALL
 
 from analysis import __main__ as analysis_main
 from analysis import report
+from analysis.page.figures.drawing import Drawing
 from analysis.study import load
 from studies import __main__ as studies_main
 from studies import driver, step2_rate
@@ -79,6 +81,7 @@ def whole(tmp_path_factory):
 def written(monkeypatch):
     """No pictures, no files, and nothing is trained: a study that would need Ray is interrupted."""
     monkeypatch.setattr(report, "_png", lambda *_: b"")
+    monkeypatch.setattr(Drawing, "html", lambda *_: Markup(""))
     monkeypatch.setattr(driver, "_execute", lambda *_: False)
     monkeypatch.setattr(report, "terminal", lambda: Console(quiet=True))
     monkeypatch.setattr(report, "write_atomically", lambda path, content: None)
