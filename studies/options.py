@@ -75,7 +75,9 @@ def parser(study: Question, quick: bool = False) -> Parser:
     )
     p.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     p.add_argument(
-        "--wandb", choices=MODES, help="mirror to Weights & Biases (default: online with a key, otherwise offline)"
+        "--wandb",
+        choices=MODES,
+        help="mirror to Weights & Biases (default: online with a key, otherwise offline, with --quick off)",
     )
     p.add_argument(
         "--tensorboard", action="store_true", help="also write TensorBoard events, to runs/<run>/tensorboard"

@@ -112,7 +112,8 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         limits=_limits(o),
         probe_epochs=tuple(sorted({*_epochs(o.probe_epochs, base.epochs), *declared.predicts})),
         gate=latest(base),
-        wandb=resolve_mode(o.wandb),
+        # a quick study answers in two minutes, of which the mirrors of its runs would take a quarter of one
+        wandb=resolve_mode(o.wandb, "off" if o.quick else "offline"),
         tensorboard=o.tensorboard,
         across_commits=o.across_commits,
     )

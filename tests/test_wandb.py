@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from test_analysis import full
+
+from studies import cli as studies_cli
+from studies import step2_rate
 from trainer import wandb_mirror
 from trainer.errors import UsageError
 
@@ -265,6 +268,18 @@ def test_the_option_goes_before_wandbs_variables_and_these_before_the_key(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert wandb_mirror.resolve_mode(asked) == mode
+
+
+@pytest.mark.parametrize(
+    ("words", "mode"), [(["--quick"], "off"), ([], "offline"), (["--quick", "--wandb", "offline"], "offline")]
+)
+def test_without_a_key_a_study_is_mirrored_offline_and_a_quick_one_is_not(words, mode, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    words = [*words, "--dry-run", "--results-dir", str(tmp_path)]
+    code, plan = studies_cli.start(words, step2_rate.STUDY)
+    assert code == 0 and plan.wandb == mode
 
 
 def test_a_wrong_mode_and_a_missing_key_are_said(monkeypatch, tmp_path):

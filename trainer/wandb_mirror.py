@@ -166,8 +166,9 @@ def _ask(server: str) -> str | None:
     return None
 
 
-def resolve_mode(asked: str | None) -> str:
-    """What ``--wandb`` says, or else WANDB_MODE; without either ``online`` if there is a key, otherwise ``offline``.
+def resolve_mode(asked: str | None, without_key: str = "offline") -> str:
+    """What ``--wandb`` says, or else WANDB_MODE; without either ``online`` if there is a key, otherwise
+    ``without_key``.
 
     Raises:
         UsageError: online without a key, or a WANDB_MODE that W&B does not know.
@@ -184,7 +185,7 @@ def resolve_mode(asked: str | None) -> str:
     key = has_key()
     if asked == "online" and not key:
         raise UsageError("--wandb online needs a key: set WANDB_API_KEY or run `wandb login`; or use --wandb offline")
-    return asked or ("online" if key else "offline")
+    return asked or ("online" if key else without_key)
 
 
 def _epochs_on_record(run: Path) -> int:
