@@ -2,11 +2,10 @@
 
 ``analysis.load(*folders)`` gives six tidy frames, ``analysis.columns()`` what their columns mean.
 
-Layers, each importing only from those before it: ``study`` (records to data frames, with ``runs``, ``trials`` and
-``chosen``), ``compare`` (statistics), ``differences`` (which arm against which), ``cost``, ``tables``, ``confirmation``
-and ``pareto`` (all numbers), ``frames`` (the same, tidy, of many studies), ``render``, the plots, ``searched``,
-``verdict`` and ``bill`` (for people), ``report`` (all of it, written beside the study). Nothing here changes a record,
-and nothing needs torch or ray.
+Layers, each importing only from those before it: ``recorded`` (a study as it was written), ``statistics`` (intervals
+and decisions), ``frames`` (the same, tidy, of many studies, with what ``ingest`` brings in), ``rendering`` (cells and
+consoles), ``sentences``, then ``tables`` and ``figures``, and ``report``, ``experiment`` and ``page`` (all of it).
+Nothing here changes a record, and nothing needs torch or ray.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from trainer.cli import Parser, dispatched, guarded
+from trainer.command.cli import Parser, dispatched, guarded
 
 # name: (module, one line of help)
 COMMANDS = {

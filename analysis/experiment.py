@@ -9,19 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.bill import costs
-from analysis.cost import cost
-from analysis.family import NO_VERDICT, NOT_RESOLVED
-from analysis.formats import as_markdown, clean, to_markdown
 from analysis.frames.build import flat
 from analysis.frames.of_study import NOT_RUN
 from analysis.frames.read import Frames
-from analysis.layout import Sheet
-from analysis.paper_tables import paper_tables
-from analysis.render import EMPTY, interval
-from analysis.study import Study
-from analysis.tables import comparison_table
-from analysis.verdict import sentences
+from analysis.recorded.study import Study
+from analysis.rendering.formats import as_markdown, clean, to_markdown
+from analysis.rendering.layout import Sheet
+from analysis.rendering.render import EMPTY, interval
+from analysis.sentences.bill import costs
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import cost
+from analysis.statistics.family import NO_VERDICT, NOT_RESOLVED
+from analysis.tables.paper_tables import paper_tables
 
 ACCURACIES = ("linacc", "top1")
 """Parts of the names of reference metrics that stand beside a study's accuracy."""

@@ -10,22 +10,24 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from analysis import answer, plots, render
-from analysis.bill import costs
-from analysis.confirmation import confirmation
-from analysis.cost import Cost, cost
-from analysis.cost import csv_bytes as cost_bytes
-from analysis.differences import differences
-from analysis.formats import to_markdown
-from analysis.importance import importance, importance_sheet
-from analysis.layout import WIDTH, say, show
-from analysis.pareto import two_objectives
-from analysis.pareto_plot import pareto_plot
-from analysis.study import Study, load
-from analysis.tables import comparison_table, csv_bytes, parquet_bytes
-from analysis.verdict import sentences
-from trainer.records import write_atomically
-from trainer.terminal import Terminal
+from analysis.figures import plots
+from analysis.figures.pareto_plot import pareto_plot
+from analysis.recorded.study import Study, load
+from analysis.rendering import render
+from analysis.rendering.formats import to_markdown
+from analysis.rendering.layout import WIDTH, say, show
+from analysis.sentences import answer
+from analysis.sentences.bill import costs
+from analysis.sentences.confirmation import confirmation
+from analysis.sentences.pareto import two_objectives
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table, csv_bytes, parquet_bytes
+from analysis.statistics.cost import Cost, cost
+from analysis.statistics.cost import csv_bytes as cost_bytes
+from analysis.statistics.differences import differences
+from analysis.tables.importance import importance, importance_sheet
+from trainer.command.terminal import Terminal
+from trainer.record.run import write_atomically
 
 
 def report(folder: str | Path, console: Console | None = None, full: bool = False) -> Path:
@@ -38,7 +40,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         full: print every table and sentence, not only question, answers and table.
 
     Raises:
-        UsageError: see ``analysis.study.load``.
+        UsageError: see ``analysis.recorded.study.load``.
     """
     study = load(folder)
     target = Path(folder) / "report"

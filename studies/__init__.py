@@ -1,8 +1,8 @@
 """Studies: search, controls and confirmation on paired seeds, through Ray Tune or in plain processes.
 
 A study is a declaration (``Study``). The ``engine`` says what will run, what runs next and who is stopped, all from
-durable records, and imports neither torch nor ray; ``conductor`` carries its jobs to one of the ``executors`` and back;
-``driver`` runs it all.
+durable records, and imports neither torch nor ray; ``running`` carries its jobs to one of the ``executors`` and back;
+``command`` is the way there from a command line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from studies.hidden import refuse_hidden
+from studies.command.hidden import refuse_hidden
 
 refuse_hidden()  # what is imported below is the first that another module could answer
 

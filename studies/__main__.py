@@ -3,18 +3,21 @@ studies/step2_rate.py``."""
 
 from __future__ import annotations
 
-from trainer import early_interrupt
+from trainer.command import early_interrupt
 
 if __name__ == "__main__":
     early_interrupt.begin()
 
 import sys  # noqa: E402
 
-from trainer.cli import dispatched  # noqa: E402
+from trainer.command.cli import dispatched  # noqa: E402
 
 # name: (module, one line of help)
 COMMANDS = {
-    "list": ("studies.study_list", "which studies can be run, and which are in the results folder, finished or not"),
+    "list": (
+        "studies.command.study_list",
+        "which studies can be run, and which are in the results folder, finished or not",
+    ),
     "doctor": (
         "studies.doctor.command",
         "what would go wrong with a study on this machine or cluster, told beforehand",
@@ -24,7 +27,7 @@ COMMANDS = {
         "recorded learning curves under other stopping rules: what would each have cost and found?",
     ),
     "power": (
-        "analysis.power",
+        "analysis.tables.power",
         "what the seeds of recorded studies could resolve, and how many seeds a difference takes",
     ),
 }

@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))  # run what lies beside this file
 
-from trainer import early_interrupt  # noqa: E402
+from trainer.command import early_interrupt  # noqa: E402
 
 if __name__ == "__main__":
     early_interrupt.begin()

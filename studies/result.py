@@ -16,10 +16,11 @@ class Result:
 
     Attributes:
         folder: of the study.
-        code: one of :mod:`studies.exit_codes`.
-        table: a row per compared arm, see ``analysis.tables.comparison_table``.
-        contrasts: a row per comparison, see ``analysis.differences.differences``; ``primary`` marks the declared ones.
-        runs: a row per run of every compared arm, see ``analysis.study.Study.finals``.
+        code: one of :mod:`studies.command.exit_codes`.
+        table: a row per compared arm, see ``analysis.statistics.comparison_table.comparison_table``.
+        contrasts: a row per comparison, see ``analysis.statistics.differences``; ``primary`` marks the declared
+            ones.
+        runs: a row per run of every compared arm, see ``analysis.recorded.study.Study.finals``.
         trials: a row per search trial.
         verdict: the report's sentences.
     """
@@ -35,10 +36,10 @@ class Result:
     @classmethod
     def of(cls, folder: Path, code: int) -> Result:
         """Read a study's folder. Raises UsageError if it holds no study."""
-        from analysis.differences import differences
-        from analysis.study import load
-        from analysis.tables import comparison_table
-        from analysis.verdict import sentences
+        from analysis.recorded.study import load
+        from analysis.sentences.verdict import sentences
+        from analysis.statistics.comparison_table import comparison_table
+        from analysis.statistics.differences import differences
 
         study = load(folder)
         table = comparison_table(study)
@@ -51,8 +52,8 @@ def reported(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     import analysis
     from analysis.frames.of_study import NOT_RUN
     from analysis.page.facts import gather
-    from analysis.paper_tables import TABLES, paper_tables
-    from analysis.verdict import sentences
+    from analysis.sentences.verdict import sentences
+    from analysis.tables.paper_tables import TABLES, paper_tables
 
     frames = analysis.load(folder)
     (study,) = frames.loaded
@@ -68,6 +69,6 @@ def reported(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
 
 
 def _difference(row: pd.Series) -> str:
-    from analysis.render import interval
+    from analysis.rendering.render import interval
 
     return interval(row["mean"], row["adjusted_low"], row["adjusted_high"])

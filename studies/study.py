@@ -17,8 +17,8 @@ class Study(Question):
     """
 
     def main(self, argv: list[str] | None = None) -> int:
-        """Run it as a command; returns one of :mod:`studies.exit_codes`."""
-        from studies import cli
+        """Run it as a command; returns one of :mod:`studies.command.exit_codes`."""
+        from studies.command import cli
 
         return cli.run(argv, self)
 
@@ -38,9 +38,9 @@ class Study(Question):
             UsageError, RecordError, OSError: a wrong declaration, option or file, in one line; nothing was started.
             ClusterLost: Ray went away; the same call with ``resume=True`` continues.
         """
-        from studies import cli
-        from studies.options import as_words
-        from studies.resume_command import called_as
+        from studies.command import cli
+        from studies.command.options import as_words
+        from studies.command.resume_command import called_as
         from studies.result import Result
 
         words = [*overrides, *(word for name, value in options.items() for word in as_words(name, value))]

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 from studies.engine.decisions import Decisions
-from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 from studies.engine.job import PAUSED, Job, Seen
 from studies.engine.jobs import Jobs
 from studies.engine.plan import Plan
+from studies.engine.settings import Limits, Resources, SearchPlan, Stopping
 from studies.step2_rate import STUDY
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from engine import plan, score_of
 
 from studies.engine.decisions import Decisions
-from studies.driver import _history
 from studies.engine.job import Job, Seen
 from studies.engine.jobs import Jobs
 from studies.engine.plan import Plan
+from studies.running.driver import _history
 from studies.step2_rate import STUDY
-from trainer.identity import arm_id, run_id
-from trainer.records import RecordFile, write_atomically, write_json
+from trainer.record.identity import arm_id, run_id
+from trainer.record.run import RecordFile, write_atomically, write_json
 
 EPOCHS, GRACE, WORKERS = 6, 2, 3
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from trainer import presets
 from trainer.config import RunConfig
-from trainer.identity import run_id
-from trainer.records import comparable, read
+from trainer.record.identity import run_id
+from trainer.record.run import comparable, read
 
 SMALL = [
     "model.encoder.width=4", "model.action_dim=8", "model.predictor_hidden=16", "model.layers=1",

@@ -10,16 +10,15 @@ import torch
 from small import config, method, views
 
 from trainer import presets
-from trainer.fast import allocator, compilable
-from trainer.errors import UsageError
-from trainer.loop import train
-from trainer.fast import fused_norm
-from trainer.fast.accelerate import switch, whether_it_pays
-from trainer.fast.fused_norm import fused_act
 from trainer.blocks.norm import GlobalBatchNorm
 from trainer.blocks.resnet import Conv3x3
+from trainer.errors import UsageError
+from trainer.fast import allocator, compilable, fused_norm
+from trainer.fast.accelerate import switch, whether_it_pays
+from trainer.fast.fused_norm import fused_act
 from trainer.fast.packed_conv import COUNTS, packed
-from trainer.records import read
+from trainer.loop import train
+from trainer.record.run import read
 from trainer.step import forward
 
 CIFAR = [

@@ -11,7 +11,7 @@ from small import config, method, views
 from trainer.blocks.faces import make_aggregator, make_encoder
 from trainer.blocks.streaming import Stream
 from trainer.errors import UsageError
-from trainer.identity import arm_id
+from trainer.record.identity import arm_id
 from trainer.step import make_optimiser, optimise
 
 NEW = ("crate", "crate_alpha", "tost")

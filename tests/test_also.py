@@ -12,8 +12,8 @@ from test_power import random_arms, recorded
 
 from analysis import report
 from studies import step2_grid, step2_rate, step2_schedule, step2_target, step2_variants
+from studies.command.options import parser
 from studies.engine.metrics import ACTIONS, beside
-from studies.options import parser
 from trainer.errors import UsageError
 
 STUDY = step2_rate.STUDY

@@ -14,18 +14,18 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.bill import costs
-from analysis.compare import mean_interval, paired, seeds_needed
-from analysis.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE, decide
-from analysis.cost import cost
-from analysis.differences import SAME_ARM, differences
-from analysis.plots import curves_plot, setting_plot
-from analysis.render import short_accuracy
+from analysis.figures.plots import curves_plot, setting_plot
+from analysis.recorded.study import load
+from analysis.recorded.typed import typed
+from analysis.rendering.render import short_accuracy
 from analysis.report import report
-from analysis.study import load
-from analysis.typed import typed
-from analysis.tables import comparison_table
-from analysis.verdict import sentences
+from analysis.sentences.bill import costs
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import cost
+from analysis.statistics.differences import SAME_ARM, differences
+from analysis.statistics.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE, decide
+from analysis.statistics.paired import mean_interval, paired, seeds_needed
 from trainer.errors import UsageError
 
 EPOCHS = 6

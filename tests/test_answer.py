@@ -18,8 +18,9 @@ from test_analysis import Builder, full
 from test_confirmation import top_three
 from test_verdict_words import on_disk
 
-from analysis import answer, report
-from analysis.layout import Sheet, command_lines, plain, show
+from analysis import report
+from analysis.rendering.layout import Sheet, command_lines, plain, show
+from analysis.sentences import answer
 
 ROOT = Path(__file__).parents[1]
 

@@ -2,11 +2,13 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@cache
 def imports(path):
     """Every module a file imports, anywhere in it, as dotted names."""
     names = set()
@@ -30,7 +32,7 @@ def users_of(package, folder):
 
 
 def test_one_file_of_the_trainer_knows_ray():
-    assert users_of("ray", "trainer") == {"trainer/ray_worker.py"}
+    assert users_of("ray", "trainer") == {"trainer/workers/ray_worker.py"}
     of_studies = {file for file in users_of("ray", "studies") if not file.startswith("studies/executors/")}
     assert of_studies == {"studies/doctor/cluster_probe.py"}
     neutral = {"face", "failure_kinds", "process", "worker_process", "gpu_slots"}
@@ -40,9 +42,9 @@ def test_one_file_of_the_trainer_knows_ray():
 def test_the_study_knows_its_executors_by_their_face():
     """Only the driver opens one; what decides knows none."""
     for module, users in (
-        ("ray_tune", {"studies/driver.py"}),
-        ("process", {"studies/driver.py"}),
-        ("face", {"studies/driver.py", "studies/conductor.py"}),
+        ("ray_tune", {"studies/running/driver.py"}),
+        ("process", {"studies/running/driver.py"}),
+        ("face", {"studies/running/driver.py", "studies/running/conductor.py"}),
     ):
         known = {
             file
@@ -51,7 +53,7 @@ def test_the_study_knows_its_executors_by_their_face():
         }
         assert known == users, module
     assert not list(users_of("studies.executors", "studies/engine"))
-    used = {n for n in imports(ROOT / "studies" / "conductor.py") if n.startswith("studies.executors")}
+    used = {n for n in imports(ROOT / "studies" / "running" / "conductor.py") if n.startswith("studies.executors")}
     assert all(n.startswith("studies.executors.face") for n in used), used
 
 
@@ -59,16 +61,16 @@ def test_imports_point_one_way():
     for package in ("studies", "analysis", "search_spaces"):
         assert users_of(package, "trainer") == set()
     assert users_of("analysis", "studies") == {
-        "studies/cli.py",
-        "studies/resolved.py",
+        "studies/command/cli.py",
+        "studies/command/resolved.py",
         "studies/result.py",
     }  # the report at the end, and its tables in a notebook
     for package in ("studies", "search_spaces", "torch", "ray"):
         assert users_of(package, "analysis") == set()
     allowed = {
-        "trainer", "trainer.records", "trainer.record_lines", "trainer.decision_lines", "trainer.errors",
-        "trainer.cli", "trainer.terminal", "trainer.registration", "trainer.resolvable", "trainer.looks",
-        "trainer.subspace.names", "trainer.wandb_key",
+        "trainer", "trainer.record.run", "trainer.record.run_lines", "trainer.record.study_lines", "trainer.errors",
+        "trainer.command.cli", "trainer.command.terminal", "trainer.record.registration", "trainer.record.resolvable",
+        "trainer.record.looks", "trainer.subspace.names", "trainer.mirrors.wandb_key",
     }  # fmt: skip
     for file in (ROOT / "analysis").rglob("*.py"):
         used = {n for n in imports(file) if n.startswith("trainer")}
@@ -96,10 +98,32 @@ def test_imports_point_one_way():
         "subspace": ("blocks", "losses", "families", "fast", "loop", "step", "method"),
         "families": ("fast", "loop", "step"),
         "fast": ("families", "loop", "probes", "subspace"),
+        "record": (
+            "blocks",
+            "losses",
+            "data",
+            "probes",
+            "fast",
+            "loop",
+            "step",
+            "method",
+            "source",
+            "mirrors",
+            "workers",
+        ),
+        "mirrors": ("blocks", "losses", "data", "probes", "fast", "loop", "step", "method", "source", "workers"),
     }
     for lower, uppers in above.items():
         for upper in uppers:
             assert users_of(f"trainer.{upper}", f"trainer/{lower}") == set(), (lower, upper)
+
+
+def test_rooms_of_the_analysis_stand_in_order():
+    """What is read and computed knows nothing of how it is shown."""
+    order = ["recorded", "statistics", "frames", "rendering", "sentences", "tables", "figures"]
+    for place, lower in enumerate(order):
+        for upper in [*order[place + 1 :], "page", "report", "experiment", "commands"]:
+            assert users_of(f"analysis.{upper}", f"analysis/{lower}") == set(), (lower, upper)
 
 
 def test_everything_that_makes_a_step_faster_is_behind_one_door():
@@ -124,19 +148,19 @@ def test_clusters_stand_beside_the_product():
     for package in ("torch", "studies", "analysis", "search_spaces"):
         assert users_of(package, "clusters") == set()
     used = {n for file in (ROOT / "clusters").rglob("*.py") for n in imports(file) if n.startswith("trainer.")}
-    assert all(n.startswith(("trainer.cli", "trainer.errors", "trainer.lock")) for n in used), used
+    assert all(n.startswith(("trainer.command.cli", "trainer.errors", "trainer.record.lock")) for n in used), used
 
 
 def test_planning_and_records_import_neither_torch_nor_optuna():
     light = [
         "trainer/config/run.py",
         "trainer/config/data.py",
-        "trainer/identity.py",
-        "trainer/records.py",
+        "trainer/record/identity.py",
+        "trainer/record/run.py",
         "trainer/gates.py",
         "studies/engine/plan.py",
-        "studies/cli.py",
-        "studies/options.py",
+        "studies/command/cli.py",
+        "studies/command/options.py",
         "studies/engine/stopping/ladder.py",
         "studies/engine/search.py",
     ]
@@ -146,25 +170,14 @@ def test_planning_and_records_import_neither_torch_nor_optuna():
 
 def test_every_folder_says_what_lives_there_and_the_first_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 800
-    for folder in (
-        "trainer",
-        "studies",
-        "search_spaces",
-        "clusters/bucket",
-        "clusters/vast",
-        "clusters",
-        "analysis",
-        "analysis/frames",
-        "analysis/ingest",
-        "analysis/notebooks",
-        "analysis/reference",
-        "analysis/page",
-        "tests",
-        "studies/replay",
-        "studies/executors",
-    ):
-        page = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    packages = ("trainer", "studies", "search_spaces", "analysis", "clusters")
+    folders = {file.parent for top in packages for file in (ROOT / top).rglob("*.py")}
+    assert len(folders) > 40
+    for folder in sorted(folders | {ROOT / "tests", ROOT / "analysis" / "reference"}):
+        page = (folder / "README.md").read_text(encoding="utf-8")
         assert len(page.splitlines()) <= 60, folder
+        if folder.name != "tests":
+            assert re.search(r"(?i)\b(one more|to add|another|further)\b", page), f"{folder}: how is one added?"
 
 
 def test_links_and_files_that_the_pages_name_are_there():

@@ -9,13 +9,13 @@ from trainer import checkpoint
 from trainer.config import SharpenConfig
 from trainer.data.images import load_images
 from trainer.errors import UsageError
-from trainer.identity import run_id
-from trainer.losses.prediction import SharpenedLoss
-from trainer.loop import train
-from trainer.step import given, total_loss
 from trainer.families.seq_jepa.target import ema_decay, pooled
+from trainer.loop import train
+from trainer.losses.prediction import SharpenedLoss
 from trainer.probes import regression
-from trainer.records import comparable, read
+from trainer.record.identity import run_id
+from trainer.record.run import comparable, read
+from trainer.step import given, total_loss
 
 TEACHERS = ("ema", "stopgrad", "shared")
 
@@ -449,8 +449,8 @@ def test_upstreams_empty_slot_holds_the_last_action_where_relative_actions_are_g
 def test_resnet18_computes_what_torchvisions_does(stem):
     import torchvision
 
-    from trainer.config import EncoderConfig
     from trainer.blocks.faces import make_encoder
+    from trainer.config import EncoderConfig
 
     torch.manual_seed(0)
     net = make_encoder(EncoderConfig(name="resnet18", width=64, stem=stem), 3)

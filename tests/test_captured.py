@@ -6,12 +6,12 @@ import torch
 from small import config, views
 
 from trainer import loop
-from trainer.fast.captured import CapturedStep
 from trainer.data.images import load_images
-from trainer.loop import train
 from trainer.fast import accelerate
+from trainer.fast.captured import CapturedStep
+from trainer.loop import train
 from trainer.method import Output
-from trainer.records import read
+from trainer.record.run import read
 
 FP64 = ["precision=fp64", "eval.probe_epochs=[2]", "epochs=2"]
 TEACHER = ["objective.teacher=ema", "objective.ema.half_life=0.1"]

@@ -13,7 +13,7 @@ from small import SMALL
 
 from studies.executors import connection
 from studies.executors.connection import cluster_here, own_token
-from studies.private_folder import write_private
+from studies.executors.private_folder import write_private
 from trainer.errors import UsageError
 
 pytestmark = pytest.mark.alone

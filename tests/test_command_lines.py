@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from studies import exit_codes, step2_rate
+from studies import step2_rate
 from studies.__main__ import main as studies_main
+from studies.command import exit_codes
 from trainer import presets
 from trainer.__main__ import main as trainer_main
-from trainer.cli import Parser, guarded
+from trainer.command.cli import Parser, guarded
 from trainer.presets import listing
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,15 +9,15 @@ import io
 import json
 
 import pytest
-
-import analysis
-from analysis.__main__ import main
-from analysis.formats import to_html, to_latex, to_markdown
-from analysis.layout import Sheet
-from analysis.paper_tables import TABLES, paper_tables
 from page_studies import STUDIES
 from test_analysis import Builder, full
 from test_subspace_plots import sweeps
+
+import analysis
+from analysis.__main__ import main
+from analysis.rendering.formats import to_html, to_latex, to_markdown
+from analysis.rendering.layout import Sheet
+from analysis.tables.paper_tables import TABLES, paper_tables
 from trainer.gates import judge
 from trainer.subspace.summary import summary
 
@@ -227,7 +227,7 @@ def test_gates_have_every_rule_of_every_run_and_the_share_of_each_arm(frames):
 
 def test_a_verdict_reads_back_as_it_was_judged():
     """The lines of a gate are what records hold: reading them apart must follow their writing."""
-    from analysis.gate_table import _rule
+    from analysis.tables.gate_table import _rule
     from trainer import presets
 
     config = presets.load("digits")

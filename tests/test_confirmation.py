@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from test_analysis import EPOCHS, Builder
 
-from analysis.chosen import superseded
-from analysis.confirmation import confirmation, order_held
-from analysis.differences import arms, differences, names
-from analysis.pareto import measured
+from analysis.recorded.chosen import superseded
+from analysis.recorded.study import load
 from analysis.report import report
-from analysis.study import load
-from analysis.tables import comparison_table
-from analysis.verdict import sentences
+from analysis.sentences.confirmation import confirmation, order_held
+from analysis.sentences.pareto import measured
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.differences import arms, differences, names
 
 
 def top_three(folder: Path, second=(61.0, 62.5, 66.5), third=(57.0, 58.0, 61.0), **info) -> Builder:

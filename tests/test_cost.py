@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from test_analysis import Builder
 
-from analysis.bill import costs
-from analysis.cost import CUT, cost
+from analysis.recorded.study import load
 from analysis.report import report
-from analysis.study import load
-from analysis.tables import comparison_table
-from analysis.verdict import sentences
+from analysis.sentences.bill import costs
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import CUT, cost
 from trainer.errors import UsageError
 
 
@@ -248,7 +248,7 @@ def test_each_session_counts_at_its_own_price(tmp_path, before, now, end, reason
 
 def test_a_rented_machine_names_its_price(monkeypatch):
     """What a study costs is known where it is known: nobody has to repeat it on the command line."""
-    from studies.options import parser
+    from studies.command.options import parser
     from studies.step2_rate import STUDY
 
     assert parser(STUDY).parse_args([]).usd_per_hour == 0.0

@@ -210,7 +210,7 @@ def test_other_saliency_maps_are_another_arm(tmp_path):
 
     from trainer import presets
     from trainer.errors import UsageError
-    from trainer.identity import arm_id
+    from trainer.record.identity import arm_id
 
     path = tmp_path / "maps.npy"
     base = [
@@ -235,7 +235,7 @@ def test_other_saliency_maps_are_another_arm(tmp_path):
 
 def test_everything_spelled_out_is_the_same_arm():
     from trainer import presets
-    from trainer.identity import arm_id
+    from trainer.record.identity import arm_id
 
     ids = {
         arm_id(presets.load("stl10_saccades", words))

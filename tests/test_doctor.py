@@ -19,11 +19,13 @@ import pytest
 from effort import effort
 from faults import processes
 
-from studies import options, processors, resources, step2_rate
-from studies.executors import connection
+from studies import step2_rate
 from studies.__main__ import main
+from studies.command import options
 from studies.doctor import accelerators, cluster, cluster_probe, command, inputs, local_ray, machine, software, storage
 from studies.doctor.finding import GB, ok, summary, warn
+from studies.executors import connection
+from studies.running import processors, resources
 from trainer import presets
 from trainer.data.shards import write_shards
 from trainer.errors import UsageError

@@ -8,20 +8,20 @@ import pytest
 from engine import make, plan
 
 from studies import step2_rate
+from studies.command.interrupt import Interrupt
 from studies.engine import devices
-from studies.capacity import Capacity, trials_at_once
-from studies.conductor import Conductor
+from studies.engine.settings import Resources
 from studies.executors import ray_errors
 from studies.executors.face import Event
 from studies.executors.failure_kinds import refusal, told_kind
 from studies.executors.worker_groups import SETTLING_SECONDS, WorkerGroups
-from studies.interrupt import Interrupt
-from studies.packing import Packing
-from studies.engine.settings import Resources
-from studies.watchdog import Watchdog
+from studies.running.capacity import Capacity, trials_at_once
+from studies.running.conductor import Conductor
+from studies.running.packing import Packing
+from studies.running.watchdog import Watchdog
 from trainer import presets
 from trainer.errors import UsageError
-from trainer.failure import describe
+from trainer.workers.failure import describe
 
 
 def node(cpus, gpus=0, alive=True):
@@ -227,7 +227,7 @@ def test_a_trial_that_waits_for_a_place_is_given_up_with_the_budget(tmp_path, mo
     jobs = make(plan(tmp_path, num_trials=2, budget_hours=1.0))
     clock = [0.0]
     jobs.decisions._clock, jobs.decisions._zero = lambda: clock[0], 0.0
-    monkeypatch.setattr("studies.conductor.TICK_SECONDS", -1)
+    monkeypatch.setattr("studies.running.conductor.TICK_SECONDS", -1)
     waiting, conductor = jobs.next(), conductor_of(jobs, watchdog=(dog := Watchdog(60)))
     conductor.look_around()
     clock[0] = 3601
@@ -454,7 +454,7 @@ def test_a_failure_that_a_trial_tells_is_no_epoch():
     from ray.tune.utils import flatten_dict
 
     from studies.executors.tune_adapters import ReportScheduler
-    from trainer.ray_worker import FAILURE
+    from trainer.workers.ray_worker import FAILURE
 
     asked = []
     scheduler = ReportScheduler(lambda trial, result: asked.append(result) or True)

@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer import presets
-from trainer.config import EncoderConfig
-from trainer.duration import duration, encoder_macs, estimate
-from trainer.families.seq_jepa import epoch_macs
 from trainer.blocks.faces import make_encoder
+from trainer.command.duration import duration, encoder_macs, estimate
+from trainer.config import EncoderConfig
+from trainer.families.seq_jepa import epoch_macs
 
 
 @pytest.mark.parametrize("side", [12, 32, 97])

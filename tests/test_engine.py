@@ -16,22 +16,22 @@ from search_spaces import step2_rate as space
 from studies.engine import warm_start
 from studies.engine.budget import exhausted
 from studies.engine.decisions import Decisions, comparable
-from studies.engine.question import Question
-from studies.engine.settings import Limits
 from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
 from studies.engine.folder import agree
 from studies.engine.job import Seen
-from studies.mirror import Mirror
-from studies.packing import Packing
-from studies.replay.runs import read_runs
+from studies.engine.question import Question
 from studies.engine.samplers import Sobol, _points
 from studies.engine.sampling import Sampling
+from studies.engine.settings import Limits
 from studies.engine.stopping import Ladder
 from studies.engine.stopping.asha import AshaStop
 from studies.engine.stopping.ladder import bracket_name
+from studies.replay.runs import read_runs
+from studies.running.mirror import Mirror
+from studies.running.packing import Packing
+from studies.running.watchdog import Watchdog
 from studies.step2_rate import STUDY
-from studies.watchdog import Watchdog
-from trainer import results
+from trainer.command import results
 from trainer.errors import UsageError
 
 STATE = optuna.trial.TrialState
@@ -555,7 +555,7 @@ def test_a_mirror_that_is_damaged_at_the_start_is_moved_aside_and_written_anew(t
 
 
 def test_a_mirror_that_cannot_be_opened_is_left_alone_and_given_up(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("studies.mirror.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("studies.running.mirror.LOCK_SECONDS", 0.05)
     jobs = make(plan(tmp_path, num_trials=4))
     Mirror(jobs.plan, jobs.search.sampling).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)) as other:

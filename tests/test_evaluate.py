@@ -16,28 +16,28 @@ from sklearn.linear_model import Ridge as ReferenceRidge
 from sklearn.neighbors import KNeighborsClassifier
 from small import config, views
 
-from analysis.runs import read_run
-from analysis.study import load
-from analysis.subspace_plots import render as draw
+from analysis.figures.subspace_plots import render as draw
+from analysis.recorded.runs import read_run
+from analysis.recorded.study import load
 from trainer import evaluate, presets
 from trainer.config import GateConfig
 from trainer.data.images import load_images
 from trainer.data.object_views import relative_quaternion
 from trainer.data.sets import mini3d
 from trainer.data.views import Views
-from trainer.gates import judge
-from trainer.identity import run_id
-from trainer.loop import train
 from trainer.families.seq_jepa.method import SeqJEPA
-from trainer.probes import protocol
-from trainer.families.seq_jepa.probing.features import Features
-from trainer.probes.neighbours import TEMPERATURE, knn_accuracy
-from trainer.families.seq_jepa.probing.path import path_features, whole_path
-from trainer.probes.regression import r2
-from trainer.families.seq_jepa.probing.retrieval import CANDIDATES, candidate_codes, chance, retrieval_scores
-from trainer.records import comparable, read
-from trainer.run_record import RunRecord
 from trainer.families.seq_jepa.probing.diagnostics import MOST_PIXELS, Diagnostics, small
+from trainer.families.seq_jepa.probing.features import Features
+from trainer.families.seq_jepa.probing.path import path_features, whole_path
+from trainer.families.seq_jepa.probing.retrieval import CANDIDATES, candidate_codes, chance, retrieval_scores
+from trainer.gates import judge
+from trainer.loop import train
+from trainer.probes import protocol
+from trainer.probes.neighbours import TEMPERATURE, knn_accuracy
+from trainer.probes.regression import r2
+from trainer.record.identity import run_id
+from trainer.record.run import comparable, read
+from trainer.record.writer import RunRecord
 from trainer.subspace.summary import load_arrays
 from trainer.subspace.sweeps import factor_sweeps, planar_pictures, through_zero, unmoved
 
@@ -176,7 +176,7 @@ def test_subspace_diagnostics_of_a_checkpoint_are_drawn_from_their_file(trained,
         "subspace_effrank/rotation.z_agg@1",
     } <= line["metrics"].keys()
     arrays = tmp_path / "evaluation-test-subspace.npz"
-    assert f"python -m analysis.subspace_plots {arrays}" in capsys.readouterr().out
+    assert f"python -m analysis.figures.subspace_plots {arrays}" in capsys.readouterr().out
     assert load_arrays(arrays)["values/rotation"].shape == (12,)
     assert len(draw(arrays, tmp_path / "figures")) == 7
     said = dict(load_arrays(arrays)["about"].tolist())

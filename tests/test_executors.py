@@ -17,8 +17,8 @@ from studies.executors.process import ProcessExecutor
 from studies.executors.worker_process import WorkerProcess
 from trainer import presets
 from trainer.errors import UsageError
-from trainer.identity import run_id
-from trainer.records import read
+from trainer.record.identity import run_id
+from trainer.record.run import read
 from trainer.redaction import marks
 
 SECRET = "marker-0123456789-secret"

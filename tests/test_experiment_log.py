@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from analysis.__main__ import main
 from test_analysis import Builder, full
 from test_frames import unpacked
+
+from analysis.__main__ import main
 
 SECTIONS = ["Objective", "Setup", "Results", "Observations", "Comparison to reference", "Implications", "Decisions"]
 

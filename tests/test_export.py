@@ -8,11 +8,11 @@ import sys
 
 import pandas as pd
 import pytest
+from test_analysis import full
 
 import analysis
 from analysis.__main__ import COMMANDS, main
 from analysis.frames.columns import COLUMNS
-from test_analysis import full
 
 
 def test_files_read_back_as_what_was_loaded(tmp_path, capsys):

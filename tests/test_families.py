@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import families, identity, presets
+from trainer import families, presets
 from trainer.data.images import load_images
 from trainer.errors import RecordError, UsageError
-from trainer.identity import arm_id, run_id
 from trainer.loop import train
 from trainer.meter import Meter
-from trainer.records import comparable, read
+from trainer.record import identity
+from trainer.record.identity import arm_id, run_id
+from trainer.record.run import comparable, read
 from trainer.step import forward, make_optimiser, optimise
 
 HERE = Path(__file__).resolve().parent

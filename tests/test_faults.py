@@ -13,11 +13,11 @@ import time
 
 import pytest
 import torch
-
 from faults import compare, disk, moments, processes
 from faults.cluster import nodes, on_node
 from faults.study import FULL, ONE_ARM, ROOT, SHORT, STOPPED, Study
 from small import SMALL
+
 from trainer.errors import UsageError
 
 pytestmark = pytest.mark.alone
@@ -347,8 +347,8 @@ LABELS_AND_AGES = {
     "studies/engine/folder.py": "when a study was created, a label",
     "trainer/data/shared.py": "files that nobody used for a week",
     "studies/engine/moments.py": "when a session began, for those who read the record",
-    "studies/console.py": "times in study.log",
-    "studies/mirror.py": "times that optuna-dashboard shows",
+    "studies/command/console.py": "times in study.log",
+    "studies/running/mirror.py": "times that optuna-dashboard shows",
     "studies/doctor/cluster_probe.py": "compares the clocks of nodes",
 }
 

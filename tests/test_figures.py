@@ -17,11 +17,11 @@ from test_analysis import EPOCHS, Builder, full
 from test_confirmation import top_three
 from test_subspace_plots import SHIFTS, sweeps
 
-from analysis import subspace_plots, subspace_style
-from analysis.pareto_plot import pareto_figure
-from analysis.plots import NAMED, curves_figure, setting_figure
-from analysis.study import load
-from analysis.style import GREY, STYLE
+from analysis.figures import subspace_plots, subspace_style
+from analysis.figures.pareto_plot import pareto_figure
+from analysis.figures.plots import NAMED, curves_figure, setting_figure
+from analysis.figures.style import GREY, STYLE
+from analysis.recorded.study import load
 from trainer.subspace.summary import summary
 
 # --- studies

@@ -13,8 +13,8 @@ import pytest
 from engine import make, plan, play
 from page_studies import half
 
-from studies.follow import addresses, served
-from studies.options import parser
+from studies.command.follow import addresses, served
+from studies.command.options import parser
 from studies.step2_rate import STUDY
 
 
@@ -53,9 +53,9 @@ def test_the_page_is_served_while_the_study_lasts(tmp_path):
 
 def test_a_page_that_cannot_be_served_is_said(tmp_path, monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr("studies.follow.ROOT", tmp_path)  # where no analysis lies
-    monkeypatch.setattr("studies.follow.needed", lambda _: {"PATH": os.environ["PATH"], "PYTHONSAFEPATH": "1"})
-    monkeypatch.setattr("studies.follow.sys", Namespace(executable="/usr/bin/python3"))
+    monkeypatch.setattr("studies.command.follow.ROOT", tmp_path)  # where no analysis lies
+    monkeypatch.setattr("studies.command.follow.needed", lambda _: {"PATH": os.environ["PATH"], "PYTHONSAFEPATH": "1"})
+    monkeypatch.setattr("studies.command.follow.sys", Namespace(executable="/usr/bin/python3"))
     with served(tmp_path, True, said.append):
         deadline = time.monotonic() + 30
         while not said:

@@ -7,9 +7,9 @@ import pytest
 from test_analysis import Builder
 
 import analysis
-from analysis import forgetting
 from analysis.__main__ import main
-from analysis.threshold import samples_to, threshold_sheet
+from analysis.figures import forgetting
+from analysis.tables.threshold import samples_to, threshold_sheet
 from trainer.errors import UsageError
 
 

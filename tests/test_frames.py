@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_analysis import EPOCHS, Builder, full
 
 import analysis
-from analysis.differences import differences
 from analysis.frames.columns import CATEGORIES, COLUMNS
-from analysis.study import load as load_study
-from analysis.tables import comparison_table
-from test_analysis import EPOCHS, Builder, full
+from analysis.recorded.study import load as load_study
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.differences import differences
 from trainer.errors import UsageError
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"

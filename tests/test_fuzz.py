@@ -27,12 +27,13 @@ from small import SMALL
 from analysis import __main__ as analysis_main
 from analysis import report
 from analysis.page.figures.drawing import Drawing
-from analysis.study import load
+from analysis.recorded.study import load
 from studies import __main__ as studies_main
-from studies import driver, step2_rate
+from studies import step2_rate
+from studies.running import driver
 from trainer import __main__ as trainer_main
-from trainer import records as trainer_records
 from trainer.presets import __file__ as presets_file
+from trainer.record import run as trainer_records
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
 RESUME = "--quick --num-trials 2 --epochs 2 --stopping none --seeds 2 --wandb off --across-commits --resume".split()

@@ -7,9 +7,9 @@ from trainer import presets
 from trainer.config import GateConfig
 from trainer.errors import UsageError
 from trainer.gates import judge
-from trainer.identity import run_id
 from trainer.loop import train
-from trainer.records import read
+from trainer.record.identity import run_id
+from trainer.record.run import read
 
 RULE = (
     "gates.g={epoch: 2, rank_agg_ratio_min: 2, linacc_gain_min: 3, r2_action_min: 0.1, rank_z_min: 2, predict_max: 0.5}"

@@ -11,9 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer import families, presets
 from trainer.data.images import load_images
 from trainer.errors import UsageError
-from trainer.identity import arm_id, run_id
 from trainer.loop import train
-from trainer.records import comparable, read
+from trainer.record.identity import arm_id, run_id
+from trainer.record.run import comparable, read
 from trainer.step import given, make_optimiser, optimise, total_loss
 
 SMALL = [

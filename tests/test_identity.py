@@ -4,9 +4,10 @@ import pytest
 from pydantic import Field
 from small import config
 
-from trainer import identity, presets
+from trainer import presets
 from trainer.config import OptimConfig
 from trainer.families.seq_jepa import Config
+from trainer.record import identity
 
 DIGITS = "f0b854710b"
 

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_analysis import full
+from test_frames import check_types
 
 import analysis
 from analysis.frames.build import frame
 from analysis.ingest.importers import IMPORTERS, imported
-from test_analysis import full
-from test_frames import check_types
 from trainer.errors import UsageError
 
 RUN = """

@@ -7,11 +7,11 @@ from collections import Counter
 import kill_engine
 import pytest
 
-from analysis.study import load
-from analysis.tables import comparison_table
+from analysis.recorded.study import load
+from analysis.statistics.comparison_table import comparison_table
 from studies.engine.decisions import comparable
-from trainer.records import comparable as comparable_line
-from trainer.records import read
+from trainer.record.run import comparable as comparable_line
+from trainer.record.run import read
 
 POINTS = 60  # per mode; both modes together are 120
 PASSING = ("begin", "session", "start", "tick")

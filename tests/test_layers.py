@@ -6,7 +6,7 @@ import pytest
 import torch
 from small import config, method, views
 
-from analysis import subspace_plots
+from analysis.figures import subspace_plots
 from trainer import presets
 from trainer.blocks.opened import watched, white_box_blocks
 from trainer.blocks.white_box import crate_alpha_block, crate_block

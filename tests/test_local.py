@@ -10,13 +10,13 @@ from trainer.blocks.decorrelated import DecorrelatedConv
 from trainer.data.images import load_images
 from trainer.errors import UsageError
 from trainer.families import seq_jepa
-from trainer.identity import run_id
-from trainer.loop import train
 from trainer.families.seq_jepa.local.method import LocalJEPA
 from trainer.families.seq_jepa.local.rule import RidgeHead
+from trainer.loop import train
 from trainer.losses.lpl import decorrelation, pull, push, stale_push, statistics
 from trainer.probes import regression
-from trainer.records import comparable, read
+from trainer.record.identity import run_id
+from trainer.record.run import comparable, read
 from trainer.step import make_optimiser, optimise, total_loss
 
 ORACLE = np.load("tests/oracles/lpl.npz")

@@ -1,7 +1,7 @@
 """The loop: weights and terms, resuming after SIGKILL, divergence, precision, and what must not change training."""
 
-import math
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,9 +16,9 @@ from small import PROBED, config
 
 from trainer import checkpoint, loop, presets
 from trainer.errors import RecordError
-from trainer.identity import run_id
 from trainer.loop import train
-from trainer.records import comparable, read
+from trainer.record.identity import run_id
+from trainer.record.run import comparable, read
 from trainer.step import total_loss
 
 
@@ -245,7 +245,7 @@ def test_a_run_of_another_commit_needs_a_flag(tmp_path, digits):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[0]["provenance"]["commit"] = "0" * 40
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    from trainer.identity import provenance
+    from trainer.record.identity import provenance
 
     if provenance()["commit"] is None:
         return  # an unpacked archive has no commit to compare

@@ -17,24 +17,26 @@ import pytest
 import torch
 from small import config
 
-from analysis.study import load
-from studies.driver import _history
+from analysis.recorded.study import load
+from studies.command.options import parser
+from studies.command.planning import make_plan
 from studies.engine import warm_start
 from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs, lost
 from studies.engine.search import verify
-from studies.options import parser
-from studies.planning import make_plan
+from studies.running.driver import _history
 from studies.step2_rate import STUDY
-from trainer import checkpoint, evaluate, evaluation_record, identity, jsonl
-from trainer.decision_lines import read_decisions
+from trainer import checkpoint, evaluate
 from trainer.errors import RecordError, UsageError
-from trainer.identity import run_id
-from trainer.lock import Lock
 from trainer.loop import train
-from trainer.records import RecordFile, comparable, read, write_atomically
+from trainer.record import evaluation as evaluation_record
+from trainer.record import identity, jsonl
+from trainer.record.identity import run_id
+from trainer.record.lock import Lock
+from trainer.record.run import RecordFile, comparable, read, write_atomically
+from trainer.record.study_lines import read_decisions
 
 COMMON = {"study": "s", "run_id": "r-s0", "arm_id": "r", "seed": 0}
 

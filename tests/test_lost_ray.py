@@ -9,10 +9,10 @@ from faults import processes
 from faults.study import Study
 from small import SMALL
 
-from studies import exit_codes
+from studies.command import exit_codes
 from studies.executors.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, within
 from studies.executors.tune_executor import TuneExecutor
-from trainer.failure import describe
+from trainer.workers.failure import describe
 
 pytestmark = pytest.mark.alone
 

@@ -10,18 +10,18 @@ from rich.console import Console
 from test_analysis import Builder
 from test_question import plain, two_settings
 
-from analysis import render
-from analysis.answer import answers
-from analysis.answer import table as short_table
-from analysis.cost import cost
-from analysis.decimals import decimals
-from analysis.declared import declared
-from analysis.differences import differences
+from analysis.recorded.declared import declared
+from analysis.recorded.study import Study as Read
+from analysis.recorded.study import load
+from analysis.rendering import render
+from analysis.rendering.decimals import decimals
 from analysis.report import report
-from analysis.study import Study as Read
-from analysis.study import load
-from analysis.tables import comparison_table
-from analysis.verdict import sentences
+from analysis.sentences.answer import answers
+from analysis.sentences.answer import table as short_table
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import cost
+from analysis.statistics.differences import differences
 from studies import Arm, Contrast
 from studies.engine.metrics import METRICS
 

@@ -14,7 +14,7 @@ from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction
 from trainer.probes.ridge import Ridge
-from trainer.run_record import summarise
+from trainer.record.writer import summarise
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import types
 import pytest
 import torch
 
-from trainer import memory
 from trainer.errors import UsageError
+from trainer.workers import memory
 
 GIB = 2**30
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

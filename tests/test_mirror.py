@@ -10,8 +10,8 @@ from engine import make, plan, score_of, seen_of
 from optuna.trial import TrialState as STATE
 
 from studies.engine.decisions import Decisions
-from studies.mirror import Mirror
 from studies.engine.moments import moments
+from studies.running.mirror import Mirror
 
 TOLD = {"complete": STATE.COMPLETE, "pruned": STATE.PRUNED, "diverged": STATE.PRUNED, "collapsed": STATE.PRUNED}
 

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from small import config, method, views
 
-from trainer.config import EncoderConfig
-from trainer.losses.coding_rate import CodingRate
 from trainer.blocks.faces import make_encoder
 from trainer.blocks.norm import GlobalBatchNorm
 from trainer.blocks.transformer import _first_token
+from trainer.config import EncoderConfig
 from trainer.families.seq_jepa.config import EmaConfig
 from trainer.families.seq_jepa.target import ema_decay, pooled
+from trainer.losses.coding_rate import CodingRate
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import pytest
 from engine import make, plan, play
 from test_analysis import Builder
 
-from analysis.noise_floor import noise_floor
-from analysis.study import load
+from analysis.recorded.study import load
+from analysis.sentences.noise_floor import noise_floor
+from studies.command.options import parser
+from studies.command.planning import make_plan
 from studies.engine.plan_lines import plan_lines
-from studies.options import parser
-from studies.planning import make_plan
 from studies.step2_grid import STUDY as GRID
 from studies.step2_rate import STUDY
 from trainer.errors import UsageError
-from trainer.resolvable import detectable, step
+from trainer.record.resolvable import detectable, step
 
 
 def test_the_reference_runs_first_on_seeds_that_nothing_else_uses(tmp_path):

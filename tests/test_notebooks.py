@@ -14,7 +14,7 @@ import pytest
 from page_studies import all_nan, empty, half, one_trial
 from test_analysis import full
 
-from analysis.packed import unpacked
+from analysis.recorded.packed import unpacked
 from trainer.errors import UsageError
 
 FOLDER = Path(__file__).parent.parent / "analysis" / "notebooks"
@@ -192,7 +192,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_archive_is_one_line(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.packed._MOST", MOST)
+    monkeypatch.setattr("analysis.recorded.packed._MOST", MOST)
     name, make = BAD[kind]
     make(tmp_path / name)
     with pytest.raises(UsageError) as refused:

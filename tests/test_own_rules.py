@@ -6,9 +6,9 @@ import pytest
 from engine import make, plan, play
 
 from studies import Judgement, Rule
+from studies.command.options import parser
+from studies.command.planning import make_plan
 from studies.engine.settings import Stopping
-from studies.options import parser
-from studies.planning import make_plan
 from studies.step2_rate import STUDY
 from trainer.errors import UsageError
 

@@ -18,8 +18,6 @@ from page_studies import HOSTILE, STUDIES, full, half
 from test_analysis import Builder
 
 from analysis.__main__ import main
-from analysis.differences import differences
-from analysis.importance import importance
 from analysis.page import rows, run_details
 from analysis.page.facts import PENDING, gather
 from analysis.page.figures import FIGURES
@@ -29,9 +27,11 @@ from analysis.page.health import health
 from analysis.page.progress import EMPTY, INTERRUPTED, RUNNING
 from analysis.page.words import answer, head, next_step
 from analysis.page.writing import OFFLINE, asset, data, page, policy
-from analysis.study import load
+from analysis.recorded.study import load
+from analysis.statistics.differences import differences
+from analysis.tables.importance import importance
 from trainer import presets
-from trainer.identity import arm_id, arm_settings
+from trainer.record.identity import arm_id, arm_settings
 
 ASSETS = Path(__file__).resolve().parent.parent / "analysis" / "page" / "assets"
 

@@ -21,7 +21,7 @@ from test_page_server import Served
 
 from analysis.page.facts import gather
 from analysis.page.writing import page
-from analysis.study import load
+from analysis.recorded.study import load
 
 pytestmark = needs_a_browser
 SIZES = {"desk": (1280, 800), "tablet": (768, 1024), "phone": (390, 844)}
@@ -361,7 +361,7 @@ def test_optuna_dashboard_shows_the_trials(tab, tmp_path):
 def test_tensorboard_shows_the_scalars(tab, tmp_path):
     from tensorboard import program
 
-    from trainer.tensorboard_mirror import TensorboardMirror
+    from trainer.mirrors.tensorboard_mirror import TensorboardMirror
 
     mirror = TensorboardMirror(tmp_path / "runs" / "ab12-s0")
     for epoch in range(4):

@@ -18,8 +18,8 @@ from analysis.page.facts import gather
 from analysis.page.live.tail import Tails, slim
 from analysis.page.live.watch import Watched
 from analysis.page.writing import study_html
-from analysis.runs import read_run
-from analysis.study import load
+from analysis.recorded.runs import read_run
+from analysis.recorded.study import load
 from trainer.errors import RecordError
 
 ROOT = Path(__file__).resolve().parent.parent

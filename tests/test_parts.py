@@ -11,8 +11,7 @@ from small import config, method, views
 from torch import nn
 
 from trainer.blocks.faces import Aggregator, Encoder
-from trainer.config import AGGREGATORS, ENCODERS, REGULARISERS
-from trainer.config import parts
+from trainer.config import AGGREGATORS, ENCODERS, REGULARISERS, parts
 from trainer.errors import UsageError
 from trainer.losses.term import Regularising, Term, regularise
 from trainer.step import make_optimiser, optimise

@@ -12,13 +12,13 @@ from engine import plan
 from scipy import stats
 from test_analysis import Builder
 
-from analysis.differences import differences
-from analysis.study import load
+from analysis.recorded.study import load
+from analysis.statistics.differences import differences
 from studies import step2_rate
 from studies.__main__ import main as studies_main
 from studies.engine.earlier_pairs import Earlier
 from studies.engine.power import power_lines, smallest
-from trainer.resolvable import detectable, seeds_for, step
+from trainer.record.resolvable import detectable, seeds_for, step
 
 LEVELS = ("stopgrad", "ema")
 

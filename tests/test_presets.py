@@ -13,8 +13,8 @@ from trainer.config import SETS
 from trainer.data.images import load_images
 from trainer.data.views import Views
 from trainer.gates import judge
-from trainer.identity import run_id
-from trainer.records import read
+from trainer.record.identity import run_id
+from trainer.record.run import read
 from trainer.subspace.sweeps import factor_sweeps
 
 NAMES = presets.names()

@@ -7,11 +7,11 @@ import pytest
 from engine import make, plan, score_of, seen_of
 from rich.console import Console
 
-from studies.console import NAME, StudyConsole, masked, secrets
-from studies.live import Live
-from studies.progress import Shown
+from studies.command.console import NAME, StudyConsole, masked, secrets
+from studies.command.live import Live
+from studies.command.progress import Shown
 from studies.engine.remaining import Remaining, expected_from
-from trainer.records import write_atomically
+from trainer.record.run import write_atomically
 
 
 def epoch_of(jobs, job, epoch):
@@ -127,7 +127,7 @@ def test_a_screen_of_many_running_trials_leaves_room(tmp_path, height):
 
 
 def test_a_pipe_says_what_goes_on_from_the_first_moment_and_now_and_then(tmp_path, monkeypatch):
-    monkeypatch.setattr("studies.progress.QUIET_SECONDS", -1)
+    monkeypatch.setattr("studies.command.progress.QUIET_SECONDS", -1)
     out = io.StringIO()
     played = Played(tmp_path, Console(file=out, width=120))
     played.shown.doing("starting Ray on this machine")
@@ -217,7 +217,7 @@ def test_a_command_on_a_narrow_terminal_can_be_pasted():
     import shlex
     import subprocess
 
-    from studies.console import print_command
+    from studies.command.console import print_command
 
     command = shlex.join(
         [

@@ -15,9 +15,9 @@ from engine import play
 from test_analysis import Builder
 from test_architecture import imports
 
-from analysis.predicted import predicted, prediction
-from analysis.registered import registered
-from analysis.study import load
+from analysis.recorded.registered import registered
+from analysis.recorded.study import load
+from analysis.sentences.predicted import predicted, prediction
 from studies import (
     Arm,
     Contrast,
@@ -35,18 +35,18 @@ from studies import (
     step3_crate,
     step4_tost,
 )
+from studies.command.options import as_words, parser
+from studies.command.planning import make_plan
 from studies.controls import CONTROLS
-from studies.engine.decisions import Decisions
 from studies.engine import spaces, warm_start
+from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
-from studies.engine.settings import Resources, SearchPlan, Stopping
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs
-from studies.options import as_words, parser
-from studies.planning import make_plan
 from studies.engine.plan import Plan
+from studies.engine.settings import Resources, SearchPlan, Stopping
 from trainer.errors import UsageError
-from trainer.registration import changed, registration
+from trainer.record.registration import changed, registration
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (
@@ -186,9 +186,9 @@ def test_its_report_speaks_of_its_own_settings(tmp_path):
         }
         made.decide({"event": "compare", **who, "runs": runs, "seeds": [0, 1, 2]})
     study = load(made.folder)
-    from analysis.plots import setting_plot
-    from analysis.tables import comparison_table
-    from analysis.verdict import sentences
+    from analysis.figures.plots import setting_plot
+    from analysis.sentences.verdict import sentences
+    from analysis.statistics.comparison_table import comparison_table
 
     table = comparison_table(study)
     assert table["arm"].tolist() == ["lr=0.003 clip_norm=1 (best)", "lr=0.003 (unclipped)"]
@@ -614,7 +614,7 @@ def test_a_registration_of_earlier_code_knows_no_settings_of_its_reference():
 
 
 def test_of_a_loss_less_is_better(tmp_path):
-    from analysis.differences import differences
+    from analysis.statistics.differences import differences
 
     def verdict(metric):
         study = two_settings(contrasts=lambda _: (Contrast("clipping", "best", "best/unclipped", metric),))
@@ -643,7 +643,7 @@ def test_of_a_loss_less_is_better(tmp_path):
 
 
 def test_one_reference_may_serve_several_levels(tmp_path):
-    from analysis.differences import differences
+    from analysis.statistics.differences import differences
 
     made = Builder(tmp_path / "demo", declared=plain(step2_target.STUDY), confirm=list(step2_target.TARGETS))
     for target in step2_target.TARGETS:

@@ -3,11 +3,11 @@
 import pytest
 from engine import make, plan, play, score_of
 
+from studies.command.options import parser
+from studies.command.planning import make_plan
 from studies.engine.decisions import Decisions, comparable
-from studies.engine.job import Seen
 from studies.engine.folder import agree
-from studies.options import parser
-from studies.planning import make_plan
+from studies.engine.job import Seen
 from studies.step2_rate import STUDY
 from trainer.errors import UsageError
 
@@ -153,7 +153,7 @@ def test_a_race_that_runs_again_is_not_decided_by_the_choice_of_the_one_before()
     """A longer search may race an earlier winner against others."""
     from types import SimpleNamespace
 
-    from analysis.race import races
+    from analysis.sentences.race import races
 
     race = {"event": "race", "trials": [0, -1], "values": [60.0, 59.0], "seeds": [1001], "race_runs": [["a"], ["b"]]}
     again = {**race, "trials": [0, 7]}
@@ -175,13 +175,13 @@ def test_a_race_that_runs_again_is_not_decided_by_the_choice_of_the_one_before()
 
 
 def test_a_search_alone_says_what_it_found_and_is_complete(tmp_path):
-    from analysis.answer import answers
-    from analysis.cost import cost
-    from analysis.differences import differences
-    from analysis.searched import missing
-    from analysis.study import load
-    from analysis.tables import comparison_table
-    from analysis.verdict import sentences
+    from analysis.recorded.study import load
+    from analysis.sentences.answer import answers
+    from analysis.sentences.searched import missing
+    from analysis.sentences.verdict import sentences
+    from analysis.statistics.comparison_table import comparison_table
+    from analysis.statistics.cost import cost
+    from analysis.statistics.differences import differences
 
     p = planned(tmp_path, "--no-verdict", "--num-trials", "4")
     p.folder.mkdir()

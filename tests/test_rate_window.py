@@ -7,11 +7,11 @@ from small import config, method, views
 
 from trainer.config import RateConfig
 from trainer.errors import UsageError
-from trainer.identity import arm_id
-from trainer.losses.coding_rate import CodingRate
 from trainer.loop import train
+from trainer.losses.coding_rate import CodingRate
 from trainer.probes.ranks import effective_ranks
-from trainer.records import read
+from trainer.record.identity import arm_id
+from trainer.record.run import read
 from trainer.step import make_optimiser, optimise
 
 D = 12

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from trainer import record_lines
 from trainer.errors import RecordError
-from trainer.records import RecordFile, comparable, read, write_atomically
+from trainer.record import run_lines as record_lines
+from trainer.record.run import RecordFile, comparable, read, write_atomically
 
 COMMON = {"study": "s", "run_id": "r-s0", "arm_id": "r", "seed": 0}
 

@@ -7,13 +7,13 @@ import re
 
 import pandas as pd
 import pytest
+from test_analysis import full
+from test_frames import check_types
 
 import analysis
 from analysis.__main__ import main
 from analysis.ingest.reference import LOG, PAPER
-from analysis.observed import claims
-from test_analysis import full
-from test_frames import check_types
+from analysis.sentences.observed import claims
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from pyarrow import fs
+from test_analysis import full
 
 import analysis
 from analysis.__main__ import main
 from analysis.frames import remote
-from test_analysis import full
 from trainer.errors import UsageError
 
 

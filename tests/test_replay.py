@@ -20,9 +20,9 @@ from effort import effort
 from scipy import stats
 
 from studies import __main__ as studies_main
-from studies import options as study_options
-from studies import planning
 from studies import step2_rate
+from studies.command import options as study_options
+from studies.command import planning
 from studies.engine.settings import Stopping
 from studies.engine.stopping import Ladder
 from studies.engine.stopping.asha import AshaStop
@@ -36,7 +36,7 @@ from studies.replay.simulate import Machine
 from studies.replay.trials import Pool, Trials
 from trainer import presets
 from trainer.errors import UsageError
-from trainer.identity import arm_id, run_id
+from trainer.record.identity import arm_id, run_id
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 30

@@ -7,14 +7,16 @@ import pytest
 from engine import make, plan, play, seen_of
 from rich.console import Console
 
-from studies.engine.plan_lines import plan_lines
-from studies import cli, driver, exit_codes, options, planning, search_options, step2_rate
+from studies import step2_rate
+from studies.command import cli, exit_codes, options, planning, search_options
 from studies.engine import warm_start
 from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
 from studies.engine.job import Seen
-from trainer import identity
+from studies.engine.plan_lines import plan_lines
+from studies.running import driver
 from trainer.errors import RecordError, UsageError
+from trainer.record import identity
 
 
 def planned(results, *words):
@@ -224,7 +226,7 @@ def test_what_was_interrupted_under_a_spent_budget_is_counted(
     tmp_path, monkeypatch, capsys, budget, left, running, code, words
 ):
     jobs = SimpleNamespace(left=left, failed=0, running=dict.fromkeys(range(running)), budget_reached=budget)
-    monkeypatch.setattr("studies.driver.run_study", lambda *_, **__: (False, jobs))
+    monkeypatch.setattr("studies.running.driver.run_study", lambda *_, **__: (False, jobs))
     monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
     monkeypatch.setattr("analysis.page.command.write", lambda folder: folder)
     options = SimpleNamespace(address=None, dashboard=False, resume=True, full=False, live=False)

@@ -6,19 +6,19 @@ from small import SMALL
 
 from trainer import presets
 from trainer.__main__ import main
+from trainer.blocks.norm import GlobalBatchNorm
 from trainer.data.images import load_images
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import Views
-from trainer.blocks.norm import GlobalBatchNorm
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing import features, health, parts, suite
-from trainer.probes import neighbours, protocol
+from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
 from trainer.families.seq_jepa.probing.features import Harvest
 from trainer.families.seq_jepa.probing.health import Health
 from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.families.seq_jepa.probing.suite import Suite
+from trainer.probes import neighbours, protocol
 from trainer.subspace import sweeps
-from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
 
 SIZE = 8
 

@@ -8,10 +8,10 @@ from small import config
 
 from search_spaces import step2_rate as space
 from studies.engine.failures import PREEMPTIONS_WITHOUT_PROGRESS, Failures
-from studies.engine.stopping import Ladder
-from studies.engine.stopping.asha import AshaStop
 from studies.engine.job import Seen
 from studies.engine.sampling import Sampling
+from studies.engine.stopping import Ladder
+from studies.engine.stopping.asha import AshaStop
 from studies.step2_rate import STUDY
 from trainer.gates import judge, latest
 

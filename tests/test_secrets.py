@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from studies import environment
-from studies.private_folder import write_private
-from trainer.failure import Told, chain, describe
-from trainer.task import mirror_environment
+from studies.executors import environment
+from studies.executors.private_folder import write_private
 from trainer.redaction import HIDDEN, marks, redact
+from trainer.workers.failure import Told, chain, describe
+from trainer.workers.task import mirror_environment
 
 
 @pytest.mark.parametrize(

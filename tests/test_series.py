@@ -8,10 +8,10 @@ import pytest
 from small import config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer import series
 from trainer.__main__ import main
-from trainer.mirrors import Mirrors
-from trainer.records import read
+from trainer.mirrors import series
+from trainer.mirrors.mirror import Mirrors
+from trainer.record.run import read
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [
@@ -179,7 +179,7 @@ def test_the_figures_of_a_report_are_images(tmp_path):
     import matplotlib.image
     import numpy as np
 
-    from trainer.mirrors import Report, show_report
+    from trainer.mirrors.mirror import Report, show_report
 
     (tmp_path / "report").mkdir()
     figure = tmp_path / "report" / "curves.png"

@@ -8,10 +8,10 @@ from rich.console import Console
 from test_analysis import Builder
 from test_question import plain, planned, seen, two_settings
 
-from analysis.declared import declared
+from analysis.recorded.declared import declared
+from analysis.recorded.study import load
 from analysis.report import report
-from analysis.study import load
-from analysis.tables import _columns, comparison_table
+from analysis.statistics.comparison_table import _columns, comparison_table
 from studies import Arm, Contrast, Reference, Show, Strata, Study
 from studies.engine.decisions import Decisions
 from studies.engine.jobs import Jobs

@@ -10,8 +10,8 @@ import pytest
 from engine import make, plan, play
 from test_winners import scored
 
-from analysis.how_chosen import how_chosen
-from analysis.study import load
+from analysis.recorded.study import load
+from analysis.sentences.how_chosen import how_chosen
 from studies import step2_rate
 from studies.engine import spaces
 from studies.engine.folder import agree

@@ -14,8 +14,8 @@ from faults import processes
 from faults.study import ROOT, Study
 from small import SMALL
 
-from studies import private_folder
-from studies.interrupt import Interrupt
+from studies.command.interrupt import Interrupt
+from studies.executors import private_folder
 from trainer.errors import UsageError
 
 pytestmark = pytest.mark.alone
@@ -200,7 +200,7 @@ def test_the_folder_is_private_and_goes_and_what_killed_drivers_left_goes_too():
     with temporary() as place, private_folder.private_folder({"TMPDIR": place}) as first:
         assert first.stat().st_mode & 0o777 == 0o700 and (first / "token").stat().st_mode & 0o777 == 0o600
         program = (
-            "import os\nfrom studies.private_folder import private_folder\nwith private_folder({'TMPDIR':"
+            "import os\nfrom studies.executors.private_folder import private_folder\nwith private_folder({'TMPDIR':"
             f" {place!r}}}):\n    os._exit(9)"
         )
         subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)

@@ -6,12 +6,12 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from test_analysis import Builder, full
 
 import analysis
 from analysis.__main__ import main
-from analysis.milestones import UNMEASURED, milestones
-from analysis.overview import running, studies_sheet
-from test_analysis import Builder, full
+from analysis.tables.milestones import UNMEASURED, milestones
+from analysis.tables.overview import running, studies_sheet
 from trainer.errors import UsageError
 
 NOW = datetime.now(UTC)

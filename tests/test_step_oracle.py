@@ -11,8 +11,8 @@ import torch
 from benchmarks import reference_loop
 
 from trainer import presets
-from trainer.step import make_optimiser, optimise
 from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.step import make_optimiser, optimise
 
 WIDTH, EMBEDDED, HIDDEN, BATCH, STEPS_PER_EPOCH, HORIZON = 8, 8, 24, 8, 3, 4
 SETTINGS = [

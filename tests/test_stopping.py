@@ -265,8 +265,8 @@ def test_one_bracket_for_all_levels_judges_them_together(tmp_path):
 
 
 def test_options_of_the_rules(tmp_path):
-    from studies.options import parser
-    from studies.planning import make_plan
+    from studies.command.options import parser
+    from studies.command.planning import make_plan
 
     def planned(*words):
         return make_plan(parser(STUDY).parse_args(["--results-dir", str(tmp_path), *words]), STUDY)

@@ -14,9 +14,9 @@ from trainer.data.images import load_images
 from trainer.data.sources.shifts import level, segment_of
 from trainer.errors import UsageError
 from trainer.families import seq_jepa
-from trainer.identity import arm_id
 from trainer.loop import train
 from trainer.probes import regression
+from trainer.record.identity import arm_id
 
 REPLAY = "data.stream.replay={capacity: 16}"
 

@@ -14,8 +14,8 @@ from faults import processes
 from small import SMALL
 
 from trainer import presets
-from trainer.identity import run_id
-from trainer.records import comparable, read
+from trainer.record.identity import run_id
+from trainer.record.run import comparable, read
 
 pytestmark = pytest.mark.alone
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from matplotlib.collections import LineCollection
 
-from analysis import subspace_plots as plots
-from analysis.subspace_about import with_study_label
+from analysis.figures import subspace_plots as plots
+from analysis.figures.subspace_about import with_study_label
 from trainer.errors import UsageError
 from trainer.subspace.summary import save_arrays, summary
 

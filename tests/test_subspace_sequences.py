@@ -11,9 +11,9 @@ from small import config, method, views
 from trainer import presets
 from trainer.data.images import load_images
 from trainer.data.views import Views
-from trainer.families.seq_jepa.probing.features import evaluation
 from trainer.families.seq_jepa.probing.about import arm_label
 from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
+from trainer.families.seq_jepa.probing.features import evaluation
 from trainer.subspace.sweeps import factor_sweeps, planar_pictures
 
 AFFINE = ["data.transform=affine", "data.max_shift=0.3", "data.max_log_scale=0.2", "data.max_angle=60.0"]

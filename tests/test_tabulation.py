@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis import render
-from analysis.bill import costs
-from analysis.confirmation import confirmation
-from analysis.cost import cost
-from analysis.differences import differences
-from analysis.study import load
-from analysis.tables import comparison_table
-from analysis.verdict import sentences
+from analysis.recorded.study import load
+from analysis.rendering import render
+from analysis.sentences.bill import costs
+from analysis.sentences.confirmation import confirmation
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import cost
+from analysis.statistics.differences import differences
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 

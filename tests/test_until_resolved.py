@@ -8,20 +8,21 @@ import pytest
 from engine import make, plan, play
 from test_analysis import Builder
 
-from analysis.caveats import caveats
-from analysis.compare import paired
-from analysis.differences import differences
-from analysis.family import BETTER, NOT_RESOLVED, WORSE, decide
-from analysis.study import load
-from analysis.tables import comparison_table
-from studies.engine.plan_lines import plan_lines
-from studies import Contrast, resolved
+from analysis.recorded.study import load
+from analysis.sentences.caveats import caveats
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.differences import differences
+from analysis.statistics.family import BETTER, NOT_RESOLVED, WORSE, decide
+from analysis.statistics.paired import paired
+from studies import Contrast
+from studies.command import resolved
+from studies.command.options import parser
+from studies.command.planning import make_plan
 from studies.engine.metrics import metric
-from studies.options import parser
-from studies.planning import make_plan
+from studies.engine.plan_lines import plan_lines
 from studies.step2_rate import STUDY
 from trainer.errors import UsageError
-from trainer.looks import looks
+from trainer.record.looks import looks
 
 
 def test_the_schedule_of_looks():
@@ -98,7 +99,7 @@ def planned(folder, *words):
 
 
 def test_the_option_is_planned_registered_and_checked(tmp_path):
-    from trainer.registration import registration
+    from trainer.record.registration import registration
 
     p = planned(tmp_path, "--until-resolved", "10")
     assert p.looks == (4, 6, 8, 10) and "4 looks at most, each at .05 / 4" in "\n".join(plan_lines(p))

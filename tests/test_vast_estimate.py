@@ -13,7 +13,7 @@ from clusters.vast.instance import Instance
 from clusters.vast.memory import Memory
 from clusters.vast.offers import Offer
 from trainer import presets
-from trainer.duration import work
+from trainer.command.duration import work
 
 WORK = Work(steps=351, macs=2.5e14, precision="bf16", expected=1000, most=1500)
 

@@ -12,20 +12,20 @@ import pytest
 from scipy import stats
 from test_analysis import Builder
 
-from analysis import render
-from analysis.bill import costs
-from analysis.compare import paired
-from analysis.confirmation import confirmation
-from analysis.cost import cost
-from analysis.declared import declared
-from analysis.differences import differences
-from analysis.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide, detectable
-from analysis.study import load
-from analysis.tables import comparison_table
-from analysis.verdict import sentences
+from analysis.recorded.declared import declared
+from analysis.recorded.study import load
+from analysis.rendering import render
+from analysis.sentences.bill import costs
+from analysis.sentences.confirmation import confirmation
+from analysis.sentences.verdict import sentences
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import cost
+from analysis.statistics.differences import differences
+from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide, detectable
+from analysis.statistics.paired import paired
 from studies import step2_grid, step2_rate
-from studies.engine import contrasts
 from studies.controls import CONTROLS
+from studies.engine import contrasts
 from trainer.errors import UsageError
 
 STUDIES = {one.STUDY.name: one.STUDY.declaration(one.STUDY.fixed_arms(False)) for one in (step2_rate, step2_grid)}

@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-
 from test_analysis import full
 
-from studies import cli as studies_cli
 from studies import step2_rate
-from trainer import wandb_mirror
+from studies.command import cli as studies_cli
 from trainer.errors import UsageError
+from trainer.mirrors import wandb_mirror
 
 pytestmark = pytest.mark.alone
 
@@ -151,7 +150,7 @@ from pathlib import Path
 sys.path.insert(0, "tests")
 from small import config
 from studies.result import reported
-from trainer.mirrors import Mirrors, Report, show_report
+from trainer.mirrors.mirror import Mirrors, Report, show_report
 folder = Path(sys.argv[1])
 run = folder / "runs" / "s0-lambda0-1"
 mirrors = Mirrors(config(), "demo", "label", run, "offline", False, "lambda0")

@@ -11,17 +11,19 @@ from engine import make, plan
 from test_driver import Executor, conductor_of
 from test_resume import planned
 
-from studies import cli, driver, exit_codes, step2_rate
-from studies.conductor import WAITING_SECONDS
-from studies.executors.lifeline import ClusterLost
-from studies.interrupt import Interrupt
+from studies import step2_rate
+from studies.command import cli, exit_codes
+from studies.command.interrupt import Interrupt
 from studies.engine.settings import Resources
-from studies.watchdog import Watchdog
+from studies.executors.lifeline import ClusterLost
+from studies.running import driver
+from studies.running.conductor import WAITING_SECONDS
+from studies.running.watchdog import Watchdog
 from trainer import __main__ as trainer_main
 from trainer.errors import UsageError
-from trainer.failure import Told
-from trainer.lock import Lock
+from trainer.record.lock import Lock
 from trainer.redaction import marks
+from trainer.workers.failure import Told
 
 ROOT = Path(__file__).resolve().parent.parent
 UNKNOWN = "commit unknown (detected dubious ownership in repository): told apart by a hash"
@@ -46,7 +48,7 @@ def test_a_commit_that_git_does_not_name_is_said(tmp_path, untrained, capsys, mo
     monkeypatch.setattr(driver, "unknown_commit", lambda: UNKNOWN)
     step2_rate.main(["--quick", "--results-dir", str(tmp_path), "--wandb", "off"])
     assert f"note: {UNKNOWN}" in capsys.readouterr().out
-    monkeypatch.setattr("trainer.identity.unknown_commit", lambda: UNKNOWN)
+    monkeypatch.setattr("trainer.record.identity.unknown_commit", lambda: UNKNOWN)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -152,7 +154,7 @@ def test_a_trial_of_ray_tells_its_failure_without_secrets(monkeypatch):
     import ray
     from ray import tune
 
-    from trainer import ray_worker
+    from trainer.workers import ray_worker
 
     secret, told = "marker-0123456789-secret", []
 
@@ -186,7 +188,7 @@ def test_the_report_goes_to_the_mirrors_of_the_study(tmp_path, monkeypatch):
     monkeypatch.setattr("analysis.report.report", lambda *_, **__: None)
     monkeypatch.setattr("analysis.page.command.write", lambda folder: folder)
     monkeypatch.setattr("studies.result.reported", lambda folder: ({"arms": folder}, {"said": []}))
-    monkeypatch.setattr("trainer.mirrors.show_report", lambda report, *_: sent.append(report))
+    monkeypatch.setattr("trainer.mirrors.mirror.show_report", lambda report, *_: sent.append(report))
     jobs = SimpleNamespace(left=0, failed=0, running={}, budget_reached=None)
     console = SimpleNamespace(print=lambda *_, **__: None)
     assert cli._conclude(p, SimpleNamespace(full=False), console, True, jobs) == exit_codes.OK
@@ -196,6 +198,7 @@ def test_the_report_goes_to_the_mirrors_of_the_study(tmp_path, monkeypatch):
 
 def test_what_mirrors_are_told_has_no_verdict_before_the_planned_seeds_have_ended(tmp_path):
     from page_studies import half
+
     from studies.result import reported
 
     study = half(tmp_path / "demo")

@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer import checkpoint, world
 from trainer.errors import UsageError
-from trainer.identity import run_id
 from trainer.loop import train
+from trainer.record.identity import run_id
 from trainer.step import given, make_optimiser, total_loss
 
 STEPS = 20

@@ -1,6 +1,6 @@
 """Train one seq-JEPA configuration, with or without Ray.
 
-Layers, each importing only from those before it: ``config`` - ``data``, ``models``,
-``losses``, ``probes`` - ``loop`` - ``task`` (a study's trial) - ``ray_worker`` (the only module that knows Ray),
-``process_worker``.
+Layers, each importing only from those before it: ``config`` - ``data``, ``blocks``, ``losses``, ``probes``,
+``subspace`` - ``families`` - ``step``, ``loop`` - ``workers`` (a study's trial; the only module that knows Ray).
+``record`` and ``mirrors`` stand beside the loop, ``command`` above it.
 """

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainer import families, presets
-from trainer.cli import Parser, add_data_options, data_settings, guarded, split_overrides
-from trainer.duration import duration, estimate
+from trainer.command.cli import Parser, add_data_options, data_settings, guarded, split_overrides
+from trainer.command.duration import duration, estimate
+from trainer.command.results import check_name, folder, writable
 from trainer.errors import UsageError
-from trainer.results import check_name, folder, writable
-from trainer.wandb_mirror import MODES, resolve_mode
+from trainer.mirrors.wandb_mirror import MODES, resolve_mode
 
 EXAMPLES = (
     "python -m trainer --list-presets",
@@ -85,7 +85,7 @@ def _run(arguments: Namespace) -> int:
 
     from trainer.data.sets import require_present
     from trainer.gates import judge, latest
-    from trainer.identity import run_id
+    from trainer.record.identity import run_id
 
     settings = {"seed": arguments.seed, "epochs": arguments.epochs, "runtime.device": arguments.device}
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -135,10 +135,10 @@ def _run(arguments: Namespace) -> int:
     import torch.distributed as dist
 
     from trainer import world
-    from trainer.identity import unknown_commit
     from trainer.loop import train
-    from trainer.mirrors import Mirrors
-    from trainer.record_lines import read_run
+    from trainer.mirrors.mirror import Mirrors
+    from trainer.record.identity import unknown_commit
+    from trainer.record.run_lines import read_run
     from trainer.runtime import pick_device
 
     if note := unknown_commit():

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from trainer.errors import RecordError
-from trainer.records import write_atomically
+from trainer.record.run import write_atomically
 
 NAME = "checkpoint.pt"
 REMEDY = "delete it to train this run again from the start, or restore it from a copy"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import families, presets
-from trainer.cli import Parser, add_data_options, data_settings, guarded
+from trainer.command.cli import Parser, add_data_options, data_settings, guarded
 from trainer.config import RunConfig
 from trainer.data.sets import require_present
 from trainer.errors import RecordError, UsageError
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: Namespace) -> int:
     from trainer.checkpoint import NAME
-    from trainer.evaluation_record import append_line, check_out, recorded_config
+    from trainer.record.evaluation import append_line, check_out, recorded_config
 
     given = options.checkpoint
     if given.name != NAME and given.is_file():
@@ -97,7 +97,7 @@ def _run(options: Namespace) -> int:
     line["seconds"] = {"evaluation": time.perf_counter() - clock}
     append_line(out, line)
 
-    from trainer.terminal import Terminal
+    from trainer.command.terminal import Terminal
 
     console = Terminal(width=None if sys.stdout.isatty() else 120)
     for table in families.load(config.family).tables(line["metrics"], config):
@@ -119,9 +119,9 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     from trainer.certificates import trust_system
     from trainer.data.images import load_images
     from trainer.data.philox import Purpose, derived_seed
-    from trainer.evaluation_record import sha256
-    from trainer.identity import arm_id, provenance, run_id
     from trainer.method import Evaluation
+    from trainer.record.evaluation import sha256
+    from trainer.record.identity import arm_id, provenance, run_id
     from trainer.runtime import pick_device, pick_dtype
 
     trust_system(config.runtime.system_certs)

@@ -22,8 +22,8 @@ from trainer.data.philox import Purpose, derived_seed
 from trainer.errors import UsageError
 from trainer.fast import compilable
 from trainer.gates import judge
-from trainer.identity import arm_id, provenance, run_id
-from trainer.run_record import RunRecord
+from trainer.record.identity import arm_id, provenance, run_id
+from trainer.record.writer import RunRecord
 from trainer.runtime import pick_device, pick_dtype, set_arithmetic
 from trainer.step import Learner, Step, distributed, make_optimiser
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-
 from analysis.commands.table import CSV, EXITS, add_output, rendered, write
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 EXAMPLES = (
     "python -m analysis compare results/step2_rate_digits results/step2_grid_digits",
@@ -27,7 +26,7 @@ def main(argv: list[str]) -> int:
     add_output(parser)
     options = parser.parse_args(argv)
     import analysis
-    from analysis.side_by_side import numbers, side_by_side
+    from analysis.tables.side_by_side import numbers, side_by_side
 
     frames = analysis.load(*options.paths)
     if options.format == CSV:

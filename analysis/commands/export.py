@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; tables already there are replaced")
     options = parser.parse_args(argv)
     import analysis
-    from trainer.records import write_atomically
+    from trainer.record.run import write_atomically
 
     frames = analysis.load(*options.paths)
     files = {f"{name}.{options.format}": encoded(frame, options.format) for name, frame in frames.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.commands.table import EXITS
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 EXAMPLES = ("python -m analysis forgetting results/step5_stream_digits --out figures",)
 
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("study", type=Path, metavar="STUDY", help="a study's folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the figures (default: STUDY/report)")
     options = parser.parse_args(argv)
-    from analysis.forgetting import render
+    from analysis.figures.forgetting import render
 
     for path in render(options.study, options.out or options.study / "report"):
         print(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.commands.table import EXITS, write
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 from trainer.errors import UsageError
 
 EXAMPLES = (

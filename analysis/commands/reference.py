@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.commands.table import CSV, EXITS, add_output, rendered, write
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 EXAMPLES = ("python -m analysis reference", "python -m analysis reference --format csv --out claims.csv")
 
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     add_output(parser)
     options = parser.parse_args(argv)
     import analysis
-    from analysis.observed import claims, claims_sheet
+    from analysis.sentences.observed import claims, claims_sheet
 
     found = claims(analysis.load(analysis.REFERENCE), analysis.REFERENCE / "claims.csv")
     text = found.to_csv(index=False) if options.format == CSV else rendered([claims_sheet(found)], options.format)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.commands.table import CSV, EXITS, add_output, rendered, write
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 EXAMPLES = (
     "python -m analysis samples results/step5_online_digits --reach 50",
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     add_output(parser)
     options = parser.parse_args(argv)
     import analysis
-    from analysis.threshold import samples_to, threshold_sheet
+    from analysis.tables.threshold import samples_to, threshold_sheet
 
     frames = analysis.load(*options.paths)
     if options.format == CSV:

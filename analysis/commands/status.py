@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 from trainer.errors import EXIT_USAGE, UsageError
 
 EXAMPLES = ("python -m analysis status", "python -m analysis status results")
@@ -30,10 +30,10 @@ def main(argv: list[str]) -> int:
     import sys
 
     import analysis
-    from analysis.layout import say, show
-    from analysis.milestones import milestones
-    from analysis.overview import milestones_sheet, running, studies_sheet
+    from analysis.rendering.layout import say, show
     from analysis.report import terminal
+    from analysis.tables.milestones import milestones
+    from analysis.tables.overview import milestones_sheet, running, studies_sheet
 
     if not options.results.is_dir():
         raise UsageError(f"{options.results}: there is no such folder; give the results folder of your studies")

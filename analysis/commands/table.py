@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
-    from analysis.layout import Sheet
+    from analysis.rendering.layout import Sheet
 
 FORMATS, CSV = ("md", "latex", "csv", "html"), "csv"
 NAMES = ("arms", "contrasts", "gates", "leakage", "subspace", "cost")
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     if options.format == CSV and options.table is None:
         raise UsageError(f"--format csv: a CSV file holds one table; add --table and one of {', '.join(NAMES)}")
     import analysis
-    from analysis.paper_tables import USUAL, paper_tables
+    from analysis.tables.paper_tables import USUAL, paper_tables
 
     frames = analysis.load(*options.paths)
     if frames.studies.empty:
@@ -74,14 +74,14 @@ def add_output(parser: Parser) -> None:
 
 def rendered(sheets: list[Sheet], form: str) -> str:
     """Tables in one of ``FORMATS`` but CSV."""
-    from analysis import formats
+    from analysis.rendering import formats
 
     return {"md": formats.to_markdown, "latex": formats.to_latex, "html": formats.to_html}[form](sheets)
 
 
 def write(text: str, out: Path | None) -> None:
     """To a file, or print it."""
-    from trainer.records import write_atomically
+    from trainer.record.run import write_atomically
 
     if out is None:
         sys.stdout.write(text)

@@ -8,8 +8,8 @@ from typing import Any
 
 from analysis.frames.build import flat
 from analysis.frames.columns import EVALUATION, SINGLE
-from analysis.runs import Run, read_run
-from trainer.record_lines import read_run as read_lines
+from analysis.recorded.runs import Run, read_run
+from trainer.record.run_lines import read_run as read_lines
 
 NOT_SCIENCE = ("seed", "epochs", "eval", "gates", "runtime")
 """Groups of a configuration that do not say what the arm is."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cost import Cost, cost
-from analysis.differences import RANKS, arms, differences, level_of, names, resolve
 from analysis.frames.build import flat
 from analysis.frames.columns import STUDY
 from analysis.frames.of_run import NOT_SCIENCE, epoch_rows, evaluation_rows, run_row
-from analysis.study import Study
-from analysis.tables import comparison_table, group_of
+from analysis.recorded.study import Study
+from analysis.statistics.comparison_table import comparison_table, group_of
+from analysis.statistics.cost import Cost, cost
+from analysis.statistics.differences import RANKS, arms, differences, level_of, names, resolve
 
 NOT_RUN = "not run"
 """Verdict of a declared contrast whose arms have not been compared."""

@@ -16,8 +16,8 @@ from analysis.frames.of_study import rows_of_study
 from analysis.frames.remote import fetched, is_address, renamed
 from analysis.ingest import wandb_api
 from analysis.ingest.importers import IMPORTERS, imported
-from analysis.study import Study
-from analysis.study import load as load_study
+from analysis.recorded.study import Study
+from analysis.recorded.study import load as load_study
 from trainer.errors import RecordError, UsageError
 
 Rows = dict[str, list[dict[str, Any]]]

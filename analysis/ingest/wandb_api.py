@@ -12,7 +12,7 @@ from typing import Any
 from analysis.frames.columns import WANDB
 from analysis.ingest.foreign import ForeignRun, Numbers, whole, whole_epoch
 from trainer.errors import UsageError
-from trainer.wandb_key import has_key, server
+from trainer.mirrors.wandb_key import has_key, server
 
 PREFIX = "wandb:"
 LOOKS_LIKE = f"a project on W&B's server: {PREFIX}ENTITY/PROJECT"

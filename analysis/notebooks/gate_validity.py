@@ -22,9 +22,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import analysis
-from analysis.packed import unpacked
-from analysis.predicted import agreement
-from analysis.style import STYLE
+from analysis.figures.style import STYLE
+from analysis.recorded.packed import unpacked
+from analysis.sentences.predicted import agreement
 
 STUDY = "../../studies/replay/recorded/rotation.jsonl.gz"  # or the folder of a study that stopped nothing
 frames = analysis.load(unpacked(STUDY))

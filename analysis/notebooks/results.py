@@ -22,9 +22,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import analysis
-from analysis.packed import unpacked
-from analysis.plots import curves_figure
-from analysis.style import STYLE
+from analysis.figures.plots import curves_figure
+from analysis.figures.style import STYLE
+from analysis.recorded.packed import unpacked
 
 STUDY = "digits.tar.xz"  # or a study's folder, as "results/step2_rate_digits"
 frames = analysis.load(unpacked(STUDY))

@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 
 import analysis
-from analysis.packed import unpacked
-from analysis.subspace_about import with_study_label
-from analysis.subspace_plots import figures_of
-from analysis.subspace_style import STYLE
+from analysis.figures.subspace_about import with_study_label
+from analysis.figures.subspace_plots import figures_of
+from analysis.figures.subspace_style import STYLE
+from analysis.recorded.packed import unpacked
 
 STUDY = "digits.tar.xz"  # or a study's folder
 folder = unpacked(STUDY)
@@ -80,8 +80,8 @@ share.rename(lambda name: name.rpartition(".")[2], level="measure") if len(share
 # %% [markdown]
 # ## What does one run look like?
 #
-# The figures of `analysis.subspace_plots`, from the arrays that the evaluation of one run left beside its record. A
-# turn that the code represents is a ring in the colours' order; a line per held-out anchor.
+# The figures of `analysis.figures.subspace_plots`, from the arrays that one run's evaluation left beside its record.
+# A turn that the code represents is a ring in the colours' order; a line per held-out anchor.
 
 # %%
 left = sorted(folder.rglob("evaluation-*subspace.npz"))

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.decimals import decimals
 from analysis.page.facts import Facts
-from analysis.render import interval, number, plus_minus, verdict
-from analysis.tables import group_of
-
+from analysis.rendering.decimals import decimals
+from analysis.rendering.render import interval, number, plus_minus, verdict
+from analysis.statistics.comparison_table import group_of
 
 SEARCHED = "search → confirmed"
 

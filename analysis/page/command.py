@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 NAME = "report.html"
 EXAMPLES = (
@@ -38,9 +38,9 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     from analysis.page.facts import gather
     from analysis.page.writing import page
-    from analysis.study import load
+    from analysis.recorded.study import load
     from trainer.errors import UsageError
-    from trainer.records import write_atomically
+    from trainer.record.run import write_atomically
 
     if options.out is not None and options.out.is_dir():
         raise UsageError(f"--out {options.out}: is a folder; give the name of a file, as {options.out / NAME}")
@@ -54,11 +54,15 @@ def main(argv: list[str]) -> int:
 
 
 def write(folder: Path) -> Path:
-    """Write the page of one study beside its report; returns its path. Raises UsageError as ``analysis.study.load``."""
+    """Write the page of one study beside its report; returns its path.
+
+    Raises:
+        UsageError: as ``analysis.recorded.study.load``.
+    """
     from analysis.page.facts import gather
     from analysis.page.writing import page
-    from analysis.study import load
-    from trainer.records import write_atomically
+    from analysis.recorded.study import load
+    from trainer.record.run import write_atomically
 
     path = folder / "report" / NAME
     write_atomically(path, page([gather(load(folder))]).encode())

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.confirmation import confirmation
-from analysis.cost import Cost, cost
-from analysis.differences import Key, arms, differences, names, resolve
-from analysis.family import BETTER, NOT_RESOLVED, WORSE
 from analysis.page.progress import Progress, progress
-from analysis.study import Study
-from analysis.tables import comparison_table
+from analysis.recorded.study import Study
+from analysis.sentences.confirmation import confirmation
+from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import Cost, cost
+from analysis.statistics.differences import Key, arms, differences, names, resolve
+from analysis.statistics.family import BETTER, NOT_RESOLVED, WORSE
 
 NOT_ENDED = ("no record", "not ended", "nothing evaluated")
 """Beginnings of a run's ``problem`` while it may still end well."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.compare import MIN_SEEDS
-from analysis.decimals import decimals
-from analysis.differences import SAME_ARM, resolve
-from analysis.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
 from analysis.page.facts import PENDING, Facts
 from analysis.page.words import planned_pairs, unit_of
-from analysis.render import interval, number, p_value
-from analysis.study import Study
+from analysis.recorded.study import Study
+from analysis.rendering.decimals import decimals
+from analysis.rendering.render import interval, number, p_value
+from analysis.statistics.differences import SAME_ARM, resolve
+from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
+from analysis.statistics.paired import MIN_SEEDS
 
 PRIMARY = 6
 """Rows; a study with more contrasts has the others in the table of all differences."""

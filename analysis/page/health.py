@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.page.facts import NOT_ENDED, Facts
-from analysis.study import Study, values
-from analysis.trials import NOT_RUN
+from analysis.recorded.study import Study, values
+from analysis.recorded.trials import NOT_RUN
 
 
 @dataclass(frozen=True)

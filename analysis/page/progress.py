@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from analysis.cost import Cost
-from analysis.study import Study
+from analysis.recorded.study import Study
+from analysis.statistics.cost import Cost
 
 SILENT_SECONDS = 300.0
 """A driver notes a tick every minute and an epoch when it ends; one that is silent for longer is taken for dead."""

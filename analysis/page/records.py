@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainer.record_lines import read_run
+from trainer.record.run_lines import read_run
 
 _ABOUT = {
     "study.json": "what was declared and with which settings",

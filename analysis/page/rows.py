@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.decimals import decimals
-from analysis.declared import LINACC
 from analysis.page.facts import NOT_ENDED, Facts
 from analysis.page.health import missing_value
 from analysis.page.progress import RUNNING
-from analysis.render import number
-from analysis.searched import STATES, rule_words
-from analysis.study import values
-from analysis.trials import NOT_RUN
+from analysis.recorded.declared import LINACC
+from analysis.recorded.study import values
+from analysis.recorded.trials import NOT_RUN
+from analysis.rendering.decimals import decimals
+from analysis.rendering.render import number
+from analysis.sentences.searched import STATES, rule_words
 
 EARLY = "not ended"
 

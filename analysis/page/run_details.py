@@ -8,11 +8,11 @@ import shlex
 from collections import defaultdict
 from typing import Any
 
-from analysis.differences import Key, find, reference_of
 from analysis.page.facts import Facts
 from analysis.page.records import first_line
-from analysis.runs import Run, flat
-from analysis.study import values
+from analysis.recorded.runs import Run, flat
+from analysis.recorded.study import values
+from analysis.statistics.differences import Key, find, reference_of
 
 MOST = 200
 """Trials whose details are in the page; of more the best and the newest. Compared runs are all in it."""

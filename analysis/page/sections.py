@@ -8,9 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.bill import costs
-from analysis.caveats import caveats
-from analysis.decimals import decimals
 from analysis.page.arms_table import arms_table
 from analysis.page.facts import PENDING, Facts
 from analysis.page.figures import FIGURES
@@ -22,9 +19,12 @@ from analysis.page.records import files
 from analysis.page.rows import order, shown, tables
 from analysis.page.trust import trust
 from analysis.page.words import head, resume
-from analysis.render import sheets
-from analysis.searched import missing, searched
-from analysis.verdict import sentences
+from analysis.rendering.decimals import decimals
+from analysis.rendering.render import sheets
+from analysis.sentences.bill import costs
+from analysis.sentences.caveats import caveats
+from analysis.sentences.searched import missing, searched
+from analysis.sentences.verdict import sentences
 
 ROWS = 200
 """Rows of trials and runs that are in the page without a script."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.page.facts import Facts
 from analysis.page.records import first_line
-from analysis.registered import registered
+from analysis.recorded.registered import registered
 
 
 def trust(facts: Facts) -> list[tuple[str, str]]:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from analysis.claims import unresolved
-from analysis.compare import MIN_SEEDS
-from analysis.decimals import decimals
-from analysis.differences import SAME_ARM
-from analysis.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
 from analysis.page.facts import PENDING, Facts
 from analysis.page.health import shown_controls
 from analysis.page.progress import COMPLETE, EMPTY, INTERRUPTED, OUT_OF_BUDGET, RUNNING
-from analysis.render import duration, interval, money, number
-from analysis.study import values
+from analysis.recorded.study import values
+from analysis.rendering.decimals import decimals
+from analysis.rendering.render import duration, interval, money, number
+from analysis.sentences.claims import unresolved
+from analysis.statistics.differences import SAME_ARM
+from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
+from analysis.statistics.paired import MIN_SEEDS
 
 MOST = 4
 """Contrasts that a sentence names; the table below it has the others."""

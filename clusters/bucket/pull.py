@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clusters.bucket.fetch import fetched
 from clusters.bucket.store import BucketError, Store
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 
 def main(argv: list[str]) -> int:

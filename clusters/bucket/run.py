@@ -12,7 +12,7 @@ from pathlib import Path
 from clusters.bucket.fetch import fetched
 from clusters.bucket.store import CREDENTIALS, BucketError, Store, Unreachable
 from clusters.bucket.upload import DECISIONS, Upload
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 END = Path("~/.study/end")
 """Deletes a rented machine with the machine's own key."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from trainer.cli import dispatched
+from trainer.command.cli import dispatched
 
 COMMANDS = {
     "doctor": (

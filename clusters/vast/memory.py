@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer.lock import Lock
+from trainer.record.lock import Lock
 
 BAD_FOR = 7 * 24 * 3600
 

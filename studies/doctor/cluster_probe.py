@@ -90,7 +90,7 @@ def wants(tree: dict[str, Any]) -> dict[str, Any]:
     from trainer import presets
     from trainer.data.sets import require_present
     from trainer.errors import UsageError
-    from trainer.wandb_mirror import resolve_mode
+    from trainer.mirrors.wandb_mirror import resolve_mode
 
     try:
         require_present(presets.build(tree))

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from studies.capacity import trials_at_once
-from studies.processors import check_sizes, container_limits, processors_here
+from studies.running.capacity import trials_at_once
+from studies.running.processors import check_sizes, container_limits, processors_here
 from trainer import presets
-from trainer.cli import Parser, add_data_options, data_settings, split_overrides
+from trainer.command.cli import Parser, add_data_options, data_settings, split_overrides
 from trainer.config import RunConfig
-from trainer.wandb_mirror import MODES
+from trainer.mirrors.wandb_mirror import MODES
 
 ABOUT = (
     "What would go wrong with a study on this machine or cluster, told beforehand: one line per check, ok, warn or"

@@ -11,7 +11,7 @@ from trainer.config import RunConfig
 from trainer.data.sets import FOLDERS, require_present
 from trainer.data.sets.places import made_folder
 from trainer.errors import UsageError
-from trainer.wandb_mirror import resolve_mode
+from trainer.mirrors.wandb_mirror import resolve_mode
 
 QUICK_BYTES = 4 * GB  # about ten seconds of reading; larger sets are read only when asked
 

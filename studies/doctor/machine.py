@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from studies.doctor.finding import GB, Finding, fail, ok, warn
-from studies.processors import text_of
+from studies.running.processors import text_of
 from trainer.config import SETS, RunConfig, split_sizes
 
 # resident memory on Linux with CPU builds, rounded up: Ray's servers and object store, a training process, and what

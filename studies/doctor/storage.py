@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from studies import private_folder
 from studies.doctor.finding import GB, Finding, fail, ok, warn
-from trainer.records import write_json
+from studies.executors import private_folder
+from trainer.record.run import write_json
 
 NETWORK = (
     "nfs",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from studies.engine.plan import Plan
-from trainer.identity import other_code as other_code_of
-from trainer.records import read_run
+from trainer.record.identity import other_code as other_code_of
+from trainer.record.run import read_run
 
 
 def other_code(folder: Path, plan: Plan) -> str | None:

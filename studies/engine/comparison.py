@@ -17,7 +17,7 @@ from studies.engine.question import Question
 from studies.engine.race import Race
 from studies.engine.search import Candidate, Search
 from studies.engine.settings import Arm
-from trainer.identity import run_id
+from trainer.record.identity import run_id
 
 
 class Comparison:

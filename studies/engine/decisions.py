@@ -36,8 +36,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainer.decision_lines import SCHEMA_VERSION, read_decisions
-from trainer.jsonl import Appender
+from trainer.record.jsonl import Appender
+from trainer.record.study_lines import SCHEMA_VERSION, read_decisions
 
 NAME = "decisions.jsonl"
 VOLATILE = ("t", "at", "session")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from studies.engine.settings import Resources
-from trainer.fast import compilable
 from trainer.config import RunConfig
 from trainer.errors import UsageError
+from trainer.fast import compilable
 
 
 def check(config: RunConfig, resources: Resources, here: bool) -> None:

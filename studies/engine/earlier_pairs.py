@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trainer.decision_lines import read_decisions, read_info
 from trainer.errors import RecordError, UsageError
-from trainer.record_lines import read_run
+from trainer.record.run_lines import read_run
+from trainer.record.study_lines import read_decisions, read_info
 
 MOST_STUDIES = 8
 """The studies begun last are read, no more: a dry run answers at once."""

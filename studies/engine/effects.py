@@ -9,7 +9,7 @@ from studies.engine import spaces
 from studies.engine.plan import Plan
 from studies.engine.question import Question
 from trainer.errors import UsageError
-from trainer.identity import SCIENTIFIC
+from trainer.record.identity import SCIENTIFIC
 
 ONE_ARM = "is the same arm: after the preset both have the same settings (arm {}); give it one that differs"
 

@@ -11,11 +11,11 @@ from typing import Any
 from studies.engine import warm_start
 from studies.engine.commits import other_code
 from studies.engine.plan import Plan
-from trainer.decision_lines import read_info
 from trainer.errors import RecordError, UsageError
-from trainer.lock import NAME as LOCK
-from trainer.lock import Lock
-from trainer.records import write_json
+from trainer.record.lock import NAME as LOCK
+from trainer.record.lock import Lock
+from trainer.record.run import write_json
+from trainer.record.study_lines import read_info
 
 COMPARED = (
     "preset", "overrides", "base_arm", "seeds", "epochs", "search_seed", "search", "stopping", "probe_epochs",

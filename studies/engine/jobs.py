@@ -19,7 +19,7 @@ from studies.engine.noise_floor import NoiseFloor
 from studies.engine.plan import Plan
 from studies.engine.question import Question
 from studies.engine.search import Search
-from trainer.identity import arm_id, run_id
+from trainer.record.identity import arm_id, run_id
 
 
 class Jobs:

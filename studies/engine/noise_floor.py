@@ -10,7 +10,7 @@ from collections.abc import Callable
 from studies.engine.decisions import Decisions
 from studies.engine.job import Job
 from studies.engine.plan import Plan
-from trainer.identity import run_id
+from trainer.record.identity import run_id
 
 
 class NoiseFloor:

@@ -13,10 +13,10 @@ from studies.engine.settings import Arm, Limits, Resources, SearchPlan, Stopping
 from studies.engine.stopping import Rule
 from trainer import presets
 from trainer.config import RunConfig
-from trainer.decision_lines import SCHEMA_VERSION, read_decisions
 from trainer.errors import UsageError
-from trainer.identity import arm_id, arm_settings
-from trainer.looks import looks
+from trainer.record.identity import arm_id, arm_settings
+from trainer.record.looks import looks
+from trainer.record.study_lines import SCHEMA_VERSION, read_decisions
 
 NOISE = 100  # seeds of the noise floor begin so far above that of the search; those of the race lie between
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from studies.engine.plan import Plan
+from trainer.command.duration import estimate, work
 from trainer.data.sets import require_present
-from trainer.duration import estimate, work
 from trainer.errors import UsageError
-from trainer.registration import registered_words, registration
+from trainer.record.registration import registered_words, registration
 
 START_SECONDS = 12
 """Ray, and torch in each trial process; measured on 2 cores."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from studies.engine.contrasts import Contrast
 from studies.engine.earlier_pairs import Earlier, Spread
 from studies.engine.plan import Plan
-from trainer.resolvable import MIN_SEEDS, POWER, detectable, step
+from trainer.record.resolvable import MIN_SEEDS, POWER, detectable, step
 
 GUESS = {"percent": 4.0}
 """S.d. of a paired difference by unit, where no record tells; the digits' contrasts have 2.4 to 6.0 over five seeds."""

@@ -17,7 +17,7 @@ from studies.engine.candidates import Candidate
 from studies.engine.decisions import Decisions
 from studies.engine.job import Job
 from studies.engine.plan import Plan
-from trainer.identity import run_id
+from trainer.record.identity import run_id
 
 
 class Race:

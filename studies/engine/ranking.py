@@ -9,7 +9,7 @@ from studies.engine.candidates import Candidate, unbeaten
 from studies.engine.job import Job
 from studies.engine.plan import Plan
 from studies.engine.question import Question
-from trainer.identity import arm_id
+from trainer.record.identity import arm_id
 
 COUNTED = ("complete", "pruned")
 """States whose score counts."""

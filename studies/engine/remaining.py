@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from studies.engine.job import Job
 from studies.engine.plan import Plan
-from trainer.records import read
-from trainer.run_record import NAME
+from trainer.record.run import read
+from trainer.record.writer import NAME
 
 if TYPE_CHECKING:
     from studies.engine.jobs import Jobs  # it imports Optuna

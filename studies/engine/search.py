@@ -15,11 +15,11 @@ from studies.engine.plan import Plan
 from studies.engine.question import WHOLE, Question
 from studies.engine.ranking import own, ranked, taken_over
 from studies.engine.sampling import Sampling
-from studies.engine.stops import Stop
 from studies.engine.stopping import WAIT, Ladder
 from studies.engine.stopping.ladder import RungDecision, bracket_name
+from studies.engine.stops import Stop
 from trainer.errors import UsageError
-from trainer.identity import arm_id, run_id
+from trainer.record.identity import arm_id, run_id
 
 
 class Search:

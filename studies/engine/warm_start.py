@@ -13,10 +13,10 @@ from studies.engine.decisions import NAME, Decisions
 from studies.engine.job import NOT_RUN
 from studies.engine.plan import Plan
 from studies.engine.question import Question
-from trainer.decision_lines import read_decisions, read_info
 from trainer.errors import UsageError
-from trainer.identity import arm_id
-from trainer.lock import NAME as LOCK
+from trainer.record.identity import arm_id
+from trainer.record.lock import NAME as LOCK
+from trainer.record.study_lines import read_decisions, read_info
 
 NEEDED = ("base_arm", "epochs", "search_seed", "rungs", "ranges")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from studies.executors.lifeline import Place
-from studies.private_folder import RAY, TOKEN, is_private
-from studies.processors import processors_here
+from studies.executors.private_folder import RAY, TOKEN, is_private
+from studies.running.processors import processors_here
 from trainer.errors import UsageError
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}

@@ -38,7 +38,7 @@ class Executor(Protocol):
         """Whether another trial may be started beside ``running`` ones."""
 
     def start(self, task: dict[str, Any]) -> None:
-        """Start a trial as soon as it has a place; see :func:`trainer.task.run_task` for the task."""
+        """Start a trial as soon as it has a place; see :func:`trainer.workers.task.run_task` for the task."""
 
     def events(self) -> Iterator[Event]:
         """What happened since, after a short wait if nothing did.

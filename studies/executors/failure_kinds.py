@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trainer.failure import Failure
+from trainer.workers.failure import Failure
 
 
 def told_kind(failure: Failure) -> tuple[str, str]:

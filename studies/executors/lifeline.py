@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from studies.exit_codes import LOST_CLUSTER
+from studies.command.exit_codes import LOST_CLUSTER
 
 EVERY_SECONDS = 2.0
 SILENT_SECONDS = 12.0

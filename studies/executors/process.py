@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from studies.engine.settings import Resources
 from studies.executors.face import Event
 from studies.executors.failure_kinds import refusal, told_kind
 from studies.executors.gpu_slots import gpu_slots, visible_gpus
 from studies.executors.worker_process import WorkerProcess
-from studies.processors import text_of
-from studies.engine.settings import Resources
-from trainer.failure import Failure
+from studies.running.processors import text_of
+from trainer.workers.failure import Failure
 
 LOOK_SECONDS = 0.1
 

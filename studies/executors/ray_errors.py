@@ -10,7 +10,7 @@ from ray import exceptions
 
 from studies.executors.failure_kinds import reason_of, told_kind
 from studies.executors.lifeline import answers
-from trainer.failure import Failure, describe
+from trainer.workers.failure import Failure, describe
 
 # a group of workers that found no place in time, and one of which a worker or its node died while it started (ray 2.60,
 # not exported)

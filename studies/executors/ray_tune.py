@@ -10,15 +10,15 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from studies.capacity import Capacity, trials_at_once
+from studies.command.interrupt import Interrupt
+from studies.command.resume_command import resume_command
+from studies.engine.settings import Resources
 from studies.executors.connection import PATIENCE, connect, own_token, places, start
 from studies.executors.lifeline import ClusterLost, Lifeline, within
+from studies.executors.private_folder import TOKEN, TUNE, end_left
 from studies.executors.tune_executor import TuneExecutor
 from studies.executors.worker_groups import WorkerGroups
-from studies.interrupt import Interrupt
-from studies.private_folder import TOKEN, TUNE, end_left
-from studies.resume_command import resume_command
-from studies.engine.settings import Resources
+from studies.running.capacity import Capacity, trials_at_once
 from trainer.errors import UsageError
 
 MOST_TRIALS = 4096
@@ -108,7 +108,7 @@ def _fit(
     from ray import tune
 
     from studies.executors.tune_adapters import ReportScheduler, TaskSearcher, TrialCallback
-    from trainer.ray_worker import DRIVER_CPUS, trial
+    from trainer.workers.ray_worker import DRIVER_CPUS, trial
 
     per_trial: Any = {"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})}
     if resources.backend == "ray-train":
@@ -160,7 +160,7 @@ def _groups(r: Resources) -> WorkerGroups:
     from ray.util import placement_group_table
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    from trainer.ray_worker import worker_resources
+    from trainer.workers.ray_worker import worker_resources
 
     def remove(group: str) -> None:
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))

@@ -18,8 +18,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.schedulers.trial_scheduler import TrialScheduler as Decision
 from ray.tune.search import Searcher
 
-from trainer.failure import Failure, describe
-from trainer.ray_worker import FAILURE
+from trainer.workers.failure import Failure, describe
+from trainer.workers.ray_worker import FAILURE
 
 FINISHED = Searcher.FINISHED
 

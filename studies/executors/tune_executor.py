@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from studies.capacity import Capacity
 from studies.executors.face import Event
 from studies.executors.failure_kinds import refusal
 from studies.executors.lifeline import Lifeline
 from studies.executors.worker_groups import WorkerGroups
-from trainer.failure import Failure
+from studies.running.capacity import Capacity
+from trainer.workers.failure import Failure
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial

@@ -1,6 +1,6 @@
 """One training process of this machine, and the socket over which it takes tasks and reports.
 
-The other side is :mod:`trainer.process_worker`.
+The other side is :mod:`trainer.workers.process_worker`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from studies.executors.gpu_slots import VISIBLE
 ROOT = Path(__file__).resolve().parent.parent.parent
 # -P: the current folder stays off the path, where a user's own ``trainer.py`` would stand for ours
 _PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from trainer.process_worker import main; main(int(sys.argv[2]))"
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from trainer.workers.process_worker import main; main(int(sys.argv[2]))"
 )
 LAST_LINES = 20
 

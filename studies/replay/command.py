@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     from studies.replay.schedulers import strategies
     from studies.replay.simulate import Machine
     from studies.replay.trials import NOISE, Pool
-    from trainer.terminal import Terminal
+    from trainer.command.terminal import Terminal
 
     seeds = numbers("--run-seeds", o.run_seeds) if o.run_seeds else None
     recorded = read_curves(o.records, o.metric, o.epochs, seeds, o.bracket_by)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from studies.engine.stopping import Rule
 from studies.replay.curves import METRIC, MISSING
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 from trainer.errors import UsageError
 
 KINDS = ("full", "top-k", "gate", "asha", "asha-stop", "gates", "hyperband", "median")

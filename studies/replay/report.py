@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from studies.replay.compare import Interval, Replayed
-from studies.replay.schedulers import RULED
 from studies.replay.rungs import MIN_ARMS, VALID_FROM, Rung
-from trainer.records import write_atomically
+from studies.replay.schedulers import RULED
+from trainer.record.run import write_atomically
 
 
 def tables(rows: list[Replayed], rungs: list[Rung], console: Console, resampled: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import RecordError, UsageError
-from trainer.record_lines import check_line, read_run
+from trainer.record.run_lines import check_line, read_run
 
 PACKED = ".jsonl.gz"
 """Ending of files that hold the lines of several runs, compressed."""

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from trainer import presets
-from trainer.identity import run_id
 from trainer.loop import train
-from trainer.records import read
+from trainer.record.identity import run_id
+from trainer.record.run import read
 
 
 def curve(precision: str, seed: int, folder: Path) -> tuple[Tensor, Tensor, float]:

@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from rich.console import Console  # noqa: E402
 
-from studies.driver import run_study  # noqa: E402
 from studies.engine.plan import Plan  # noqa: E402
 from studies.engine.settings import Arm, Resources, Stopping  # noqa: E402
-from trainer import ray_worker  # noqa: E402
-from trainer.records import read  # noqa: E402
+from studies.running.driver import run_study  # noqa: E402
+from trainer.record.run import read  # noqa: E402
+from trainer.workers import ray_worker  # noqa: E402
 
 
 def nothing(task: dict[str, Any]) -> None:

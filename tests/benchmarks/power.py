@@ -17,8 +17,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from analysis.compare import paired  # noqa: E402
-from analysis.family import BETTER, WORSE, decide  # noqa: E402
+from analysis.statistics.family import BETTER, WORSE, decide  # noqa: E402
+from analysis.statistics.paired import paired  # noqa: E402
 from studies import step2_grid, step2_rate  # noqa: E402
 from studies.engine.contrasts import Declaration  # noqa: E402
 

@@ -5,7 +5,7 @@ Searches are replayed from the recorded curves with the study's own stopping rul
 record has one seed per arm, so an arm's true value is drawn from its posterior, given the recorded value, a seed's s.d.
 of 2.4 points (measured on digits) and the spread of the arms of its level; race and verdict values are the true value
 plus noise. The reference of an arm has the mean of the recorded arms without the rate. Decisions are those of
-``analysis.family`` on three contrasts. A null study is the same with curves and values that are noise alone.
+``analysis.statistics.family`` on three contrasts. A null study is the same with curves and values that are noise alone.
 
 old: asha that only stops, the best three of each level on 3 seeds. new: gates, three race on one seed, the winner on 4.
 """
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.compare import paired
-from analysis.family import BETTER, WORSE, decide
+from analysis.statistics.family import BETTER, WORSE, decide
+from analysis.statistics.paired import paired
 from studies.engine.stopping import RULES, Rule
 from studies.replay.curves import METRIC, Recorded, read_curves
 from studies.replay.schedulers import Ruled

@@ -25,8 +25,8 @@ import numpy as np
 from studies.step2_rate import STUDY
 from trainer import presets
 from trainer.config import RunConfig
-from trainer.identity import run_id
-from trainer.records import read, write_atomically
+from trainer.record.identity import run_id
+from trainer.record.run import read, write_atomically
 
 RECORDED = Path(__file__).resolve().parents[2] / "studies" / "replay" / "recorded"
 SEED = 1000

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from trainer import checkpoint, presets
 from trainer.data.images import load_images
 from trainer.data.views import Views
-from trainer.identity import arm_id, run_id
-from trainer.loop import train
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing.features import extract
+from trainer.loop import train
 from trainer.probes.ridge import Ridge
+from trainer.record.identity import arm_id, run_id
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 

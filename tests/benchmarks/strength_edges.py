@@ -14,8 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from studies import Arm, Contrast, Show, Strata, Study  # noqa: E402
-from studies import step3_crate, step4_tost  # noqa: E402
+from studies import Arm, Contrast, Show, Strata, Study, step3_crate, step4_tost  # noqa: E402  # noqa: E402
 from studies.controls import CONTROLS  # noqa: E402
 
 BEYOND = {"stopgrad/crate_alpha/params/mlp/0.03": (0.3,), "ema/crate/params/mlp/0.03": (0.003,)}

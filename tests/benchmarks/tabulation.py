@@ -106,11 +106,11 @@ def measure(folder: Path) -> dict[str, float]:
     """In this process: processor seconds of each part, and peak memory in GB."""
     from rich.console import Console
 
-    from analysis.cost import cost
+    from analysis.recorded.study import load
     from analysis.report import report
-    from analysis.study import load
-    from analysis.tables import comparison_table
-    from analysis.verdict import sentences
+    from analysis.sentences.verdict import sentences
+    from analysis.statistics.comparison_table import comparison_table
+    from analysis.statistics.cost import cost
 
     marks = [time.process_time()]
     study = load(folder)

@@ -27,13 +27,14 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 from reference_loop import gemm_peak  # noqa: E402
+
 from trainer import presets  # noqa: E402
 from trainer.config import SETS, RunConfig  # noqa: E402
 from trainer.data.images import load_images  # noqa: E402
 from trainer.data.views import Views  # noqa: E402
-from trainer.fast.accelerate import whether_it_pays  # noqa: E402
 from trainer.families.seq_jepa.method import SeqJEPA  # noqa: E402
 from trainer.families.seq_jepa.probing.online import OnlineProbe  # noqa: E402
+from trainer.fast.accelerate import whether_it_pays  # noqa: E402
 from trainer.step import forward, make_optimiser, optimise  # noqa: E402
 
 # encoder forwards and backwards of one sequence: 3 views x (1 + 2) and the target, 0.556 GMAC each (2 FLOP per MAC);

@@ -9,7 +9,7 @@ from typing import Any
 
 from faults.study import Study
 from studies.engine.decisions import comparable
-from trainer.records import comparable as comparable_line
+from trainer.record.run import comparable as comparable_line
 
 DECIDED = ("suggest", "finish", "select", "compare")
 """Events that a deterministic study has exactly once each, whatever was killed. What became of a trial at a rung is

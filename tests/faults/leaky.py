@@ -15,8 +15,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from studies import private_folder, step2_rate  # noqa: E402
-from trainer import ray_worker  # noqa: E402
+from studies import step2_rate  # noqa: E402
+from studies.executors import private_folder
+from trainer.workers import ray_worker  # noqa: E402
 
 
 def leaking(message: str) -> Callable[[dict[str, Any]], None]:
@@ -24,7 +25,8 @@ def leaking(message: str) -> Callable[[dict[str, Any]], None]:
         """The first process that comes here fails; pickled by value, so that it needs nothing of this file."""
         from pathlib import Path
 
-        from trainer import loop, ray_worker
+        from trainer import loop
+        from trainer.workers import ray_worker
 
         train, once = loop.train, Path(f"{message}.raised")
 

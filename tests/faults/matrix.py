@@ -18,11 +18,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from small import SMALL
 
 from faults import compare, kills, moments, processes, redecide
 from faults.kills import Outcome
 from faults.study import ONE_ARM, ROOT, SHORT, STOPPED, Study
-from small import SMALL
 
 # not deterministic, and long enough that the sampler's model proposes
 DEFAULT = ["--num-trials", "14", "--epochs", "4", "--grace", "2", "--seeds", "1", "--top-k", "1", *SMALL]

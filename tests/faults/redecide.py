@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from faults.study import Study
+from studies.command.options import parser
+from studies.command.planning import make_plan
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Seen
 from studies.engine.jobs import Jobs
-from studies.options import parser
-from studies.planning import make_plan
 from studies.step2_rate import STUDY
-from trainer.cli import split_overrides
+from trainer.command.cli import split_overrides
 
 
 def differences(study: Study, arguments: list[str], folder: Path) -> list[str]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from faults import processes
 from small import SMALL
+
+from faults import processes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEARCH = ROOT / "studies" / "step2_rate.py"

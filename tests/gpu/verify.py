@@ -237,9 +237,9 @@ def _workers_speed() -> float:
     from functools import partial
 
     from trainer import world
+    from trainer.data.images import load_images
     from trainer.data.views import Views
     from trainer.families.seq_jepa.method import SeqJEPA
-    from trainer.data.images import load_images
     from trainer.step import distributed, make_optimiser, optimise
 
     device = torch.device("cuda", torch.cuda.current_device())

@@ -19,10 +19,10 @@ from trainer import presets
 from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.evaluate import measure
-from trainer.identity import run_id
-from trainer.loop import train
 from trainer.families.seq_jepa.probing.health import CHUNK
-from trainer.records import read
+from trainer.loop import train
+from trainer.record.identity import run_id
+from trainer.record.run import read
 
 NARROW = [
     "model.encoder={name: conv, width: 4}", "model.action_dim=8", "model.layers=1", "model.heads=4",

@@ -4,7 +4,7 @@ A configuration is built by ``trainer.presets.load`` from a preset and overrides
 immutable. Importing this package costs neither torch nor ray.
 
 ``family``, ``data``, ``model``, ``objective``, ``optim``, ``schedule`` and ``precision`` are *scientific*: they decide
-what is learnt and enter the arm's identity (``trainer.identity``). ``seed``, ``epochs``, ``eval``, ``gates`` and
+what is learnt and enter the arm's identity (``trainer.record.identity``). ``seed``, ``epochs``, ``eval``, ``gates`` and
 ``runtime`` do not. What ``model``, ``objective`` and ``eval`` hold is the family's (``trainer.families``).
 """
 

@@ -20,7 +20,7 @@ class Node(BaseModel):
 def added(value: Any) -> Any:
     """A field that came later, with the value that reproduces what was done before it existed.
 
-    At that value it stays out of the arm's hash, so identifiers on disk remain valid (``trainer.identity``).
+    At that value it stays out of the arm's hash, so identifiers on disk remain valid (``trainer.record.identity``).
     """
     return Field(value, json_schema_extra={"legacy": value})
 

@@ -22,7 +22,7 @@ import numpy as np
 from trainer.data.sets.places import make_folder
 from trainer.data.told import told
 from trainer.errors import UsageError
-from trainer.records import write_json
+from trainer.record.run import write_json
 
 VERSION = 1
 

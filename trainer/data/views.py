@@ -25,9 +25,9 @@ from torch import Tensor
 
 from trainer.config import SETS, DataConfig, RunConfig
 from trainer.data.images import ImageSet
-from trainer.data.store import MappedImages
 from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.data.row_chunks import row_chunks
+from trainer.data.store import MappedImages
 from trainer.errors import UsageError
 from trainer.source import Batch, Plan
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.errors import UsageError
-from trainer.records import write_atomically
+from trainer.record.run import write_atomically
 from trainer.subspace import circle, operators, overlap, spectra, trajectories, variance
 from trainer.subspace.harmonics import harmonic_power, harmonic_shares
 from trainer.subspace.matched import MatchedNull, variances_of

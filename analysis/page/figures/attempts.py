@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.cost import RUNNING, Attempt
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import COLOURS, INK, SOFT, WIDE, Refused, figure_of, mark, thin_frame
-from analysis.render import duration
+from analysis.rendering.render import duration
+from analysis.statistics.cost import RUNNING, Attempt
 
 MOST = 300
 _LOOKS = {

@@ -6,14 +6,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.compare import MIN_SEEDS, mean_interval
-from analysis.differences import Key, arms, level_of, rows_of
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import COLOURS, DASHES, MARKERS, SOFT, WIDE, Refused, figure_of, thin_frame
 from analysis.page.figures.labels import End, end_labels
-from analysis.render import number
-from analysis.decimals import decimals
-from analysis.study import values
+from analysis.recorded.study import values
+from analysis.rendering.decimals import decimals
+from analysis.rendering.render import number
+from analysis.statistics.differences import Key, arms, level_of, rows_of
+from analysis.statistics.paired import MIN_SEEDS, mean_interval
 
 MOST = 8
 """Arms with a label; of more the first in the order of the tables."""

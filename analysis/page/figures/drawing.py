@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.style import STYLE
 from analysis.page.facts import Facts
-from analysis.style import STYLE
 
 WIDE, NARROW = 760, 358
 """Pixels: a column of the page on a desk, and on a phone of 390."""

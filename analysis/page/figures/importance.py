@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.importance import ABOUT, Importance, importance
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import COLOURS, WIDE, Refused, figure_of, thin_frame
+from analysis.tables.importance import ABOUT, Importance, importance
 
 MOST = 12
 """Settings that are drawn, the largest."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.page.figures.drawing import INK
-from analysis.render import number
+from analysis.rendering.render import number
 
 End = tuple[str, float, str, Any]
 """Name of a line, value at its end, colour and dash."""

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import COLOURS, INK, MARKERS, WIDE, Refused, figure_of, mark, thin_frame
-from analysis.pareto import ACCURACY, ACTION, front_found, measured, two_objectives
+from analysis.sentences.pareto import ACCURACY, ACTION, front_found, measured, two_objectives
 
 FEWEST = 3
 

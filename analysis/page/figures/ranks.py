@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from analysis.differences import RANKS, arms
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import (
     COLOURS,
@@ -21,9 +20,10 @@ from analysis.page.figures.drawing import (
     mark,
     thin_frame,
 )
-from analysis.render import number
-from analysis.runs import COLLAPSED_BELOW
-from analysis.study import values
+from analysis.recorded.runs import COLLAPSED_BELOW
+from analysis.recorded.study import values
+from analysis.rendering.render import number
+from analysis.statistics.differences import RANKS, arms
 
 MOST = 14
 """Rows of arms."""

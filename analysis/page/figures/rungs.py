@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.differences import LINACC
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import COLOURS, MARKERS, SINGLE, WIDE, Refused, figure_of, mark, thin_frame
-from analysis.predicted import agreement
-from analysis.render import number
-from analysis.study import values
+from analysis.recorded.study import values
+from analysis.rendering.render import number
+from analysis.sentences.predicted import agreement
+from analysis.statistics.differences import LINACC
 
 FEWEST = 8
 """Trials without which a rank correlation is anything at all."""

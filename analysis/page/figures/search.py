@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.compare import mean_interval
-from analysis.differences import LINACC, arms, rows_of
-from analysis.labels import place_beside
+from analysis.figures.labels import place_beside
+from analysis.figures.setting_axis import SettingAxis, placed
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import (
     COLOURS,
@@ -26,9 +25,10 @@ from analysis.page.figures.drawing import (
     mark,
     thin_frame,
 )
-from analysis.setting_axis import SettingAxis, placed
-from analysis.study import values
-from analysis.trials import all_trials
+from analysis.recorded.study import values
+from analysis.recorded.trials import all_trials
+from analysis.statistics.differences import LINACC, arms, rows_of
+from analysis.statistics.paired import mean_interval
 
 PANELS = 4
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 EXAMPLES = (
     "python -m analysis live results",

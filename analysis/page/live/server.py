@@ -16,7 +16,7 @@ from aiohttp import web
 
 from analysis.page.live.guard import HEADERS, guard
 from analysis.page.live.watch import Watched
-from analysis.page.writing import LIVE, LISTING, Live, document, listing, policy
+from analysis.page.writing import LISTING, LIVE, Live, document, listing, policy
 
 LOOK_SECONDS = 1.0
 FOUND_SECONDS = 5.0

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.runs import Run, read_run, run_of
+from analysis.recorded.runs import Run, read_run, run_of
 from trainer.errors import RecordError
-from trainer.record_lines import check_line
+from trainer.record.run_lines import check_line
 
 
 @dataclass
@@ -30,7 +30,7 @@ class _Tail:
 
 
 class Tails:
-    """Reads runs; see ``analysis.study.load``."""
+    """Reads runs; see ``analysis.recorded.study.load``."""
 
     def __init__(self) -> None:
         self._tails: dict[Path, _Tail] = {}

@@ -16,7 +16,7 @@ from analysis.page.figures import FIGURES
 from analysis.page.live.tail import Tails
 from analysis.page.sections import SECTIONS
 from analysis.page.writing import Part, Written, data_json, part_html
-from analysis.study import load
+from analysis.recorded.study import load
 from trainer.errors import RecordError, UsageError
 
 FIGURE_SECONDS = 30.0

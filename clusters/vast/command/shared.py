@@ -13,7 +13,7 @@ from clusters.vast import instance as instances
 from clusters.vast.client import Client, account_key
 from clusters.vast.errors import VastError
 from clusters.vast.instance import Instance
-from trainer.cli import Parser
+from trainer.command.cli import Parser
 
 
 def parser(name: str, about: str, *examples: str) -> Parser:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from trainer.data.images import ImageSet
-    from trainer.families.h_jepa.method import HJEPA
-    from trainer.families.h_jepa.measures import HJEPAProbes
     from trainer.families.h_jepa.masked_views import MaskedViews
+    from trainer.families.h_jepa.measures import HJEPAProbes
+    from trainer.families.h_jepa.method import HJEPA
 
 
 def source(config: Config, images: ImageSet, dtype: torch.dtype, rank: int = 0, workers: int = 1) -> MaskedViews:

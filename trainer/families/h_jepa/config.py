@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from trainer.config import REGULARISERS, EncoderConfig, RunConfig
-from trainer.config.data import DataConfig
 from trainer.config.averaging import AveragingNode
+from trainer.config.data import DataConfig
 from trainer.config.node import Node, NonNegative, Positive, only_when
 from trainer.config.paired import PAIRED
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from trainer.data.images import ImageSet
 from trainer.families.h_jepa.config import HJEPAConfig
 from trainer.families.h_jepa.distance import chance
+from trainer.families.h_jepa.masked_views import MaskedViews
 from trainer.families.h_jepa.masks import draw_masks
 from trainer.families.h_jepa.method import HJEPA
-from trainer.families.h_jepa.masked_views import MaskedViews
 from trainer.method import Evaluation, Method, Metrics, Probes
 from trainer.probes.neighbours import knn_accuracy
 from trainer.probes.protocol import classifier_accuracies

@@ -55,7 +55,7 @@ def probes(config: Config, images: ImageSet, source: Views, method: SeqJEPA, dev
 def epoch_macs(config: Config) -> float:
     """Multiply-adds of an epoch's training: backward costs twice the forward pass, and a target without gradient has
     none."""
-    from trainer.duration import encoder_macs
+    from trainer.command.duration import encoder_macs
 
     sequences = pretraining_images(config.data) * config.data.draws_per_epoch
     targets, observed = 1, config.data.observed_views

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from trainer.families.seq_jepa.config import SeqJEPAConfig
-from trainer.identity import run_id
+from trainer.record.identity import run_id
 
 
 def about(config: SeqJEPAConfig, epoch: int, split: str, metrics: Mapping[str, float]) -> dict[str, np.ndarray]:

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
 from trainer.errors import UsageError
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
-from trainer.families.seq_jepa.probing.features import aggregate, evaluation
 from trainer.families.seq_jepa.probing.about import about
+from trainer.families.seq_jepa.probing.features import aggregate, evaluation
 from trainer.families.seq_jepa.probing.white_box import WhiteBoxLayers
 from trainer.subspace.summary import Summary, Sweeps, load_arrays, save_arrays, summary
 from trainer.subspace.sweeps import Pictures, factor_sweeps

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing.features import Harvest
 from trainer.families.seq_jepa.probing.health import Health
@@ -93,7 +93,7 @@ class SeqJEPAProbes(Probes):
         wanted.say(diagnostics.about_to())
         found = diagnostics.measure(method)
         save_arrays(path, found.arrays | about(self._config, wanted.epoch, wanted.split, metrics))
-        wanted.say(f"draw them: python -m analysis.subspace_plots {path} {path.with_suffix('')}")
+        wanted.say(f"draw them: python -m analysis.figures.subspace_plots {path} {path.with_suffix('')}")
         return found.metrics
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.blocks.norm import GlobalBatchNorm
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import FixedViews
-from trainer.blocks.norm import GlobalBatchNorm
 from trainer.families.seq_jepa.method import SeqJEPA
 
 

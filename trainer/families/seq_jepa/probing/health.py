@@ -19,11 +19,11 @@ import copy
 import torch
 from torch import Tensor
 
+from trainer.blocks.norm import GlobalBatchNorm
 from trainer.config import SETS
-from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import FixedViews, Views
-from trainer.blocks.norm import GlobalBatchNorm
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing.features import (
     Features,

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.config.data import PLANAR
 from trainer.data.images import ImageSet
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import Views
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing.features import (
     Features,

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.config import SETS
-from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.views import Views
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.probes.precision import in_double
 

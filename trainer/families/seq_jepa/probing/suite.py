@@ -39,20 +39,20 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.data.images import ImageSet
 from trainer.data.views import Views
+from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
-from trainer.probes import protocol
 from trainer.families.seq_jepa.probing.health import CHUNK, PAIRS, Metrics
-from trainer.probes.neighbours import knn_accuracy
 from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.families.seq_jepa.probing.parts import Part, Parts
 from trainer.families.seq_jepa.probing.path import whole_path
+from trainer.families.seq_jepa.probing.retrieval import candidate_codes, chance, retrieval_scores
+from trainer.probes import protocol
+from trainer.probes.neighbours import knn_accuracy
 from trainer.probes.protocol import linear_prediction
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction, r2
-from trainer.families.seq_jepa.probing.retrieval import candidate_codes, chance, retrieval_scores
 from trainer.probes.ridge import Ridge
 
 QUICK = {"": mlp_prediction, "_linear": linear_prediction}

@@ -1,0 +1,1 @@
+"""Figures, drawn from frames and stored arrays alone."""

@@ -1,0 +1,125 @@
+"""Figures of streams, from the records alone: a heat map of what is left of each segment, and accuracy along the
+stream."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.figures.style import COLOURS, DPI, STYLE
+from analysis.statistics.paired import mean_interval
+from trainer.errors import UsageError
+from trainer.record.run import read
+
+METRIC = "linacc"
+Matrices = dict[str, list[np.ndarray]]
+"""By arm the matrix (T, T) of every run that saw the whole stream; row t is after segment t, columns are segments."""
+
+
+def matrices(study: Path, metric: str = METRIC) -> Matrices:
+    """The matrices of a study's compared runs, by the label of the arm.
+
+    Raises:
+        UsageError: no run of the folder recorded a whole stream.
+    """
+    found: Matrices = defaultdict(list)
+    labels, seeds = _labels(study), _seeds(study)
+    for path in sorted(study.glob("runs/*/records.jsonl")):
+        lines = [line for line in read(path) if line["event"] == "eval" and line.get("epoch") is not None]
+        rows = [row for line in sorted(lines, key=lambda line: line["epoch"]) if (row := _row(line["metrics"], metric))]
+        # epoch 0 is the untrained model; an interrupted stream has fewer rows than segments
+        # what chose an arm is in no mean of it
+        compared = lines and lines[0]["arm_id"] in labels and lines[0]["seed"] in seeds
+        if rows and len(rows) == len(rows[0]) + 1 and compared:
+            found[labels[lines[0]["arm_id"]]].append(np.array(rows[1:]))
+    if not found:
+        raise UsageError(f"{study}: no compared run recorded a whole stream of {metric}; give a study of streams")
+    return dict(found)
+
+
+def heat_map(found: Matrices) -> Figure:
+    """One panel per arm: the mean over seeds after each segment (rows) on each segment (columns)."""
+    width = min(4, len(found))
+    height = -(-len(found) // width)
+    figure, panels = plt.subplots(
+        height, width, figsize=(2.6 * width + 0.8, 2.6 * height), squeeze=False, layout="constrained"
+    )
+    for panel in panels.flat[len(found) :]:
+        panel.set_axis_off()
+    for panel, (name, runs) in zip(panels.flat, found.items(), strict=False):
+        mean = np.mean(runs, axis=0)
+        image = panel.imshow(mean, vmin=0, vmax=100, cmap="cividis")
+        for (t, i), value in np.ndenumerate(mean):
+            panel.text(i, t, f"{value:.0f}", ha="center", va="center", fontsize=7, color="w" if value < 55 else "k")
+        panel.set_title("\n".join(textwrap.wrap(f"{name} (n={len(runs)})", 26)), fontsize=8)
+        panel.set_xticks(range(mean.shape[1]), range(1, mean.shape[1] + 1))
+        panel.set_yticks(range(mean.shape[0]), range(1, mean.shape[0] + 1))
+        panel.set_xlabel("segment"), panel.set_ylabel("after segment")
+        panel.grid(False)
+    figure.colorbar(image, ax=panels, label="accuracy (%); right of the diagonal: not seen yet")
+    return figure
+
+
+def anytime(found: Matrices) -> Figure:
+    """Mean accuracy over the segments seen so far, with the 95 % interval over seeds."""
+    figure, panel = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+    for number, (name, runs) in enumerate(found.items()):
+        curves = np.array([[np.mean(one[t, : t + 1]) for t in range(len(one))] for one in runs])
+        colour, dash = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+        after = np.arange(1, curves.shape[1] + 1)
+        panel.plot(after, curves.mean(0), dash, color=colour, label=f"{name} (n={len(runs)})", marker="o", markersize=3)
+        if len(runs) > 2:
+            half = np.array([mean_interval(column).half for column in curves.T], dtype=float)
+            panel.fill_between(
+                after, curves.mean(0) - half, curves.mean(0) + half, color=colour, alpha=0.1, linewidth=0
+            )
+    panel.set_xticks(after)
+    panel.set_xlabel("segments seen"), panel.set_ylabel("mean accuracy on them (%)")
+    panel.legend(fontsize=7, ncols=2)
+    return figure
+
+
+def render(study: Path, folder: Path, metric: str = METRIC) -> list[Path]:
+    """Write ``forgetting.png`` and ``anytime.png``. Raises UsageError if nothing can be drawn."""
+    found = matrices(study, metric)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in (("forgetting", heat_map), ("anytime", anytime)):
+        with plt.rc_context(STYLE):
+            figure = draw(found)
+            figure.savefig(folder / f"{name}.png", dpi=DPI)
+            plt.close(figure)
+        paths.append(folder / f"{name}.png")
+    return paths
+
+
+def _row(metrics: dict[str, float], metric: str) -> list[float]:
+    """The entries of ``metric.seg1/z_agg@M``, ... in their order; [] where there are none."""
+    entries = {
+        int(hit[1]): value
+        for name, value in metrics.items()
+        if (hit := re.fullmatch(rf"{re.escape(metric)}\.seg(\d+)/z_agg@\d+", name))
+    }
+    return [entries[number] for number in sorted(entries)]
+
+
+def _labels(study: Path) -> dict[str, str]:
+    """Labels of the compared arms by id, as the report names them."""
+    import analysis
+
+    if not (study / "study.json").is_file():
+        raise UsageError(f"{study}: is no study's folder; it has no study.json")
+    arms = analysis.load(study).arms
+    return dict(zip(arms["arm_id"], arms["label"], strict=True))
+
+
+def _seeds(study: Path) -> list[int]:
+    """Seeds that the study compares its arms on."""
+    return json.loads((study / "study.json").read_text(encoding="utf-8"))["seeds"]

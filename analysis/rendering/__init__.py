@@ -1,0 +1,1 @@
+"""How numbers look, on a console and on paper."""

@@ -1,0 +1,49 @@
+"""One comparison in words: what its decision allows to be said, and no more."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.rendering.decimals import decimals
+from analysis.rendering.render import interval, number, p_value
+from analysis.statistics.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED
+from trainer.record.resolvable import MAX_SEEDS, POWER
+
+
+def claim(line: pd.Series) -> str:
+    """``better: difference +3.1 [+0.4, +5.8] (adjusted interval, ...)`` from a row of ``differences``."""
+    digits = decimals(line["metric"])
+    pairs = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
+    if line["verdict"] == NO_VERDICT or pd.isna(line["low"]):
+        return (
+            f"observed difference {interval(line['mean'], line['low'], line['high'], digits)} ({pairs})"
+            if line["n"]
+            else f"no difference known ({pairs})"
+        )
+    if line["verdict"] == EXPLORATORY:
+        return (
+            f"difference {interval(line['mean'], line['low'], line['high'], digits)} (exploratory: unadjusted interval,"
+            f" {pairs})"
+        )
+    adjusted = f"difference {interval(line['mean'], line['adjusted_low'], line['adjusted_high'], digits)}"
+    alone = f"unadjusted [{number(line['low'], digits, True)}, {number(line['high'], digits, True)}]"
+    tested = f"{pairs}, {alone}, Holm p {p_value(line['p_holm'])}"
+    if line["verdict"] != NOT_RESOLVED:
+        return f"{line['verdict']}: {adjusted} (adjusted interval, {tested})"
+    return f"not resolved: {adjusted} (the adjusted interval includes 0; {tested}; {could_resolve(line)})"
+
+
+def could_resolve(line: pd.Series) -> str:
+    """The smallest difference that this study could have resolved, beside every "not resolved"."""
+    needed, digits = line["seeds_needed"], decimals(line["metric"])
+    seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
+    return (
+        f"at this spread and n an observed difference of {number(line['resolvable'], digits)} would have been resolved,"
+        f" a true one of {number(line['resolvable_with_power'], digits)} in {100 * POWER:.0f} % of studies; one as"
+        f" observed needs {seeds}"
+    )
+
+
+def unresolved(line: pd.Series) -> str:
+    """The same for a cell: ``not resolved, needs 11.3``."""
+    return f"{NOT_RESOLVED}, needs {number(line['resolvable'], decimals(line['metric']))}"

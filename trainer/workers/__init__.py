@@ -1,0 +1,1 @@
+"""The processes that train: a Ray worker, a plain one, and what both are told."""
