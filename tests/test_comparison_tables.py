@@ -7,6 +7,8 @@ import html
 import html.parser
 import io
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from page_studies import STUDIES
@@ -139,6 +141,16 @@ def test_a_hostile_label_is_text(label):
     for letter in "%$#":
         assert body.count(letter) == body.count(f"\\{letter}"), letter
     assert "\\input" not in body and "<" not in body and "_" not in body.replace("\\_", "")
+
+
+def test_latex_tables_fit_the_page_with_labels_of_their_own_and_real_minus_signs():
+    """Compiled by hand with pdflatex and lualatex: a table of contrasts is 110 pt wider than an A4 page is long."""
+    sheet = Sheet("demo: arms", ["arm", "difference"], [["lr=1e-3 of 2026-11-27", "-1.5 [-3.9, +1.0]"]])
+    latex = to_latex([sheet, sheet, replace(sheet, title="**")])
+    assert re.findall(r"\\label{(.*)}", latex) == ["tab:demo-arms", "tab:demo-arms-2", "tab:table"]
+    assert latex.count(r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}{lr}") == 3
+    minus = r"\ensuremath{-}"
+    assert latex.count(rf"lr=1e-3 of 2026-11-27 & {minus}1.5 {{[}}{minus}3.9, +1.0{{]}} \\") == 3
 
 
 def test_labels_reach_the_formats_escaped(tmp_path, capsys):

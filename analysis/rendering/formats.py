@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 from analysis.rendering.layout import Sheet
@@ -12,12 +13,16 @@ from analysis.rendering.layout import Sheet
 _MARKDOWN = re.compile(r"([\\`*|\[\]$~])|(?<![^\W_])(_)|(_)(?![^\W_])")
 _LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\symbol{34}", "[": "{[}", "]": "{]}",
     **{
         letter: rf"\ensuremath{{{sign}}}"
-        for letter, sign in {"±": r"\pm", "²": "^2", "≥": r"\ge", "≤": r"\le", "→": r"\to", "×": r"\times"}.items()
+        for letter, sign in {
+            "±": r"\pm", "²": "^2", "≥": r"\ge", "≤": r"\le", "→": r"\to", "×": r"\times", "−": "-"
+        }.items()
     },
 }  # fmt: skip
+_FITTING = r"\ifdim\width>\linewidth\linewidth\else\width\fi"
+_MINUS = re.compile(r"(?<![\w.)])-(?=\d)")
 _CAPITALS = "gamma delta theta lambda xi pi sigma upsilon phi psi omega".split()
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -54,32 +59,36 @@ def to_markdown(sheets: Iterable[Sheet]) -> str:
 
 
 def to_latex(sheets: Iterable[Sheet]) -> str:
-    """The sheets as LaTeX tables for the package booktabs, with their titles as captions and notes below.
+    """The sheets as LaTeX tables for the packages booktabs and graphicx, with their titles as captions and notes below;
+    one that is wider than the page is drawn smaller. Labels are made of the titles, so that tables of several files
+    can stand in one paper.
 
     Letters beyond ASCII that mathematics has no name for stay as they are: LuaLaTeX and XeLaTeX print them.
     """
-    parts = ["% needs \\usepackage{booktabs}"]
-    for number, sheet in enumerate(sheets, start=1):
+    parts, labels = ["% needs \\usepackage{booktabs,graphicx}"], Counter()
+    for sheet in sheets:
         if not sheet.rows:
             parts += ["", rf"\paragraph{{{_of_latex(sheet.title)}}}", *map(_of_latex, sheet.notes)]
             continue
         kinds = "l" * sheet.text + "r" * (len(sheet.columns) - sheet.text)
         head, *rows = (" & ".join(map(_of_latex, row)) + r" \\" for row in (sheet.columns, *sheet.rows))
+        label = "-".join(re.findall(r"[a-z0-9]+", sheet.title.lower())) or "table"
+        labels[label] += 1
         parts += [
             "",
             r"\begin{table}[tbp]",
             r"\centering",
             rf"\caption{{{_of_latex(sheet.title)}}}",
-            rf"\label{{tab:{number}}}",
+            rf"\label{{tab:{label}{'' if labels[label] == 1 else f'-{labels[label]}'}}}",
         ]
         parts += [
-            rf"\begin{{tabular}}{{{kinds}}}",
+            rf"\resizebox{{{_FITTING}}}{{!}}{{\begin{{tabular}}{{{kinds}}}",
             r"\toprule",
             head,
             r"\midrule",
             *rows,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
         ]
         parts += [rf"\par\smallskip{{\footnotesize {_of_latex(note)}\par}}" for note in sheet.notes]
         parts.append(r"\end{table}")
@@ -136,7 +145,8 @@ def _of_html(text: str) -> str:
 
 
 def _of_latex(text: str) -> str:
-    return "".join(_LATEX.get(letter) or _letter(letter) for letter in clean(text))
+    signed = _MINUS.sub("\N{MINUS SIGN}", clean(text))
+    return "".join(_LATEX.get(letter) or _letter(letter) for letter in signed)
 
 
 def _letter(letter: str) -> str:
