@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from trainer.config.node import Fraction, Node, added, only_when
+from trainer.config.node import Fraction, Node, added, one_of, only_when
 from trainer.config.sets import SETS
 from trainer.config.standard import COLOURED, StandardConfig
 from trainer.config.stream import StreamConfig, check_data
@@ -85,9 +85,7 @@ class GlimpseConfig(Node):
 class DataConfig(Node):
     """Images and the transformation that relates their views."""
 
-    name: Literal[
-        "digits", "mnist", "cifar10", "cifar100", "tiny_imagenet", "stl10", "3diebench", "mini3d", "imagenet100"
-    ] = "digits"
+    name: Annotated[str, one_of(SETS)] = "digits"
     transform: Literal["rotation", "affine", "augment", "glimpse", "object", "standard"] = "rotation"
     """rotation, affine: planar warps; augment: crop, jitter and blur; glimpse: patches around fixations;
     object: the recorded views of a rendered object (3diebench and its offline miniature mini3d);

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -23,6 +24,17 @@ def added(value: Any) -> Any:
     At that value it stays out of the arm's hash, so identifiers on disk remain valid (``trainer.record.identity``).
     """
     return Field(value, json_schema_extra={"legacy": value})
+
+
+def one_of(names: Collection[str]) -> AfterValidator:
+    """A rule for a field that holds one of some names."""
+
+    def known(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} must be one of {', '.join(names)}")
+        return value
+
+    return AfterValidator(known)
 
 
 def only_when(values: Any, field: str, condition: bool, when: str, default: Any) -> None:

@@ -3,12 +3,11 @@ torch."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from trainer.config.aggregators import (
     AggregatorNode,
@@ -18,7 +17,7 @@ from trainer.config.aggregators import (
     CratePredictorConfig,
     TostConfig,
 )
-from trainer.config.node import Node, added, only_when
+from trainer.config.node import Node, added, one_of, only_when
 from trainer.config.vit import VitConfig
 
 
@@ -65,17 +64,6 @@ def implementation(path: str) -> Any:
     """The class that ``module:class`` names, imported now."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
-
-
-def one_of(names: Collection[str]) -> AfterValidator:
-    """A rule for a field that holds one of some names."""
-
-    def known(value: str) -> str:
-        if value not in names:
-            raise ValueError(f"{value!r} must be one of {', '.join(names)}")
-        return value
-
-    return AfterValidator(known)
 
 
 MIN_RESNET_WIDTH = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainer.data.sets.places import Places
 from trainer.errors import UsageError
@@ -16,30 +16,33 @@ if TYPE_CHECKING:
     from trainer.config import RunConfig
     from trainer.data.sets.raw import RawSet
 
-# name: module of this package and its function (places) -> RawSet
+
+class Reader(NamedTuple):
+    """Where a data set's reader is, and its files.
+
+    Attributes:
+        module, function: of this package; ``function(places) -> RawSet``.
+        folder: where the files are looked for, below the data root; None where there are none.
+        by_hand: where people fetch it who want it: nothing here may.
+    """
+
+    module: str
+    function: str = "read"
+    folder: str | None = None
+    by_hand: str | None = None
+
+
 READERS = {
-    "mnist": ("mnist", "read"),
-    "cifar10": ("cifar", "read_cifar10"),
-    "cifar100": ("cifar", "read_cifar100"),
-    "tiny_imagenet": ("tiny_imagenet", "read"),
-    "stl10": ("stl10", "read"),
-    "3diebench": ("threediebench", "read"),
-    "mini3d": ("mini3d", "read"),
-    "imagenet100": ("imagenet100", "read"),
+    "mnist": Reader("mnist", folder="MNIST/raw"),
+    "cifar10": Reader("cifar", "read_cifar10", "cifar-10-batches-py"),
+    "cifar100": Reader("cifar", "read_cifar100", "cifar-100-python"),
+    "tiny_imagenet": Reader("tiny_imagenet", folder="tiny-imagenet-200"),
+    "stl10": Reader("stl10", folder="stl10_binary"),
+    "3diebench": Reader("threediebench", folder="3DIEBench", by_hand="github.com/facebookresearch/SIE"),
+    "mini3d": Reader("mini3d"),
+    "imagenet100": Reader("imagenet100", folder="imagenet", by_hand="image-net.org"),
 }
-
-# where a data set's files are looked for, below the data root
-FOLDERS = {
-    "mnist": "MNIST/raw",
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "tiny_imagenet": "tiny-imagenet-200",
-    "stl10": "stl10_binary",
-    "3diebench": "3DIEBench",
-    "imagenet100": "imagenet",
-}
-
-BY_HAND = {"3diebench": "github.com/facebookresearch/SIE", "imagenet100": "image-net.org"}
+FOLDERS = {name: reader.folder for name, reader in READERS.items() if reader.folder}
 
 
 def require_present(config: RunConfig) -> None:
@@ -49,11 +52,12 @@ def require_present(config: RunConfig) -> None:
         UsageError: there is no folder of the data set's name, and nothing allows fetching it.
     """
     data, runtime = config.data, config.runtime
-    if data.name not in FOLDERS or data.generated or (runtime.download and data.name not in BY_HAND):
+    by_hand = READERS[data.name].by_hand if data.name in READERS else None
+    if data.name not in FOLDERS or data.generated or (runtime.download and not by_hand):
         return
     folder = Path(runtime.data_root) / FOLDERS[data.name]
     if not folder.is_dir():
-        fetch = f"fetch it by hand ({BY_HAND[data.name]})" if data.name in BY_HAND else "give --download"
+        fetch = f"fetch it by hand ({by_hand})" if by_hand else "give --download"
         raise UsageError(f"{data.name}: there is no {folder}; {fetch}, or name another folder with --data-root")
 
 
@@ -68,7 +72,6 @@ def read(name: str, root: Path, download: bool, made: Path | None = None, own_fi
     """
     if name not in READERS:
         raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join(READERS)}")
-    module, function = READERS[name]
-    return getattr(import_module(f"{__name__}.{module}"), function)(
-        Places(Path(root), download, Path(made or root), own_files)
-    )
+    reader = READERS[name]
+    places = Places(Path(root), download, Path(made or root), own_files)
+    return getattr(import_module(f"{__name__}.{reader.module}"), reader.function)(places)

@@ -12,8 +12,8 @@ from trainer.config.averaging import AveragingNode
 from trainer.config.consolidation import ConsolidateConfig
 from trainer.config.evaluation import Epochs
 from trainer.config.local import LocalConfig, check_local
-from trainer.config.node import Node, NonNegative, Positive, added, only_when
-from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS, one_of
+from trainer.config.node import Node, NonNegative, Positive, added, one_of, only_when
+from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS
 from trainer.families.seq_jepa.continual.rules import check_stream
 
 CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != "rate"}
