@@ -71,7 +71,7 @@ STUDY = Study(
     shown={"norm": Show(), "batch": Show("b", "batch"), "stream": Show()},
     overrides=(
         f"epochs={PASSES}", f"schedule.horizon_epochs={PASSES}", "schedule.name=constant",
-        "schedule.final_lr_ratio=null", "schedule.warmup_epochs=0",
+        "schedule.final_lr_ratio=null", "schedule.warmup_epochs=0", "objective.weights.rate=0.1",
     ),
 )  # fmt: skip
 main = STUDY.main

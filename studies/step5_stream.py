@@ -116,7 +116,7 @@ STUDY = Study(
     overrides=(
         "data.stream.kind=classes", "data.draws_per_epoch=4", "optim.batch_size=16",
         "schedule.name=constant", "schedule.final_lr_ratio=null", "schedule.warmup_epochs=0",
-        "schedule.horizon_epochs=5", "epochs=5",
+        "schedule.horizon_epochs=5", "epochs=5", "objective.weights.rate=0.1",
     ),
     defaults={"stopping": "none", "top_k": 1, "race": 0},
     quick={"num_trials": 8},

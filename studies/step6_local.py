@@ -60,7 +60,7 @@ STUDY = Study(
     controls=CONTROLS,
     settings={"stage": "objective.local.stage", "rule": "objective.local.rule"},
     shown={"stage": Show(), "rule": Show()},
-    overrides=("schedule.horizon_epochs=12", "epochs=12"),
+    overrides=("schedule.horizon_epochs=12", "epochs=12", "objective.weights.rate=0.1"),
 )
 main = STUDY.main
 
