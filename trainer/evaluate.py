@@ -157,7 +157,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     return {
         "schema_version": first["schema_version"], "event": "eval", "study": first["study"], "run_id": run_id(config),
         "arm_id": first["arm_id"], "seed": config.seed, "step": step, "samples_seen": step * config.optim.batch_size,
-        "epoch": epoch, "probe_epoch": epoch, "split": options.split, "split_hash": images.split_hash,
+        "epoch": epoch, "probe_epoch": epoch, "split": options.split, **images.on_record,
         "metrics": metrics,
         "settings": {
             "views": sorted(set(options.views)), "protocol": options.protocol, "epochs": options.epochs,

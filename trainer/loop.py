@@ -128,9 +128,7 @@ def _train(
             }
             origin = {"config": config.model_dump(mode="json"), "provenance": provenance(config.family)}
             where = {"device": str(device), "workers": workers, "compiled": config.runtime.compile}
-            record.write(
-                "eval", metrics, 0, 0, split=probes.split, split_hash=images.split_hash, **spent, **origin, **where
-            )
+            record.write("eval", metrics, 0, 0, split=probes.split, **images.on_record, **spent, **origin, **where)
             checkpoint.save(folder, _state(parts, arm, probe_epoch))
         last = record.summary(min(config.epochs, source.step // spe))
     if report is not None and state is not None and source.step > 0:

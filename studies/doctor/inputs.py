@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from studies.doctor.finding import GB, Finding, fail, ok, warn
-from trainer.config import RunConfig
+from trainer.config import DataConfig, RunConfig, members
 from trainer.data.sets import FOLDERS, require_present
 from trainer.data.sets.places import made_folder
 from trainer.errors import UsageError
@@ -18,17 +18,22 @@ QUICK_BYTES = 4 * GB  # about ten seconds of reading; larger sets are read only 
 
 def data(config: RunConfig) -> Finding:
     """Whether the preset's files are on this machine or will be fetched."""
-    name, root = config.data.name, Path(config.runtime.data_root)
+    root, sets = Path(config.runtime.data_root), members(config.data)
     try:
         require_present(config)
     except UsageError as error:
         value, _, do = str(error).partition("; ")
         return fail("data", value, "a study would refuse to start", do)
-    if name not in FOLDERS or config.data.generated:
-        return ok("data", f"{name} needs no files")
+    return ok("data", "; ".join(_where(one, root) for one in sets))
+
+
+def _where(data: DataConfig, root: Path) -> str:
+    name = data.name
+    if name not in FOLDERS or data.generated:
+        return f"{name} needs no files"
     if (root / FOLDERS[name]).is_dir():
-        return ok("data", f"{name} in {root / FOLDERS[name]}")
-    return ok("data", f"{name} is absent and will be fetched into {root} (--download)")
+        return f"{name} in {root / FOLDERS[name]}"
+    return f"{name} is absent and will be fetched into {root} (--download)"
 
 
 def shards(config: RunConfig, everything: bool) -> Iterator[Finding]:
@@ -37,7 +42,11 @@ def shards(config: RunConfig, everything: bool) -> Iterator[Finding]:
     Args:
         everything: read them whatever their size.
     """
-    folder = made_folder(config) / f"{config.data.name}-shards"
+    for one in members(config.data):
+        yield from _shards(made_folder(config) / f"{one.name}-shards", everything)
+
+
+def _shards(folder: Path, everything: bool) -> Iterator[Finding]:
     if not folder.is_dir():
         return
     from trainer.data.shards import is_complete, shard_paths, verify_shards  # numpy: not for --help

@@ -33,8 +33,10 @@ def cpus(shown: int, have: int, each: int, workers: int) -> Finding:
 
 def image_bytes(config: RunConfig) -> int:
     """Memory a training process holds its images in; 0 if they are mapped from disk."""
-    facts = SETS[config.data.name]
-    size = sum(split_sizes(config.data)) * facts.views * facts.channels * facts.side**2
+    size = 0
+    for data in members(config.data):
+        facts = SETS[data.name]
+        size += sum(split_sizes(data)) * facts.views * facts.channels * facts.side**2
     return size if size <= config.runtime.resident_mib * 2**20 else 0
 
 

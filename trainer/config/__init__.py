@@ -11,6 +11,7 @@ what is learnt and enter the arm's identity (``trainer.record.identity``). ``see
 from trainer.config.data import AugmentConfig, DataConfig, GlimpseConfig
 from trainer.config.evaluation import EvalConfig, GateConfig, RuntimeConfig
 from trainer.config.losses import REGULARISERS, RateConfig, SharpenConfig, SigRegConfig, VicRegConfig
+from trainer.config.mixture import members
 from trainer.config.optim import OptimConfig, ScheduleConfig
 from trainer.config.parts import AGGREGATORS, ENCODERS, EncoderConfig
 from trainer.config.run import RunConfig
@@ -35,5 +36,6 @@ __all__ = [
     "SharpenConfig",
     "SigRegConfig",
     "VicRegConfig",
+    "members",
     "split_sizes",
 ]

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainer.config.mixture import Mixture, channels, check_mixture, members, named
 from trainer.config.node import Fraction, Node, added, one_of, only_when
-from trainer.config.sets import SETS
+from trainer.config.sets import SETS, Count, check_sizes
 from trainer.config.standard import COLOURED, StandardConfig
 from trainer.config.stream import StreamConfig, check_data
 
 Range = Annotated[tuple[float, float], Field(strict=False)]
-Count = Annotated[int, Field(ge=1)]
 PLANAR = ("rotation", "affine")
 ACTIONS = (*PLANAR, "augment", "glimpse", "object")
 """Transformations that relate views by actions."""
@@ -138,6 +138,11 @@ class DataConfig(Node):
     """Order of its own, memory and shifts; default: every image in every epoch, in random order."""
     generated: bool = added(False)
     """Random images of the data set's shape instead of its files: for timing and smoke tests, never for a claim."""
+    mixture: Mixture | None = added(None)
+    """Pre-training draws from several image sets by their weights, and probes each by its own labels; ``name``, one of
+    them, is the set that the run is judged by. Within a set every image is drawn before any is drawn again."""
+    epoch_images: Annotated[int, Field(ge=4)] | None = added(None)
+    """mixture only: images of an epoch, all sets together."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +150,9 @@ class DataConfig(Node):
         if not isinstance(values, dict):
             return values
         values = dict(values)
+        mixed = named(values.get("mixture"))
+        if mixed:
+            values.setdefault("name", mixed[0])
         facts = SETS.get(values.get("name", "digits")) if isinstance(values.get("name", "digits"), str) else None
         transform = values.get("transform", "rotation")
         if facts is None or transform not in TRANSFORMS:
@@ -154,7 +162,8 @@ class DataConfig(Node):
         planar, affine = transform in PLANAR, transform == "affine"
         side = 12 if facts.side == 8 else 32 if transform == "glimpse" else facts.side
         if transform == "standard":
-            side = 32 if facts.side == 8 else facts.side
+            widest = max(facts.side, *(SETS[one].side for one in mixed)) if mixed else facts.side
+            side = 32 if widest == 8 else widest
         if values.get("observed_views") is None:
             values["observed_views"] = 1 if transform == "standard" else 3
         if values.get("canvas") is None:
@@ -179,6 +188,7 @@ class DataConfig(Node):
         only_when(values, "augment", transform == "augment", "data.transform=augment", {})
         only_when(values, "glimpse", transform == "glimpse", "data.transform=glimpse", {})
         only_when(values, "standard", transform == "standard", "data.transform=standard", {})
+        only_when(values, "epoch_images", values.get("mixture") is not None, "data.mixture", None)
         only_when(values, "unlabelled", facts.unlabelled > 0, "data.name=stl10", None)
         # everything, spelled out, is the same arm as everything
         if isinstance(values.get("sizes"), (list, tuple)) and tuple(values["sizes"]) == facts.splits:
@@ -208,7 +218,7 @@ class DataConfig(Node):
         if self.transform == "glimpse" and self.canvas > facts.side:
             raise ValueError(f"canvas = {self.canvas} must not exceed the image's side, {facts.side}")
         if self.standard is not None:
-            self._standard(self.standard, facts.channels, facts.views)
+            self._standard(self.standard, channels(self))
         if self.hue_action and self.transform != "object":
             raise ValueError("hue_action = True has a meaning only with data.transform=object; remove it")
         if self.anchor_first and self.transform not in PLANAR:
@@ -232,23 +242,11 @@ class DataConfig(Node):
             raise ValueError(f"normalize = 'dataset': no published statistics of {self.name}; use none")
         if self.scale_range is not None and not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise ValueError(f"scale_range = {self.scale_range} must satisfy 0 < low <= high")
-        if self.generated and not facts.test_is_published:
+        if self.mixture is not None:
+            check_mixture(self)
+        if self.generated and not any(SETS[one.name].test_is_published for one in members(self)):
             raise ValueError(f"generated = True: {self.name} needs no files; remove it")
-        pool = sum(facts.splits[:2]), facts.splits[2]
-        if self.sizes and not (self.sizes[0] + self.sizes[1] <= pool[0] and self.sizes[2] <= pool[1]):
-            raise ValueError(
-                f"sizes = {self.sizes}: train + validation must not exceed {pool[0]} and test {pool[1]}, all there is"
-                f" in {self.name}"
-            )
-        probed = self.sizes and {
-            "train": self.sizes[0],
-            self.select_on: self.sizes[2 if self.select_on == "test" else 1],
-        }
-        for part, count in (probed or {}).items():
-            if count < 2:
-                raise ValueError(
-                    f"sizes = {self.sizes}: probes need at least 2 {part} images, one has no batch statistics"
-                )
+        check_sizes(self.name, self.sizes, self.select_on, "sizes")
         if self.unlabelled is not None and self.unlabelled > facts.unlabelled:
             raise ValueError(
                 f"unlabelled = {self.unlabelled} must not exceed {facts.unlabelled}, all there is in {self.name}"
@@ -263,7 +261,7 @@ class DataConfig(Node):
         """Whether views can be rendered at every value of one factor alone."""
         return self.transform in PLANAR or self.name == "mini3d"
 
-    def _standard(self, views: StandardConfig, channels: int, recorded: int) -> None:
+    def _standard(self, views: StandardConfig, channels: int) -> None:
         """Raise ValueError for what views without actions have not."""
         if views.recipe in COLOURED and channels != 3:
             raise ValueError(f"standard.recipe = {views.recipe!r} needs colour images, name = {self.name!r} is grey")

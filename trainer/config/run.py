@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from trainer.config.data import DataConfig
 from trainer.config.evaluation import EvalConfig, GateConfig, RuntimeConfig
+from trainer.config.mixture import check_draws
 from trainer.config.node import Node, added
 from trainer.config.optim import OptimConfig, ScheduleConfig
 from trainer.config.sets import pretraining_images
@@ -47,6 +48,8 @@ class RunConfig(Node):
             raise ValueError(
                 f"optim.batch_size = {self.optim.batch_size} must not exceed the {images} images per epoch"
             )
+        if self.data.mixture is not None:
+            check_draws(self.data, self.steps_per_epoch * self.optim.batch_size)
         glimpse = self.data.glimpse
         from_file = glimpse is not None and glimpse.saliency == "file"
         if from_file != (self.runtime.saliency_file is not None):
@@ -57,6 +60,8 @@ class RunConfig(Node):
 
     @property
     def images_per_epoch(self) -> int:
+        if self.data.mixture is not None:
+            return self.data.epoch_images
         images = pretraining_images(self.data) * self.data.draws_per_epoch
         return images if self.data.stream is None else images // self.data.stream.epochs
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     from trainer.config.data import DataConfig
@@ -59,9 +61,31 @@ SETS: dict[str, SetFacts] = {
     "mini3d": SetFacts(3, 32, 10, (360, 120, 120), views=20, test_is_published=False),
 }
 
+Count = Annotated[int, Field(ge=1)]
+
+
+def check_sizes(name: str, sizes: tuple[int, int, int] | None, selecting: str, called: str) -> None:
+    """Raise ValueError for train, validation and test images that a set has not, or too few for a probe.
+
+    Args:
+        selecting: the split that a run is selected by.
+        called: the setting, in the message.
+    """
+    if sizes is None:
+        return
+    train, validation, test = SETS[name].splits
+    if sizes[0] + sizes[1] > train + validation or sizes[2] > test:
+        raise ValueError(
+            f"{called} = {sizes}: train + validation must not exceed {train + validation} and test {test}, all there is"
+            f" in {name}"
+        )
+    for part, count in {"train": sizes[0], selecting: sizes[2 if selecting == "test" else 1]}.items():
+        if count < 2:
+            raise ValueError(f"{called} = {sizes}: probes need at least 2 {part} images, one has no batch statistics")
+
 
 def split_sizes(data: DataConfig) -> tuple[int, int, int, int]:
-    """Images in (train, validation, test, unlabelled) under a configuration."""
+    """Images in (train, validation, test, unlabelled) of ``data.name`` under a configuration."""
     facts = SETS[data.name]
     train, validation, test = data.sizes or facts.splits
     unlabelled = facts.unlabelled if data.unlabelled is None else data.unlabelled
@@ -69,6 +93,6 @@ def split_sizes(data: DataConfig) -> tuple[int, int, int, int]:
 
 
 def pretraining_images(data: DataConfig) -> int:
-    """Images that one pass of pre-training sees."""
+    """Images of ``data.name`` that one pass of pre-training sees."""
     train, validation, _, unlabelled = split_sizes(data)
     return train + unlabelled + (validation if data.pretrain_on == "train_and_validation" else 0)

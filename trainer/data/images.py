@@ -7,12 +7,14 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainer.config import SETS, RunConfig, split_sizes
+from trainer.data.mixed import MixedImages
 from trainer.data.philox import philox
 from trainer.data.sets import FOLDERS
 from trainer.data.sets.labels import check_classes, check_range
@@ -27,6 +29,24 @@ SPLIT_HASHES = {"digits": "47532058c8aeabbf6ea726207467454e96ead5364bae7ff469303
 
 
 @dataclass(frozen=True)
+class Member:
+    """One set of a mixture: what :class:`ImageSet` says of a set, its splits as positions in the joined one.
+
+    Attributes:
+        stop: position after its last image.
+    """
+
+    splits: dict[str, Tensor]
+    classes: int
+    split_hash: str
+    stop: int
+
+    def to(self, device: torch.device) -> Member:
+        """The splits on ``device``."""
+        return replace(self, splits={name: index.to(device) for name, index in self.splits.items()})
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """A labelled image set.
 
@@ -36,23 +56,33 @@ class ImageSet:
         splits: index tensors (int64) of ``train``, ``validation``, ``test`` and ``pretrain`` (what pre-training sees).
         split_hash: sha256 of the splits, as stored in every record.
         extras: what else is known of an image: ``quaternion``, ``hue``, ``saliency``.
+        members: the sets of a mixture, by name; see :func:`trainer.data.joined.join` for what the rest then says.
     """
 
-    images: Tensor | ResidentImages | MappedImages
+    images: Tensor | ResidentImages | MappedImages | MixedImages
     labels: Tensor
     splits: dict[str, Tensor]
     split_hash: str
     classes: int
     extras: dict[str, Tensor] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+
+    @property
+    def on_record(self) -> dict[str, Any]:
+        """The hash of the splits, and of a mixture those of its sets, as runs on one of them have them."""
+        of_sets = {name: one.split_hash for name, one in self.members.items()}
+        return {"split_hash": self.split_hash} | ({"split_hashes": of_sets} if of_sets else {})
 
     def to(self, device: torch.device, budget_mib: int) -> ImageSet:
         """Labels, splits and extras on ``device``; images too if they take at most ``budget_mib`` MiB."""
+        budget, images = budget_mib * 2**20, self.images
         return replace(
             self,
-            images=place(self.images, device, budget_mib * 2**20),
+            images=images.placed(device, budget) if isinstance(images, MixedImages) else place(images, device, budget),
             labels=self.labels.to(device),
             splits={name: index.to(device) for name, index in self.splits.items()},
             extras={name: values.to(device) for name, values in self.extras.items()},
+            members={name: one.to(device) for name, one in self.members.items()},
         )
 
 
@@ -60,12 +90,17 @@ def load_images(config: RunConfig) -> ImageSet:
     """Load the configured image set.
 
     ``digits``: scikit-learn's copy of the UCI optical recognition set, 1,797 images of 8 x 8, 10 classes. The others
-    are read from ``runtime.data_root`` in the form they are published in; ``mini3d`` is rendered.
+    are read from ``runtime.data_root`` in the form they are published in; ``mini3d`` is rendered. A mixture's sets are
+    loaded one by one and joined.
 
     Raises:
         UsageError: the files are absent, damaged, or not the published number.
         ValueError: the computed split is not the stored one.
     """
+    if config.data.mixture is not None:
+        from trainer.data.joined import join
+
+        return join(config, load_images)
     data, facts = config.data, SETS[config.data.name]
     raw = _read(config)
     images = raw.images

@@ -43,15 +43,14 @@ def draw_mixing(seed: int, step: int, batch: int, mixup: float | None, cutmix: f
     return Mixing(partner, kept, (float(top), float(left), side, side))
 
 
-def mixed(mixing: Mixing, own: Tensor, others: Tensor) -> tuple[Tensor, float]:
-    """Images (B, C, H, W) mixed with their partners', and the share of their own that is left in them exactly."""
+def mixed(mixing: Mixing, own: Tensor, others: Tensor) -> Tensor:
+    """Images (B, C, H, W) mixed with their partners'."""
     if mixing.box is None:
-        return mixing.kept * own + (1 - mixing.kept) * others, mixing.kept
+        return mixing.kept * own + (1 - mixing.kept) * others
     height, width = own.shape[-2:]
     top, left, high, wide = (
         round(part * side) for part, side in zip(mixing.box, (height, width, height, width), strict=True)
     )
     result = own.clone()
     result[..., top : top + high, left : left + wide] = others[..., top : top + high, left : left + wide]
-    covered = result[0, 0, top : top + high, left : left + wide].numel()
-    return result, 1 - covered / (height * width)
+    return result

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     SLICES = 7
     MASKS = 8
     MIXING = 9
+    OF_SET = 10
     PLACES = 21
     REPLAY = 22
     RESERVOIR = 23
@@ -79,11 +80,13 @@ def uniforms(seed: int, purpose: Purpose, epoch: int | Tensor, index: Tensor, co
     return (torch.stack(words, dim=-1).flatten(1)[:, :count] >> 8).to(torch.float32) * 2.0**-24
 
 
-def permutation(seed: int, epoch: int, size: int, device: torch.device) -> Tensor:
-    """The order of ``size`` samples in an epoch, (size,) int64."""
+def permutation(
+    seed: int, epoch: int, size: int, device: torch.device, purpose: Purpose = Purpose.ORDER, slot: int = 0
+) -> Tensor:
+    """The order of ``size`` samples in an epoch, (size,) int64; ``slot`` tells orders of one purpose apart."""
     index = torch.arange(size, device=device)
     zero = torch.zeros_like(index)
-    words = philox((index, zero, zero + epoch, zero + int(Purpose.ORDER)), (seed & _MASK, seed >> 32))
+    words = philox((index, zero + slot, zero + epoch, zero + int(purpose)), (seed & _MASK, seed >> 32))
     # ties of the first word (one in 2**32) keep their order: the sort is stable
     return torch.argsort(words[0], stable=True)
 

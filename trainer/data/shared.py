@@ -35,6 +35,7 @@ from torch import Tensor
 
 from trainer.config import RunConfig
 from trainer.data.images import ImageSet, load_images
+from trainer.data.joined import join
 from trainer.data.shared_key import lock_name, set_name
 from trainer.data.store import MappedImages, ResidentImages
 
@@ -49,14 +50,16 @@ def shared_images(config: RunConfig) -> ImageSet:
     """What :func:`trainer.data.images.load_images` returns, with images and extras in memory shared by this node's
     processes.
 
-    The same index gives the same bits. A set that is read from shards and exceeds ``runtime.resident_mib`` is returned
-    as it
-    is: shards are mapped already. Where the shared file cannot be used (a full disk, a temporary folder of somebody
-    else's), one line on stderr says why and the process keeps a copy of its own.
+    The same index gives the same bits. The sets of a mixture are shared one by one, with runs on one of them too. A set
+    that is read from shards and exceeds ``runtime.resident_mib`` is returned as it is: shards are mapped already.
+    Where the shared file cannot be used (a full disk, a temporary folder of somebody else's), one line on stderr says
+    why and the process keeps a copy of its own.
 
     Raises:
         UsageError, ValueError: as ``load_images``.
     """
+    if config.data.mixture is not None:
+        return join(config, shared_images)
     with ExitStack() as stack:
         try:
             folder = _folder()

@@ -6,9 +6,9 @@ A batch is a dict:
 ``views``    list of tensors (B, C, S, S), ``boxes`` (B, V, 4) where they were cut (top, left, height, width in pixels
              of the image) and ``flips`` (B, V) bool
 ``locals``   list of small crops (B, C, s, s), with ``local_boxes`` and ``local_flips``; empty without multi-crop
-``shares``   (B, classes) what each class has in an image's mixture, where images are mixed
 ``step``     int64 scalar, in training batches
-``labels``   (B,) class, -1 for images outside the train split; ``index`` (B,) position in the image set
+``labels``   (B,) class in the image's own set, -1 for images outside the train split; ``index`` (B,) position in the
+             image set
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.config import SETS, RunConfig
+from trainer.config import SETS, RunConfig, members
+from trainer.config.mixture import channels
 from trainer.data import crops, recipes
 from trainer.data.images import ImageSet
 from trainer.data.mixing import draw_mixing, mixed
 from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.data.row_chunks import row_chunks
+from trainer.data.sources.mixture import Mixture
 from trainer.data.store import MappedImages
 from trainer.errors import UsageError
 from trainer.source import Batch
@@ -47,22 +49,22 @@ class StandardViews:
         self._config, self._images, self._dtype = config, images, dtype
         self.rank, self.world, self.step = rank, world, 0
         self.device = images.labels.device
-        self._facts, self._settings = SETS[config.data.name], config.data.standard
+        self._pictures, self._settings = SETS[config.data.name].views, config.data.standard
         self._recipe = recipes.RECIPES[self._settings.recipe]
         self._order: tuple[int, Tensor] | None = None
+        self._mixture = Mixture(config, images) if images.members else None
+        pool = len(images.splits["pretrain"])
+        self._draws = self._mixture.draws if self._mixture else pool * config.data.draws_per_epoch
         stored = images.images
         elsewhere = isinstance(stored, MappedImages) or stored.device != self.device
         self._reader = ThreadPoolExecutor(1) if elsewhere else None
         self._ahead: dict[int, Any] = {}
-        train = images.splits["train"]
         self._train_labels = torch.full_like(images.labels, -1)
-        self._train_labels[train] = images.labels[train]
-        statistics = self._facts.statistics if config.data.normalize == "dataset" else None
-        self._statistics = (
-            [torch.tensor(row, dtype=dtype, device=self.device).view(-1, 1, 1) for row in statistics]
-            if statistics
-            else None
-        )
+        for one in images.members.values() or (images,):
+            train = one.splits["train"]
+            self._train_labels[train] = images.labels[train]
+        self._stops = torch.tensor([one.stop for one in images.members.values()], device=self.device)
+        self._statistics = self._of_sets() if config.data.normalize == "dataset" else None
 
     # --- training batches
 
@@ -70,14 +72,13 @@ class StandardViews:
         """This worker's share of the next training batch."""
         step, epoch = self.step, self.step // self._config.steps_per_epoch
         draw = self._drawn(step)[self.rank :: self.world]
+        index = self._index(draw, epoch)
         stored = self._ahead.pop(step, None) or self._fetch(step)
         if self._reader is not None:
             self._ahead = {step + 1: self._fetch(step + 1)}
         self.step += 1
-        index = self._index(draw)
-        pixels, shares = self._mixed(self._floating(stored()), step, index)
-        batch = self._rendered(pixels, draw, epoch)
-        batch |= {"labels": self._train_labels[index], "index": index} | ({} if shares is None else {"shares": shares})
+        batch = self._rendered(self._mixed(self._floating(stored()), step), draw, epoch, index)
+        batch |= {"labels": self._train_labels[index], "index": index}
         batch["step"] = torch.full((), step, dtype=torch.int64, device=self.device)
         return batch
 
@@ -94,52 +95,51 @@ class StandardViews:
     def _drawn(self, step: int) -> Tensor:
         """Draws (B,) of the global batch of a step; a draw keeps its random numbers wherever the order puts it."""
         epoch, position = divmod(step, self._config.steps_per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            draws = len(self._images.splits["pretrain"]) * self._config.data.draws_per_epoch
-            self._order = (epoch, permutation(self._config.seed, epoch, draws, self.device))
         size = self._config.optim.batch_size
-        return self._order[1][position * size : (position + 1) * size]
+        return self._ordered(epoch)[position * size : (position + 1) * size]
 
-    def _index(self, draw: Tensor) -> Tensor:
+    def _ordered(self, epoch: int) -> Tensor:
+        """All draws of an epoch, in their order."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, permutation(self._config.seed, epoch, self._draws, self.device))
+        return self._order[1]
+
+    def _index(self, draw: Tensor, epoch: int) -> Tensor:
+        if self._mixture is not None:
+            return self._mixture.images(epoch, self._ordered(epoch))[draw]
         pool = self._images.splits["pretrain"]
         return pool[draw % len(pool)]
 
     def _rows(self, index: Tensor, picture: Tensor) -> Tensor:
         """Rows of the stored pictures, one of each object's."""
-        return index * self._facts.views + picture
+        return index * self._pictures + picture
 
     def _fetch(self, step: int) -> Any:
         """What gives the stored images of this worker's share of a step."""
         draw = self._drawn(step)[self.rank :: self.world]
-        picture = torch.zeros_like(draw)
-        if self._facts.views > 1:
-            epoch = step // self._config.steps_per_epoch
+        picture, epoch = torch.zeros_like(draw), step // self._config.steps_per_epoch
+        if self._pictures > 1:
             u = uniforms(self._config.seed, Purpose.TRAIN_VIEWS, epoch, draw + 2**31, 1)[:, 0]
-            picture = (u * self._facts.views).long()
-        rows = self._rows(self._index(draw), picture)
+            picture = (u * self._pictures).long()
+        rows = self._rows(self._index(draw, epoch), picture)
         return self._reader.submit(self._read, rows).result if self._reader else lambda: self._images.images[rows]
 
     def _read(self, rows: Tensor) -> Tensor:
         stored = self._images.images[rows.cpu()]
         return stored.pin_memory() if self.device.type == "cuda" else stored
 
-    def _mixed(self, pixels: Tensor, step: int, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images mixed with others of the global batch, and what each class has in them; -1 counts for none."""
+    def _mixed(self, pixels: Tensor, step: int) -> Tensor:
+        """Images mixed with others of the global batch, where that is asked for."""
         settings, batch = self._settings, self._config.optim.batch_size
         if settings.mixup is None and settings.cutmix is None:
-            return pixels, None
+            return pixels
         mixing = draw_mixing(self._config.seed, step, batch, settings.mixup, settings.cutmix)
         partner = mixing.partner.to(self.device)[self.rank :: self.world]
-        whole = self._index(self._drawn(step))
-        others = self._floating(self._images.images[self._rows(whole[partner], torch.zeros_like(partner))])
-        pixels, kept = mixed(mixing, pixels, others)
-        shares = pixels.new_zeros(len(pixels), self._facts.classes)
-        for rows, share in ((index, kept), (whole[partner], 1 - kept)):
-            labels = self._train_labels[rows]
-            shares.scatter_add_(1, labels.clamp_min(0)[:, None], share * (labels >= 0)[:, None].to(shares.dtype))
-        return pixels, shares
+        index = self._index(self._drawn(step)[partner], step // self._config.steps_per_epoch)
+        others = self._floating(self._images.images[self._rows(index, torch.zeros_like(index))])
+        return mixed(mixing, pixels, others)
 
-    def _rendered(self, pixels: Tensor, draw: Tensor, epoch: int) -> Batch:
+    def _rendered(self, pixels: Tensor, draw: Tensor, epoch: int, index: Tensor) -> Batch:
         settings, local = self._settings, self._settings.locals
         count = settings.views + (local.count if local else 0)
         u = uniforms(self._config.seed, Purpose.TRAIN_VIEWS, epoch, draw, PER_VIEW * count)
@@ -147,10 +147,12 @@ class StandardViews:
         of_views, of_locals = u.split([settings.views, count - settings.views], 1)
         seeds = self._seeds(draw, epoch, count) if self._recipe.library else None
         views, boxes, flips = self._cut(pixels, of_views, settings.crop_scale, self._config.data.canvas, seeds, 0)
+        views = [self._normal(view, index) for view in views]
         batch: Batch = {"views": views, "boxes": boxes, "flips": flips, "locals": []}
         if local:
-            cut = self._cut(pixels, of_locals, local.scale, local.side, seeds, settings.views)
-            batch |= dict(zip(("locals", "local_boxes", "local_flips"), cut, strict=True))
+            small, *where = self._cut(pixels, of_locals, local.scale, local.side, seeds, settings.views)
+            small = [self._normal(view, index) for view in small]
+            batch |= dict(zip(("locals", "local_boxes", "local_flips"), (small, *where), strict=True))
         return batch
 
     def _cut(
@@ -168,8 +170,7 @@ class StandardViews:
         if self._recipe.library:
             cut = recipes.library(cut, [s[first + view] for view in range(u.shape[1]) for s in seeds])
         cut = recipes.coloured(self._recipe, cut, recipes.colours(self._recipe, own.transpose(0, 1).flatten(0, 1)))
-        views = cut.view(u.shape[1], len(pixels), *cut.shape[1:]).unbind(0)
-        return [self._normal(view) for view in views], boxes, flips
+        return list(cut.view(u.shape[1], len(pixels), *cut.shape[1:]).unbind(0)), boxes, flips
 
     def _seeds(self, draw: Tensor, epoch: int, count: int) -> list[list[int]]:
         """A seed per image and view, for what takes a generator."""
@@ -184,18 +185,30 @@ class StandardViews:
         pixels = self._floating(self._images.images[self._rows(index, torch.zeros_like(index))])
         side = self._config.data.canvas
         if pixels.shape[-2:] == (side, side):
-            return self._normal(pixels)
+            return self._normal(pixels, index)
         box = pixels.new_tensor([0, 0, *pixels.shape[-2:]]).expand(len(pixels), 4)
         flip = torch.zeros(len(pixels), dtype=torch.bool, device=self.device)
-        return self._normal(crops.resized_crop(pixels, box, side, flip).clamp(0, 1))
+        return self._normal(crops.resized_crop(pixels, box, side, flip).clamp(0, 1), index)
 
-    def fixed(self, split: str, size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole images and labels of a split, in its order, chunk by chunk."""
-        for index in row_chunks(self._images.splits[split], size):
-            yield self.whole(index), self._images.labels[index]
+    def fixed(self, images: Tensor, size: int = 256) -> Iterator[Tensor]:
+        """Whole images of a split (n,), in its order, chunk by chunk."""
+        for index in row_chunks(images, size):
+            yield self.whole(index)
 
     def _floating(self, stored: Tensor) -> Tensor:
         return stored.to(self.device, non_blocking=True).to(self._dtype) / 255
 
-    def _normal(self, view: Tensor) -> Tensor:
-        return view if self._statistics is None else (view - self._statistics[0]) / self._statistics[1]
+    def _normal(self, view: Tensor, index: Tensor) -> Tensor:
+        """A view of each image of ``index``, by the statistics of the image's own set."""
+        if self._statistics is None:
+            return view
+        of_set = torch.bucketize(index, self._stops, right=True) if len(self._stops) else 0
+        return (view - self._statistics[0][of_set]) / self._statistics[1][of_set]
+
+    def _of_sets(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each set's pixels, both (sets, C, 1, 1)."""
+        data, rows = self._config.data, []
+        for one in members(data):
+            row = torch.tensor(SETS[one.name].statistics, dtype=self._dtype, device=self.device)
+            rows.append(row.expand(2, channels(data)))
+        return tuple(torch.stack(rows)[..., None, None].unbind(1))

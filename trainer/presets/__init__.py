@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -172,11 +172,17 @@ def _node_at(kind: type[RunConfig], location: list[str]) -> type[BaseModel] | No
         if not (isinstance(node, type) and issubclass(node, BaseModel)):
             return None
         if part not in node.model_fields:
-            continue  # the name of a gate: the class was reached with the step before
+            continue  # the name of a gate, or the place in a list: the class was reached with the step before
         annotation = node.model_fields[part].annotation
-        choices = [annotation, *get_args(annotation)]
-        node = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        node = next((c for c in _named(annotation) if isinstance(c, type) and issubclass(c, BaseModel)), None)
     return node
+
+
+def _named(annotation: Any) -> Iterator[Any]:
+    """An annotation and all that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _named(part)
 
 
 def _nearest(word: str) -> str:

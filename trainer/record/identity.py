@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from trainer import families
-from trainer.config import RunConfig, split_sizes
+from trainer.config import RunConfig, members, split_sizes
 
 SCIENTIFIC = ("family", "data", "model", "objective", "optim", "schedule", "precision")
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,8 @@ _ABSENT = object()
 def arm_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that are hashed, as plain JSON values."""
     settings = {name: value for name, value in _without_legacy(config).items() if name in SCIENTIFIC}
-    return {**settings, "split": list(split_sizes(config.data)[:3])}
+    of_sets = {one.name: list(split_sizes(one)[:3]) for one in members(config.data)}
+    return {**settings, "split": of_sets[config.data.name] if config.data.mixture is None else of_sets}
 
 
 def arm_id(config: RunConfig) -> str:
@@ -48,6 +49,8 @@ def run_id(config: RunConfig) -> str:
 
 
 def _without_legacy(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_without_legacy(item) for item in value]
     if not isinstance(value, BaseModel):
         return value
     kept = {}

@@ -13,7 +13,7 @@ from trainer.data.sets.places import Places
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
-    from trainer.config import RunConfig
+    from trainer.config import DataConfig, RunConfig, RuntimeConfig
     from trainer.data.sets.raw import RawSet
 
 
@@ -51,7 +51,13 @@ def require_present(config: RunConfig) -> None:
     Raises:
         UsageError: there is no folder of the data set's name, and nothing allows fetching it.
     """
-    data, runtime = config.data, config.runtime
+    from trainer.config import members  # only here: --help asks this package for a name
+
+    for data in members(config.data):
+        _require(data, config.runtime)
+
+
+def _require(data: DataConfig, runtime: RuntimeConfig) -> None:
     by_hand = READERS[data.name].by_hand if data.name in READERS else None
     if data.name not in FOLDERS or data.generated or (runtime.download and not by_hand):
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trainer.config import SETS
+from trainer.config.mixture import channels
 from trainer.errors import UsageError
 from trainer.families.h_jepa.config import HJEPAConfig as Config
 
@@ -33,7 +33,7 @@ def make(config: Config, source: MaskedViews) -> HJEPA:
     """The configured model."""
     from trainer.families.h_jepa.method import HJEPA
 
-    return HJEPA(config, SETS[config.data.name].channels)
+    return HJEPA(config, channels(config.data))
 
 
 def probes(config: Config, images: ImageSet, source: MaskedViews, method: HJEPA, device: torch.device) -> HJEPAProbes:
@@ -60,7 +60,7 @@ def tables(metrics: Mapping[str, float | None], config: Config) -> list[Table]:
     """An evaluation, each number beside its controls."""
     from trainer.families.h_jepa.evaluation_tables import tables
 
-    return tables(metrics)
+    return tables(metrics, [one.name for one in config.data.mixture or ()])
 
 
 METRICS = (

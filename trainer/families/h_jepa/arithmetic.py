@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer.config import SETS
+from trainer.config.mixture import channels
 from trainer.config.vit import stack_macs
 from trainer.families.h_jepa.config import HJEPAConfig, block_size
 
@@ -14,7 +14,7 @@ def epoch_macs(config: HJEPAConfig) -> float:
     patches = grid * grid
     # about: blocks overlap, and a batch shows what its smallest context has
     shown = int(0.4 * patches)
-    embed = patches * vit.patch**2 * SETS[data.name].channels * width
+    embed = patches * vit.patch**2 * channels(data) * width
     passes = 1 if config.objective.teacher != "shared" else 3
     work = passes * (embed + stack_macs(patches, width, vit.depth, vit.mlp_ratio))
     work += 3 * (embed + stack_macs(shown, width, vit.depth, vit.mlp_ratio))

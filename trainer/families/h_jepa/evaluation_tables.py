@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -18,9 +18,19 @@ ROWS = (
 )
 
 
-def tables(metrics: Mapping[str, float | None]) -> list[Table]:
-    """Of the pooled features, of the levels if there is a pyramid, and of the prediction loss."""
-    pooled = Table("mean token", "trained", "untrained", "pixels", title="features of whole images")
+def tables(metrics: Mapping[str, float | None], sets: Sequence[str] = ()) -> list[Table]:
+    """Of the pooled features, of the levels if there is a pyramid, and of the prediction loss.
+
+    Args:
+        sets: of a mixture, each of which has tables of its own.
+    """
+    of_sets = ({key.replace(f".{name}/", "/"): value for key, value in metrics.items()} for name in sets)
+    found = [table for name, own in zip(sets, of_sets, strict=True) for table in _tables(own, f" of {name}")]
+    return found or _tables(metrics, "")
+
+
+def _tables(metrics: Mapping[str, float | None], whose: str) -> list[Table]:
+    pooled = Table("mean token", "trained", "untrained", "pixels", title=f"features of whole images{whose}")
     for words, name, control in ROWS:
         keys = (f"{name}/z_agg@1", f"{name}/untrained_z_agg@1", f"{name}/{control}@1" if control else None)
         if metrics.get(keys[0]) is not None:
@@ -29,7 +39,7 @@ def tables(metrics: Mapping[str, float | None]) -> list[Table]:
     while metrics.get(f"linacc/level{level}@1") is not None:
         pooled.add_row(f"linear accuracy (%), level {level}", _number(metrics[f"linacc/level{level}@1"]), "", "")
         level += 1
-    loss = Table("prediction loss", "value", title="a loss says nothing of collapse: it is low there, too")
+    loss = Table(f"prediction loss{whose}", "value", title="a loss says nothing of collapse: it is low there, too")
     names = (
         ("trained", "predict/z_hat@1"),
         ("untrained", "predict/untrained_z_hat@1"),

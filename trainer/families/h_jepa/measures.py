@@ -2,18 +2,21 @@
 
 Features are those of the target encoder on whole images, the mean of their tokens (``z_agg``), and the tokens
 themselves (``z``). Standard deviation, cosine and rank are taken over *images*: over tokens or channels, positions and
-norms keep them high whatever the images share. Names are ``name/feature@views``, and every image is one view.
+norms keep them high whatever the images share. Names are ``name/feature@views``, and every image is one view. Of a
+mixture each set is measured by itself, with its own labels, as ``name.set/feature@views``; the plain names are those of
+the set that is ``data.name``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.data.images import ImageSet
+from trainer.data.images import ImageSet, Member
 from trainer.families.h_jepa.config import HJEPAConfig
 from trainer.families.h_jepa.distance import chance
 from trainer.families.h_jepa.masked_views import MaskedViews
@@ -39,44 +42,43 @@ class HJEPAProbes(Probes):
         self.split = config.data.select_on
 
     def at_start(self, method: Method, baselines: bool) -> Metrics:
-        metrics = self._measured(self.untrained(method), self.split) | self._chance()
-        return metrics | self._pixels() if baselines else metrics
+        fresh = self.untrained(method)
+        metrics = self._each(lambda one: self._measured(fresh, one, self.split)) | self._chance()
+        return metrics | self._each(lambda one: self._pixels(one, self.split)) if baselines else metrics
 
     def after_epoch(self, method: HJEPA, epoch: int, full: bool, folder: Path) -> Metrics:
         if full:
-            metrics = self._measured(method, self.split)
-            shown = (
-                "rank_pr/z_agg",
-                "rank_sv/z_agg",
-                "rankme/z_agg",
-                "std/z_agg",
-                "pair_cosine/z_agg",
-                "predict/z_hat",
-            )
-            return metrics | {f"{name.replace('/', '_live/')}@1": metrics[f"{name}@1"] for name in shown}
-        if epoch % self._config.eval.live_every:
-            return {}
-        pooled, _, _ = self._features(method, self.split)
-        return {f"{name}_live/z_agg@1": value for name, value in spread(pooled).items()} | {
-            "predict_live/z_hat@1": self._loss(method, self.split)
-        }
+            return self._each(lambda one: _also_live(self._measured(method, one, self.split)))
+        return {} if epoch % self._config.eval.live_every else self._each(lambda one: self._live(method, one))
 
     def evaluate(self, method: HJEPA, untrained: HJEPA, wanted: Evaluation) -> Metrics:
         wanted.say("features of whole images, of the trained and of the untrained target encoder")
         probed = {"ridge": wanted.ridge, "paper": wanted.epochs if wanted.paper else 0}
-        trained = self._measured(method, wanted.split, **probed)
-        before = self._measured(untrained, wanted.split, **probed)
+        trained = self._each(lambda one: self._measured(method, one, wanted.split, **probed))
+        before = self._each(lambda one: self._measured(untrained, one, wanted.split, **probed))
         named = {name.replace("/z", "/untrained_z"): value for name, value in before.items()}
-        return trained | named | self._chance() | self._pixels(wanted.split)
+        return trained | named | self._chance() | self._each(lambda one: self._pixels(one, wanted.split))
+
+    def _each(self, measure: Callable[[ImageSet | Member], Metrics]) -> Metrics:
+        """What is measured of the images, or of each set of a mixture under names that tell the set."""
+        metrics: Metrics = {}
+        for name, one in self._images.members.items():
+            found = measure(one)
+            metrics |= {key.replace("/", f".{name}/", 1): value for key, value in found.items()}
+            if name == self._config.data.name:
+                metrics |= found
+        return metrics or measure(self._images)
 
     # --- one model on one split
 
-    def _measured(self, method: HJEPA, split: str, ridge: bool = True, paper: int = 0) -> Metrics:
-        """All metrics; ``paper`` is the number of epochs of the linear layer trained by Adam, 0 for none."""
-        train, _, train_levels = self._features(method, "train")
-        held, tokens, held_levels = self._features(method, split)
-        labels, held_labels = (self._images.labels[self._images.splits[part]] for part in ("train", split))
-        classes = self._images.classes
+    def _measured(
+        self, method: HJEPA, of: ImageSet | Member, split: str, ridge: bool = True, paper: int = 0
+    ) -> Metrics:
+        """All metrics of one set; ``paper`` is the number of epochs of the linear layer trained by Adam, 0 for none."""
+        train, _, train_levels = self._features(method, of.splits["train"])
+        held, tokens, held_levels = self._features(method, of.splits[split])
+        labels, held_labels = (self._images.labels[of.splits[part]] for part in ("train", split))
+        classes = of.classes
         metrics: Metrics = {}
         if ridge:
             metrics["linacc/z_agg@1"] = Ridge(train, labels, classes).accuracy(held, held_labels)
@@ -89,18 +91,23 @@ class HJEPAProbes(Probes):
             metrics[f"knn{k}/z_agg@1"] = accuracy
         metrics |= {f"{name}/z_agg@1": value for name, value in spread(held).items()}
         metrics |= {f"{kind}/z@1": rank for kind, rank in effective_ranks(tokens).items()}
-        return metrics | {"predict/z_hat@1": self._loss(method, split)}
+        return metrics | {"predict/z_hat@1": self._loss(method, of.splits[split])}
+
+    def _live(self, method: HJEPA, of: ImageSet | Member) -> Metrics:
+        """The cheap ones."""
+        pooled, _, _ = self._features(method, of.splits[self.split])
+        found = {f"{name}_live/z_agg@1": value for name, value in spread(pooled).items()}
+        return found | {"predict_live/z_hat@1": self._loss(method, of.splits[self.split])}
 
     @torch.no_grad()
-    def _features(self, method: HJEPA, split: str) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _features(self, method: HJEPA, index: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """(n, D) pooled, a sample of (m, D) patches, and with a pyramid (n, W) of each of its levels."""
         pooled, patches, levels = [], [], []
-        images = len(self._images.splits[split])
+        each = max(1, TOKENS // len(index))
         with _evaluating(method), self._autocast():
-            for whole, _ in self._source.fixed(split, CHUNK):
+            for whole in self._source.fixed(index, CHUNK):
                 tokens = method.target.encoder.tokens(whole)
                 pooled.append(tokens.mean(1).to(whole.dtype))
-                each = max(1, TOKENS // images)
                 stride = max(1, tokens.shape[1] // each)
                 patches.append(tokens[:, ::stride].flatten(0, 1).to(whole.dtype))
                 if method.target.pyramid is not None:
@@ -108,11 +115,11 @@ class HJEPAProbes(Probes):
         return torch.cat(pooled), torch.cat(patches), [torch.cat(one) for one in zip(*levels, strict=True)]
 
     @torch.no_grad()
-    def _loss(self, method: HJEPA, split: str) -> float:
+    def _loss(self, method: HJEPA, index: Tensor) -> float:
         """Weighted sum of the levels' losses on whole images, under masks that are the same for every run."""
         config, total, count = self._config, 0.0, 0
         with _evaluating(method), self._autocast():
-            for number, (whole, _) in enumerate(self._source.fixed(split, CHUNK)):
+            for number, whole in enumerate(self._source.fixed(index, CHUNK)):
                 if number * CHUNK >= LOSS_IMAGES:
                     break
                 model = config.model
@@ -129,14 +136,13 @@ class HJEPAProbes(Probes):
         found = chance(objective.normalise, objective.beta, width)
         return {f"chance_{name}/z_hat@1": sum(objective.level_weights) * value for name, value in found.items()}
 
-    def _pixels(self, split: str | None = None) -> Metrics:
+    def _pixels(self, of: ImageSet | Member, split: str) -> Metrics:
         """Linear and nearest-neighbour accuracy of raw pixels."""
-        parts = ("train", split or self.split)
-        rows = [torch.cat([_small(whole) for whole, _ in self._source.fixed(part, CHUNK)])[:PIXELS] for part in parts]
-        labels = [self._images.labels[self._images.splits[part]][:PIXELS] for part in parts]
-        classes = self._images.classes
-        near = knn_accuracy(rows[0], labels[0], rows[1], labels[1], classes)
-        metrics = {"linacc/pixels@1": Ridge(rows[0], labels[0], classes).accuracy(rows[1], labels[1])}
+        parts = [of.splits[part][:PIXELS] for part in ("train", split)]
+        rows = [torch.cat([_small(whole) for whole in self._source.fixed(part, CHUNK)]) for part in parts]
+        labels = [self._images.labels[part] for part in parts]
+        near = knn_accuracy(rows[0], labels[0], rows[1], labels[1], of.classes)
+        metrics = {"linacc/pixels@1": Ridge(rows[0], labels[0], of.classes).accuracy(rows[1], labels[1])}
         return metrics | {f"knn{k}/pixels@1": accuracy for k, accuracy in near.items()}
 
     def _autocast(self) -> torch.autocast:
@@ -151,6 +157,12 @@ def spread(features: Tensor) -> Metrics:
     n = len(unit)
     cosine = (unit.sum(0).square().sum() - n) / (n * (n - 1))
     return effective_ranks(features) | {"std": float(wide.std(0).mean()), "pair_cosine": float(cosine)}
+
+
+def _also_live(metrics: Metrics) -> Metrics:
+    """The same, and under the names of the cheap ones those of them."""
+    shown = ("rank_pr/z_agg", "rank_sv/z_agg", "rankme/z_agg", "std/z_agg", "pair_cosine/z_agg", "predict/z_hat")
+    return metrics | {f"{name.replace('/', '_live/')}@1": metrics[f"{name}@1"] for name in shown}
 
 
 def _small(images: Tensor) -> Tensor:
