@@ -36,6 +36,13 @@ FEATURES = {
     "fpn": ["model.levels=3", "model.fpn={width: 8}"],
     "sigreg": ["objective.weights.sigreg=0.02", "model.projector={hidden: 16, width: 8}"],
 }
+MIXED_SIZES = {"digits": (64, 32, 32), "mnist": (48, 24, 24), "cifar10": (32, 16, 16)}
+MIXED = [
+    "data.mixture=[{name: digits, weight: 6}, {name: mnist, weight: 3, sizes: [48, 24, 24]},"
+    " {name: cifar10, weight: 1, sizes: [32, 16, 16]}]",
+    "data.epoch_images=203",
+    "data.generated=true",
+]
 
 
 def config(*words, **settings):
@@ -92,6 +99,7 @@ WORKERS = {
         *CROPS,
         "objective.locals=cross_crop",
     ],
+    "mixture": [*MIXED, "data.standard.mixup=0.8"],
 }
 
 
@@ -111,9 +119,13 @@ def of_workers(rank, world, words):
     torch.manual_seed(0)
     method = family.make(run, source).double().train()
     wrapped = DistributedDataParallel(method, broadcast_buffers=False) if world > 1 else method
-    optimiser, losses, found = make_optimiser(run, method), [], []
+    optimiser, losses, found, shown = make_optimiser(run, method), [], [], []
     for step in range(4):
-        loss = total_loss(wrapped(source.next()).terms, method.weights)
+        batch = source.next()
+        parts = [torch.empty_like(batch["index"]) for _ in range(world)]
+        dist.all_gather(parts, batch["index"]) if world > 1 else parts[0].copy_(batch["index"])
+        shown.append(torch.stack(parts, 1).flatten().double())
+        loss = total_loss(wrapped(batch).terms, method.weights)
         optimiser.zero_grad()
         loss.backward()
         value = loss.detach().clone()
@@ -123,7 +135,7 @@ def of_workers(rank, world, words):
         found.append(torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None]))
         optimiser.step()
         method.after_step(given(method.schedule(step)))
-    return torch.stack(losses)[:, None], torch.stack(found)
+    return torch.stack(losses)[:, None], torch.stack(found), torch.stack(shown)
 
 
 def test_two_workers_equal_one():
@@ -366,12 +378,10 @@ def test_three_augment_is_one_of_three_and_the_recipes_differ():
     assert float((drawn.jitter[:, :3] - 1).abs().max()) <= 0.3 and float(drawn.jitter[:, 3].abs().max()) == 0
     batch = source.next()
     pixels = source._floating(source._images.images[batch["index"]])
-    assert not torch.allclose(batch["views"][0], source._normal(pixels))
+    assert not torch.allclose(batch["views"][0], source._normal(pixels, batch["index"]))
     _, whole, _ = built(*COLOUR, "data.standard.recipe=whole", "data.canvas=32")
     batch = whole.next()
-    torch.testing.assert_close(
-        batch["views"][0], whole._normal(whole._floating(whole._images.images[batch["index"]])), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(batch["views"][0], whole.whole(batch["index"]), rtol=0, atol=1e-5)
     for recipe in ("ijepa", "deit", "lejepa"):
         _, other, _ = built(*COLOUR, f"data.standard.recipe={recipe}")
         first = other.next()["views"][0]

@@ -1,5 +1,6 @@
 """Every preset: builds, keeps its identity through a trial's task, and runs from the command line on a few images."""
 
+import json
 import math
 import re
 
@@ -44,6 +45,12 @@ def tiny(name):
         words += [f"model.encoder.{config.model.encoder.name}.{word}" for word in ("heads=2", "depth=1")]
     if config.data.name == "stl10":
         words.append("data.unlabelled=0")
+    if config.data.mixture is not None:
+        sets = [
+            {"name": one.name, "weight": one.weight} | ({} if one.name == config.data.name else {"sizes": [16, 8, 8]})
+            for one in config.data.mixture
+        ]
+        words += [f"data.mixture={json.dumps(sets)}", "data.epoch_images=32"]
     if getattr(config.model, "fpn", None) is not None:
         words.append("model.fpn.width=8")
     if hasattr(config.eval, "subspace") and config.eval.subspace.epochs:

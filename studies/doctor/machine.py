@@ -8,7 +8,7 @@ from pathlib import Path
 
 from studies.doctor.finding import GB, Finding, fail, ok, warn
 from studies.running.processors import text_of
-from trainer.config import SETS, RunConfig, split_sizes
+from trainer.config import SETS, RunConfig, members, split_sizes
 
 # resident memory on Linux with CPU builds, rounded up: Ray's servers and object store, a training process, and what
 # TorchTrainer adds per trial
