@@ -17,12 +17,12 @@ from trainer.config import RunConfig
 from trainer.data import sets
 
 FORMAT = 1
-# how views are made of the images; every other data setting, future ones included, makes another file
+# how images are drawn and views made of them; every other data setting, future ones included, makes another file
 VIEWS_ONLY = {
     "transform", "observed_views", "draws_per_epoch", "canvas", "content", "max_angle", "angle_steps", "max_shift",
     "max_log_scale",
     "scale_range", "augment", "hue_action", "anchor_first", "normalize", "action_scale", "pad_action", "select_on",
-    "standard", "stream",
+    "standard", "stream", "mixture", "epoch_images",
 }  # fmt: skip
 GLIMPSE_ONLY = {"inhibition", "radius"}
 
