@@ -221,7 +221,7 @@ def test_a_mistake_is_one_line():
     for words, said in (
         ([pair()], "a mixture has no length of its own"),
         ([long], "epoch_images = 1000 has a meaning only with data.mixture"),
-        ([pair(second="name: mnst, weight: 1"), long], "data.mixture.1.name = 'mnst': input should be 'digits', 'mn"),
+        ([pair(second="name: mnst, weight: 1"), long], "data.mixture.1.name: 'mnst' must be one of digits, mn"),
         ([pair(second="name: mnist, weight: 0"), long], "data.mixture.1.weight = 0: input should be greater than 0"),
         ([pair(second="name: mnist, weigth: 1"), long], r"weigth: unknown key \(did you mean weight\?\)"),
         ([pair(second="name: digits, weight: 2"), long], "digits is named twice"),
