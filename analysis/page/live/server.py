@@ -22,8 +22,9 @@ LOOK_SECONDS = 1.0
 FOUND_SECONDS = 5.0
 ENDED_SECONDS = 10.0
 """How often a study is looked at, new studies are looked for, and a study at its end is looked at."""
-SHARE = 10
-"""A study whose page takes a second to make is made every ten: its runs need the processor more."""
+SHARE = 20
+"""A page is made again after twenty times what it took, at the latest after ``ENDED_SECONDS``: runs need the processor
+more."""
 HEARTBEAT_SECONDS = 15.0
 
 

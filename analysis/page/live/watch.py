@@ -19,7 +19,7 @@ from analysis.page.writing import Part, Written, data_json, part_html
 from analysis.recorded.study import load
 from trainer.errors import RecordError, UsageError
 
-FIGURE_SECONDS = 30.0
+FIGURE_SECONDS = 60.0
 """Least time between two drawings of a figure."""
 STATE_SECONDS = 15.0
 """Without a change on record the page is made again, since a silent study counts as dead some time."""
