@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import random
 import re
 from pathlib import Path
 
@@ -200,6 +201,12 @@ def test_the_identity_is_that_of_sets_and_shares():
     turned = MIXED[0].replace("name: digits, weight: 6", "name: digits, weight: 12")
     turned = turned.replace("weight: 3", "weight: 6").replace("weight: 1,", "weight: 2,")
     assert arm_id(config(turned, *MIXED[1:])) == arm_id(plain) == arm_id(presets.build(plain.model_dump(mode="json")))
+    awkward = random.Random(0)
+    for _ in range(50):  # what is on record is read as the same arm
+        first, second = (awkward.uniform(1, 9) for _ in range(2))
+        one = f"data.mixture=[{{name: digits, weight: {first}}}, {{name: mnist, weight: {second}}}]"
+        run = config(one, *MIXED[1:])
+        assert arm_id(presets.build(run.model_dump(mode="json"))) == arm_id(run)
     for other in (
         [MIXED[0].replace("weight: 3", "weight: 4"), *MIXED[1:]],
         [MIXED[0].replace("48, 24", "48, 25"), *MIXED[1:]],
@@ -228,6 +235,8 @@ def test_a_mistake_is_one_line():
         (["data.mixture=[{name: digits, weight: 1}]", long], "at least two sets"),
         ([pair("name: cifar10, weight: 1"), long], "name = 'digits' must be one of the mixture's sets, mnist, cifar10"),
         ([pair(second="name: mini3d, weight: 1"), long], "mini3d has 20 pictures of every object"),
+        ([pair("name: digits, weight: 1e+308", "name: mnist, weight: 1e+308"), "data.epoch_images=9"], "exceed the 9"),
+        ([pair(second="name: mnist, weight: 1e+308"), long], "draws none"),
         ([pair(second="name: mnist, weight: 1e-5"), long], "draws none of an epoch's 960 images"),
         ([pair(second="name: mnist, weight: 1, sizes: [60000, 1, 9]"), long], "must not exceed 60000"),
         ([pair(second="name: mnist, weight: 1, sizes: [1, 9, 9]"), long], "at least 2 train images"),

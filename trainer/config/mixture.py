@@ -45,8 +45,11 @@ def _canonical(sets: tuple[MixedSet, ...]) -> tuple[MixedSet, ...]:
         raise ValueError(f"{sorted(twice)[0]} is named twice; give each set one weight")
     if len(sets) < 2:
         raise ValueError("a mixture has at least two sets; remove it, or add one")
-    total = sum(one.weight for one in sets)
-    parts = {one.name: one.model_copy(update={"weight": round(one.weight / total, 12)}) for one in sets}
+    most = max(one.weight for one in sets)
+    total = sum(one.weight / most for one in sets)
+    parts = {one.name: one for one in sets}
+    if abs(total * most - 1) > 1e-9:  # what was written out once is read as it is
+        parts = {n: one.model_copy(update={"weight": round(one.weight / most / total, 12)}) for n, one in parts.items()}
     return tuple(parts[name] for name in SETS if name in parts)
 
 
@@ -84,7 +87,8 @@ def side(data: DataConfig) -> int:
 
 def counts(weights: list[float], total: int) -> list[int]:
     """Whole numbers with the sum ``total``, each less than one from its share of it (largest remainder)."""
-    exact = [weight * total / sum(weights) for weight in weights]
+    whole_weight = sum(weights)
+    exact = [weight * total / whole_weight for weight in weights]
     whole = [int(share) for share in exact]
     order = sorted(range(len(weights)), key=lambda which: whole[which] - exact[which])
     for which in order[: total - sum(whole)]:
