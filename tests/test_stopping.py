@@ -283,3 +283,33 @@ def test_options_of_the_rules(tmp_path):
     ):
         with pytest.raises(UsageError, match=said):
             planned(*words)
+
+
+DIP = (
+    (71, 72, 73, 74, 74, 69, 67, 66, 61, 55, 50, 46, 47, 51, 54, 60, 61, 62, 61, 60, 60, 60, 61, 61, 61, 61, 61, 61),
+    (51, 51, 52, 53, 53, 54, 56, 56, 51, 49, 46, 45, 42, 42, 41, 41, 42, 43, 42, 42),
+)
+"""20-nearest-neighbour accuracy of h_jepa_digits by epoch, from 0 on, two seeds."""
+
+
+def test_h_jepas_search_judges_nobody_before_the_dip_is_over(tmp_path):
+    from studies import hjepa_features, hjepa_rate, hjepa_regulariser
+    from studies.command.options import parser
+    from studies.command.planning import make_plan
+
+    def planned(*words):
+        options = parser(hjepa_rate.STUDY, "--quick" in words)
+        return make_plan(options.parse_args(["--results-dir", str(tmp_path), *words]), hjepa_rate.STUDY)
+
+    (rung,) = planned().rungs
+    for curve in DIP:
+        lowest = min(range(len(curve)), key=curve.__getitem__)
+        assert curve[lowest] < curve[0] and lowest < rung and 2 * rung <= 30
+    assert planned("--quick").rungs == (5,) and planned("--grace", "10").rungs == (10,)
+    assert planned().stopping.collapse_rank == 0  # the untrained encoder's mean token has rank 1.4
+    assert planned("--stopping", "none").rungs == ()  # the study's own grace is no option that was given
+    with pytest.raises(UsageError, match="--grace 9: has no effect with --stopping none"):
+        planned("--stopping", "none", "--grace", "9")
+    for fixed in (hjepa_features.STUDY, hjepa_regulariser.STUDY):  # all runs to their end
+        with pytest.raises(UsageError, match="unknown option '--grace'"):
+            parser(fixed).parse_args(["--grace", "15"])

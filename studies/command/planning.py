@@ -166,11 +166,14 @@ def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -
     """
     name, given = _rule(o, study, before), {}
     make = study.rules.get(name) or RULES[name]
+    usual = {**study.defaults, **(study.quick if o.quick else {})}
     same = before is not None and ON_RECORD.get(name, name) == before.get("rule")
     for option in ("grace", "eta", "brackets"):
         value = getattr(o, option)
         if value is not None and option not in make.takes:
-            raise UsageError(f"--{option} {value}: has no effect with --stopping {name}; remove one of them")
+            if value != usual.get(option):
+                raise UsageError(f"--{option} {value}: has no effect with --stopping {name}; remove one of them")
+            value = None  # the study's own default, for rules that heed it
         if value is None and same and option in make.takes:
             value = before.get(option)
         if value is not None:
@@ -193,7 +196,7 @@ def _stopping(o: Namespace, study: Question, epochs: int, before: dict | None) -
     together = getattr(o, "one_bracket", False) or (same and before.get("together", False))
     stopping = Stopping(name, **given, collapse_rank=floor, together=together, own=study.rules.get(name))
     rule = stopping.over(epochs) if stopping.own is None else own.tried(name, lambda: stopping.over(epochs))
-    if o.grace is not None and not rule.rungs:
+    if "grace" in given and o.grace is not None and not rule.rungs:
         raise UsageError(
             f"--grace {rule.grace}: no rung lies in the first half of {epochs} epochs; give at most {epochs // 2}, or"
             " --stopping none"
