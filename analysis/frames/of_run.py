@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def run_row(run: Run | None) -> dict[str, Any]:
         "epoch": run.reached,
         "attempts": started.get("attempt"),
     }
-    row |= {"views": run.views, "dataset": (run.config.get("data") or {}).get("name"), "commit": run.commit}
+    row |= {"views": run.views, "dataset": data_sets(run.config), "commit": run.commit}
     row |= {"dirty": run.dirty, "device": started.get("device"), "host": started.get("host")}
     row |= {"split_hash": started.get("split_hash"), "gate_passed": (run.stop.get("gate") or {}).get("passed")}
     problem = run.problem(run.epochs)
@@ -106,6 +106,14 @@ def evaluation_rows(path: Path, study: str | None = None) -> list[dict[str, Any]
         who |= {"seed": line["seed"], "epoch": line.get("epoch"), "origin": EVALUATION, "source": str(path)}
         rows.append(who | {"conflict": False} | measured(line, names))
     return rows
+
+
+def data_sets(config: Mapping[str, Any]) -> str | None:
+    """Name of a configuration's data set; of a mixture all of them, joined by +."""
+    data = config.get("data") or {}
+    mixed = data.get("mixture") if isinstance(data.get("mixture"), list) else []
+    names = [str(one["name"]) for one in mixed if isinstance(one, dict) and one.get("name")]
+    return "+".join(names) or data.get("name")
 
 
 def _views(record: Path) -> int | None:

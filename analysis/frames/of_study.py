@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.frames.build import flat
 from analysis.frames.columns import STUDY
-from analysis.frames.of_run import NOT_SCIENCE, epoch_rows, evaluation_rows, run_row
+from analysis.frames.of_run import NOT_SCIENCE, data_sets, epoch_rows, evaluation_rows, run_row
 from analysis.recorded.study import Study
 from analysis.statistics.comparison_table import comparison_table, group_of
 from analysis.statistics.cost import Cost, cost
@@ -61,7 +61,7 @@ def _study(study: Study, spent: Cost, runs: list[dict[str, Any]]) -> dict[str, A
     for column in ("dataset", "split_hash", "device", "commit"):
         known = {part for one in recorded if one.get(column) for part in str(one[column]).split("+")}
         row[column] = "+".join(sorted(known)) or None
-    row["dataset"] = row["dataset"] or ((info.get("base") or {}).get("data") or {}).get("name")
+    row["dataset"] = row["dataset"] or data_sets(info.get("base") or {})
     dirty = [one["dirty"] for one in recorded if one.get("dirty") is not None]
     return row | {"dirty": any(dirty) if dirty else None}
 
