@@ -6,6 +6,7 @@ import torch
 from stream import lines, stream
 
 from trainer.data.images import load_images
+from trainer.families.seq_jepa.continual import probing as continual
 from trainer.loop import train
 from trainer.probes import regression
 from trainer.probes.continual import cka, summary
@@ -89,7 +90,45 @@ def test_a_stationary_stream_has_no_forgetting(tmp_path, monkeypatch):
     run = stream(kind="stationary")
     result = train(run, tmp_path, images=load_images(run))
     assert {"linacc.acc/z_agg@3", "linacc.anytime/z_agg@3"} <= result.keys()
+    for record in (line["metrics"] for line in lines(tmp_path, run, "eval")):
+        # its segment is everything: the untrained model too is measured as the run's own probes measure it
+        assert record.get("linacc.seg1/z_agg@3", record.get("linacc/z_agg@3")) == record.get("linacc/z_agg@3")
     assert not [name for name in result if ".bwt" in name or ".forgetting" in name or ".fwt" in name]
+
+
+@pytest.mark.parametrize("words", [["data.stream.kind=actions"], ["model.norm=per_segment"]])
+def test_the_untrained_model_is_measured_with_its_stored_statistics(words, tmp_path, monkeypatch):
+    """Forward transfer is a difference to it: statistics of whichever rows are measured together would enter it."""
+    monkeypatch.setattr(regression, "STEPS", 4)
+    found = []
+    kind = "actions" if "data.stream.kind=actions" in words else "classes"
+    for chunk in (256, 30):
+        monkeypatch.setattr(continual, "CHUNK", chunk)
+        run = stream(*words, kind=kind, epochs=0)
+        train(run, tmp_path / str(chunk), images=load_images(run))
+        (line,) = lines(tmp_path / str(chunk), run, "eval")
+        found.append({name: value for name, value in line["metrics"].items() if ".seg" in name and "rank" in name})
+    assert found[0] == pytest.approx(found[1], rel=1e-4) and found[0]
+
+
+def test_a_segment_of_classes_has_the_features_of_the_split(tmp_path, monkeypatch):
+    """What is taken out of the whole split is what the segment's own fixed views give."""
+    monkeypatch.setattr(regression, "STEPS", 4)
+    run = stream(epochs=1)
+    images, rows = load_images(run), []
+    for apart in (False, True):
+        made = continual.StreamProbes.__init__
+
+        def as_told(self, *args, apart=apart):
+            made(self, *args)
+            self._among = not apart
+
+        with monkeypatch.context() as patch:
+            patch.setattr(continual.StreamProbes, "__init__", as_told)
+            train(run, tmp_path / str(apart), images=images)
+        rows.append([line["metrics"] for line in lines(tmp_path / str(apart), run, "eval")])
+    for one, other in zip(*rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-3)
 
 
 def test_a_study_may_be_about_forgetting_if_its_runs_record_it():

@@ -24,7 +24,7 @@ from trainer.data.sources.stream import Stream
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.continual.method import StreamJEPA
 from trainer.families.seq_jepa.probing.face import SeqJEPAProbes
-from trainer.families.seq_jepa.probing.features import Features, evaluation, extract
+from trainer.families.seq_jepa.probing.features import Features
 from trainer.families.seq_jepa.probing.health import CHUNK, FIXED_DRAWS, PAIRS
 from trainer.method import Metrics, Output
 from trainer.probes.continual import cka, summary
@@ -61,6 +61,9 @@ class StreamProbes(SeqJEPAProbes):
         self._frozen: Metrics = {}
         self._progress = Progress()
         self._fixed: list[tuple[Any, Any]] | None = None
+        # where a segment is some of the images and nothing else, its views and features are among those of the split
+        self._among = config.data.stream.kind in ("classes", "stationary") and config.model.norm != "per_segment"
+        self._probed: tuple[StreamJEPA, tuple[Features, Features] | None] | None = None
 
     # --- in training
 
@@ -70,9 +73,13 @@ class StreamProbes(SeqJEPAProbes):
 
     def at_start(self, method: StreamJEPA, baselines: bool) -> Metrics:
         metrics = super().at_start(method, baselines)
-        row = self._row(self._features(self.untrained(method)), -1)
-        self._untrained = row
-        return metrics | self._named(row)
+        self._untrained = self._row(self._features(), -1)
+        return metrics | self._named(self._untrained)
+
+    def probe(self, method: StreamJEPA, full: bool = True) -> Metrics:
+        made = self.health.features(method) if self._among else None
+        self._probed = method, made
+        return self.health.probe(method, full, made)
 
     def after_epoch(self, method: StreamJEPA, epoch: int, full: bool, folder: Path) -> Metrics:
         stream = self._config.data.stream
@@ -81,10 +88,10 @@ class StreamProbes(SeqJEPAProbes):
         if self._stream.memory is not None:
             metrics["memory_mib"] = self._stream.memory.bytes / 2**20
         if not ends:
+            self._probed = None
             return metrics
         after = epoch // stream.checks - 1
-        with evaluation(method):
-            features = self._features(method)
+        features = self._features()
         row = self._row(features, after)
         for name, values in row.items():
             self._matrix.setdefault(name, []).append(values)
@@ -98,19 +105,26 @@ class StreamProbes(SeqJEPAProbes):
 
     # --- matrix
 
-    def _features(self, method: StreamJEPA) -> list[Seen]:
-        """Of all segments, with the statistics of each where a norm has its own."""
+    def _features(self) -> list[Seen]:
+        """Of all segments, from the model that was just probed."""
+        (method, whole), self._probed = self._probed, None
+        if whole is not None:
+            width = self._classes // self._stream.segments
+            number = [one.labels // width for one in whole]
+            return [
+                Seen(*(one.rows(of == segment) for one, of in zip(whole, number, strict=True)))
+                for segment in range(self._stream.segments)
+            ]
         if self._fixed is None:
             draws, held_draws = FIXED_DRAWS.get(self._config.data.name, (1, 1))
             parts = [self._stream.at(segment) for segment in range(self._stream.segments)]
             self._fixed = [(one.fixed("train", draws), one.fixed(self.split, held_draws)) for one in parts]
+        # with the statistics of each where a norm has its own
         found, now = [], int(method.segment)
-        device = self._images.labels.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16"):
-            for segment, (train, held) in enumerate(self._fixed):
+        with self.health.frozen(method):
+            for segment, parts in enumerate(self._fixed):
                 set_segment(method, min(segment, now))
-                made = (extract(method, fixed, CHUNK, target_codes=True) for fixed in (train, held))
-                found.append(Seen(*made))
+                found.append(Seen(*(self.health.extract(method, fixed, CHUNK, codes=True) for fixed in parts)))
         set_segment(method, now)
         return found
 

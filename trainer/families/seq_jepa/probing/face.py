@@ -53,8 +53,12 @@ class SeqJEPAProbes(Probes):
             self._subspace = Diagnostics(self._config, self._images, self._views, self.untrained(method), self.split)
 
     def at_start(self, method: SeqJEPA, baselines: bool) -> Metrics:
-        metrics = self.health.probe(self.untrained(method), full=baselines)
+        metrics = self.probe(self.untrained(method), full=baselines)
         return metrics | self.health.pixels() if baselines else metrics
+
+    def probe(self, method: SeqJEPA, full: bool = True) -> Metrics:
+        """Of the frozen model."""
+        return self.health.probe(method, full)
 
     def observe(self, output: Output, batch: Batch) -> dict[str, Tensor]:
         self.online.observe(output.features, batch["labels"], batch["factors"])
@@ -69,7 +73,7 @@ class SeqJEPAProbes(Probes):
             metrics |= self.health.live(method, self._harvest, self.online)
         self._harvest = Harvest()
         if full:
-            metrics |= self.health.probe(method)
+            metrics |= self.probe(method)
         if epoch in self._config.eval.subspace.epochs:
             metrics |= self._subspace.at_epoch(method, folder, epoch, metrics)
         return metrics

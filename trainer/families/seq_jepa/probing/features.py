@@ -46,6 +46,12 @@ class Features:
     def z_mean(self) -> Tensor:
         return self.z.mean(1)
 
+    def rows(self, which: Tensor) -> Features:
+        """Of some sequences, (n,) bool; without a loss, whose mean is over all."""
+        codes, actions = self.codes[which], None if self.actions is None else self.actions[which]
+        known = self.labels[which], self.factors[which], self.poses[which]
+        return Features(codes[:, : self.z.shape[1]], self.z_agg[which], codes, *known, float("nan"), actions)
+
     def pairs(self, most: int) -> tuple[Tensor, Tensor]:
         """Codes of consecutive views (k, 2D) and the actions between them (k, P), of at most ``most`` pairs'
         sequences."""

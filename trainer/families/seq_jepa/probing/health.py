@@ -15,6 +15,7 @@ Metric names are ``name/feature@views``; accuracies are percent.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class Health:
         m = self._m
         with batch_statistics(method):
             # large chunks: their own statistics are what normalises them
-            held = self._extract(method, self._held_once, 512, loss=True, codes=online.reads_actions)
+            held = self.extract(method, self._held_once, 512, loss=True, codes=online.reads_actions)
         metrics = self._spread(held, "_live")
         fitted, labels = harvest.take()
         names = f"z_agg@{m}", "z_1@1", f"z_mean@{m}"
@@ -82,17 +83,28 @@ class Health:
             )
         return metrics
 
-    def probe(self, method: SeqJEPA, full: bool = True) -> Metrics:
+    def features(self, method: SeqJEPA, codes: bool = True) -> tuple[Features, Features]:
+        """Of the train and the held-out views, from the frozen model; with ``codes`` also of the target views."""
+        with self.frozen(method):
+            train = self.extract(method, self._train, CHUNK, codes=codes)
+            return train, self.extract(method, self._held, CHUNK, codes=codes, loss=True)
+
+    def frozen(self, method: SeqJEPA) -> AbstractContextManager[None]:
+        """The mode that a frozen model is measured in."""
+        return batch_statistics(method) if self._config.eval.probe_bn == "train" else evaluation(method)
+
+    def probe(self, method: SeqJEPA, full: bool = True, made: tuple[Features, Features] | None = None) -> Metrics:
         """Measure the frozen model: linear accuracies, effective ranks, prediction loss and, if ``full``,
 
         ``r2_action/z_pair``: the action between two views, read from their codes (equivariance), and per factor;
         ``r2_pose``: the absolute pose of view 1, read by the same network from its code and from the
         aggregate, which should know less; ``linacc/z_agg@1``: the aggregate of view 1 alone.
+
+        Args:
+            made: its :meth:`features`, where they are known.
         """
-        frozen = batch_statistics(method) if self._config.eval.probe_bn == "train" else evaluation(method)
-        with frozen:
-            train = self._extract(method, self._train, CHUNK, codes=full)
-            held = self._extract(method, self._held, CHUNK, codes=full, loss=True)
+        train, held = made or self.features(method, full)
+        with self.frozen(method):
             alone = [self._one_view_aggregate(method, f.z[:, 0]) for f in (train, held)] if full else []
         metrics = self._spread(held, "")
         m = self._m
@@ -170,9 +182,10 @@ class Health:
             metrics |= {f"{kind}{suffix}/{name}": rank for kind, rank in effective_ranks(feature).items()}
         return metrics
 
-    def _extract(
+    def extract(
         self, method: SeqJEPA, fixed: FixedViews, chunk: int, loss: bool = False, codes: bool = False
     ) -> Features:
+        """Features of fixed views as the run's configuration has them, in the mode that the model is in."""
         pair_target = self._config.eval.pair_target == "target_branch"
         with self._autocast():
             return extract(method, fixed, chunk, loss=loss, target_codes=codes, by_target_branch=pair_target)
