@@ -140,3 +140,25 @@ def test_replayed_rows_take_part_in_what_they_are_replayed_into(into, expected):
         batch[name] = [torch.cat([view[:8], 1 - view[8:]]) for view in batch[name]]
     after = method(batch).terms
     assert tuple(int(bool(after[name] != before[name])) for name in ("predict", "rate")) == expected
+
+
+@pytest.mark.parametrize("order", ["segments", "cumulative"])
+def test_images_that_are_read_ahead_give_the_same_stream_to_its_last_batch(order):
+    """More than ``runtime.resident_mib`` takes: they stay in mapped files."""
+    words = ["data.name=cifar10", "data.transform=augment", "data.generated=true", "data.sizes=[100,20,20]"]
+    words += ["data.canvas=null", "data.content=null", f"data.stream.order={order}"]
+    if order == "segments":
+        words.append("data.stream.replay={capacity: 8}")
+    found = []
+    for mib in (8192, 1):
+        run = stream(*words, f"runtime.resident_mib={mib}")
+        source = seq_jepa.source(run, load_images(run), torch.float32)
+        # made ones differ by how many there are, what is chosen of them does not
+        found.append([source.next()["index"] for _ in range(run.epochs * run.steps_per_epoch)])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_images_may_be_kept_elsewhere_than_what_is_computed_with():
+    memory, number = Memory(ReplayConfig(kind="fifo", capacity=4), 1, 0), torch.empty(6, dtype=torch.int64)
+    memory.add(Items(number.to("meta"), torch.arange(6, dtype=torch.uint8)[:, None], number.to("meta")), 0)
+    assert memory._kept["images"][:, 0].tolist() == [4, 5, 2, 3]

@@ -76,10 +76,10 @@ class Memory:
         self.count += len(slots)
         self._of_segment[segment] += len(slots)
         if taken:
-            device = items.index.device
-            where, which = (torch.tensor(list(one), device=device) for one in (taken.keys(), taken.values()))
+            where, which = (torch.tensor(list(one)) for one in (taken.keys(), taken.values()))
             for name, value in rows.items():
-                self._kept[name][where] = value[which]
+                # images may be kept elsewhere than what is computed with
+                self._kept[name][where.to(value.device)] = value[which.to(value.device)]
 
     def draw(self, rows: int, step: int) -> Items | None:
         """Random items, with replacement; None while there are none."""

@@ -143,6 +143,10 @@ class Stream(Views):
         first = (position if by_class else step) * size
         return self._order[1][first : first + size][self._rank :: self._world]
 
+    def _fetch(self, step: int) -> Any:
+        # nothing comes after the stream that could be read ahead
+        return super()._fetch(min(step, self._total - 1))
+
     def _pool(self, segment: int) -> Tensor:
         """The images that a segment draws from."""
         if self._stream.kind != "classes" or self._stream.order == "joint":
