@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainer import presets
 from trainer.blocks.faces import make_encoder
-from trainer.command.duration import duration, encoder_macs, estimate
+from trainer.command.duration import duration, encoder_macs, estimate, measured
 from trainer.config import EncoderConfig
 from trainer.families.seq_jepa import epoch_macs
 
@@ -46,6 +46,16 @@ def test_multiply_adds_are_those_that_torch_counts(encoder, side):
 def test_an_epochs_passes(settings, passes):
     config = presets.load("digits", settings, {})
     assert epoch_macs(config) == 1100 * passes * encoder_macs(config.model.encoder, 1, 12)
+
+
+def test_a_streams_epoch_is_a_part_of_the_images_and_takes_as_long_as_its_steps():
+    words = ["data.stream.segments=5", "schedule.horizon_epochs=5", "epochs=5", "data.stream.replay.ratio=0.75"]
+    config = presets.load("digits", [*words, "optim.batch_size=8"])
+    assert epoch_macs(config) == 220 * 4 * 10 * encoder_macs(config.model.encoder, 1, 12)
+    usual = presets.load("digits")
+    assert measured(usual, "digits") == usual.runtime.seconds_per_epoch
+    assert measured(config, "digits") == pytest.approx(27 / 17 * usual.runtime.seconds_per_epoch)
+    assert measured(presets.load("cifar10_rot"), "cifar10_rot") is None
 
 
 def test_a_plan_for_cifar_tells_its_time(capsys):

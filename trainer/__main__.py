@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trainer import families, presets
 from trainer.command.cli import Parser, add_data_options, data_settings, guarded, split_overrides
-from trainer.command.duration import duration, estimate
+from trainer.command.duration import duration, estimate, measured
 from trainer.command.results import check_name, folder, writable
 from trainer.errors import UsageError
 from trainer.mirrors.wandb_mirror import MODES, resolve_mode
@@ -113,11 +113,11 @@ def _run(arguments: Namespace) -> int:
         except UsageError as error:
             print(f"# data absent, this run would not start: {error}")
         print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
-        measured = config.runtime.seconds_per_epoch
+        seconds = measured(config, arguments.preset)
         told = (
             estimate(config, config.epochs)
-            if measured is None
-            else f"about {duration(measured * config.epochs)} on one CPU core, as measured"
+            if seconds is None
+            else f"about {duration(seconds * config.epochs)} on one CPU core, at the preset's measured time per step"
         )
         if told is not None:
             print(f"# training {told}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from studies.engine.plan import Plan
-from trainer.command.duration import estimate, work
+from trainer.command.duration import estimate, measured, work
 from trainer.data.sets import require_present
 from trainer.errors import UsageError
 from trainer.record.registration import registered_words, registration
@@ -66,8 +66,7 @@ def plan_lines(plan: Plan) -> list[str]:
         text.append(f"data       absent, the study would not start: {error}")
     if expected is not None:
         text.append(
-            f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured seconds per"
-            " epoch"
+            f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured time per step"
         )
     elif plan.base.runtime.seconds_per_epoch is None:
         told = estimate(plan.base, plan.expected_epochs(), max(1, r.concurrent or 1))
@@ -79,7 +78,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def seconds(plan: Plan, epochs: float) -> float | None:
-    per_epoch = plan.base.runtime.seconds_per_epoch
+    per_epoch = measured(plan.base, plan.preset)
     if not plan.resources.concurrent:
         return None  # only the cluster knows
     return None if per_epoch is None else START_SECONDS + epochs * per_epoch / plan.resources.concurrent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer import families
+from trainer import families, presets
 from trainer.config import EncoderConfig, RunConfig
 
 CORE_MACS = 26e9
@@ -30,6 +30,17 @@ def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str | None:
         f"about {duration(macs / CORE_MACS / cores)} on {where}, {duration(macs / H200_MACS)} on one H200 with"
         " precision=bf16"
     )
+
+
+def measured(config: RunConfig, preset: str) -> float | None:
+    """Seconds of one of its epochs on one core, from the preset's measured ones, or None.
+
+    By optimiser steps: with models so small that somebody measured them on a core, half the rows take well above half
+    the time, and a stream's epoch is not the preset's.
+    """
+    if config.runtime.seconds_per_epoch is None:
+        return None
+    return config.runtime.seconds_per_epoch * config.steps_per_epoch / presets.load(preset).steps_per_epoch
 
 
 def work(config: RunConfig, expected: float, most: int) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trainer.config import SETS
-from trainer.config.sets import pretraining_images
 from trainer.errors import UsageError
 from trainer.families.seq_jepa.config import SeqJEPAConfig as Config
 
@@ -57,7 +56,9 @@ def epoch_macs(config: Config) -> float:
     none."""
     from trainer.command.duration import encoder_macs
 
-    sequences = pretraining_images(config.data) * config.data.draws_per_epoch
+    sequences, stream = config.images_per_epoch, config.data.stream
+    if stream is not None:
+        sequences *= 1 + stream.replayed(config.optim.batch_size) / config.optim.batch_size
     targets, observed = 1, config.data.observed_views
     if config.objective.symmetric:  # all views are observed once, and both ends are targets
         targets, observed = 2, observed + 1
