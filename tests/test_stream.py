@@ -17,6 +17,7 @@ from trainer.families import seq_jepa
 from trainer.loop import train
 from trainer.probes import regression
 from trainer.record.identity import arm_id
+from trainer.step import make_optimiser, optimise
 
 REPLAY = "data.stream.replay={capacity: 16}"
 
@@ -259,3 +260,22 @@ def test_a_stream_that_was_cut_goes_on_bit_for_bit_and_every_part_acts(name, ima
         # at which epoch probes were due is part of a line: the short run was probed at its end
         one, other = ([line["metrics"] for line in lines(tmp_path / name, whole, event)] for name in ("whole", "parts"))
         assert len(one) == 3 + (event == "eval") and one == other
+
+
+@pytest.mark.parametrize("words", [["model.norm=running"], ["model.norm=frozen", "objective.consolidate={kind: si}"]])
+def test_no_step_waits_for_the_device_to_tell_where_in_the_stream_it_is(words, images, monkeypatch):
+    run = stream(*words, epochs=2)
+    made = source(run, images)
+    method = seq_jepa.make(run, made)
+    optimiser = make_optimiser(run, method)
+
+    def asked(*_):
+        raise AssertionError("a number was read from the device")
+
+    for step in range(made.segment_steps + 2):
+        batch = made.next()
+        with monkeypatch.context() as patch:
+            if not made.ends_segment(step + 1):  # there a number may be read, once per segment
+                for name in ("__int__", "__bool__", "__float__", "__index__", "item", "tolist"):
+                    patch.setattr(torch.Tensor, name, asked)
+            optimise(run, step, method, method, optimiser, batch)

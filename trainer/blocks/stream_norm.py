@@ -40,13 +40,24 @@ class StoredNorm(GlobalBatchNorm):
         self.register_buffer("running_var", torch.ones(sets, channels))
         self.register_buffer("segment", torch.zeros((), dtype=torch.int64))
         self.register_buffer("batches", torch.zeros(sets, dtype=torch.int64))
+        # the same numbers beside the device, which no step then waits for
+        self._at, self._seen = 0, [0] * sets
+        self.register_load_state_dict_post_hook(lambda module, _: module._read())
+
+    def enter(self, segment: int) -> None:
+        """Use the statistics of a segment."""
+        self.segment.fill_(segment)
+        self._at = segment
+
+    def _read(self) -> None:
+        self._at, self._seen = int(self.segment), self.batches.tolist()
 
     @property
     def _set(self) -> int:
-        return min(int(self.segment), len(self.running_mean) - 1)
+        return min(self._at, len(self.running_mean) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        resting = self.freezes and int(self.segment) > 0
+        resting = self.freezes and self._at > 0
         if self.training and self.track and not resting:
             self._move(x.detach())
         # copies: the next pass may move them before backward has read them
@@ -67,8 +78,9 @@ class StoredNorm(GlobalBatchNorm):
         else:
             sets = self._set
             self.batches[sets] += 1
+            self._seen[sets] += 1
             # the average of all batches so far, until there are so many that the oldest are forgotten
-            share = max(min(self.momentum, len(x) * world.size() / ROWS), 1 / int(self.batches[sets]))
+            share = max(min(self.momentum, len(x) * world.size() / ROWS), 1 / self._seen[sets])
         self.running_mean[sets] += share * (mean.to(self.running_mean.dtype) - self.running_mean[sets])
         self.running_var[sets] += share * (var.to(self.running_var.dtype) - self.running_var[sets])
 
@@ -111,4 +123,4 @@ def set_segment(model: nn.Module, segment: int) -> None:
     """Tell every norm of a model in which segment it is."""
     for module in model.modules():
         if isinstance(module, StoredNorm):
-            module.segment.fill_(segment)
+            module.enter(segment)

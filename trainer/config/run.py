@@ -46,7 +46,8 @@ class RunConfig(Node):
         images = self.images_per_epoch
         if self.optim.batch_size > images:
             raise ValueError(
-                f"optim.batch_size = {self.optim.batch_size} must not exceed the {images} images per epoch"
+                f"optim.batch_size = {self.optim.batch_size} must not exceed the {images} images"
+                f" {'per epoch' if self.data.stream is None else 'between two measurements of the stream'}"
             )
         if self.data.mixture is not None:
             check_draws(self.data, self.steps_per_epoch * self.optim.batch_size)

@@ -74,7 +74,8 @@ class StreamConfig(Node):
     def _something_changes(self) -> StreamConfig:
         if (self.kind == "stationary") != (self.segments == 1):
             raise ValueError(
-                f"stream.segments = {self.segments}: must be 1 with stream.kind=stationary, and at least 2 otherwise"
+                f"stream.segments = {self.segments}: must be 1 with stream.kind=stationary, and at least 2 otherwise;"
+                " set one of them"
             )
         if self.kind == "stationary" and self.order != "segments":
             raise ValueError(f"stream.order = {self.order!r} has a meaning only with several segments; remove it")
@@ -143,7 +144,7 @@ def check_run(run: Any) -> None:
     if run.schedule.horizon_epochs > stream.epochs:
         raise ValueError(
             f"schedule.horizon_epochs = {run.schedule.horizon_epochs} must not exceed {stream.epochs}, the stream's"
-            f" {stream.segments} segments x {stream.checks} checks"
+            f" {stream.segments} segments x {stream.checks} checks; set it to that, and epochs to at most that"
         )
     inside = [epoch for epoch in run.eval.probe_epochs if epoch % stream.checks and epoch < run.epochs]
     judged = [gate.epoch for gate in run.gates.values() if gate.epoch % stream.checks and stream.segments > 1]

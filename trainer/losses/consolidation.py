@@ -42,6 +42,9 @@ class Consolidation(nn.Module):
         self.register_buffer("rest", torch.zeros((), dtype=torch.float64))
         self.register_buffer("segments", torch.zeros((), dtype=torch.int64))
         self._gradients: dict[str, Tensor] = {}
+        # known beside the device: every step asks for every parameter whether there is a penalty yet
+        self._holds = False
+        self.register_load_state_dict_post_hook(lambda module, _: module._counted())
         for name, parameter in parameters.items():
             # a copy of the model has none of these: it is only measured
             parameter.register_post_accumulate_grad_hook(partial(self._after_backward, name))
@@ -68,7 +71,7 @@ class Consolidation(nn.Module):
         return 2 * self.factor * self._of("importance", name) * distance
 
     def _after_backward(self, name: str, parameter: Tensor) -> None:
-        if int(self.segments):
+        if self._holds:
             pull = self.gradient(name)
             if self.config.kind == "si":
                 total = "total_gradient" in self.config.quirks
@@ -117,6 +120,10 @@ class Consolidation(nn.Module):
                 anchor.lerp_(parameter, share)
                 importance.copy_(both)
         self.segments += 1
+        self._counted()
+
+    def _counted(self) -> None:
+        self._holds = bool(self.segments)
 
     def _of(self, what: str, name: str) -> Tensor:
         return getattr(self, _key(what, name))
