@@ -131,6 +131,21 @@ def test_a_segment_of_classes_has_the_features_of_the_split(tmp_path, monkeypatc
         assert one == pytest.approx(other, rel=1e-3, abs=1e-3)
 
 
+def test_the_console_tells_what_is_left_of_the_segments_so_far(tmp_path, monkeypatch, capsys):
+    from trainer.__main__ import main
+
+    monkeypatch.setattr(regression, "STEPS", 4)
+    words = ["data.sizes=[100,100,50]", "data.stream.checks=2", "schedule.horizon_epochs=10", "optim.batch_size=5"]
+    words += ["gates={}", "eval.probe_epochs=[]", "--wandb", "off", "--epochs", "4", "--results-dir", str(tmp_path)]
+    assert main(["--preset", "digits", *words]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    told = [number for number, line in enumerate(printed) if "so far:" in line]
+    # after the second and the fourth measurement; nothing can be forgotten of one segment
+    assert [printed[number - 1].split()[1] for number in told] == ["2", "4"]
+    assert "forgetting" not in printed[told[0]] and "ACC" in printed[told[0]]
+    assert "forgetting" in printed[told[1]] and max(map(len, printed[told[0] - 3 : told[1] + 1])) <= 80
+
+
 def test_a_study_may_be_about_forgetting_if_its_runs_record_it():
     from studies.engine.metrics import check_recorded, metric
     from trainer.errors import UsageError

@@ -156,9 +156,16 @@ def _run(arguments: Namespace) -> int:
         config, arguments.study, run_id(config), run, wandb if first else "off", arguments.tensorboard and first
     )
 
+    told = ""
+
     def report(metrics: dict) -> None:
+        nonlocal told
         mirrors.follow()
         _print_epoch(metrics, family.COLUMNS)
+        # a report repeats what it does not have anew
+        if (more := _columns(metrics, getattr(family, "SECOND", ()))) != told:
+            told = more
+            print(f"{'':>12}so far: {more}", flush=True)
 
     try:
         result = train(config, place / "runs", arguments.study, report=report, gate=judged, baselines=True)
@@ -183,12 +190,18 @@ def _run(arguments: Namespace) -> int:
             dist.destroy_process_group()
 
 
+def _columns(report: dict, columns: Iterable[tuple[str, str, str]], absent: float | None = None) -> str:
+    """Labels and numbers; what the report does not have is left out, or shown as ``absent``."""
+    values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
+    found = ((label, values.get(name, absent), form) for label, name, form in columns)
+    return "  ".join(f"{label} {value:{form}}" for label, value, form in found if value is not None)
+
+
 def _print_epoch(report: dict, columns: Iterable[tuple[str, str, str]]) -> None:
     """One line, of 80 characters for usual numbers."""
     if not report:  # a worker other than the first
         return
-    values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
-    live = "  ".join(f"{label} {values.get(name, float('nan')):{form}}" for label, name, form in columns)
+    live = _columns(report, columns, float("nan"))
     probed = (
         f"  frozen {report['score']:.1f}"
         if report["probe_epoch"] == report["epoch"] and report["score"] is not None

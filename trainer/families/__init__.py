@@ -11,7 +11,7 @@ from (:mod:`trainer.source`) ``make(config, source)``                          t
 ``METRICS``                                     optional: what a study may be asked about beside what all families
 record: (name, words, unit, whether more is better)
 ``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows: (label, metric, format),
-and what the labels mean
+and what the labels mean; ``SECOND`` optional: of a second line, where the run has them
 
 Importing a family costs neither torch nor ray. README.md says how to add one.
 """

@@ -99,6 +99,14 @@ COLUMNS = (
 """Of an epoch's line on the console: label, metric without its number of views, and format."""
 
 
+SECOND = (
+    ("ACC", "linacc.acc/z_agg", "4.1f"),
+    ("forgetting", "linacc.forgetting/z_agg", "4.1f"),
+    ("anytime", "linacc.anytime/z_agg", "4.1f"),
+)
+"""Of a stream, at the ends of its segments: of the segments so far."""
+
+
 def headline(config: Config) -> dict[str, str]:
     """``score``, ``rank`` and ``r2_action`` of reports, and what else gates read, by their names in the record."""
     m = config.data.observed_views
