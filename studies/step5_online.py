@@ -1,11 +1,11 @@
 """What does a stream of single images learn that batches and epochs do not?
 
     python studies/step5_online.py --quick      batches of 8, 16 and 64, group norm
-    python studies/step5_online.py              single images too, and batch-norm where there is a batch
+    python studies/step5_online.py              single images too; running norm, batch-norm where there is a batch
 
 Digits in random order, four times each with new views, measured after every 1,100 samples; the reference has as many
-samples as four epochs. Group norm needs no batch; all arms have a coding rate over about as many past rows, and the
-learning rate goes with the root of the batch. How soon each gets somewhere:
+samples as four epochs. Group norm and running statistics need no batch; all arms have a coding rate over about as many
+past rows, and the learning rate goes with the root of the batch. How soon each gets somewhere:
 
     python -m analysis samples results/step5_online_digits --reach 45 --metric linacc_live/z_agg
 """
@@ -26,7 +26,8 @@ if __name__ == "__main__":
 from studies import Arm, Contrast, Show, Study  # noqa: E402
 
 BATCHES, USUAL, PASSES = (1, 8, 16, 64), 64, 4
-NORMS = ("group", "batch")
+NORMS = ("group", "running", "batch")
+"""With one segment ``frozen`` and ``per_segment`` are ``running``."""
 R2 = "r2_action.feature_std/z_pair@2"
 
 
@@ -40,7 +41,7 @@ def settings(norm: str, batch: int) -> dict[str, Any]:
 
 
 def arms(quick: bool) -> tuple[Arm, ...]:
-    """Epochs, and a stream of every batch, under both norms; a row alone has no batch statistics."""
+    """Epochs, and a stream of every batch, under each norm; a row alone has no batch statistics."""
     stream = {"data.stream": {"kind": "stationary", "checks": PASSES}, "data.draws_per_epoch": PASSES}
     whole = {"data.stream": None, "data.draws_per_epoch": 1}
     found = []

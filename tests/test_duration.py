@@ -58,6 +58,18 @@ def test_a_streams_epoch_is_a_part_of_the_images_and_takes_as_long_as_its_steps(
     assert measured(presets.load("cifar10_rot"), "cifar10_rot") is None
 
 
+def test_a_plan_knows_how_many_steps_its_arms_take(capsys):
+    from studies import step5_online
+
+    found = []
+    for words in (["--quick"], []):
+        step5_online.main([*words, "--dry-run", "--max-concurrent", "2", "--executor", "process"])
+        (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("time"))
+        found.append(re.search(r"about (\S+) (s|min)", line).groups())
+    # single images take 4,400 steps instead of 68
+    assert found[0][1] == "s" and found[1][1] == "min"
+
+
 def test_a_plan_for_cifar_tells_its_time(capsys):
     from studies import step2_rate
 

@@ -78,7 +78,10 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def seconds(plan: Plan, epochs: float) -> float | None:
-    per_epoch = measured(plan.base, plan.preset)
+    # arms may differ in how many steps an epoch has, as streams of other batches do
+    trained = [plan.config(arm.overrides, plan.seeds[0]) for arm in plan.arms if arm.role != "untrained"]
+    of = [measured(config, plan.preset) for config in [*([plan.base] if plan.num_trials else []), *trained]]
+    per_epoch = None if None in of or not of else sum(of) / len(of)
     if not plan.resources.concurrent:
         return None  # only the cluster knows
     return None if per_epoch is None else START_SECONDS + epochs * per_epoch / plan.resources.concurrent
