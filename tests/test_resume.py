@@ -11,7 +11,7 @@ from studies import step2_rate
 from studies.command import cli, exit_codes, options, planning, search_options
 from studies.engine import warm_start
 from studies.engine.decisions import Decisions
-from studies.engine.folder import agree
+from studies.engine.folder import _which, agree
 from studies.engine.job import Seen
 from studies.engine.plan_lines import plan_lines
 from studies.running import driver
@@ -105,6 +105,21 @@ def test_another_preset_is_told_by_the_settings_that_differ_and_not_by_a_hash(tm
     (p.folder / "study.json").write_text(json.dumps(before | {"base_arm": "0" * 10}))
     with pytest.raises(UsageError, match="this study has optim.lr = 0.005, not 0.002; continue"):
         agree(planned(tmp_path, "--study", "one", "--resume"))
+
+
+def test_arms_that_differ_are_named_and_not_all_of_them_printed():
+    """A study with two arms more said 8,000 characters on one line."""
+    two = [{"key": "a", "overrides": {"x": 1}}, {"key": "b", "overrides": {"x": 2}}]
+    assert "{}: {!r}, not {!r}".format(*_which("arms", two, two + [{"key": one} for one in "cdef"])) == (
+        "arms: 2, not 6 with c, d and 2 more"
+    )
+    assert "{}: {!r}, not {!r}".format(*_which("arms", two, [two[0], {"key": "b", "overrides": {"x": 3}}])) == (
+        "arms.b.overrides.x: 2, not 3"
+    )
+    assert (
+        "{}: {!r}, not {!r}".format(*_which("arms", two, two[::-1]))
+        == "the order of its arms: ['a', 'b'], not ['b', 'a']"
+    )
 
 
 def test_a_study_that_was_not_deterministic_does_not_become_so_in_silence(tmp_path):

@@ -68,6 +68,7 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
                     " --study name"
                 )
             if theirs != ours:
+                key, theirs, ours = _which(key, theirs, ours)
                 raise UsageError(
                     f"{path}: this study has {key} = {theirs!r}, not {ours!r}; "
                     "continue it with its own settings, or choose another --study name"
@@ -113,6 +114,24 @@ def _named(key: str, theirs: Any, ours: Any, before: dict | None, now: dict) -> 
     more = f" ({len(differ) - 1} more settings differ)" if len(differ) > 1 else ""
     preset = f"preset {theirs!r}, not {ours!r}, so " if key == "preset" else ""
     return f"{preset}{differ[0]}", then.get(differ[0]), _Shown(f"{here.get(differ[0])!r}{more}")
+
+
+def _which(key: str, theirs: Any, ours: Any) -> tuple[str, Any, Any]:
+    """Of lists of arms, those that differ: all of them would fill a screen."""
+    if key != "arms" or not (theirs and ours):
+        return key, theirs, ours
+    before, now = ({arm["key"]: arm for arm in given} for given in (theirs, ours))
+    if before.keys() == now.keys():
+        name = next((name for name in now if before[name] != now[name]), None)
+        if name is None:
+            return f"the order of its {key}", list(before), list(now)
+        return _named(key, None, None, {f"{key}.{name}": before[name]}, {f"{key}.{name}": now[name]})
+    shown = []
+    for mine, other in ((before, now), (now, before)):
+        alone = [name for name in mine if name not in other]
+        more = f" and {len(alone) - 2} more" if len(alone) > 2 else ""
+        shown.append(_Shown(f"{len(mine)}{' with ' if alone else ''}{', '.join(alone[:2])}{more}"))
+    return key, *shown
 
 
 class _Shown(str):
