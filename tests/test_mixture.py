@@ -12,6 +12,7 @@ from test_h_jepa import MIXED, built, config
 from test_h_jepa import MIXED_SIZES as SIZES
 
 import trainer
+from studies.doctor import inputs, machine
 from trainer import families, presets
 from trainer.__main__ import main
 from trainer.config import SETS, members
@@ -260,6 +261,9 @@ def test_a_dry_run_names_the_set_whose_files_are_absent(tmp_path, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "data absent, this run would not start: cifar100" in said and "epoch_images: 50000" in said
+    mixed = config(*MIXED)
+    assert inputs.data(mixed).line.endswith("digits needs no files; mnist needs no files; cifar10 needs no files")
+    assert machine.image_bytes(mixed) == 128 * 64 + 96 * 784 + 64 * 3072
     run = presets.load("h_jepa_overnight_as_reported")
     assert run.steps_per_epoch == 1562 and {one.name: one.weight for one in run.data.mixture} == {
         "stl10": 0.5, "cifar100": 0.3, "cifar10": 0.2,

@@ -126,11 +126,10 @@ def _run(arguments: Namespace) -> int:
 
     require_present(config)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
-        print(
-            f"run {run_id(config)} in {place / 'runs' / run_id(config)}: loading torch and"
-            f" {', '.join(one.name for one in members(config.data))}\n{family.LEGEND}",
-            flush=True,
-        )
+        sets = ", ".join(one.name for one in members(config.data))
+        judged = f" (below: of {config.data.name})" if config.data.mixture else ""
+        where = f"run {run_id(config)} in {place / 'runs' / run_id(config)}"
+        print(f"{where}: loading torch and {sets}{judged}\n{family.LEGEND}", flush=True)
 
     import torch
     import torch.distributed as dist

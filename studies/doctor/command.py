@@ -14,7 +14,7 @@ from studies.running.capacity import trials_at_once
 from studies.running.processors import check_sizes, container_limits, processors_here
 from trainer import presets
 from trainer.command.cli import Parser, add_data_options, data_settings, split_overrides
-from trainer.config import RunConfig
+from trainer.config import RunConfig, members
 from trainer.mirrors.wandb_mirror import MODES
 
 ABOUT = (
@@ -65,7 +65,8 @@ def main(argv: list[str]) -> int:
     from studies.doctor.finding import ok, summary
 
     changed = f" with {' '.join(o.overrides)}" if o.overrides else ""
-    findings = [ok("preset", f"{o.preset}{changed}: data {config.data.name}, {config.epochs} epochs")]
+    sets = ", ".join(one.name for one in members(config.data))
+    findings = [ok("preset", f"{o.preset}{changed}: data {sets}, {config.epochs} epochs")]
     print(findings[0].line, flush=True)
     for finding in _findings(o, config):
         findings.append(finding)
