@@ -9,11 +9,13 @@ from trainer.config import OptimConfig
 from trainer.families.seq_jepa import Config
 from trainer.record import identity
 
-DIGITS = "f0b854710b"
+DIGITS, AT_A_TENTH = "f372a5dc9d", "f0b854710b"
+"""The preset, and with the rate's weight that it had first: records hold both."""
 
 
 def test_the_stored_identity_of_the_digits_preset():
     assert identity.arm_id(presets.load("digits")) == DIGITS
+    assert identity.arm_id(presets.load("digits", ["objective.weights.rate=0.1"])) == AT_A_TENTH
 
 
 @pytest.mark.parametrize(
