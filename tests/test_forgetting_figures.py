@@ -42,6 +42,33 @@ def test_the_matrix_is_that_of_the_record_and_interrupted_streams_are_left_out(t
         assert capsys.readouterr().out.split() == [str(path) for path in paths] and all(p.stat().st_size for p in paths)
 
 
+def test_arms_are_in_the_studys_order_and_twenty_segments_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr(forgetting, "_labels", lambda study: {"z": "first", "b": "second"})
+    monkeypatch.setattr(forgetting, "_seeds", lambda study: [0])
+    record(tmp_path, "z-s0", "z", epochs=21, segments=20)
+    record(tmp_path, "b-s0", "b", epochs=21, segments=20)
+    found = forgetting.matrices(tmp_path)
+    assert list(found) == ["first", "second"]
+    figure = forgetting.heat_map(found)
+    figure.draw_without_rendering()
+    panel, renderer = figure.axes[0], figure.canvas.get_renderer()
+    cell = panel.get_window_extent(renderer).width / 20
+    assert all(text.get_window_extent(renderer).width < 1.3 * cell for text in panel.texts if len(text.get_text()) < 3)
+    # one panel is the narrowest figure: nothing of the colour bar's label is cut off
+    alone = forgetting.heat_map({"first": found["first"]})
+    alone.draw_without_rendering()
+    label = alone.axes[-1].yaxis.label.get_window_extent(alone.canvas.get_renderer())
+    assert 0 <= label.y0 and label.y1 <= alone.bbox.height
+
+
+def test_a_stationary_stream_has_no_such_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(forgetting, "_labels", lambda study: {"a": "all of it"})
+    monkeypatch.setattr(forgetting, "_seeds", lambda study: [0])
+    record(tmp_path, "a-s0", "a", epochs=2, segments=1)
+    with pytest.raises(UsageError, match="have one segment, of which nothing is forgotten"):
+        forgetting.matrices(tmp_path)
+
+
 def test_a_folder_without_streams_is_refused_in_one_line(tmp_path, capsys):
     assert main(["forgetting", str(tmp_path)]) == 2
     assert "is no study's folder" in capsys.readouterr().err

@@ -41,7 +41,13 @@ def matrices(study: Path, metric: str = METRIC) -> Matrices:
             found[labels[lines[0]["arm_id"]]].append(np.array(rows[1:]))
     if not found:
         raise UsageError(f"{study}: no compared run recorded a whole stream of {metric}; give a study of streams")
-    return dict(found)
+    if all(len(one) == 1 for runs in found.values() for one in runs):
+        raise UsageError(
+            f"{study}: its streams have one segment, of which nothing is forgotten; give a study of several segments,"
+            " or see python -m analysis samples"
+        )
+    # in the study's order, whatever the names of the runs' folders
+    return {label: found[label] for label in dict.fromkeys(labels.values()) if label in found}
 
 
 def heat_map(found: Matrices) -> Figure:
@@ -54,16 +60,22 @@ def heat_map(found: Matrices) -> Figure:
     for panel in panels.flat[len(found) :]:
         panel.set_axis_off()
     for panel, (name, runs) in zip(panels.flat, found.items(), strict=False):
+        # twenty segments share the width of five
+        small = min(1.0, 10 / len(runs[0]))
         mean = np.mean(runs, axis=0)
         image = panel.imshow(mean, vmin=0, vmax=100, cmap="cividis")
         for (t, i), value in np.ndenumerate(mean):
-            panel.text(i, t, f"{value:.0f}", ha="center", va="center", fontsize=7, color="w" if value < 55 else "k")
+            panel.text(
+                i, t, f"{value:.0f}", ha="center", va="center", fontsize=7 * small, color="w" if value < 55 else "k"
+            )
         panel.set_title("\n".join(textwrap.wrap(f"{name} (n={len(runs)})", 26)), fontsize=8)
         panel.set_xticks(range(mean.shape[1]), range(1, mean.shape[1] + 1))
         panel.set_yticks(range(mean.shape[0]), range(1, mean.shape[0] + 1))
         panel.set_xlabel("segment"), panel.set_ylabel("after segment")
+        panel.tick_params(labelsize=8 * small)
         panel.grid(False)
-    figure.colorbar(image, ax=panels, label="accuracy (%); right of the diagonal: not seen yet")
+    figure.colorbar(image, ax=panels, label="accuracy (%)")
+    figure.supxlabel("right of the diagonal: not seen yet", fontsize=8)
     return figure
 
 
