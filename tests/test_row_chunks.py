@@ -116,7 +116,7 @@ def test_a_preset_with_one_image_left_over_runs(images, tmp_path, capsys):
     """342 images of 32 x 32 in chunks of 341, which every CIFAR preset of the published size came to."""
     words = [
         "data.generated=true",
-        "model.encoder.width=8",
+        "model.encoder={name: conv, width: 4}",  # normalised over the chunk like any other
         "model.predictor_hidden=64",
         f"data.sizes=[{images},64,64]",
         "optim.batch_size=64",
