@@ -136,7 +136,7 @@ def broken_copy(whole, tmp_path, name: str, raw: bytes) -> tuple[Path, Path]:
     return study, file
 
 
-@mutated(110)
+@mutated(80)
 @given(st.data())
 def test_a_damaged_record_of_a_run(whole, quick, tmp_path, capsys, data):
     names = sorted(str(path.relative_to(whole[0])) for path in whole[0].glob("runs/*/records.jsonl"))
@@ -154,7 +154,7 @@ def test_a_damaged_record_of_a_run(whole, quick, tmp_path, capsys, data):
         assert resumed in (2, 130)
 
 
-@mutated(110)
+@mutated(80)
 @given(st.data())
 def test_a_damaged_record_of_decisions(whole, quick, tmp_path, capsys, data):
     _, raw = data.draw(damaged((whole[0] / "decisions.jsonl").read_bytes()))
@@ -169,7 +169,7 @@ def test_a_damaged_record_of_decisions(whole, quick, tmp_path, capsys, data):
         right(rows(study), whole[1])
 
 
-@mutated(60)
+@mutated(50)
 @given(st.data())
 def test_a_damaged_study_file(whole, quick, tmp_path, capsys, data):
     _, raw = data.draw(damaged((whole[0] / "study.json").read_bytes()))
@@ -202,7 +202,7 @@ def test_a_report_on_damaged_files(whole, written, tmp_path, capsys, data):
     outcome(analysis_main.main, [study], capsys, tmp_path, file, "report")
 
 
-@mutated(30)
+@mutated(25)
 @given(st.data())
 def test_a_damaged_record_is_replayed_or_refused(whole, quick, tmp_path, capsys, data):
     name = data.draw(
@@ -242,7 +242,7 @@ def lines_of(folder: Path) -> list[dict]:
     ]
 
 
-@mutated(40)
+@mutated(30)
 @given(st.data())
 def test_a_damaged_checkpoint(begun, tmp_path, capsys, data):
     """A run goes on from it as if nothing had happened, or says in one line that it will not."""
@@ -272,7 +272,7 @@ def test_a_damaged_checkpoint(begun, tmp_path, capsys, data):
         assert code in (0, 1) and lines_of(file.parent) == begun[1]
 
 
-@mutated(60)
+@mutated(50)
 @given(st.data())
 def test_a_damaged_preset(tmp_path, capsys, data):
     source = Path(presets_file).parent / "digits.yaml"

@@ -38,6 +38,7 @@ KEYS = [
     "seed",
     "epochs",
     "extends",
+    "revised",
 ]
 
 
@@ -109,3 +110,16 @@ def test_a_dry_run_says_that_the_data_are_absent(entry, tmp_path, capsys):
     assert "absent" in (out := capsys.readouterr().out) and "--download" in out
     assert command([*words, "data.generated=true"]) == 0
     assert "absent" not in capsys.readouterr().out
+
+
+def test_revisions_are_the_preset_as_it_was(tmp_path):
+    """The latest first, each with what later ones changed, of the file itself before those of the one it extends."""
+    (tmp_path / "mine.yaml").write_text(
+        "extends: digits\noptim: {lr: 0.3}\nrevised: [{optim.lr: 0.2}, {optim.lr: 0.1, optim.clip_norm: 1.0}]\n"
+    )
+    mine = str(tmp_path / "mine.yaml")
+    found = [presets.load(mine, revision) for revision in presets.revisions(mine)]
+    assert [(one.optim.lr, one.optim.clip_norm, one.objective.weights.rate) for one in found] == [
+        (0.3, None, 0.03), (0.2, None, 0.03), (0.1, 1.0, 0.03), (0.1, 1.0, 0.1),
+    ]  # fmt: skip
+    assert presets.revisions("mini3d_rot") == ((),)

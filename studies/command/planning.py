@@ -21,6 +21,7 @@ from trainer.command.results import check_name, writable
 from trainer.errors import UsageError
 from trainer.gates import latest
 from trainer.mirrors.wandb_mirror import resolve_mode
+from trainer.record.identity import arm_id
 from trainer.record.resolvable import MIN_SEEDS
 from trainer.record.study_lines import read_info
 
@@ -60,9 +61,10 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     else:
         seeds = _seeds(o.seeds, SEEDS)
     epochs = o.epochs if o.epochs is not None else before.get("epochs")
-    base = presets.load(o.preset, overrides, {"epochs": epochs} if epochs is not None else None)
+    revision = _revision(o.preset, overrides, before)
+    base = presets.load(o.preset, [*revision, *overrides], {"epochs": epochs} if epochs is not None else None)
     if o.quick and epochs is None and base.epochs > QUICK_EPOCHS:
-        base = presets.load(o.preset, overrides, {"epochs": QUICK_EPOCHS})
+        base = presets.load(o.preset, [*revision, *overrides], {"epochs": QUICK_EPOCHS})
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
     if base.optim.batch_size % max(1, o.workers_per_trial):
@@ -116,12 +118,22 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         wandb=resolve_mode(o.wandb, "off" if o.quick else "offline"),
         tensorboard=o.tensorboard,
         across_commits=o.across_commits,
+        revision=revision,
     )
     if search and o.deterministic and o.lag is None and plan.begun and o.resume:
         lag = stored(plan)["search"]["lag"]
         # 0: it was not deterministic so far, and a continued study keeps its mode; agree() refuses the default lag
         plan = replace(plan, search=replace(plan.search, lag=lag)) if lag else plan
     return plan
+
+
+def _revision(preset: str, overrides: list[str], before: dict) -> tuple[str, ...]:
+    """The preset as a study to go on with began with it; where it is none of them, agreeing says what differs."""
+    if before.get("preset") == preset:
+        for revision in presets.revisions(preset):
+            if arm_id(presets.load(preset, [*revision, *overrides])) == before.get("base_arm"):
+                return revision
+    return ()
 
 
 def _search(o: Namespace, before: dict | None) -> SearchPlan:

@@ -31,6 +31,7 @@ class Plan:
         confirm: levels whose best searched arms, and the best one's reference, are compared; () without a search.
         noise_floor: seeds on which the reference arm alone is run first.
         until: seeds are added up to so many while a primary contrast is not resolved.
+        revision: the preset's own settings as they were when the study began, where they have changed since.
         probe_epochs: further epochs at which the frozen model is probed, beside the rungs and the end.
     """
 
@@ -58,11 +59,12 @@ class Plan:
     tensorboard: bool = False
     across_commits: bool = False
     runtime: dict[str, Any] = field(default_factory=dict)
+    revision: tuple[str, ...] = ()
 
     @property
     def base(self) -> RunConfig:
         """The preset with what is common to all arms."""
-        return presets.load(self.preset, self.overrides, {"epochs": self.epochs})
+        return presets.load(self.preset, [*self.revision, *self.overrides], {"epochs": self.epochs})
 
     @property
     def begun(self) -> bool:
@@ -90,7 +92,7 @@ class Plan:
         fixed = {"seed": seed, "epochs": self.epochs, "eval.probe_epochs": probed}
         if self.across_commits:
             fixed["runtime.across_commits"] = True
-        return presets.load(self.preset, self.overrides, {**overrides, **fixed, **self.runtime})
+        return presets.load(self.preset, [*self.revision, *self.overrides], {**overrides, **fixed, **self.runtime})
 
     def check(self, points: list[dict[str, Any]], here: bool = True) -> None:
         """Build every kind of run once, so that none is found impossible in the middle of the study.
@@ -195,6 +197,7 @@ class Plan:
         """``study.json``: what a continued study must agree with, and what the analysis names."""
         content = asdict(self)
         content["folder"] = None  # a study may be moved
+        del content["revision"]  # the settings themselves are below
         content["stopping"] = self.stopping.stored(self.epochs)
         content["arms"] = [asdict(arm) for arm in self.arms]
         # a preset's name stays when its content changes

@@ -20,6 +20,8 @@ def plan_lines(plan: Plan) -> list[str]:
         f"study      {plan.study}, preset {plan.preset} {' '.join(plan.overrides)}".rstrip(),
         f"results    {plan.folder}",
     ]
+    if plan.revision:
+        text[0] += f" as it was when the study began: {' '.join(plan.revision)}"
     if plan.noise_floor:
         seeds = ", ".join(map(str, plan.noise_seeds))
         text.append(f"first      the noise floor: {plan.noise_arm[0]} on seeds {seeds}")

@@ -1,13 +1,15 @@
 """Presets are YAML files in this folder and its sub-folders, one per data set; :func:`load` turns one plus overrides
 into a
 
-RunConfig. A preset can extend another; ``null`` takes a value (or a gate) of it back.
+RunConfig. A preset can extend another; ``null`` takes a value (or a gate) of it back. ``revised`` lists settings that
+it had before, the latest first, so that a study begun with them can go on.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
+import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +48,18 @@ def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | 
     return build(tree)
 
 
+def revisions(preset: str) -> tuple[tuple[str, ...], ...]:
+    """Overrides that give a preset as it is, and as it was before each of its revisions, the latest first."""
+    listed: list[Any] = []
+    _read(preset, listed=listed)
+    found = [()]
+    for number in range(1, len(listed) + 1):
+        # what a later revision changed has that value in the earlier ones too, unless they say otherwise
+        merged = {key: value for one in listed[:number] for key, value in one.items()}
+        found.append(tuple(f"{key}={json.dumps(value, default=str)}" for key, value in merged.items()))
+    return tuple(found)
+
+
 def build(tree: dict[str, Any]) -> RunConfig:
     """Validate a plain tree by the settings of its family, with pydantic's report turned into one line."""
     kind = families.load(tree.get("family", families.DEFAULT)).Config
@@ -62,12 +76,15 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Any:
     return parse(path.read_text(encoding="utf-8"))
 
 
-def _read(preset: str, children: tuple[str, ...] = (), beside: Path | None = None) -> dict[str, Any]:
+def _read(
+    preset: str, children: tuple[str, ...] = (), beside: Path | None = None, listed: list[Any] | None = None
+) -> dict[str, Any]:
     """The tree of a preset and those it extends.
 
     Args:
         children: presets on the way to this one.
         beside: the folder of the file that extends this one; file names are looked for from there.
+        listed: is given the revisions.
     """
     if preset.endswith((".yaml", ".yml")):
         path = Path(preset) if beside is None else beside / preset
@@ -89,12 +106,22 @@ def _read(preset: str, children: tuple[str, ...] = (), beside: Path | None = Non
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: a preset is a mapping of keys to values, not {type(tree).__name__}")
+    revised = tree.pop("revised", [])
+    of_names = isinstance(revised, list) and all(
+        isinstance(one, dict) and one and all(isinstance(key, str) for key in one) for one in revised
+    )
+    if not of_names:
+        raise UsageError(
+            f"{path}: revised = {revised!r} must list settings as they were, for example [{{optim.lr: 0.001}}]"
+        )
+    if listed is not None:
+        listed += revised
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
     if not isinstance(parent, str):
         raise UsageError(f"{path}: extends = {parent!r} must be the name of a preset")
-    return _merge(_read(parent, (*children, preset), path.parent), tree, str(path))
+    return _merge(_read(parent, (*children, preset), path.parent, listed), tree, str(path))
 
 
 def _merge(base: dict[str, Any], update: dict[str, Any], where: str) -> dict[str, Any]:
