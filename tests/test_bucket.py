@@ -13,7 +13,7 @@ from clusters.bucket.fetch import fetched
 from clusters.bucket.store import BucketError, Store, Unreachable, checked, environment
 from clusters.bucket.upload import Upload
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 STAND_IN = """
 import os, pathlib, sys, time
 place = pathlib.Path(sys.argv[1])

@@ -14,7 +14,7 @@ from vast_emulator.server import offer
 from clusters.vast import cluster_file
 from clusters.vast.provider import VastNodeProvider
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTERS = ROOT / "clusters"

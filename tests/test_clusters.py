@@ -16,7 +16,7 @@ from studies.executors.connection import cluster_here, own_token
 from studies.executors.private_folder import write_private
 from trainer.errors import UsageError
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 
 def node(proc, number, gcs, session):

@@ -20,13 +20,13 @@ from small import SMALL
 
 from trainer.errors import UsageError
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 TWO_WORKERS = [
     "--workers-per-trial",
     "2",
     "--epochs",
-    "4",
+    "8",  # a checkpoint is caught while it is written, from the second on: four epochs gave a busy machine two chances
     "--seeds",
     "1",
     "--probe-epochs",

@@ -14,7 +14,7 @@ from studies.executors.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, wi
 from studies.executors.tune_executor import TuneExecutor
 from trainer.workers.failure import describe
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])

@@ -22,7 +22,7 @@ from faults import processes
 from faults.study import ROOT, Study
 from small import SMALL
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIAMARKERMARKER1234",

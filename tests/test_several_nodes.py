@@ -5,7 +5,7 @@ from faults import compare
 from faults.cluster import nodes, on_node
 from faults.study import SHORT, Study
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 
 def test_three_nodes_one_lost_one_added_the_same_table(tmp_path):

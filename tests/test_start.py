@@ -18,7 +18,7 @@ from studies.command.interrupt import Interrupt
 from studies.executors import private_folder
 from trainer.errors import UsageError
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 COMMANDS = (["studies/step2_rate.py"], ["studies/step2_grid.py"], ["-m", "studies", "doctor"])
 

@@ -17,7 +17,7 @@ from trainer import presets
 from trainer.record.identity import run_id
 from trainer.record.run import comparable, read
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [*SMALL, "--across-commits", "--epochs", "3"]

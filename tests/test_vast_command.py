@@ -16,7 +16,7 @@ from clusters.vast.__main__ import COMMANDS, main
 from clusters.vast.client import GAPS, Client
 from clusters.vast.cluster_file import DEFAULT
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 ENV = {"STUDY_CLUSTER": "c", "STUDY_MAX_SECONDS": "7200", "STUDY_MONEY_SECONDS": "3600"}
 

@@ -16,7 +16,7 @@ from clusters.vast.client import GAPS
 from clusters.vast.errors import VastError
 from clusters.vast.provider import VastNodeProvider
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 CLUSTERS = Path(__file__).resolve().parent.parent / "clusters"
 HEAD = {

@@ -11,7 +11,7 @@ from clusters.vast.errors import NoOffer, Refused, Unreachable, VastError
 from clusters.vast.memory import Memory
 from clusters.vast.rent import Order, Renting
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 PROVIDER = {
     "gpus": [

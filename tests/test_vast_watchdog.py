@@ -7,7 +7,7 @@ import pytest
 
 from clusters.vast.rent import LONGEST_ON_START, on_start
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 CURL = """#!/bin/bash
 echo "$@" >> "$FAKE/asked"

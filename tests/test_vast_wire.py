@@ -11,7 +11,7 @@ from clusters.vast.client import GAPS, Client
 from clusters.vast.offers import query, ranked
 from clusters.vast.rent import Order, body
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 SDK = json.loads((Path(__file__).parent / "vast_emulator" / "sdk_requests.json").read_text())
 PROVIDER = {

@@ -17,7 +17,7 @@ from studies.command import cli as studies_cli
 from trainer.errors import UsageError
 from trainer.mirrors import wandb_mirror
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "0123456789abcdef0123456789abcdef01234567"
