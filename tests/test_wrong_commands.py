@@ -30,7 +30,7 @@ WRONG = [
     ("trainer", "data.max_shift=0.1", ["max_shift", "data.transform=affine"]),
     ("trainer", "data.content=20", ["content = 20", "canvas = 12"]),
     ("trainer", "data.observed_views=0", ["observed_views = 0"]),
-    ("trainer", "data.name=cifar", ["data.name = 'cifar'"]),
+    ("trainer", "data.name=cifar", ["data.name: 'cifar'"]),
     ("trainer", "model.heads=5", ["model.heads = 5", "48"]),
     ("trainer", "model.dropout=1", ["model.dropout = 1"]),
     ("trainer", "model.encoder.name=swin", ["'swin'"]),

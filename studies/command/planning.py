@@ -61,8 +61,9 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     else:
         seeds = _seeds(o.seeds, SEEDS)
     epochs = o.epochs if o.epochs is not None else before.get("epochs")
-    revision = _revision(o.preset, overrides, before)
-    base = presets.load(o.preset, [*revision, *overrides], {"epochs": epochs} if epochs is not None else None)
+    length = {"epochs": epochs} if epochs is not None else None
+    revision = _revision(o.preset, overrides, length, before)
+    base = presets.load(o.preset, [*revision, *overrides], length)
     if o.quick and epochs is None and base.epochs > QUICK_EPOCHS:
         base = presets.load(o.preset, [*revision, *overrides], {"epochs": QUICK_EPOCHS})
     if base.epochs < 1:
@@ -127,11 +128,11 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     return plan
 
 
-def _revision(preset: str, overrides: list[str], before: dict) -> tuple[str, ...]:
+def _revision(preset: str, overrides: list[str], length: dict | None, before: dict) -> tuple[str, ...]:
     """The preset as a study to go on with began with it; where it is none of them, agreeing says what differs."""
     if before.get("preset") == preset:
         for revision in presets.revisions(preset):
-            if arm_id(presets.load(preset, [*revision, *overrides])) == before.get("base_arm"):
+            if arm_id(presets.load(preset, [*revision, *overrides], length)) == before.get("base_arm"):
                 return revision
     return ()
 

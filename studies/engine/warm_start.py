@@ -41,33 +41,40 @@ def check(plan: Plan, question: Question) -> None:
             raise UsageError(
                 f"--warm-start {folder}: no readable study.json there; give an earlier study's folder, results/<study>"
             )
+        others = _other_arms(plan, question, folder)
         for key in NEEDED:
+            if key == "base_arm" and others is None:
+                continue  # a preset may have changed where the space has values of its own
             if theirs.get(key) != ours.get(key):
                 raise UsageError(
                     f"--warm-start {folder}: that study has {key} = {theirs.get(key)!r}, this one {ours.get(key)!r};"
                     " its values are not comparable"
                 )
-        _same_arms(plan, question, folder)
+        if others:
+            raise UsageError(f"--warm-start {folder}: {others}, so its values are not comparable")
         if found := other_code(folder, plan):
             raise UsageError(
                 f"--warm-start {folder}: {found}; give --across-commits if you know that nothing relevant changed"
             )
 
 
-def _same_arms(plan: Plan, question: Question, folder: Path) -> None:
-    """Refuse trials that would be other arms here: a range in words does not say which setting it is of."""
-    for line in read_decisions(folder / NAME):
-        if line["event"] != "suggest" or line.get("arm_id") is None:
+def _other_arms(plan: Plan, question: Question, folder: Path) -> str | None:
+    """Which trial would be another arm here, as a range in words does not say which setting it is of; "" where that
+    cannot be told of all, None where every one is the same arm."""
+    suggested = [line for line in read_decisions(folder / NAME) if line["event"] == "suggest"]
+    for line in suggested:
+        if line.get("arm_id") is None:
             continue
         try:
             ours = arm_id(plan.config(question.point(line["raw"]), plan.search_seed))
         except (KeyError, TypeError, ValueError, UsageError) as error:
             ours = f"none of this space ({type(error).__name__}: {' '.join(str(error).split())})"
         if ours != line["arm_id"]:
-            raise UsageError(
-                f"--warm-start {folder}: its trial {line['trial']} is arm {line['arm_id']}, here the same point"
-                f" {line['raw']} is {ours}; this space makes other settings of it, so its values are not comparable"
+            return (
+                f"its trial {line['trial']} is arm {line['arm_id']}, here the same point {line['raw']} is {ours}; this"
+                " space makes other settings of it"
             )
+    return None if suggested and all(line.get("arm_id") for line in suggested) else ""
 
 
 def identity(folder: str) -> dict[str, Any] | None:
