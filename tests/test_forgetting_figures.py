@@ -19,6 +19,8 @@ def record(folder, run, arm, epochs=3, segments=2, seed=0):
     lines = []
     for epoch in range(epochs):
         row = {f"linacc.seg{i}/z_agg@3": 10.0 * epoch + i for i in range(1, segments + 1)}
+        row |= {f"r2_action.none.seg{i}/z_pair@2": 0.1 * epoch - i / 100 for i in range(1, segments + 1)}
+        row |= {f"rank_pr.seg{i}/z_agg@3": 2.0 + epoch for i in range(1, segments + 1)}
         one = {"schema_version": 1, "event": "eval", "epoch": epoch, "arm_id": arm, "run_id": run, "metrics": row}
         one["seed"] = seed
         lines.append(json.dumps(one))
@@ -40,6 +42,25 @@ def test_the_matrix_is_that_of_the_record_and_interrupted_streams_are_left_out(t
         assert main(["forgetting", str(tmp_path), *words]) == 0
         paths = [tmp_path / folder / name for name in ("forgetting.png", "anytime.png")]
         assert capsys.readouterr().out.split() == [str(path) for path in paths] and all(p.stat().st_size for p in paths)
+
+
+def test_other_metrics_than_accuracy_have_their_own_scale_and_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(forgetting, "_labels", lambda study: {"a": "replay"})
+    monkeypatch.setattr(forgetting, "_seeds", lambda study: [0])
+    record(tmp_path, "a-s0", "a")
+    for metric, ends, first in (
+        ("linacc/z_agg", (0, 100), "11"),
+        ("r2_action.none/z_pair", (0, 1), "0.09"),
+        ("r2_action.none/z_pair@2", (0, 1), "0.09"),
+        ("rank_pr/z_agg", (3, 4), "3.0"),
+    ):
+        panel = forgetting.heat_map(forgetting.matrices(tmp_path, metric), metric).axes[0]
+        assert panel.images[0].get_clim() == ends and panel.texts[0].get_text().startswith(first)
+    assert main(["forgetting", str(tmp_path), "--metric", "rank_pr/z_agg"]) == 0
+    names = [path.name for path in sorted((tmp_path / "report").iterdir())]
+    assert names == ["anytime-rank_pr-z_agg.png", "forgetting-rank_pr-z_agg.png"] and capsys.readouterr().out
+    assert main(["forgetting", str(tmp_path), "--metric", "accuracy"]) == 2
+    assert "one of those on record: linacc/z_agg, r2_action.none/z_pair, rank_pr/z_agg" in capsys.readouterr().err
 
 
 def test_arms_are_in_the_studys_order_and_twenty_segments_fit(tmp_path, monkeypatch):
