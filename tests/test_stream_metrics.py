@@ -96,6 +96,21 @@ def test_a_stationary_stream_has_no_forgetting(tmp_path, monkeypatch):
     assert not [name for name in result if ".bwt" in name or ".forgetting" in name or ".fwt" in name]
 
 
+@pytest.mark.parametrize("kind", ["classes", "actions"])
+def test_batch_statistics_of_the_probes_reach_the_matrix_and_not_the_training(kind, tmp_path, monkeypatch):
+    """``classes`` takes its rows from the features of the whole split, ``actions`` makes features of its own."""
+    monkeypatch.setattr(regression, "STEPS", 4)
+    found = {}
+    for mode in ("eval", "train"):
+        run = stream(f"eval.probe_bn={mode}", kind=kind, epochs=1)
+        segments = run.data.stream.segments
+        train(run, tmp_path / mode, images=load_images(run))
+        found[mode] = [lines(tmp_path / mode, run, event)[-1]["metrics"] for event in ("eval", "epoch")]
+    (stored, epoch), (batch, same) = found["eval"], found["train"]
+    assert epoch["loss/total"] == same["loss/total"] and stored.keys() == batch.keys()
+    assert all(stored[f"rank_pr.seg{i}/z@3"] != batch[f"rank_pr.seg{i}/z@3"] for i in range(1, segments + 1))
+
+
 @pytest.mark.parametrize("words", [["data.stream.kind=actions"], ["model.norm=per_segment"]])
 def test_the_untrained_model_is_measured_with_its_stored_statistics(words, tmp_path, monkeypatch):
     """Forward transfer is a difference to it: statistics of whichever rows are measured together would enter it."""
