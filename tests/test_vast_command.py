@@ -15,6 +15,8 @@ from vast_emulator.server import ACCOUNT_KEY, Emulator, offer, times
 from clusters.vast.__main__ import COMMANDS, main
 from clusters.vast.client import GAPS, Client
 from clusters.vast.cluster_file import DEFAULT
+from clusters.vast.command.planned import planned
+from clusters.vast.errors import VastError
 
 pytestmark = pytest.mark.heavy
 
@@ -149,7 +151,7 @@ def test_doctor(service, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["doctor", "--config", str(broken)]) == 1
     said = capsys.readouterr().out
-    for part in ("rsync    not installed", "max_usd: 'many' must be a positive number", "401", "problems to fix"):
+    for part in ("rsync    not installed", "max_usd: 'many' must be a positive number", "401", "to fix: "):
         assert part in said, said
 
 
@@ -159,17 +161,39 @@ def test_ssh_logs_into_the_only_machine(service, capsys, tmp_path, monkeypatch):
     fake.write_text('#!/bin/sh\necho "$@"\n')
     fake.chmod(fake.stat().st_mode | stat.S_IEXEC)
     environment = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"}
-    assert main(["ssh"]) == 2 and "0 instances, not 1" in capsys.readouterr().err
+    assert main(["ssh"]) == 2 and "no instance to log into; rent one with" in capsys.readouterr().err
     first = rented(service, 2, **ENV)
     words = [sys.executable, "-m", "clusters.vast", "ssh", "--", "nvidia-smi", "-L"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=ROOT)
     assert "-p 22 root@127.0.0.1 nvidia-smi -L" in done.stdout, done.stderr
     second = rented(service, 3, **ENV)
-    assert (
-        main(["ssh"]) == 2
-        and f"2 instances, not 1; this project has: {first.id}, {second.id}" in capsys.readouterr().err
-    )
+    assert main(["ssh"]) == 2
+    assert f"several instances; give one of {first.id}, {second.id}" in capsys.readouterr().err
     assert main(["ssh", "5"]) == 2 and "no instance 5" in capsys.readouterr().err
+
+
+def test_a_machine_fetches_images_and_none_is_rented_for_images_that_cannot_be_fetched(tmp_path):
+    """What lies in this computer's data folder is not there: ``data/`` is not sent."""
+    script = "studies/step2_rate.py"
+    assert planned(script, ["--quick"]).words == ["--quick"]
+    words = ["--preset", "cifar100_aug_gate"]
+    found = planned(script, words)
+    assert found.words == [*words, "--download"] and "absent" not in found.text
+    assert planned(script, found.words).words == found.words
+    mounted = ["--preset", "3diebench_rot", "data.pretrain_on=train", "--data-root", "/mnt/images"]
+    assert planned(script, mounted).words == mounted
+    with pytest.raises(
+        VastError, match=r"on the machine: 3diebench: there is no .*by hand .*--data-root that file_mounts"
+    ):
+        planned(script, mounted[:3])
+
+
+def test_waiting_for_a_service_that_does_not_answer_is_told(monkeypatch, capsys, service):
+    monkeypatch.setattr("clusters.vast.client.PATIENCE", 3)
+    monkeypatch.setenv("VAST_URL", "http://127.0.0.1:9")
+    assert main(["list"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and "attempt 2 of 3 in 0 s" in lines[0] and "attempt 3 of 3" in lines[1]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import sys
 import threading
 import time
 import urllib.error
@@ -28,6 +29,13 @@ PATIENCE = 6
 """Attempts before an answer of "too many requests", or none at all, is an error."""
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 60.0
+
+
+def tell(text: str) -> None:
+    """Two minutes of waiting for the service must not look like a command that hangs."""
+    print(text, file=sys.stderr, flush=True)
+
+
 GONE = {404, 410}
 PAGE = 25
 
@@ -145,13 +153,17 @@ class Client:
                     raise Unreachable(
                         f"Vast.ai still limits our requests after {attempt} attempts ({kind}); wait some minutes"
                     ) from None
-                self._sleep(min(busy.seconds or wait, LONGEST_WAIT))
-            except Unreachable:
+                self._again("Vast.ai limits our requests", attempt, min(busy.seconds or wait, LONGEST_WAIT))
+            except Unreachable as error:
                 if not repeat or attempt == PATIENCE:
                     raise
-                self._sleep(wait)
+                self._again(str(error), attempt, wait)
             wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError("unreachable")
+
+    def _again(self, why: str, attempt: int, seconds: float) -> None:
+        tell(f"{why}; attempt {attempt + 1} of {PATIENCE} in {seconds:.0f} s")
+        self._sleep(seconds)
 
     def _take_turn(self, kind: str) -> None:
         with self._lock:
@@ -213,7 +225,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 _OPENER = urllib.request.build_opener(_NoRedirect)
 _ADVICE = {
-    401: " (is the key right? python -m clusters.vast doctor)",
+    401: " (is the account key right? see the account's page; it is VAST_API_KEY, or ~/.config/vastai/vast_api_key)",
     403: " (the key lacks a right: it needs instance_read, instance_write and misc)",
 }
 

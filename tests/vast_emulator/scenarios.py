@@ -291,7 +291,7 @@ def _other_peoples(world: World) -> None:
 def _wrong_key(world: World) -> None:
     (world.laptop.home / ".config" / "vastai" / "vast_api_key").write_text("wrong")
     said = world.up(code=1)
-    assert "is the key right?" in said and "Traceback" not in said
+    assert "is the account key right?" in said and "Traceback" not in said
 
 
 def _no_credit(world: World) -> None:

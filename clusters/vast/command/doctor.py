@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     if o.json:
         shared.show(rows, True, "")
     else:
-        print(f"\n{f'{wrong} problems to fix' if wrong else 'ready to run: ray up ' + str(o.config)}")
+        print(f"\n{f'to fix: {wrong}' if wrong else 'ready to run: ray up ' + str(o.config)}")
     return int(bool(wrong))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,19 +12,29 @@ from clusters.vast.errors import VastError
 from clusters.vast.estimate import Work, work_of
 
 ROOT = Path(__file__).resolve().parents[3]
+DATA = "~/study/data"
+"""Where the study looks for images on the machine, which has none: a computer's own data folder is not sent."""
+
+_ABSENT = re.compile(r"^data +absent, the study would not start: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """Attributes: ``folder`` of the results, relative to the project; ``work``: None if it is not counted."""
+    """Attributes: ``words`` for the study; ``folder`` of the results, relative to the project; ``work``: None if it is
+    not counted."""
 
+    words: list[str]
     text: str
     folder: Path
     work: Work | None
 
 
 def planned(name: str, words: list[str]) -> Planned:
-    """Raises VastError with what the study says against its options."""
+    """What a study would do there; images that can be fetched are (``--download``), without being asked for it.
+
+    Raises:
+        VastError: what the study says against its options; or the machine would lack images that nobody can fetch.
+    """
     script = Path(name)
     if not (ROOT / script).is_file() or script.is_absolute() or script.parts[0] != "studies":
         raise VastError(f"{name}: give a file of the project's studies/, such as studies/step2_rate.py")
@@ -32,6 +43,21 @@ def planned(name: str, words: list[str]) -> Planned:
         raise VastError(
             f"{taken[0]}: this command sets it; for a plan without a machine run: python {name} ... --dry-run"
         )
+    if any(w.partition("=")[0] == "--data-root" for w in words):
+        said = _said(script, words)  # a folder that the cluster's file mounts: this computer cannot look into it
+    else:
+        said = _said(script, [*words, "--data-root", DATA])
+        if _ABSENT.search(said) and "--download" not in words:
+            words = [*words, "--download"]
+            said = _said(script, [*words, "--data-root", DATA])
+        if missing := _ABSENT.search(said):
+            raise VastError(f"on the machine: {missing[1]} that file_mounts of --config puts there")
+    line = next(line for line in said.splitlines() if line.startswith("results "))
+    folder = Path(line.removeprefix("results ").strip()).relative_to(ROOT)
+    return Planned(words, said.rstrip(), folder, work_of(said))
+
+
+def _said(script: Path, words: list[str]) -> str:
     # for a cluster, as it is run: what one trial takes is not asked of this computer
     command = [sys.executable, str(ROOT / script), *words, "--address", "auto", "--dry-run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -39,6 +65,4 @@ def planned(name: str, words: list[str]) -> Planned:
         raise VastError(
             done.stderr.strip().removeprefix("error: ") or f"{script} --dry-run ended with {done.returncode}"
         )
-    line = next(line for line in done.stdout.splitlines() if line.startswith("results "))
-    folder = Path(line.removeprefix("results ").strip()).relative_to(ROOT)
-    return Planned(done.stdout.rstrip(), folder, work_of(done.stdout))
+    return done.stdout

@@ -60,7 +60,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def show(rows: list[dict[str, Any]], as_json: bool, empty: str) -> None:
     if as_json:
-        print(json.dumps(rows, indent=1))
+        # sums of prices: binary dust behind the millionths
+        plain = [{name: round(v, 6) if isinstance(v, float) else v for name, v in row.items()} for row in rows]
+        print(json.dumps(plain, indent=1))
     else:
         print(table(rows) if rows else empty)
 

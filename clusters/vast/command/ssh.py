@@ -18,12 +18,11 @@ def main(argv: list[str]) -> int:
     o = p.parse_args(argv[: argv.index("--")] if "--" in argv else argv)
     mine, _ = shared.ours(shared.account())
     found = [i for i in mine if o.instance in (None, str(i.id))]
+    if not mine:
+        raise VastError("this project has no instance to log into; rent one with: ray up clusters/vast.yaml")
     if len(found) != 1:
-        names = ", ".join(str(i.id) for i in mine) or "none"
-        raise VastError(
-            f"{f'no instance {o.instance}' if o.instance else f'{len(found)} instances, not 1'}; this project "
-            f"has: {names}"
-        )
+        names = ", ".join(str(i.id) for i in mine)
+        raise VastError(f"{f'no instance {o.instance}' if o.instance else 'several instances'}; give one of {names}")
     if found[0].host is None:
         raise VastError(
             f"instance {found[0].id} is {found[0].status or 'created'} and has no ssh yet; try again in a minute"

@@ -98,7 +98,9 @@ def _trip(o: argparse.Namespace, words: list[str]) -> Trip:
     file = _limited(cluster_file.load(o.config), o.max_usd, o.max_hours)
     plan = planned(o.script, words)
     print(plan.text)
-    return Trip(file, [o.script, *words], plan.folder, o.poll_seconds, *_bucket(o), work=plan.work)
+    if plan.words != words:
+        print("           the machine fetches its images (--download)")
+    return Trip(file, [o.script, *plan.words], plan.folder, o.poll_seconds, *_bucket(o), work=plan.work)
 
 
 def _bucket(o: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
