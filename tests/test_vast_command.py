@@ -172,20 +172,21 @@ def test_ssh_logs_into_the_only_machine(service, capsys, tmp_path, monkeypatch):
     assert main(["ssh", "5"]) == 2 and "no instance 5" in capsys.readouterr().err
 
 
-def test_a_machine_fetches_images_and_none_is_rented_for_images_that_cannot_be_fetched(tmp_path):
+def test_a_machine_fetches_images_and_trains_on_its_gpu_and_none_is_rented_for_images_nobody_can_fetch(tmp_path):
     """What lies in this computer's data folder is not there: ``data/`` is not sent."""
     script = "studies/step2_rate.py"
-    assert planned(script, ["--quick"]).words == ["--quick"]
-    words = ["--preset", "cifar100_aug_gate"]
-    found = planned(script, words)
-    assert found.words == [*words, "--download"] and "absent" not in found.text
-    assert planned(script, found.words).words == found.words
-    mounted = ["--preset", "3diebench_rot", "data.pretrain_on=train", "--data-root", "/mnt/images"]
-    assert planned(script, mounted).words == mounted
+    assert planned(script, ["--quick"]).added == []
+    found = planned(script, ["--preset", "cifar100_aug_gate"])
+    assert found.added == ["--download", "--gpus-per-trial", "1"]
+    assert "absent" not in found.text and "1 CPU and 1 GPU per worker" in found.text
+    as_told = ["--preset", "cifar100_aug_gate", "--download", "--gpus-per-trial", "0.5"]
+    assert planned(script, as_told).added == []
+    unfetched = ["--preset", "3diebench_rot", "data.pretrain_on=train", "--gpus-per-trial=0"]
+    assert planned(script, [*unfetched, "--data-root", "/mnt/images"]).added == []
     with pytest.raises(
         VastError, match=r"on the machine: 3diebench: there is no .*by hand .*--data-root that file_mounts"
     ):
-        planned(script, mounted[:3])
+        planned(script, unfetched)
 
 
 def test_waiting_for_a_service_that_does_not_answer_is_told(monkeypatch, capsys, service):

@@ -23,6 +23,8 @@ from studies.engine.plan_lines import plan_lines
 from studies.engine.power import power_lines
 from studies.engine.question import Question
 from studies.executors.lifeline import ClusterLost
+from studies.running.capacity import idle_gpus
+from studies.running.resources import gpus_here
 from trainer.command import early_interrupt
 from trainer.command.cli import guarded, split_overrides
 from trainer.data.sets import require_present
@@ -67,12 +69,16 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
     warm_start.check(plan, study)
     _points_left(plan, study)
     if options.dry_run:
-        print("\n".join([*plan_lines(plan), *power_lines(plan)]))
+        print("\n".join([*plan_lines(plan), *_idle(plan, options), *power_lines(plan)]))
         return exit_codes.OK, plan
     if options.address is None:  # a cluster's files are on its nodes
         require_present(plan.config({}, plan.seeds[0]))
     _existing(plan, options)
     return _run(plan, study if study.space is not None else None, options), plan
+
+
+def _idle(plan: Plan, options: Namespace) -> list[str]:
+    return idle_gpus(plan.resources, gpus_here()) if options.address is None else []  # else Ray knows
 
 
 def _gone(error: ClusterLost) -> str:
@@ -119,7 +125,7 @@ def _run(plan: Plan, search: Question | None, options: Namespace) -> int:
 
     console = StudyConsole()
     wandb = [f"wandb      {plan.wandb}"] if plan.wandb != "off" else []
-    for line in [*plan_lines(plan), *wandb, *addresses(plan, options)]:
+    for line in [*plan_lines(plan), *_idle(plan, options), *wandb, *addresses(plan, options)]:
         beside_name(console, line[:NAMES].rstrip(), line[NAMES:], NAMES)
 
     def on_screen(line: str) -> None:

@@ -18,7 +18,7 @@ from studies.executors.lifeline import ClusterLost, Lifeline, within
 from studies.executors.private_folder import TOKEN, TUNE, end_left
 from studies.executors.tune_executor import TuneExecutor
 from studies.executors.worker_groups import WorkerGroups
-from studies.running.capacity import Capacity, trials_at_once
+from studies.running.capacity import Capacity, idle_gpus, trials_at_once
 from trainer.errors import UsageError
 
 MOST_TRIALS = 4096
@@ -74,7 +74,11 @@ def opened(
                 for logger in ("ray", "ray.tune", "ray.train"):
                     logging.getLogger(logger).setLevel(logging.CRITICAL)  # failures are shown and kept by us
                 context = start(folder, dashboard) if address is None else connect(address)
-            _fits(resources, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            _fits(resources, nodes)
+            if address is not None:
+                for line in idle_gpus(resources, int(sum(node.get("GPU", 0) for node in nodes))):
+                    note(line)
             if dashboard:
                 key = (
                     f"it asks for a token once: cat {folder / TOKEN}"

@@ -26,6 +26,13 @@ def trials_at_once(nodes: Iterable[dict[str, float]], cpus: int, gpus: float, wo
     return fit // workers
 
 
+def idle_gpus(r: Resources, there: int) -> list[str]:
+    """A line where trials would train on processors beside GPUs that nothing uses."""
+    if r.gpus or not there:
+        return []
+    return [f"GPUs       {there} left idle: trials train on CPUs; --gpus-per-trial 1 gives each one, 0.5 half of one"]
+
+
 class Capacity:
     """What the cluster can run now. A trial handed out earlier would be suggested without the results it waits for,
     would be charged for waiting, and could not be held back by a budget.

@@ -15,22 +15,26 @@ ROOT = Path(__file__).resolve().parents[3]
 DATA = "~/study/data"
 """Where the study looks for images on the machine, which has none: a computer's own data folder is not sent."""
 
+CORE_HOUR = 1e14
+"""Multiply-adds that a core of a server does in about an hour (27 G a second, ResNet-18 on 32 x 32 in fp32)."""
+
 _ABSENT = re.compile(r"^data +absent, the study would not start: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """Attributes: ``words`` for the study; ``folder`` of the results, relative to the project; ``work``: None if it is
-    not counted."""
+    """Attributes: ``added``: words for the study beside those given; ``folder`` of the results, relative to the
+    project; ``work``: None if it is not counted."""
 
-    words: list[str]
+    added: list[str]
     text: str
     folder: Path
     work: Work | None
 
 
 def planned(name: str, words: list[str]) -> Planned:
-    """What a study would do there; images that can be fetched are (``--download``), without being asked for it.
+    """What a study would do there. Without being asked for, images that can be fetched are (``--download``), and a
+    study of more than an hour of one core gets a GPU for each trial, as trials use none by themselves.
 
     Raises:
         VastError: what the study says against its options; or the machine would lack images that nobody can fetch.
@@ -43,18 +47,22 @@ def planned(name: str, words: list[str]) -> Planned:
         raise VastError(
             f"{taken[0]}: this command sets it; for a plan without a machine run: python {name} ... --dry-run"
         )
-    if any(w.partition("=")[0] == "--data-root" for w in words):
-        said = _said(script, words)  # a folder that the cluster's file mounts: this computer cannot look into it
-    else:
-        said = _said(script, [*words, "--data-root", DATA])
-        if _ABSENT.search(said) and "--download" not in words:
-            words = [*words, "--download"]
-            said = _said(script, [*words, "--data-root", DATA])
-        if missing := _ABSENT.search(said):
-            raise VastError(f"on the machine: {missing[1]} that file_mounts of --config puts there")
+    given = {w.partition("=")[0] for w in words}
+    # a folder that the cluster's file mounts: this computer cannot look into it
+    where = [] if "--data-root" in given else ["--data-root", DATA]
+    said, added = _said(script, [*words, *where]), []
+    if where and _ABSENT.search(said) and "--download" not in given:
+        added.append("--download")
+    work = work_of(said)
+    if work and work.macs * work.expected > CORE_HOUR and "--gpus-per-trial" not in given:
+        added += ["--gpus-per-trial", "1"]
+    if added:
+        said = _said(script, [*words, *added, *where])
+    if where and (missing := _ABSENT.search(said)):
+        raise VastError(f"on the machine: {missing[1]} that file_mounts of --config puts there")
     line = next(line for line in said.splitlines() if line.startswith("results "))
     folder = Path(line.removeprefix("results ").strip()).relative_to(ROOT)
-    return Planned(words, said.rstrip(), folder, work_of(said))
+    return Planned(added, said.rstrip(), folder, work_of(said))
 
 
 def _said(script: Path, words: list[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -98,9 +99,11 @@ def _trip(o: argparse.Namespace, words: list[str]) -> Trip:
     file = _limited(cluster_file.load(o.config), o.max_usd, o.max_hours)
     plan = planned(o.script, words)
     print(plan.text)
-    if plan.words != words:
-        print("           the machine fetches its images (--download)")
-    return Trip(file, [o.script, *plan.words], plan.folder, o.poll_seconds, *_bucket(o), work=plan.work)
+    if plan.added:
+        print(
+            f"added      {shlex.join(plan.added)}: what a bare machine with a GPU needs, as you did not say otherwise"
+        )
+    return Trip(file, [o.script, *words, *plan.added], plan.folder, o.poll_seconds, *_bucket(o), work=plan.work)
 
 
 def _bucket(o: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
