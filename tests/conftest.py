@@ -2,17 +2,15 @@
 not about it, which takes seconds of each process."""
 
 import os
-import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import pytest  # noqa: E402
+from interruptible import interruptible  # noqa: E402
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # a shell script's background jobs start so, and the studies that tests start and interrupt would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+interruptible()
 
 
 @pytest.fixture(scope="session")

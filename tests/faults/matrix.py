@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from interruptible import interruptible
 from rich.console import Console
 from rich.table import Table
 from small import SMALL
@@ -185,6 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("words", nargs="*", help="only faults whose name holds one of these")
     given = options.parse_args(argv)
+    interruptible()
     console = Console(width=None if sys.stdout.isatty() else 150)
     shown = Table("fault", "times", "result", "epochs trained again", "seconds", "note")
     failed = 0

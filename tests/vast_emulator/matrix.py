@@ -6,9 +6,12 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from interruptible import interruptible
 
 from vast_emulator.container import possible
 from vast_emulator.scenarios import SCENARIOS, Scenario, play
@@ -22,6 +25,7 @@ def main(words: list[str]) -> int:
     if why := possible():
         print(f"error: {why}", file=sys.stderr)
         return 2
+    interruptible()
     broken = 0
     print(f"{'scenario':<52} {'bound s':>7} {'empty after':>11} {'rentals':>7} {'took s':>6}", flush=True)
     chosen = [s for s in SCENARIOS if not words or any(word in s.name for word in words)]
@@ -46,7 +50,9 @@ def _line(scenario: Scenario) -> tuple[str, bool]:
         empty, rentals = play(scenario, folder)
         return f"{empty:>11.1f} {rentals:>7} {time.time() - began:>6.0f}", True
     except AssertionError as error:
-        return f"BROKEN: {' '.join(str(error).split())[-1500:]}", False
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(str(error).split())[-1500:] or where.line
+        return f"BROKEN: {Path(where.filename).name}:{where.lineno}: {said}", False
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

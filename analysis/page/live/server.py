@@ -22,8 +22,8 @@ LOOK_SECONDS = 1.0
 FOUND_SECONDS = 5.0
 ENDED_SECONDS = 10.0
 """How often a study is looked at, new studies are looked for, and a study at its end is looked at."""
-SHARE = 20
-"""A page is made again after twenty times what it took, at the latest after ``ENDED_SECONDS``: runs need the processor
+SHARE, LONGEST_SECONDS = 20, 30.0
+"""A page is made again after twenty times what it took, at the latest after half a minute: runs need the processor
 more."""
 HEARTBEAT_SECONDS = 15.0
 
@@ -155,7 +155,8 @@ class Server:
                 found = time.monotonic()
             changed = False
             for study in list(self.studies.values()):
-                every = ENDED_SECONDS if study.ended else min(ENDED_SECONDS, max(LOOK_SECONDS, SHARE * study.seconds))
+                share = max(LOOK_SECONDS, min(LONGEST_SECONDS, SHARE * study.seconds))
+                every = ENDED_SECONDS if study.ended else share
                 if time.monotonic() - looked.get(study.key, float("-inf")) >= every:
                     changed |= await self._work(study.refresh)
                     looked[study.key] = time.monotonic()
