@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from random import random
 
 import pytest
 from engine import play
@@ -234,7 +236,7 @@ def test_a_space_is_walked_along_every_branch():
         "n": "whole numbers 1 to 9",
         "x": "uniform 0 to 2 in steps of 0.5 (a, c only)",
     }
-    assert spaces.corners(branching) == [
+    assert [keys for _, keys in spaces.corners(branching)] == [
         {"k": "a", "n": 9, "x": 2.0}, {"k": "b", "n": 9}, {"k": "c", "n": 9, "x": 2.0}, {"k": "a", "n": 1, "x": 0.0},
         {"k": "b", "n": 1}, {"k": "c", "n": 1, "x": 0.0},
     ]  # fmt: skip
@@ -270,9 +272,48 @@ WRONG = {
     "no study records it"),
     "contrast without arms": ({"contrasts": lambda _: (Contrast("x", "best/ema", "shared"),)}, "no arm 'best/ema'"),
     "contrast with itself": ({"contrasts": lambda _: (Contrast("x", "best", "best"),)}, "with itself"),
+    **{f"label of {words}": ({"arms": lambda _, said=said: (Arm("a", "grid", said, {}),)}, f"arm 'a': {words}")
+    for said, words in ((None, "label = None must be a text on one line"), ("x\ny", "label = 'x\\ny' must be a text"),
+    (" ", "has no label"))},
+    "settings that json has not": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.lr": Fraction(1, 1000)}),)},
+    "arm 'a': overrides = {'optim.lr': Fraction(1, 1000)} must be a dict of configuration keys with plain numbers"),
+    "settings of a point that json has not": ({"space": lambda t: {"optim.lr": t.suggest_int("n", 1, 9) * Fraction(1,
+    1000)}, "reference": None, "contrasts": lambda _: ()}, "optim.lr = Fraction(9, 1000) is a Fraction"),
+    "arm for a key": ({"contrasts": lambda arms: (Contrast("x", arms[0], "untrained"),)}, "contrast 'x': arm = Arm("),
+    "words in words": ({"contrasts": lambda _: (Contrast("x", "best", "shared", words="yes"),)},
+    "must be a dict of texts"),
+    "words for no verdict": ({"contrasts": lambda _: (Contrast("x", "best", "shared", words={"yes": "so"}),)},
+    "words for 'yes', which no verdict is; it is better, worse, not resolved"),
+    "symbol of a number": ({"shown": {"lr": Show(3)}}, "shown 'lr': symbol = 3 must be a text"),
+    "setting of nothing": ({"settings": {"lr": None}}, "must be a mapping of names to configuration keys"),
+    "question on two lines": ({"question": "Does it\nhelp?"}, "must be a text on one line"),
+    "arms of one label": ({"arms": lambda _: (Arm("a", "grid", "x", {}), Arm("b", "grid", "x", {"optim.lr": 0.1}))},
+    "arm 'b': is labelled 'x' as 'a' is"),
+    **{f"arm in the role {role}": ({"arms": lambda _, role=role: (Arm("a", role, "a", {}),)},
+    f"role '{role}' is given by")
+    for role in ("best", "candidate", "untrained")},
+    **{f"reference in the role {role!r}": ({"reference": Reference({"optim.clip_norm": None}, role)},
+    f"role '{role}' must be a word")
+    for role in ("best", "", "a/b", "shared", "grid")},
+    "space without a question": ({"space": lambda t: {"optim.clip_norm": 1.0}}, "asks its trial for nothing"),
+    "space by chance": ({"space": lambda t: {"optim.lr": t.suggest_float("lr", 1e-4, 1e-3) * (1 + random())}},
+    "at the same point {'lr': 0.001}; it must follow from its trial alone"),
+    "arms by chance": ({"arms": lambda _: (Arm("a", "grid", "a", {"optim.lr": random() / 100}),)},
+    "are others when asked for again"),
+    "one name for two ranges": ({"space": lambda t: {"optim.lr": t.suggest_float("x", 1e-4, 1e-3), "optim.weight_decay":
+    t.suggest_float("x", 1e-5, 1e-4)}},
+    "x is asked for in uniform 0.0001 to 0.001 and again in uniform 1e-05 to 0.0001"),
+    "level called otherwise": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cos",
+    )) + "ine"}, "strata": Strata("shape", ("cos",)), "settings": {"shape": "schedule.name"}},
+    "strata 'shape': at 'cos' the space sets schedule.name = 'cosine'; a level is called as what it sets"),
+    "level twice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",))},
+    "strata": Strata("shape", ("cosine", "cosine")), "settings": {"shape": "schedule.name"}},
+    "'cosine' is named twice"),
     "contrast without a question": ({"contrasts": lambda _: (Contrast(" ", "best", "shared"),)}, "has no question"),
     "contrasts of one question": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("x", "best",
     "shared", "rank_pr/z@M"))}, "contrast 'x': is declared twice"),
+    "contrast in both directions": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("y", "shared",
+    "best"))}, "contrast 'y': compares the same as 'x'"),
     "contrast twice": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("y", "best", "shared"))},
     "contrast 'y': compares the same as 'x'"),
     "no question": ({"question": "Clipping."}, "must be a question"),
@@ -304,8 +345,8 @@ WRONG = {
     "arm by its length": ({"arms": lambda _: (Arm("a", "grid", "a", {"epochs": 10}),),
     "settings": {"lr": "optim.lr"}}, "arm 'a': sets epochs, by which no arm differs"),
     "reference by its seed": ({"reference": Reference({"seed": 3}, "unclipped")}, "reference: sets seed"),
-    "space of what is measured": ({"space": lambda t: {"eval.probe_epochs": t.suggest_categorical("probe", ((1,), (2,
-    )))}, "reference": None, "contrasts": lambda _: ()}, "the search space: sets eval.probe_epochs"),
+    "space of what is measured": ({"space": lambda t: {"eval.probe_epochs": [t.suggest_int("probe", 1, 2)]},
+    "reference": None, "contrasts": lambda _: ()}, "the search space: sets eval.probe_epochs"),
     "parameter without use": ({"space": lambda trial: (trial.suggest_float("momentum", 0.0, 1.0), space(trial))[1]},
     "momentum (uniform 0 to 1) changes no setting"),
     "choice without use": ({"space": lambda trial: (trial.suggest_categorical("kind", ("a", "b")), space(trial))[1]},
@@ -358,7 +399,11 @@ WRONG = {
         "step of 0": (lambda t: t.suggest_float("lr", 1e-4, 1e-2, step=0.0), "lr has step = 0"),
         "in words": (lambda t: t.suggest_float("lr", "a", "b"), "lr has low = 'a'; it must be a number"),
         "int of floats": (lambda t: t.suggest_int("lr", 0.5, 2), "lr has low = 0.5; it must be a whole number"),
-        "without choices": (lambda t: t.suggest_categorical("lr", []), "lr has no choices"),
+        "without choices": (lambda t: t.suggest_categorical("lr", []), "lr has no list of choices"),
+        "choices as a text": (lambda t: t.suggest_categorical("lr", "abc"), "lr has no list of choices"),
+        "choices that the record cannot hold": (lambda t: t.suggest_categorical("lr", [(1e-3, 1)])[0],
+        "lr has the choice (0.001, 1); it must be a text, a number or None"),
+        "asked by an old name": (lambda t: t.suggest_loguniform("lr", 1e-4, 1e-3), "and no suggest_loguniform"),
     }.items()},
     "first point's choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape",
     ("cosine",))}, "first_points": lambda: [{"shape": "cosin"}]}, "shape = 'cosin' is not in cosine"),
@@ -385,9 +430,18 @@ def test_a_wrong_declaration_is_one_line_before_anything_starts(wrong, tmp_path,
 
 
 def test_a_step_ends_below_the_end_of_its_range():
-    assert spaces.corners(
+    found = spaces.corners(
         lambda t: {"x": t.suggest_float("x", 0.0, 1.9, step=0.5), "n": t.suggest_int("n", 1, 6, step=2)}
-    ) == [{"x": 1.5, "n": 5}, {"x": 0.0, "n": 1}]
+    )
+    assert [keys for _, keys in found] == [{"x": 1.5, "n": 5}, {"x": 0.0, "n": 1}]
+
+
+def test_a_setting_of_several_values_is_a_text_that_the_record_can_hold():
+    study = two_settings(space=lambda t: {"data.augment.crop_scale": [t.suggest_float("low", 0.1, 0.5), 1.0]})
+    assert [study.params(keys) for keys in study.corners] == [
+        {"crop_scale": "(0.5, 1.0)"},
+        {"crop_scale": "(0.1, 1.0)"},
+    ]
 
 
 # --- defaults of a study

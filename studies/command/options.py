@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def parser(study: Question, quick: bool = False) -> Parser:
 def _set_defaults(p: Parser, study: Question, quick: bool) -> None:
     """A study's own defaults, read as a command line has them, and what --help says of them. Raises UsageError for one
     that no command could give."""
-    known = {action.dest: action for action in p._actions if action.option_strings}
+    known = {action.dest: action for action in p._actions if action.option_strings and action.dest != SUPPRESS}
     for field, values in (("defaults", study.defaults), *([("quick", study.quick)] if quick else [])):
         for name, value in values.items():
             if name not in known:

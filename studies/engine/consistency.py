@@ -27,6 +27,8 @@ _MEASURED = re.compile(r"difference_.*|(linacc|rank|predict_|r2_action|agg_minus
 SEARCHED = re.compile(r"(best|candidate\d*)(/.*)?", re.DOTALL)
 """Keys of the arms that a search chooses."""
 MUST = ("collapse", "start")
+GIVEN = ("best", "candidate", "untrained")
+"""Roles that no arm of an author's own has: they follow from the search, or from a control."""
 
 
 def check(question: Question, arms: tuple[Arm, ...]) -> None:
@@ -38,7 +40,7 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
     Raises:
         UsageError: the declaration contradicts itself; with what, and the rule.
     """
-    if not question.question.strip().endswith("?"):
+    if not question.question.strip().endswith(("?", "？", "؟")):  # noqa: RUF001
         raise UsageError(f"question {question.question!r}: must be a question, with a question mark at its end")
     if question.space is None and not question.arms(False):
         raise UsageError(f"study {question.name}: has neither a search space nor arms; give it space= or arms=")
@@ -62,7 +64,12 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
     keys = [arm.key for arm in arms]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
+    labels: dict[str, str] = {}
     for arm in arms:
+        if (other := labels.setdefault(arm.label, arm.key)) != arm.key:
+            raise UsageError(
+                f"arm {arm.key!r}: is labelled {arm.label!r} as {other!r} is; each needs a label of its own"
+            )
         if question.space is not None and SEARCHED.fullmatch(arm.key):
             raise UsageError(f"arm {arm.key!r}: best and candidate are the keys of searched arms; choose another key")
         for named in (arm.reference, arm.peer):
@@ -72,6 +79,12 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
                 )
             if named is not None and named == arm.key:
                 raise UsageError(f"arm {arm.key!r}: is its own reference; give it one that differs")
+    for arm in question.arms(False):
+        if arm.role in GIVEN:
+            raise UsageError(
+                f"arm {arm.key!r}: role {arm.role!r} is given by the search or a control; call it 'grid', or as its"
+                " reference is to be called"
+            )
     for control in question.controls:
         if control.must not in MUST:
             raise UsageError(
@@ -89,6 +102,11 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
         if beside(name).name == question.metric:
             raise UsageError(f"also {name!r}: is the study's metric already; leave it out")
     if question.reference is not None:
+        role, other = question.reference.role, {*GIVEN, "control", "grid", *(one.key for one in question.controls)}
+        if not role or "/" in role or role in other:
+            raise UsageError(
+                f"reference: role {role!r} must be a word without a slash, and none of {', '.join(sorted(other))}"
+            )
         if question.space is None:
             raise UsageError(
                 "reference: is of searched arms, and this study searches none; give each arm a reference of its own"
@@ -126,10 +144,16 @@ def _strata(question: Question) -> None:
         offered = spaces.choices(question.space).get(name)
     if offered is None:
         raise UsageError(f"strata {name!r}: the space does not choose it; use trial.suggest_categorical({name!r}, ...)")
-    if without := next((keys for keys in question.corners if question.params(keys).get(name) is None), None):
-        raise UsageError(
-            f"strata {name!r}: the space sets no {question.columns[name]} in {without}; every point needs its level"
-        )
+    key = question.columns[name]
+    for raw, keys in question.walked:
+        if (found := question.params(keys).get(name)) is None:
+            raise UsageError(f"strata {name!r}: the space sets no {key} in {keys}; every point needs its level")
+        if found != raw[name]:  # the record knows a level by its setting
+            raise UsageError(
+                f"strata {name!r}: at {raw[name]!r} the space sets {key} = {found!r}; a level is called as what it sets"
+            )
+    if twice := next((level for level in levels if levels.count(level) > 1), None):
+        raise UsageError(f"strata {name!r}: level {twice!r} is named twice; remove one")
     for level in levels:
         if level not in offered:
             raise UsageError(

@@ -14,6 +14,7 @@ from typing import Any
 from studies.engine.metrics import LINACC, Metric, metric
 from trainer.errors import UsageError
 
+WORDS = ("better", "worse", "not resolved")
 MOST = 6
 """Primary contrasts of one study: each one more makes all of them harder to resolve."""
 
@@ -115,21 +116,21 @@ class Declaration:
             )
         asked, compared = set(), {}
         for one in self.contrasts:
-            if not one.question.strip():
-                raise UsageError(
-                    f"contrast of {one.arm!r} and {one.reference!r}: has no question; say in a few words what it tells"
-                )
             if one.question in asked:
                 raise UsageError(
                     f"contrast {one.question!r}: is declared twice; each contrast needs a question of its own"
                 )
             asked.add(one.question)
-            comparison = (one.arm, one.reference, one.metric)
+            comparison = (frozenset((one.arm, one.reference)), one.metric)
             if comparison in compared:
                 raise UsageError(
                     f"contrast {one.question!r}: compares the same as {compared[comparison]!r}; remove one of them"
                 )
             compared[comparison] = one.question
+            if unknown := next((word for word in one.words if word not in WORDS), None):
+                raise UsageError(
+                    f"contrast {one.question!r}: words for {unknown!r}, which no verdict is; it is {', '.join(WORDS)}"
+                )
             for key in (one.arm, one.reference):
                 if key not in known:
                     raise UsageError(
@@ -141,4 +142,5 @@ class Declaration:
 
 def as_recorded(value: Any) -> Any:
     """A value of the configuration as a column holds it: a number, a word, or None."""
+    value = tuple(value) if isinstance(value, list) else value  # as the configuration has it
     return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from studies.engine import parts
 from studies.engine.contrasts import Contrast
 from studies.engine.guard import call
+from studies.engine.parts import line, plain, shorten
 from studies.engine.question import Control, Question, Reference, Show, Strata
 from studies.engine.settings import Arm
 from studies.engine.stopping import RULES, own
@@ -31,7 +33,7 @@ MAPPING: Rule = ("a mapping, as {'name': ...}", _is(Mapping))
 FUNCTION: Rule = ("a function", callable)
 FIELDS: dict[str, Rule] = {
     "name": ("a word", lambda value: isinstance(value, str) and bool(value)),
-    "question": ("a text", _is(str)),
+    "question": ("a text on one line", line),
     "space": ("a function of a trial", callable),
     "strata": (
         "Strata(name, levels)",
@@ -47,7 +49,10 @@ FIELDS: dict[str, Rule] = {
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
     ),
     "eligible": ("a function of a point's settings", callable),
-    "settings": ("a mapping of names to configuration keys", _is(Mapping)),
+    "settings": (
+        "a mapping of names to configuration keys",
+        lambda value: isinstance(value, Mapping) and all(line(one) and one for pair in value.items() for one in pair),
+    ),
     "shown": (
         "a mapping of settings, as {'lr': Show()}",
         lambda value: isinstance(value, Mapping) and all(map(_is(Show), value.values())),
@@ -72,8 +77,6 @@ FIELDS: dict[str, Rule] = {
     "quick": MAPPING,
 }
 """What each field must be."""
-LONGEST = 60
-"""Characters of a wrong value that are shown: a tuple of arms would fill the screen."""
 OPTIONAL = frozenset({"space", "strata", "reference", "settings", "shown", "label"})
 """Fields that may be None."""
 
@@ -99,22 +102,49 @@ def check(question: Question, quick: bool) -> None:
         )
     for either in {False, quick}:
         _returns("arms", Arm, call("arms", question.arms, either))
+        if tuple(question.arms(either)) != tuple(question.arms(either)):
+            raise UsageError("arms: are others when asked for again; they must follow from the declaration alone")
+        for arm in question.fixed_arms(either):
+            parts.check(f"arm {shorten(arm.key)}", arm)
     _returns("contrasts", Contrast, call("contrasts", question.contrasts, question.fixed_arms(quick)))
+    for one in question.contrasts(question.fixed_arms(quick)):
+        parts.check(f"contrast {shorten(one.question)}", one)
+    for name, shown in (question.shown or {}).items():
+        parts.check(f"shown {name!r}", shown)
     _returns("first_points", dict, call("first_points", question.first_points))
-    for keys in question.corners:
-        params = question.params(keys)
-        call(f"eligible at {params}", question.eligible, params)
-        label = call(f"label at {params}", question.describe, params, 1000)
-        if not isinstance(label, str):
-            raise UsageError(f"label at {params}: returns {shorten(label)}; it must return a text")
-    if question.reference is not None and question.reference.label is not None:
-        call("the reference's label", question.reference.label, "an arm")
+    if question.walked and not question.ranges:
+        raise UsageError("the search space asks its trial for nothing, so that all trials are one; give it a range")
+    for raw, keys in question.walked:
+        _point(question, raw, keys)
+    if question.strata is not None:
+        parts.check("strata", question.strata)
+    if question.reference is not None:
+        parts.check("reference", question.reference)
+        if question.reference.label is not None:
+            _says("the reference's label", call("the reference's label", question.reference.label, "an arm"))
 
 
-def shorten(value: object) -> str:
-    """How a value is written, as far as that is short."""
-    text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+def _point(question: Question, raw: dict[str, Any], keys: dict[str, Any]) -> None:
+    """What the functions of a study make of a corner of its space."""
+    for key, value in keys.items():
+        if not plain(value):
+            raise UsageError(
+                f"the search space: {key} = {shorten(value)} is a {type(value).__name__}; give a plain number, text,"
+                " list or None"
+            )
+    if (again := question.point(raw)) != keys:
+        raise UsageError(
+            f"the search space gives {shorten(keys)} and then {shorten(again)} at the same point {raw}; it must follow"
+            " from its trial alone"
+        )
+    params = question.params(keys)
+    call(f"eligible at {params}", question.eligible, params)
+    _says(f"label at {params}", call(f"label at {params}", question.describe, params, 1000))
+
+
+def _says(what: str, label: Any) -> None:
+    if not line(label):
+        raise UsageError(f"{what}: returns {shorten(label)}; it must return a text on one line")
 
 
 def _returns(what: str, kind: type, found: Any) -> None:

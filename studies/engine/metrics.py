@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from studies.engine.keys import lookup
 from trainer import families
@@ -87,7 +88,12 @@ def beside(name: str) -> Metric:
 def metric(name: str) -> Metric:
     """The metric of that name. Raises UsageError for one that no study records."""
     if name not in METRICS:
-        raise UsageError(f"metric {name!r}: no study records it; it must be one of {', '.join(METRICS)}")
+        near = (
+            next((one for one in METRICS if one.startswith(name)), None) or get_close_matches(name, METRICS, 1, 0.0)[0]
+        )
+        raise UsageError(
+            f"metric {name!r}: no study records it (did you mean {near}?); it must be one of {', '.join(METRICS)}"
+        )
     return METRICS[name]
 
 

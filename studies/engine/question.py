@@ -9,7 +9,7 @@ from typing import Any
 
 from studies.engine import spaces
 from studies.engine.consistency import RESERVED, check
-from studies.engine.contrasts import Column, Contrast, Declaration
+from studies.engine.contrasts import Column, Contrast, Declaration, as_recorded
 from studies.engine.keys import leaves, lookup
 from studies.engine.metrics import LINACC, beside, metric
 from studies.engine.settings import Arm
@@ -143,8 +143,13 @@ class Question:
         return spaces.parameters(self.space, self.units) if self.space is not None else {}
 
     @cached_property
-    def corners(self) -> list[dict[str, Any]]:
+    def walked(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Raw points at the corners of the space, and their configuration keys."""
         return spaces.corners(self.space) if self.space is not None else []
+
+    @property
+    def corners(self) -> list[dict[str, Any]]:
+        return [keys for _, keys in self.walked]
 
     @property
     def eligible_corners(self) -> list[dict[str, Any]]:
@@ -189,7 +194,7 @@ class Question:
 
     def params(self, keys: dict[str, Any]) -> dict[str, Any]:
         """A point's settings by name, from its configuration keys; only those it has."""
-        values = {name: lookup(keys, key) for name, key in self.columns.items()}
+        values = {name: as_recorded(lookup(keys, key)) for name, key in self.columns.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     def group(self, params: dict[str, Any]) -> str:

@@ -99,9 +99,17 @@ class Walker:
         return self._take(name, _range(words, low, high, step, whole=True, log=log))
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        if not choices:
-            raise UsageError(f"the search space: {name} has no choices; name them")
+        if not isinstance(choices, list | tuple) or not choices:
+            raise UsageError(f"the search space: {name} has no list of choices; name them, as ['a', 'b']")
+        if others := [one for one in choices if not (one is None or isinstance(one, str | int | float))]:
+            raise UsageError(
+                f"the search space: {name} has the choice {others[0]!r}; it must be a text, a number or None: choose a"
+                " name, and look up what it stands for"
+            )
         return self._take(name, Parameter(", ".join(map(str, choices)), tuple(choices)))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a trial has suggest_float, suggest_int and suggest_categorical, and no {name}")
 
     def describe(self, name: str, text: str) -> None:
         """Say a parameter's range in other words."""
@@ -110,6 +118,11 @@ class Walker:
 
     def _take(self, name: str, parameter: Parameter) -> Any:
         if name in self.raw:  # asked again: one answer per trial, as a sampler gives it
+            if replace(parameter, text="") != replace(self.parameters[name], text=""):
+                raise UsageError(
+                    f"the search space: {name} is asked for in {self.parameters[name].text} and again in"
+                    f" {parameter.text}; a trial has one value of a name: choose another"
+                )
             return self.raw[name]
         values = self._options(name, parameter)
         place = self._path[len(self.taken)] if len(self.taken) < len(self._path) else 0
@@ -230,12 +243,12 @@ def variants(space: Space) -> dict[str, list[Parameter]]:
     return found
 
 
-def corners(space: Space) -> list[dict[str, Any]]:
-    """Configuration keys at the highest and the lowest values of every branch, at most ``MOST_CORNERS`` of each, spread
-    evenly."""
+def corners(space: Space) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Raw points and their configuration keys at the highest and the lowest values of every branch, at most
+    ``MOST_CORNERS`` of each, spread evenly."""
     found = []
     for end in ("high", "low"):
-        points = [keys for _, keys in branches(space, _at(end))]
+        points = [(walker.raw, keys) for walker, keys in branches(space, _at(end))]
         found += points[:: -(-len(points) // MOST_CORNERS)]
     return found
 
