@@ -14,7 +14,6 @@ A batch is a dict:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -23,46 +22,27 @@ from torch import Tensor
 from trainer.config import SETS, RunConfig, members
 from trainer.config.mixture import channels
 from trainer.data import crops, recipes
+from trainer.data.epochs import Epochs
 from trainer.data.images import ImageSet
 from trainer.data.mixing import draw_mixing, mixed
-from trainer.data.philox import Purpose, permutation, uniforms
+from trainer.data.philox import Purpose, uniforms
 from trainer.data.row_chunks import row_chunks
 from trainer.data.sources.mixture import Mixture
-from trainer.data.store import MappedImages
-from trainer.errors import UsageError
 from trainer.source import Batch
 
 PER_VIEW = crops.CROP_NUMBERS + recipes.NUMBERS
 
 
-class StandardViews:
-    """A :class:`trainer.source.Source`. Every batch is a function of (seed, step); ``state_dict`` holds the step.
-
-    Args:
-        images: the image set on the training device.
-        rank, world: this worker renders rows ``rank::world`` of every global batch.
-    """
+class StandardViews(Epochs):
+    """A :class:`trainer.source.Source`; arguments as of :class:`trainer.data.epochs.Epochs`."""
 
     def __init__(self, config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int = 0, world: int = 1):
-        if config.optim.batch_size % world:
-            raise UsageError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
-        self._config, self._images, self._dtype = config, images, dtype
-        self.rank, self.world, self.step = rank, world, 0
-        self.device = images.labels.device
+        super().__init__(config, images, dtype, rank, world)
         self._pictures, self._settings = SETS[config.data.name].views, config.data.standard
         self._recipe = recipes.RECIPES[self._settings.recipe]
-        self._order: tuple[int, Tensor] | None = None
         self._mixture = Mixture(config, images) if images.members else None
-        pool = len(images.splits["pretrain"])
-        self._draws = self._mixture.draws if self._mixture else pool * config.data.draws_per_epoch
-        stored = images.images
-        elsewhere = isinstance(stored, MappedImages) or stored.device != self.device
-        self._reader = ThreadPoolExecutor(1) if elsewhere else None
-        self._ahead: dict[int, Any] = {}
-        self._train_labels = torch.full_like(images.labels, -1)
-        for one in images.members.values() or (images,):
-            train = one.splits["train"]
-            self._train_labels[train] = images.labels[train]
+        if self._mixture is not None:
+            self._draws = self._mixture.draws
         self._stops = torch.tensor([one.stop for one in images.members.values()], device=self.device)
         self._statistics = self._of_sets() if config.data.normalize == "dataset" else None
 
@@ -71,7 +51,7 @@ class StandardViews:
     def next(self) -> Batch:
         """This worker's share of the next training batch."""
         step, epoch = self.step, self.step // self._config.steps_per_epoch
-        draw = self._drawn(step)[self.rank :: self.world]
+        draw = self._drawn(step)
         index = self._index(draw, epoch)
         stored = self._ahead.pop(step, None) or self._fetch(step)
         if self._reader is not None:
@@ -81,28 +61,6 @@ class StandardViews:
         batch |= {"labels": self._train_labels[index], "index": index}
         batch["step"] = torch.full((), step, dtype=torch.int64, device=self.device)
         return batch
-
-    def boundary(self, step: int) -> bool:
-        """Whether ``step`` batches are whole epochs."""
-        return step % self._config.steps_per_epoch == 0
-
-    def state_dict(self) -> dict[str, int]:
-        return {"step": self.step}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.step, self._ahead = state["step"], {}
-
-    def _drawn(self, step: int) -> Tensor:
-        """Draws (B,) of the global batch of a step; a draw keeps its random numbers wherever the order puts it."""
-        epoch, position = divmod(step, self._config.steps_per_epoch)
-        size = self._config.optim.batch_size
-        return self._ordered(epoch)[position * size : (position + 1) * size]
-
-    def _ordered(self, epoch: int) -> Tensor:
-        """All draws of an epoch, in their order."""
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, permutation(self._config.seed, epoch, self._draws, self.device))
-        return self._order[1]
 
     def _index(self, draw: Tensor, epoch: int) -> Tensor:
         if self._mixture is not None:
@@ -116,17 +74,13 @@ class StandardViews:
 
     def _fetch(self, step: int) -> Any:
         """What gives the stored images of this worker's share of a step."""
-        draw = self._drawn(step)[self.rank :: self.world]
+        draw = self._drawn(step)
         picture, epoch = torch.zeros_like(draw), step // self._config.steps_per_epoch
         if self._pictures > 1:
             u = uniforms(self._config.seed, Purpose.TRAIN_VIEWS, epoch, draw + 2**31, 1)[:, 0]
             picture = (u * self._pictures).long()
         rows = self._rows(self._index(draw, epoch), picture)
         return self._reader.submit(self._read, rows).result if self._reader else lambda: self._images.images[rows]
-
-    def _read(self, rows: Tensor) -> Tensor:
-        stored = self._images.images[rows.cpu()]
-        return stored.pin_memory() if self.device.type == "cuda" else stored
 
     def _mixed(self, pixels: Tensor, step: int) -> Tensor:
         """Images mixed with others of the global batch, where that is asked for."""
@@ -135,7 +89,7 @@ class StandardViews:
             return pixels
         mixing = draw_mixing(self._config.seed, step, batch, settings.mixup, settings.cutmix)
         partner = mixing.partner.to(self.device)[self.rank :: self.world]
-        index = self._index(self._drawn(step)[partner], step // self._config.steps_per_epoch)
+        index = self._index(self._of_all(step)[partner], step // self._config.steps_per_epoch)
         others = self._floating(self._images.images[self._rows(index, torch.zeros_like(index))])
         return mixed(mixing, pixels, others)
 
@@ -194,9 +148,6 @@ class StandardViews:
         """Whole images of a split (n,), in its order, chunk by chunk."""
         for index in row_chunks(images, size):
             yield self.whole(index)
-
-    def _floating(self, stored: Tensor) -> Tensor:
-        return stored.to(self.device, non_blocking=True).to(self._dtype) / 255
 
     def _normal(self, view: Tensor, index: Tensor) -> Tensor:
         """A view of each image of ``index``, by the statistics of the image's own set."""

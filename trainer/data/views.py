@@ -16,7 +16,6 @@ image set; for probes only
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -24,11 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.config import SETS, DataConfig, RunConfig
+from trainer.data.epochs import Epochs
 from trainer.data.images import ImageSet
-from trainer.data.philox import Purpose, permutation, uniforms
+from trainer.data.philox import Purpose, uniforms
 from trainer.data.row_chunks import row_chunks
-from trainer.data.store import MappedImages
-from trainer.errors import UsageError
 from trainer.source import Batch, Plan
 
 
@@ -52,16 +50,12 @@ def make_transform(config: DataConfig, images: ImageSet) -> Any:
     return Planar(config)
 
 
-class Views:
+class Views(Epochs):
     """A :class:`trainer.source.Plannable`: renders training batches in a fixed random order, and fixed views for
     evaluation.
 
-    Every batch is a function of (seed, step); ``state_dict`` holds only the step.
-
     Args:
-        images: the image set on the training device.
-        rank, world: this worker renders rows ``rank::world`` of every global batch.
-        reverse: batches also have ``reversed_actions``.
+        reverse: batches also have ``reversed_actions``. The others: see :class:`trainer.data.epochs.Epochs`.
     """
 
     for_probes = ("poses", "index")
@@ -75,23 +69,9 @@ class Views:
         world: int = 1,
         reverse: bool = False,
     ):
-        if config.optim.batch_size % world:
-            raise UsageError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
-        self._config, self._images, self._dtype = config, images, dtype
-        self._rank, self._world = rank, world
-        self._device = images.labels.device
-        self._order: tuple[int, Tensor] | None = None
-        stored = images.images
-        self._elsewhere = isinstance(stored, MappedImages) or stored.device != self._device
-        self._reader = ThreadPoolExecutor(1) if self._elsewhere else None
-        self._ahead: dict[int, tuple[tuple[Tensor, Any], Callable[[], Tensor]]] = {}
+        super().__init__(config, images, dtype, rank, world)
         self._reverse = reverse
-        # probes beside the model learn from train labels only, also where pre-training sees other images
-        train = images.splits["train"]
-        self._train_labels = torch.full_like(images.labels, -1)
-        self._train_labels[train] = images.labels[train]
         self.transform = make_transform(config.data, images)
-        self.step = 0
         told = (
             self.transform.parameters
             if self.transform.told == slice(None)
@@ -100,7 +80,7 @@ class Views:
         self.action_dim = told + config.data.pad_action
         statistics = SETS[config.data.name].statistics if config.data.normalize == "dataset" else None
         if statistics is not None:
-            mean, std = (torch.tensor(row, dtype=dtype, device=self._device).view(-1, 1, 1) for row in statistics)
+            mean, std = (torch.tensor(row, dtype=dtype, device=self.device).view(-1, 1, 1) for row in statistics)
             self._statistics: tuple[Tensor, Tensor] | None = (mean, std)
         else:
             self._statistics = None
@@ -135,7 +115,7 @@ class Views:
         batch["labels"] = self._train_labels[index]
         # a tensor, so that a compiled step is not compiled anew for every number
         batch["step"] = (
-            step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=self._device)
+            step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=self.device)
         )
         return batch
 
@@ -143,10 +123,6 @@ class Views:
         """Render pixels with fused kernels from now on: they differ from the plain ones in the last bits, at most
         1e-6."""
         self._pixels = torch.compile(self._pixels, dynamic=False)  # type: ignore[method-assign]
-
-    def boundary(self, step: int) -> bool:
-        """Whether ``step`` batches are whole epochs."""
-        return step % self._config.steps_per_epoch == 0
 
     def fixed(self, split: str, draws: int = 1, views: int | None = None) -> FixedViews:
         """The same views of a whole split for every run, seed and epoch.
@@ -166,22 +142,6 @@ class Views:
         """(B, V-1, A) the actions between V views with these parameters, as the model is conditioned on them."""
         return self._told(self._scaled(parameters))
 
-    def state_dict(self) -> dict[str, int]:
-        return {"step": self.step}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.step = state["step"]
-
-    def _drawn(self, step: int) -> Tensor:
-        """The draws of this worker's share of a step; a draw keeps its random numbers wherever the order puts it."""
-        config = self._config
-        epoch, position = divmod(step, config.steps_per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            draws = len(self._images.splits["pretrain"]) * config.data.draws_per_epoch
-            self._order = (epoch, permutation(config.seed, epoch, draws, self._device))
-        size = config.optim.batch_size
-        return self._order[1][position * size : (position + 1) * size][self._rank :: self._world]
-
     def _parameters(self, draw: Tensor, epoch: int | Tensor) -> tuple[Tensor, Any]:
         """Images and drawn parameters of training draws (B,)."""
         pool = self._images.splits["pretrain"]
@@ -199,9 +159,7 @@ class Views:
         drawn = [(index, self._draw(index, index, 0, Purpose.FIXED_VIEWS, draw, observed + 1)) for index, draw in parts]
         rows = (self.transform.rows(*one) for one in drawn)
         source = self._images.images
-        stored = (
-            source.prefetch((r.cpu() for r in rows), self._device) if self._elsewhere else (source[r] for r in rows)
-        )
+        stored = source.prefetch((r.cpu() for r in rows), self.device) if self._elsewhere else (source[r] for r in rows)
         for (index, parameters), pixels in zip(drawn, stored, strict=True):
             yield self._batch(index, parameters, pixels)
 
@@ -223,14 +181,6 @@ class Views:
         numbers = uniforms(seed, purpose, epoch, draw, self.transform.numbers(views))
         return self.transform.draw(numbers, index, views)
 
-    def _read(self, rows: Tensor) -> Tensor:
-        # in the reader's thread: only that thread waits for the rows to come from the device
-        stored = self._images.images[rows.cpu()]
-        return stored.pin_memory() if self._device.type == "cuda" else stored
-
-    def _floating(self, stored: Tensor) -> Tensor:
-        return stored.to(self._device, non_blocking=True).to(self._dtype) / 255
-
     def _normal(self, view: Tensor) -> Tensor:
         return view if self._statistics is None else (view - self._statistics[0]) / self._statistics[1]
 
@@ -249,7 +199,7 @@ class Views:
 
     def _training_std(self) -> Tensor:
         """Per-component standard deviation over 4,096 fixed draws: about 1 % accurate, and a constant."""
-        draw = torch.arange(4096, device=self._device)
+        draw = torch.arange(4096, device=self.device)
         train = self._images.splits["train"]
         views = self._config.data.observed_views + 1
         parts = []
@@ -257,7 +207,7 @@ class Views:
             parameters = self._draw(train[rows % len(train)], rows, 0, Purpose.FIXED_VIEWS, 2**31, views)
             parts.append(self.transform.actions(parameters).flatten(0, 1).cpu().double())  # MPS has no double precision
         std = torch.cat(parts).std(0)
-        return torch.where(std > 1e-6, std, 1.0).float().to(self._device)
+        return torch.where(std > 1e-6, std, 1.0).float().to(self.device)
 
 
 class FixedViews:

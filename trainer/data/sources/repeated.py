@@ -38,7 +38,7 @@ class Repeated(Views):
     def again(self, size: int) -> Iterator[Batch]:
         """The sequences that are repeated, by their number, in batches of ``size``."""
         count = len(self._images.splits["pretrain"]) * self._config.data.draws_per_epoch
-        for draw in row_chunks(torch.arange(count, device=self._device), size):
+        for draw in row_chunks(torch.arange(count, device=self.device), size):
             index, parameters = self._parameters(draw, self.first)
             rows = self.transform.rows(index, parameters)
             stored = self._images.images[rows.cpu() if self._elsewhere else rows]

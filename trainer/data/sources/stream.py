@@ -109,7 +109,7 @@ class Stream(Views):
     def _labelled(self, index: Tensor, parameters: Any, stored: Tensor, step: int) -> Batch:
         batch = self._batch(index, parameters, stored)
         batch["labels"] = self._train_labels[index]
-        batch["step"] = torch.full((), step, dtype=torch.int64, device=self._device)
+        batch["step"] = torch.full((), step, dtype=torch.int64, device=self.device)
         return batch
 
     def _with(self, batch: Batch, old: Items) -> Batch:
@@ -139,9 +139,9 @@ class Stream(Views):
             # a segment of fewer images than it has steps for shows some again, one of more leaves the surplus out
             pool, needed = (self._pool(segment), self.segment_steps) if by_class else (self._pool(0), self._total)
             count = max(len(pool) * config.data.draws_per_epoch, needed * size)
-            self._order = (key, permutation(config.seed, key, count, self._device))
+            self._order = (key, permutation(config.seed, key, count, self.device))
         first = (position if by_class else step) * size
-        return self._order[1][first : first + size][self._rank :: self._world]
+        return self._order[1][first : first + size][self.rank :: self.world]
 
     def _fetch(self, step: int) -> Any:
         # nothing comes after the stream that could be read ahead
@@ -191,9 +191,9 @@ class Stream(Views):
         return super()._pixels(stored, parameters)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step} | ({} if self.memory is None else {"memory": self.memory.state_dict()})
+        return super().state_dict() | ({} if self.memory is None else {"memory": self.memory.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
+        super().load_state_dict(state)
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"], type(self._parameters(self._drawn(0), 0)[1]))
