@@ -16,7 +16,7 @@ from analysis.sentences.confirmation import confirmation, order_held
 from analysis.sentences.pareto import measured
 from analysis.sentences.verdict import sentences
 from analysis.statistics.comparison_table import comparison_table
-from analysis.statistics.differences import arms, differences, names
+from analysis.statistics.differences import differences
 
 
 def top_three(folder: Path, second=(61.0, 62.5, 66.5), third=(57.0, 58.0, 61.0), **info) -> Builder:
@@ -53,7 +53,7 @@ def top_three(folder: Path, second=(61.0, 62.5, 66.5), third=(57.0, 58.0, 61.0),
 
 def test_search_scores_beside_confirmed_ones(tmp_path):
     found = load(top_three(tmp_path / "demo").folder)
-    assert list(names(found).values()) == [
+    assert list(found.arms.names.values()) == [
         "stopgrad λ=0.1 (best)",
         "stopgrad λ=0",
         "stopgrad λ=0.3 (2nd)",
@@ -147,7 +147,7 @@ def test_a_longer_search_replaces_its_choice(tmp_path):
     study.arm("e", "best", "stopgrad", 0.15, [64.0, 65.0, 69.0], "y", 70.0, place=1)
     study.arm("b", "candidate", "stopgrad", 0.1, [62.0, 63.0, 67.0], "e", 66.0, place=2)
     found = load(study.folder)
-    assert arms(found) == [("e", "best"), ("y", "lambda0"), ("b", "candidate")]
+    assert found.arms.ordered == [("e", "best"), ("y", "lambda0"), ("b", "candidate")]
     assert set(found.dropped) == {("b", "best"), ("c", "candidate"), ("d", "candidate"), ("z", "lambda0")}
     assert "Left out of the comparison: 4 arms" in " ".join(sentences(found, comparison_table(found)))
     assert (

@@ -13,10 +13,9 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.labels import place_beside
 from analysis.figures.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
-from analysis.recorded.declared import Declared
+from analysis.recorded.declared import LINACC, Declared
 from analysis.recorded.study import Study, values
 from analysis.sentences.pareto import ACCURACY, ACTION, measured
-from analysis.statistics.differences import LINACC, arms, level_of, rows_of
 from analysis.statistics.paired import mean_interval
 
 _MARKS = ("o", "s", "^", "v", "D", "P")
@@ -73,9 +72,9 @@ def _confirmed(panel: Axes, study: Study) -> set[str]:
     """Draw the chosen arms' means with their places in the search; returns their levels."""
     action = [name for name in study.finals if name.startswith("r2_action.") and name.endswith("/z_pair@2")]
     drawn = set()
-    for key in arms(study):
-        rows = rows_of(study, key)
-        level = level_of(study, key)
+    for key in study.arms.ordered:
+        rows = study.arms.rows[key]
+        level = study.arms.level(key)
         colour = colour_of(level, study.declared.levels)
         up = mean_interval(values(rows, LINACC))
         # an arm has one scaling of its actions; the columns of the others are empty

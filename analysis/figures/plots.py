@@ -15,9 +15,9 @@ from matplotlib.patheffects import withStroke
 from analysis.figures.labels import place_beside, right_labels
 from analysis.figures.setting_axis import SettingAxis, placed, untrained_levels
 from analysis.figures.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
+from analysis.recorded.declared import LINACC
 from analysis.recorded.study import Study, values
 from analysis.recorded.trials import all_trials
-from analysis.statistics.differences import LINACC, arms, level_of, names, rows_of
 from analysis.statistics.paired import mean_interval
 
 NAMED = 11
@@ -103,13 +103,13 @@ def curves_figure(study: Study) -> Figure:
     curves = study.curves.assign(linacc=values(study.curves, LINACC)).dropna(subset=["linacc"])
     figure, panel = plt.subplots(figsize=SIZE, dpi=DPI)
     handles, notes = [], {}
-    shown = [key for key in arms(study) if key[1] != "untrained"]
-    ends = {key: values(rows_of(study, key), LINACC).mean() for key in shown}
+    shown = [key for key in study.arms.ordered if key[1] != "untrained"]
+    ends = {key: values(study.arms.rows[key], LINACC).mean() for key in shown}
     named = set(sorted(shown, key=lambda key: -math.inf if math.isnan(ends[key]) else ends[key])[-NAMED:])
     for key in shown:
-        rows = rows_of(study, key)
+        rows = study.arms.rows[key]
         colour, style = (
-            colour_of(level_of(study, key), study.declared.levels),
+            colour_of(study.arms.level(key), study.declared.levels),
             _STYLES.get(study.declared.kind(key[1]), "-"),
         )
         alike = sum(handle.get_color() == colour and handle.get_linestyle() == style for handle in handles)
@@ -134,9 +134,9 @@ def curves_figure(study: Study) -> Figure:
         done = int(rows["complete"].sum())
         count = "" if key[1] == "candidate" and done == len(rows) else f"\nn = {done} of {len(rows)}"
         if of_arm.empty:  # named, but without a mark: there is none in the panel
-            handles.append(Line2D([], [], linestyle="", label=f"{names(study)[key]}{count}, no score"))
+            handles.append(Line2D([], [], linestyle="", label=f"{study.arms.names[key]}{count}, no score"))
         else:
-            handles.append(Line2D([], [], linewidth=width, label=f"{names(study)[key]}{count}", **look))
+            handles.append(Line2D([], [], linewidth=width, label=f"{study.arms.names[key]}{count}", **look))
     if len(shown) > len(named):
         handles.append(Line2D([], [], color=GREY, linewidth=0.5, label=f"{len(shown) - len(named)} arms below these"))
     levels = {name: value for name, value in untrained_levels(study).items() if name == "untrained"}
@@ -181,8 +181,8 @@ def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, colour: str) -
 def _confirmed(panel: Axes, axis: SettingAxis, study: Study, level: str) -> set[str]:
     """Draw the means of a level's compared arms; returns which kinds of marks that took."""
     found: dict[tuple[bool, bool], list[tuple[float, float, float]]] = {}
-    for key in arms(study):
-        rows = placed(rows_of(study, key), study.declared)
+    for key in study.arms.ordered:
+        rows = placed(study.arms.rows[key], study.declared)
         if key[1] == "untrained" or rows.empty or rows["level"].iloc[0] != level:
             continue
         mean = mean_interval(values(rows, LINACC))

@@ -13,7 +13,7 @@ from analysis.frames.of_run import NOT_SCIENCE, data_sets, epoch_rows, evaluatio
 from analysis.recorded.study import Study
 from analysis.statistics.comparison_table import comparison_table, group_of
 from analysis.statistics.cost import Cost, cost
-from analysis.statistics.differences import RANKS, arms, differences, level_of, names, resolve
+from analysis.statistics.differences import RANKS, differences, resolve
 
 NOT_RUN = "not run"
 """Verdict of a declared contrast whose arms have not been compared."""
@@ -99,8 +99,8 @@ def _time(text: str | None) -> datetime | None:
 def _runs(study: Study, spent: Cost) -> list[dict[str, Any]]:
     """Every run once: of the comparison, of the search, then what is on record beside them."""
     costs = spent.runs.set_index("name")[["held_seconds", "usd", "state"]].to_dict("index")
-    short, rows = names(study), {}
-    for key in sorted(arms(study), key=lambda key: key[1] == "untrained"):  # one reads another arm's epoch 0
+    short, rows = study.arms.names, {}
+    for key in sorted(study.arms.ordered, key=lambda key: key[1] == "untrained"):  # one reads another arm's epoch 0
         for at in study.arms.positions[key]:
             end = study.finals.iloc[at]
             row = rows.setdefault(end["run_id"], {})
@@ -174,7 +174,7 @@ def _arms(study: Study, spent: Cost) -> list[dict[str, Any]]:
     for line in comparison_table(study, spent).to_dict("records"):
         key = (line["arm_id"], line["role"])
         row = {name: line[name] for name in _ARM}
-        row |= {"stratum": level_of(study, key) or None, "planned": line["runs"], "metric": metric, "origin": STUDY}
+        row |= {"stratum": study.arms.level(key) or None, "planned": line["runs"], "metric": metric, "origin": STUDY}
         row["commit"] = str(line["commits"]).replace(" ", "+") or None
         for group in [name.removesuffix("_half") for name in line if name.endswith("_half")]:
             mean, half = line[f"{group}_mean"], line[f"{group}_half"]

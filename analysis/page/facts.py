@@ -15,7 +15,7 @@ from analysis.recorded.study import Study
 from analysis.sentences.confirmation import confirmation
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.cost import Cost, cost
-from analysis.statistics.differences import Key, arms, differences, names, resolve
+from analysis.statistics.differences import Key, differences, resolve
 from analysis.statistics.family import BETTER, NOT_RESOLVED, WORSE
 
 NOT_ENDED = ("no record", "not ended", "nothing evaluated")
@@ -104,7 +104,7 @@ class Facts:
     def of_run(self) -> dict[str, Key]:
         """The arm of each compared run; of an untrained one that reads another's record, the trained arm."""
         found: dict[str, Key] = {}
-        for key in sorted(arms(self.study), key=lambda key: key[1] == "untrained"):
+        for key in sorted(self.study.arms.ordered, key=lambda key: key[1] == "untrained"):
             for run_id in self.study.arms.runs[key].values():
                 found.setdefault(run_id, key)
         return found
@@ -123,7 +123,7 @@ class Facts:
 
     @cached_property
     def names(self) -> dict[Key, str]:
-        return names(self.study)
+        return self.study.arms.names
 
 
 def gather(study: Study, now: float | None = None) -> Facts:

@@ -12,7 +12,7 @@ from analysis.page.facts import Facts
 from analysis.page.records import first_line
 from analysis.recorded.runs import Run, flat
 from analysis.recorded.study import values
-from analysis.statistics.differences import Key, find, reference_of
+from analysis.statistics.differences import Key
 
 MOST = 200
 """Trials whose details are in the page; of more the best and the newest. Compared runs are all in it."""
@@ -43,7 +43,7 @@ def details(facts: Facts, ids: list[str]) -> dict[str, dict[str, Any]]:
             "reason": trial["stop_reason"] or "",
         }  # fmt: skip
     for run_id, key in facts.of_run.items():
-        own = reference_of(study, key) or reference_of(study, key, "peer")
+        own = study.arms.reference(key) or study.arms.reference(key, "peer")
         found[run_id] = _detail(facts, run_id, facts.names[key], own, scores) | {"rungs": [], "reason": ""}
     return found
 
@@ -157,10 +157,10 @@ def _reference_settings(facts: Facts, reference: Key | None) -> tuple[str, dict[
 
 def _base_of(facts: Facts, trial: dict[str, Any]) -> Key | None:
     """Whom a trial is set against: the best arm of its level, and if it is that one, its reference."""
-    best = find(facts.study, "best", facts.study.declared.level(trial))
+    best = facts.study.arms.find("best", facts.study.declared.level(trial))
     if best is not None and best[0] == trial["arm_id"]:
-        return reference_of(facts.study, best)
-    return best or find(facts.study, "control")
+        return facts.study.arms.reference(best)
+    return best or facts.study.arms.find("control")
 
 
 def _scores(facts: Facts, wanted: set[str]) -> dict[str, tuple[list[int], list[float]]]:

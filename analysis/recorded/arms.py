@@ -6,15 +6,12 @@ Every look-up is a dictionary's: a report asks for them many times per arm, and 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.recorded.declared import KINDS, Declared
-
-if TYPE_CHECKING:
-    from analysis.recorded.study import Study
 
 _REFERRED = ("reference", "best", "control", "grid", "untrained")
 
@@ -122,46 +119,23 @@ class Arms:
                 found.setdefault(self.first[key]["key"], key)
         return {**{name: key for name, key in self._aliases.items() if key in self.first}, **found}
 
-    def reference(self, key: Key, field: str) -> Key | None:
+    def reference(self, key: Key, field: str = "reference") -> Key | None:
+        """The arm that ``key`` names as its reference (or ``peer``), if it was compared too.
+
+        An id may belong to a trained arm and to its untrained encoder; the trained one is meant, unless
+        that is the arm itself.
+        """
         candidates = [other for other in self.by_id.get(self.first[key][field], []) if other != key]
         return next((other for kind in _REFERRED for other in candidates if self._asked.kind(other[1]) == kind), None)
 
+    def level(self, key: Key) -> str | None:
+        """The stratum of an arm; in a study without strata the one level it has."""
+        return self._asked.level(self.first[key])
 
-def arms(study: Study) -> list[Key]:
-    """The compared arms in the order of the tables: by kind, level, place in the search, settings."""
-    return study.arms.ordered
-
-
-def rows_of(study: Study, key: Key) -> pd.DataFrame:
-    """The rows of ``study.finals`` of one arm."""
-    return study.arms.rows[key]
-
-
-def find(study: Study, kind: str, level: str | None = None) -> Key | None:
-    """The first arm of a kind (and level) in the order of ``arms``; of several best ones, the best searched."""
-    return next(
-        (key for key in arms(study) if study.declared.kind(key[1]) == kind and level in (None, level_of(study, key))),
-        None,
-    )
-
-
-def level_of(study: Study, key: Key) -> str | None:
-    """The stratum of an arm; in a study without strata the one level it has."""
-    return study.declared.level(study.arms.first[key])
-
-
-def names(study: Study) -> dict[Key, str]:
-    """A short unique name per arm."""
-    return study.arms.names
-
-
-def reference_of(study: Study, key: Key, field: str = "reference") -> Key | None:
-    """The arm that ``key`` names as its reference (or ``peer``), if it was compared too.
-
-    An id may belong to a trained arm and to its untrained encoder; the trained one is meant, unless
-    that is the arm itself.
-    """
-    return study.arms.reference(key, field)
+    def find(self, kind: str, level: str | None = None) -> Key | None:
+        """The first arm of a kind (and level) in order; of several best ones, the best searched."""
+        fitting = (key for key in self.ordered if self._asked.kind(key[1]) == kind)
+        return next((key for key in fitting if level in (None, self.level(key))), None)
 
 
 def _ordinal(place: Any) -> str:

@@ -7,7 +7,6 @@ import pandas as pd
 from analysis.recorded.registered import registered
 from analysis.recorded.runs import COLLAPSED_BELOW
 from analysis.recorded.study import Study
-from analysis.statistics.differences import names
 from analysis.statistics.family import NO_VERDICT
 
 
@@ -106,7 +105,7 @@ def _incomplete(study: Study) -> list[str]:
     rows = study.finals[~study.finals["complete"]]
     if rows.empty:
         return []
-    short = names(study)
+    short = study.arms.names
     named = [f"{short[row['arm_id'], row['role']]} seed {row['seed']}: {row['problem']}" for _, row in rows.iterrows()]
     more = f"; and {len(named) - 8} more" if len(named) > 8 else ""
     count = f"Incomplete runs, {len(rows)} of {len(study.finals)}, are left out of every mean"

@@ -11,18 +11,10 @@ import math
 
 import pandas as pd
 
+from analysis.recorded.declared import LINACC
 from analysis.recorded.study import Study
 from analysis.rendering.render import interval, number
-from analysis.statistics.differences import (
-    LINACC,
-    Key,
-    arms,
-    compare_arms,
-    level_of,
-    names,
-    reference_of,
-    rows_of,
-)
+from analysis.statistics.differences import Key, compare_arms
 from analysis.statistics.paired import mean_interval
 
 _COLUMNS = [
@@ -37,7 +29,7 @@ def confirmation(study: Study) -> pd.DataFrame:
     ``shrinkage`` is the search score minus the confirmed mean, NaN where the search score is from an earlier epoch;
     ``difference`` is a candidate's paired difference to the best of its level.
     """
-    labels = names(study)
+    labels = study.arms.names
     rows = [_row(study, key, labels[key]) for level in _levels(study) for key in _ranked(study, level)]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -93,24 +85,24 @@ def _short(row: pd.Series) -> str:
 
 
 def _levels(study: Study) -> list[str]:
-    found = dict.fromkeys(level_of(study, key) for key in arms(study) if key[1] == "candidate")
+    found = dict.fromkeys(study.arms.level(key) for key in study.arms.ordered if key[1] == "candidate")
     return [level for level in found if level is not None]
 
 
 def _ranked(study: Study, level: str) -> list[Key]:
-    return [key for key in arms(study) if key[1] in ("best", "candidate") and level_of(study, key) == level]
+    return [key for key in study.arms.ordered if key[1] in ("best", "candidate") and study.arms.level(key) == level]
 
 
 def _row(study: Study, key: Key, name: str) -> dict[str, object]:
-    rows = rows_of(study, key)
+    rows = study.arms.rows[key]
     first, mean = rows.iloc[0], mean_interval(study.measured(LINACC, key))
-    choice = next((one for one in study.chosen.get(level_of(study, key), []) if one["arm_id"] == key[0]), {})
+    choice = next((one for one in study.chosen.get(study.arms.level(key), []) if one["arm_id"] == key[0]), {})
     score, epoch = first["search_value"], choice.get("epoch")
     whole = epoch is None or epoch == study.info.get("epochs")
-    row = {"arm": name, "role": key[1], "arm_id": key[0], "level": level_of(study, key), "place": first["place"]}
+    row = {"arm": name, "role": key[1], "arm_id": key[0], "level": study.arms.level(key), "place": first["place"]}
     row |= {"search_value": score, "search_epoch": epoch, "confirmed": mean.mean, "half": mean.half, "n": mean.n}
     row["shrinkage"] = score - mean.mean if whole else math.nan
-    reference = reference_of(study, key) if key[1] == "candidate" else None
+    reference = study.arms.reference(key) if key[1] == "candidate" else None
     if reference is not None:
         against = compare_arms(study, LINACC, key, reference)
         low, high = against.interval()

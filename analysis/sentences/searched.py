@@ -12,7 +12,6 @@ from analysis.recorded.trials import NOT_RUN
 from analysis.sentences.race import races
 from analysis.sentences.search_only import search_only
 from analysis.statistics.cost import Cost
-from analysis.statistics.differences import names
 
 STATES = {
     "pruned": "stopped early",
@@ -140,7 +139,7 @@ def _taken_over(study: Study) -> list[str]:
     ]
     parts = " and ".join(counts)
     said = [f"Warm start: {parts}; the sampler and the stopping rule knew them, and they are not counted above."]
-    labels = {key[0]: name for key, name in names(study).items() if key[1] in ("best", "candidate")}
+    labels = {key[0]: name for key, name in study.arms.names.items() if key[1] in ("best", "candidate")}
     warm = [one["arm_id"] for choice in study.chosen.values() for one in choice if one["trial"] < 0]
     theirs = [labels[arm_id] for arm_id in warm if arm_id in labels]
     return [*said, f"Found by an earlier study, not by this search: {', '.join(theirs)}."] if theirs else said

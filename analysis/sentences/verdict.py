@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.recorded.declared import Contrast
+from analysis.recorded.declared import LINACC, Contrast
 from analysis.recorded.study import Study, values
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import interval, number
@@ -22,17 +22,7 @@ from analysis.sentences.predicted import predicted
 from analysis.sentences.search_only import best_found
 from analysis.sentences.searched import missing, searched
 from analysis.statistics.cost import Cost, cost
-from analysis.statistics.differences import (
-    LINACC,
-    RANKS,
-    SAME_ARM,
-    Key,
-    arms,
-    differences,
-    find,
-    resolve,
-    rows_of,
-)
+from analysis.statistics.differences import RANKS, SAME_ARM, Key, differences, resolve
 from analysis.statistics.family import BETTER, EXPLORATORY, NOT_RESOLVED, WORSE
 from analysis.statistics.paired import MIN_SEEDS, mean_interval
 
@@ -51,7 +41,7 @@ def sentences(study: Study, table: pd.DataFrame, spent: Cost | None = None) -> l
     if table.empty:
         return [*said, *(best_found(study) or ["No arm has been compared yet, so there is no answer."])]
     found = differences(study)
-    if not any(study.declared.kind(role) in ("best", "grid") for _, role in arms(study)):
+    if not any(study.declared.kind(role) in ("best", "grid") for _, role in study.arms.ordered):
         said.append("No best arm has been run on the study's seeds, so the study's question has no answer yet.")
     for contrast in study.declared.contrasts:
         said += _contrast(study, table, found, contrast)
@@ -205,7 +195,7 @@ def _of(study: Study, contrast: Contrast, arm_id: str, role: str) -> str:
 
 def _controls(study: Study, table: pd.DataFrame) -> list[str]:
     """Whether each control did what it must do."""
-    rows = [_row(table, key) for key in arms(study) if study.declared.controls.get(key[1]) == "collapse"]
+    rows = [_row(table, key) for key in study.arms.ordered if study.declared.controls.get(key[1]) == "collapse"]
     if not rows:
         return ["Control: none was compared that must collapse, so nothing shows that collapse would be noticed."]
     said = []
@@ -227,10 +217,10 @@ def _controls(study: Study, table: pd.DataFrame) -> list[str]:
 
 def _levels(study: Study) -> list[str]:
     """Where the untrained encoder and raw pixels stand; without them an accuracy means little."""
-    key = find(study, "untrained")
+    key = study.arms.find("untrained")
     if key is None:
         return []
-    rows = rows_of(study, key)
+    rows = study.arms.rows[key]
     levels = {"z_agg": LINACC, "mean z": "linacc/z_mean@M", "raw pixels, mean of the views": "linacc/pixels_mean@M"}
     found = {name: values(rows, metric) for name, metric in levels.items()}
     words = [f"{name} {number(column.mean())}" for name, column in found.items() if column.notna().any()]

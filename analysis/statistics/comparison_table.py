@@ -9,19 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.recorded.declared import Declared, Metric
+from analysis.recorded.declared import LINACC, Declared, Metric
 from analysis.recorded.study import Study
 from analysis.statistics.cost import Cost, cost, per_arm
-from analysis.statistics.differences import (
-    LINACC,
-    NOT_COMPARED,
-    REFERENCE,
-    Key,
-    arms,
-    differences,
-    names,
-    reference_of,
-)
+from analysis.statistics.differences import NOT_COMPARED, REFERENCE, Key, differences
 from analysis.statistics.paired import mean_interval
 
 METRICS = {
@@ -53,9 +44,9 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
         spent: its ``cost.cost``, where that is at hand.
     """
     found = differences(study)
-    keys = arms(study)
+    keys = study.arms.ordered
     paid = per_arm(study, spent or cost(study))
-    referred = {reference_of(study, key) for key in keys}
+    referred = {study.arms.reference(key) for key in keys}
     in_accuracy = found[found["metric"] == study.declared.metric.name.removesuffix("@M")].to_dict("records")
     lines = {
         (line["arm_id"], line["role"], line["reference_arm_id"], line["reference_role"]): line for line in in_accuracy
@@ -64,7 +55,7 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     rows = []
     for key in keys:
         row = _who(study, key) | _numbers(study, key, scalings) | paid[key]
-        reference = reference_of(study, key)
+        reference = study.arms.reference(key)
         if reference is None:
             row |= {"reference": None, "reference_arm_id": None}
             row["verdict"] = REFERENCE if key in referred else NOT_COMPARED
@@ -196,7 +187,7 @@ def _who(study: Study, key: Key) -> dict[str, Any]:
     commits = {commit for commit in _of_arm(study, "commit", key) if pd.notna(commit)}
     dirty, gates, collapsed = (_known(_of_arm(study, name, key)) for name in ("dirty", "gate_passed", "collapsed"))
     return {
-        "study": study.name, "arm": names(study)[key], "label": first["label"], "role": key[1],
+        "study": study.name, "arm": study.arms.names[key], "label": first["label"], "role": key[1],
         **{column.name: first[column.name] for column in study.declared.columns}, "arm_id": key[0], "runs": len(runs),
         "epoch": _common(study.measured("epoch", key)[done]),
         "views": _common(study.measured("views", key)[done]), "seeds": " ".join(map(str, runs)),

@@ -16,7 +16,6 @@ import pandas as pd
 
 from analysis.recorded.study import Study
 from analysis.recorded.typed import typed
-from analysis.statistics.differences import arms, names
 
 NAN = float("nan")
 PAUSED = "paused"
@@ -187,7 +186,7 @@ def per_arm(study: Study, found: Cost) -> dict[tuple[str, str], dict[str, float]
     trained = study.finals[study.finals["role"] != "untrained"]
     of_run = by_name.reindex(trained["run_id"]).set_axis(trained.index)
     sums = of_run.groupby([trained["arm_id"], trained["role"]]).sum(min_count=1).to_dict("index")
-    return {key: sums.get(key, nothing) for key in arms(study)}
+    return {key: sums.get(key, nothing) for key in study.arms.ordered}
 
 
 def csv_bytes(found: Cost) -> bytes:
@@ -239,10 +238,10 @@ def _jobs(study: Study) -> list[dict[str, Any]]:
         }
         for _, trial in study.search.iterrows()
     ]
-    labels = names(study)
+    labels = study.arms.names
     states = {line.get("name"): line["state"] for line in study.decisions if line["event"] == "finish"}
     arm_of: dict[str, str | None] = {}
-    for key in arms(study):
+    for key in study.arms.ordered:
         if key[1] != "untrained":
             complete = study.finals["complete"].to_numpy()[study.arms.positions[key]]
             for run_id, done in zip(study.arms.runs[key].values(), complete, strict=True):

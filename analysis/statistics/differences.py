@@ -6,17 +6,11 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
-from analysis.recorded.arms import Key, arms, find, level_of, names, reference_of, rows_of
-from analysis.recorded.declared import LINACC, Contrast
+from analysis.recorded.arms import Key
+from analysis.recorded.declared import Contrast
 from analysis.recorded.study import Study
 from analysis.statistics.family import BETTER, EXPLORATORY, WORSE, decide
 from analysis.statistics.paired import Difference, paired, seeds_needed
-
-__all__ = [
-    "LINACC", "NOT_COMPARED", "RANKS", "REFERENCE", "SAME_ARM", "Key", "arms", "compare_arms", "differences", "find",
-    "level_of", "names",
-    "reference_of", "rows_of",
-]  # fmt: skip
 
 SAME_ARM = "same arm"
 REFERENCE = "reference"
@@ -65,8 +59,8 @@ def _differences(study: Study) -> pd.DataFrame:
     for (metric, key, reference), one in found.items():
         low, high = one.interval()
         row = {
-            "metric": metric.removesuffix("@M"), "arm": names(study)[key], "role": key[1], "arm_id": key[0],
-            "reference": names(study)[reference], "reference_role": reference[1], "reference_arm_id": reference[0],
+            "metric": metric.removesuffix("@M"), "arm": study.arms.names[key], "role": key[1], "arm_id": key[0],
+            "reference": study.arms.names[reference], "reference_role": reference[1], "reference_arm_id": reference[0],
             "mean": one.mean, "low": low, "high": high, "sd": one.sd, "n": one.n, "dropped": one.dropped, "p": one.p,
             "effect": one.effect, "improvement": one.above if _higher(study, metric) else 1 - one.above,
         }  # fmt: skip
@@ -120,25 +114,25 @@ def resolve(study: Study, contrast: Contrast) -> Comparison | None:
     if (
         contrast.reference == f"{contrast.arm}/{study.declared.reference}"
     ):  # its own, where an earlier choice left another
-        reference = reference_of(study, key) or reference
+        reference = study.arms.reference(key) or reference
     return contrast.metric, key, reference
 
 
 def _exploratory(study: Study) -> list[Comparison]:
     found: list[Comparison] = []
     metric = study.declared.metric.name
-    for key in arms(study):
-        reference, peer = reference_of(study, key), reference_of(study, key, "peer")
+    for key in study.arms.ordered:
+        reference, peer = study.arms.reference(key), study.arms.reference(key, "peer")
         found += [(metric, key, other) for other in (reference, peer) if other is not None]
         if key[1] == "best":
             base = (
                 reference
                 if reference and study.declared.kind(reference[1]) == "reference"
-                else find(study, "reference", level_of(study, key))
+                else study.arms.find("reference", study.arms.level(key))
             )
             if base is not None:
                 found += [(name, key, base) for name in (metric, *RANKS)]
-    best = [key for level in study.declared.levels if (key := find(study, "best", level)) is not None]
+    best = [key for level in study.declared.levels if (key := study.arms.find("best", level)) is not None]
     return [*found, *((metric, key, best[0]) for key in best[1:])]
 
 

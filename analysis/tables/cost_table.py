@@ -12,7 +12,6 @@ from analysis.recorded.typed import typed
 from analysis.rendering.layout import Sheet
 from analysis.rendering.render import EMPTY, money
 from analysis.statistics.cost import Cost, cost
-from analysis.statistics.differences import arms, names
 
 COLUMNS = [
     "study", "phase", "arm", "name", "trial", "state", "attempts", "held_seconds", "device", "device_seconds", "usd",
@@ -76,7 +75,7 @@ def _of_study(study: Study) -> list[dict[str, Any]]:
         searched = pd.notna(run["trial"])
         record = of_trial.get(run["trial"]) if searched else run["name"]
         rows.append(run | {"phase": SEARCH if searched else COMPARISON, "epoch": reached.get(record)})
-    order = {name: place for place, name in enumerate(names(study)[key] for key in arms(study))}
+    order = {name: place for place, name in enumerate(study.arms.names[key] for key in study.arms.ordered)}
     rows.sort(key=lambda row: (row["phase"] == COMPARISON, order.get(row["arm"], len(order))))
     rows += _whole(spent) if rows else []
     return [row | {"device": spent.device} for row in rows]

@@ -13,7 +13,6 @@ from analysis.recorded.study import Study
 from analysis.recorded.typed import typed
 from analysis.rendering.layout import Sheet
 from analysis.rendering.render import EMPTY, number
-from analysis.statistics.differences import arms, names
 
 COLUMNS = [
     "study", "arm", "role", "arm_id", "run_id", "seed", "gate", "passed", "rule", "value", "relation", "threshold",
@@ -70,9 +69,9 @@ def _counted(column: pd.Series) -> list[tuple[str, int]]:
 
 def _of_study(study: Study) -> list[dict[str, Any]]:
     rows = []
-    for key in arms(study):
+    for key in study.arms.ordered:
         judged = {} if key[1] == "untrained" else _verdicts(study, study.arms.runs[key])
-        who = {"arm": names(study)[key], "role": key[1], "arm_id": key[0]}
+        who = {"arm": study.arms.names[key], "role": key[1], "arm_id": key[0]}
         who |= {"arm_passed": sum(bool(gate["passed"]) for gate in judged.values()), "arm_judged": len(judged)}
         for seed, run_id in study.arms.runs[key].items():
             if (gate := judged.get(run_id)) is None:

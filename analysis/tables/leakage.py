@@ -15,7 +15,7 @@ from analysis.recorded.typed import typed
 from analysis.rendering.decimals import decimals
 from analysis.rendering.layout import Sheet
 from analysis.rendering.render import EMPTY, number
-from analysis.statistics.differences import Key, arms, names
+from analysis.statistics.differences import Key
 from analysis.statistics.paired import mean_interval
 
 VIEW = {"linear accuracy": "linacc/z_1@1", "R2 of the pose": "r2_pose/z_1@1"}
@@ -54,7 +54,7 @@ def gap_numbers(frames: Frames) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for study, name in frames.named():
         evaluated = _evaluations(frames, name)
-        rows += ({"study": name} | row for key in arms(study) for row in _of_arm(study, key, evaluated))
+        rows += ({"study": name} | row for key in study.arms.ordered for row in _of_arm(study, key, evaluated))
     numbers = ("whole_mean", "part_mean", "gap", "low", "high")
     return typed(rows, COLUMNS, number=numbers, whole=("n", "planned"), text=True)
 
@@ -67,7 +67,7 @@ def gap_sheets(found: pd.DataFrame) -> list[Sheet]:
 
 def gaps_absent(study: Study, found: pd.DataFrame) -> list[str]:
     """What the table of a study lacks, in sentences."""
-    if not arms(study):
+    if not study.arms.ordered:
         return ["No run was compared yet, so there are no gaps."]
     said = [f"{what}: no run has it at its last epoch." for what in WHOLES if what not in set(found["what"])]
     few = sorted({f"{row['arm']} {row['n']}/{row['planned']}" for _, row in found.iterrows() if _fewer(row)})
@@ -96,7 +96,7 @@ def _columns(epochs: pd.DataFrame) -> list[str]:
 
 
 def _of_arm(study: Study, key: Key, evaluated: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    who = {"arm": names(study)[key], "role": key[1], "kind": study.declared.kind(key[1]), "arm_id": key[0]}
+    who = {"arm": study.arms.names[key], "role": key[1], "kind": study.declared.kind(key[1]), "arm_id": key[0]}
     who["planned"] = len(study.arms.runs[key])
     rows = []
     for what, wholes in WHOLES.items():

@@ -12,7 +12,6 @@ from analysis.recorded.study import Study
 from analysis.recorded.typed import typed
 from analysis.rendering.layout import Sheet
 from analysis.rendering.render import EMPTY, number
-from analysis.statistics.differences import arms, names
 from analysis.statistics.paired import mean_interval
 from trainer.errors import UsageError
 from trainer.subspace.names import MetricName, metric_name, parse_metric_name
@@ -66,8 +65,8 @@ def subspace_numbers(frames: Frames) -> pd.DataFrame:
             epochs[epochs["study"] == name].sort_values("epoch", kind="stable").drop_duplicates("run_id", keep="last")
         )
         of_run = {row["run_id"]: row for row in last.to_dict("records")}
-        for key in arms(study):
-            who = {"study": name, "arm": names(study)[key], "role": key[1], "arm_id": key[0]}
+        for key in study.arms.ordered:
+            who = {"study": name, "arm": study.arms.names[key], "role": key[1], "arm_id": key[0]}
             for seed, run_id in study.arms.runs[key].items():
                 if key[1] != "untrained" and run_id in of_run:
                     at = of_run[run_id]
@@ -86,7 +85,7 @@ def subspace_sheets(found: pd.DataFrame) -> list[Sheet]:
 
 def subspace_absent(study: Study, found: pd.DataFrame) -> list[str]:
     """What the table of a study lacks, in sentences."""
-    runs = {run_id for key in arms(study) if key[1] != "untrained" for run_id in study.arms.runs[key].values()}
+    runs = {run_id for key in study.arms.ordered if key[1] != "untrained" for run_id in study.arms.runs[key].values()}
     if not runs:
         return ["No run was compared yet, so no subspace was measured."]
     left = len(runs - set(found["run_id"]))

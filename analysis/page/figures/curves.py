@@ -12,7 +12,7 @@ from analysis.page.figures.labels import End, end_labels
 from analysis.recorded.study import values
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import number
-from analysis.statistics.differences import Key, arms, level_of, rows_of
+from analysis.statistics.differences import Key
 from analysis.statistics.paired import MIN_SEEDS, mean_interval
 
 MOST = 8
@@ -22,7 +22,7 @@ MOST = 8
 def draw(facts: Facts, width: int) -> Figure:
     study, metric = facts.study, facts.study.declared.metric
     curves = _curves(facts)
-    shown = [key for key in arms(study) if key[1] != "untrained"][:MOST]
+    shown = [key for key in study.arms.ordered if key[1] != "untrained"][:MOST]
     if not shown:
         raise Refused("No arm has been compared yet.")
     if curves.empty or not curves["run_id"].isin([run for key in shown for run in study.arms.runs[key].values()]).any():
@@ -32,7 +32,7 @@ def draw(facts: Facts, width: int) -> Figure:
     ends: list[End] = []
     for index, key in enumerate(shown):
         colour = _colour(facts, key, index)
-        rows = rows_of(study, key)
+        rows = study.arms.rows[key]
         of_arm = curves[curves["run_id"].isin(rows["run_id"])]
         done = rows.loc[rows["complete"].astype(bool), "run_id"]
         for _, run in of_arm.groupby("run_id"):
@@ -101,5 +101,5 @@ def _colour(facts: Facts, key: Key, index: int) -> str:
     levels = facts.study.declared.levels
     if len(levels) < 2:
         return COLOURS[index % len(COLOURS)]
-    level = level_of(facts.study, key)
+    level = facts.study.arms.level(key)
     return COLOURS[levels.index(level) % (len(COLOURS) - 1)] if level in levels else COLOURS[-1]

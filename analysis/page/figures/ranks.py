@@ -23,7 +23,7 @@ from analysis.page.figures.drawing import (
 from analysis.recorded.runs import COLLAPSED_BELOW
 from analysis.recorded.study import values
 from analysis.rendering.render import number
-from analysis.statistics.differences import RANKS, arms
+from analysis.statistics.differences import RANKS
 
 MOST = 14
 """Rows of arms."""
@@ -85,7 +85,7 @@ def _ratios(facts: Facts) -> pd.DataFrame:
     ratio = (end / start.where(start > 0)).dropna()
     if ratio.empty:
         raise Refused("No run has an effective rank after training yet.")
-    order = {key: place for place, key in enumerate(arms(facts.study))}
+    order = {key: place for place, key in enumerate(facts.study.arms.ordered)}
     named = facts.study.search.dropna(subset=["run_id"]).set_index("run_id")["name"]
     rows = []
     for run_id, value in ratio.items():

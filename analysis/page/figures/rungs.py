@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 from analysis.page.facts import Facts
 from analysis.page.figures.drawing import COLOURS, MARKERS, SINGLE, WIDE, Refused, figure_of, mark, thin_frame
+from analysis.recorded.declared import LINACC
 from analysis.recorded.study import values
 from analysis.rendering.render import number
 from analysis.sentences.predicted import agreement
-from analysis.statistics.differences import LINACC
 
 FEWEST = 8
 """Trials without which a rank correlation is anything at all."""

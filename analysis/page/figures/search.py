@@ -25,9 +25,9 @@ from analysis.page.figures.drawing import (
     mark,
     thin_frame,
 )
+from analysis.recorded.declared import LINACC
 from analysis.recorded.study import values
 from analysis.recorded.trials import all_trials
-from analysis.statistics.differences import LINACC, arms, rows_of
 from analysis.statistics.paired import mean_interval
 
 PANELS = 4
@@ -135,8 +135,8 @@ def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, colour: str, m
 
 def _confirmed(facts: Facts, panel: Axes, axis: SettingAxis, level: str, colour: str) -> set[str]:
     marks = set()
-    for key in arms(facts.study):
-        rows = placed(rows_of(facts.study, key), facts.study.declared)
+    for key in facts.study.arms.ordered:
+        rows = placed(facts.study.arms.rows[key], facts.study.declared)
         if key[1] == "untrained" or rows.empty or rows["level"].iloc[0] != level:
             continue
         mean = mean_interval(values(rows, LINACC))
