@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
-from analysis.figures import plots
-from analysis.figures.pareto_plot import pareto_plot
+from analysis.figures.pareto_plot import pareto_figure
+from analysis.figures.plots import curves_figure, setting_figure
+from analysis.figures.style import png
 from analysis.recorded.study import Study, load
 from analysis.rendering import render
 from analysis.rendering.formats import to_markdown
@@ -21,12 +19,11 @@ from analysis.sentences.bill import costs
 from analysis.sentences.confirmation import confirmation
 from analysis.sentences.pareto import two_objectives
 from analysis.sentences.verdict import sentences
-from analysis.statistics.comparison_table import comparison_table, csv_bytes, parquet_bytes
+from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.cost import Cost, cost
-from analysis.statistics.cost import csv_bytes as cost_bytes
 from analysis.statistics.differences import differences
 from analysis.tables.importance import importance, importance_sheet
-from trainer.command.terminal import Terminal
+from trainer.command.terminal import Terminal, near
 from trainer.record.run import write_atomically
 
 
@@ -54,15 +51,15 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
     markdown = f"# {study.name}\n\n{to_markdown(sheets)}\n{points}\n"
     files = {
         "table.md": markdown.encode(),
-        "table.csv": csv_bytes(table),
-        "table.parquet": parquet_bytes(table),
+        "table.csv": table.to_csv(index=False).encode(),
+        "table.parquet": table.to_parquet(index=False),
         "verdict.txt": "\n".join(said).encode() + b"\n",
-        "cost.csv": cost_bytes(spent),
-        "setting.png": _png(plots.setting_plot, study),
-        "curves.png": _png(plots.curves_plot, study),
+        "cost.csv": spent.runs.to_csv(index=False).encode(),
+        "setting.png": png(setting_figure, study),
+        "curves.png": png(curves_figure, study),
     }
     if two_objectives(study):
-        files["pareto.png"] = _png(pareto_plot, study)
+        files["pareto.png"] = png(pareto_figure, study)
     for name, content in files.items():
         write_atomically(target / name, content)
     console = console or terminal()
@@ -89,7 +86,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
 def _short(study: Study, table: pd.DataFrame, found: pd.DataFrame, spent: Cost, target: Path, console: Console) -> None:
     width = console.width
     head = [*answer.question(study, width), "", *answer.answers(study, found, spent, width)]
-    folder = _near(study.folder)
+    folder = near(study.folder)
     around = len(head) + len(answer.where(target, folder, width, "")) + 1  # and an empty line
     sheet, rest = answer.table(study, table, found, width, answer.LINES - around)
     for line in head:
@@ -97,30 +94,11 @@ def _short(study: Study, table: pd.DataFrame, found: pd.DataFrame, spent: Cost, 
     if sheet is not None:
         say("", console)
         show(sheet, console)
-    for line in answer.where(_near(target), folder, width, rest):
+    for line in answer.where(near(target), folder, width, rest):
         say(line, console, whole=True)
-
-
-def _near(path: Path) -> Path:
-    """The path as it is shortest from here."""
-    try:
-        return path.absolute().relative_to(Path.cwd())
-    except (ValueError, OSError):
-        return path
 
 
 def terminal() -> Console:
     """Where the answer is printed: as wide as the terminal, or ``WIDTH`` columns where it is none."""
     console = Terminal()
     return console if console.is_terminal else Terminal(width=WIDTH)
-
-
-def _png(plot: Callable[[Study, Path], None], study: Study) -> bytes:
-    handle, name = tempfile.mkstemp(suffix=".png")
-    os.close(handle)
-    path = Path(name)
-    try:
-        plot(study, path)
-        return path.read_bytes()
-    finally:
-        path.unlink(missing_ok=True)

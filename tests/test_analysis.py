@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.figures.plots import curves_plot, setting_plot
+from analysis.figures.plots import curves_figure, setting_figure
+from analysis.figures.style import png
 from analysis.recorded.study import load
 from analysis.recorded.typed import typed
 from analysis.rendering.render import short_accuracy
@@ -280,9 +281,8 @@ def test_degenerate_studies(tmp_path, kind):
         and "better:" not in said
         and "worse:" not in said
     )
-    for plot in (setting_plot, curves_plot):
-        plot(found, tmp_path / "plot.png")
-        assert (tmp_path / "plot.png").stat().st_size > 5000
+    for draw in (setting_figure, curves_figure):
+        assert len(png(draw, found)) > 5000
     assert all("nan" not in sentence for sentence in [said, *costs(found, table, cost(found))])
 
 

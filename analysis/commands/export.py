@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from pathlib import Path
@@ -60,9 +59,7 @@ def encoded(frame: pd.DataFrame, form: str) -> bytes:
     if form == "csv":
         return frame.to_csv(index=False).encode()
     if form == "parquet":
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, index=False)
-        return buffer.getvalue()
+        return frame.to_parquet(index=False)
     rows = [{name: _plain(value) for name, value in row.items()} for row in frame.astype(object).to_dict("records")]
     return json.dumps(rows, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -12,18 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.labels import place_beside
-from analysis.figures.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
+from analysis.figures.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing
 from analysis.recorded.declared import LINACC, Declared
 from analysis.recorded.study import Study, values
 from analysis.sentences.pareto import ACCURACY, ACTION, measured
 from analysis.statistics.paired import mean_interval
 
 _MARKS = ("o", "s", "^", "v", "D", "P")
-
-
-def pareto_plot(study: Study, path: Path) -> None:
-    """Write ``pareto_figure`` as a PNG."""
-    saved(pareto_figure, study, path)
 
 
 def pareto_figure(study: Study) -> Figure:

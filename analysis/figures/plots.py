@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,7 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from analysis.figures.labels import place_beside, right_labels
 from analysis.figures.setting_axis import SettingAxis, placed, untrained_levels
-from analysis.figures.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing, saved
+from analysis.figures.style import DPI, FAINT, GREY, SIZE, YLABEL, colour_of, nothing
 from analysis.recorded.declared import LINACC
 from analysis.recorded.study import Study, values
 from analysis.recorded.trials import all_trials
@@ -28,11 +27,6 @@ _STYLES = {"best": "-", "reference": "--", "control": ":", "candidate": "-.", "g
 _NARROW, _WIDE = 1.6, 5
 _LEVELS = {"untrained": (0, (5, 3)), "pixels, M views": (0, (1, 2)), "pixels, 1 view": (0, (7, 2, 1, 2))}
 """Line styles of the levels that need no training."""
-
-
-def setting_plot(study: Study, path: Path) -> None:
-    """Write ``setting_figure`` as a PNG."""
-    saved(setting_figure, study, path)
 
 
 def setting_figure(study: Study) -> Figure:
@@ -87,11 +81,6 @@ def setting_figure(study: Study) -> Figure:
     for panel in axes:
         place_beside(panel)
     return figure
-
-
-def curves_plot(study: Study, path: Path) -> None:
-    """Write ``curves_figure`` as a PNG."""
-    saved(curves_figure, study, path)
 
 
 def curves_figure(study: Study) -> Figure:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -25,12 +25,14 @@ FAINT = 0.45
 YLABEL = "linear accuracy of z_agg, validation (%)"
 
 
-def saved(draw: Callable[[Any], Figure], study: Any, path: Path) -> None:
-    """Draw a figure in the common style and write it as a PNG."""
+def png(draw: Callable[[Any], Figure], study: Any) -> bytes:
+    """Draw a figure in the common style; the content of a PNG file."""
+    buffer = io.BytesIO()
     with plt.rc_context(STYLE):
         figure = draw(study)
-        figure.savefig(path, format="png")
+        figure.savefig(buffer, format="png")
         plt.close(figure)
+    return buffer.getvalue()
 
 
 def nothing(panel: Axes, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import Any
 
@@ -65,18 +64,6 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
             row |= {f"difference_{name}": line[name] for name in _DIFFERENCE}
         rows.append(row)
     return _typed(pd.DataFrame(rows, columns=_columns(study.declared, scalings)), study.declared, scalings)
-
-
-def csv_bytes(table: pd.DataFrame) -> bytes:
-    """CSV in full precision; a missing number is an empty cell."""
-    return table.to_csv(index=False).encode()
-
-
-def parquet_bytes(table: pd.DataFrame) -> bytes:
-    """The same table as Parquet."""
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()
 
 
 _DIFFERENCE = (

@@ -189,11 +189,6 @@ def per_arm(study: Study, found: Cost) -> dict[tuple[str, str], dict[str, float]
     return {key: sums.get(key, nothing) for key in study.arms.ordered}
 
 
-def csv_bytes(found: Cost) -> bytes:
-    """``cost.csv``: one row per run, an empty cell where nothing is known."""
-    return found.runs.to_csv(index=False).encode()
-
-
 def _sessions(decisions: list[dict[str, Any]]) -> list[Session]:
     found: list[Session] = []
     running: dict[str, dict[str, Any]] = {}

@@ -165,8 +165,8 @@ def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: b
     from analysis.page.command import write
     from analysis.report import report
     from studies.command.figures import report_to_mirrors
-    from studies.command.follow import near
     from studies.result import reported
+    from trainer.command.terminal import near
 
     report(plan.folder, console, full=options.full)
     console.print(f"Page: {near(write(plan.folder))}", highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from studies.engine.plan import Plan
 from studies.executors.environment import needed
+from trainer.command.terminal import near
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDS_SECONDS = 5.0
@@ -75,11 +76,3 @@ def _address(child: subprocess.Popen[str], say: Callable[[str], None]) -> None:
     )
     for _ in child.stdout:  # so that it never waits for somebody to read
         pass
-
-
-def near(path: Path) -> Path:
-    """The path as it is shortest from here."""
-    try:
-        return path.absolute().relative_to(Path.cwd())
-    except (ValueError, OSError):
-        return path

@@ -17,9 +17,9 @@ from typing import Any
 
 from studies.doctor.cluster_probe import MARK
 from studies.doctor.finding import Finding, fail, ok, warn
-from studies.doctor.storage import nearest
 from studies.executors.connection import PATIENCE, cluster_here
 from studies.running.capacity import trials_at_once
+from trainer.command.results import nearest
 from trainer.errors import UsageError
 
 REACH_SECONDS, PROBE_SECONDS = 10, 180

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from studies.doctor.finding import GB, Finding, fail, ok, warn
 from studies.executors import private_folder
+from trainer.command.results import nearest
 from trainer.record.run import write_json
 
 NETWORK = (
@@ -36,17 +37,9 @@ VANISHING = {
 }
 
 
-def nearest(folder: Path) -> Path:
-    """The folder itself, or the closest one above it that exists."""
-    folder = folder.absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
-
-
 def space(what: str, folder: Path, usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage) -> Finding:
     """Free space of the disk that ``folder`` is or will be on; ``what`` is ``results`` or ``temp``."""
-    total, _, free = usage(nearest(folder))
+    total, _, free = usage(nearest(folder.absolute()))
     found = f"{free / GB:.1f} of {total / GB:.0f} GB free in {folder}"
     move = "choose another --results-dir" if what == "results" else "set RAY_TMPDIR to another disk"
     if free < 0.5 * GB:
@@ -79,7 +72,7 @@ def temp_path(folder: Path) -> Finding:
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
     """Type of the file system that holds ``folder``, or None where the system does not tell."""
-    place, best = nearest(folder).resolve(), (-1, None)
+    place, best = nearest(folder.absolute()).resolve(), (-1, None)
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
@@ -95,7 +88,7 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> st
 def try_folder(folder: Path) -> str | None:
     """Use a folder as the records do, below its nearest existing parent; what does not work, or None. Leaves
     nothing."""
-    above = nearest(folder)
+    above = nearest(folder.absolute())
     if not above.is_dir():
         return f"{above} is a file, not a folder"
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -122,6 +121,8 @@ def against(asha: Replayed, simple: Replayed) -> str:
 
 def write_csv(rows: list[Replayed], rungs: list[Rung], folder: Path, resampled: bool) -> list[Path]:
     """``replay_strategies.csv`` and ``replay_rungs.csv``; returns their paths."""
+    import pandas as pd
+
     strategies = []
     for row in rows:
         line: dict[str, object] = {
@@ -146,24 +147,8 @@ def write_csv(rows: list[Replayed], rungs: list[Rung], folder: Path, resampled: 
     for name, lines in (("replay_strategies.csv", strategies), ("replay_rungs.csv", [vars(r) for r in rungs])):
         if lines:
             paths.append(folder / name)
-            write_atomically(paths[-1], _csv(lines).encode())
+            write_atomically(paths[-1], pd.DataFrame(lines).to_csv(index=False).encode())  # a missing number is empty
     return paths
-
-
-def _csv(lines: list[dict]) -> str:
-    from io import StringIO
-
-    text = StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    # a missing number is an empty cell
-    writer.writerows(
-        [
-            {key: "" if isinstance(value, float) and math.isnan(value) else value for key, value in line.items()}
-            for line in lines
-        ]
-    )
-    return text.getvalue()
 
 
 def _both(fewer: bool, less: bool) -> str:

@@ -27,10 +27,15 @@ def check_name(name: str) -> str:
 
 def writable(folder: Path) -> None:
     """Raise UsageError unless ``folder`` could be created and written to; creates nothing."""
-    nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir():
-        raise UsageError(f"results folder {folder}: {nearest} is a file, not a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(f"results folder {folder}: {nearest} is not writable; choose another with --results-dir")
+    above = nearest(folder)
+    if not above.is_dir():
+        raise UsageError(f"results folder {folder}: {above} is a file, not a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"results folder {folder}: {above} is not writable; choose another with --results-dir")
+
+
+def nearest(path: Path) -> Path:
+    """The path itself, or the closest one above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

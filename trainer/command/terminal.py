@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 
 
@@ -10,3 +12,11 @@ class Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError that is being handled
+
+
+def near(path: Path) -> Path:
+    """The path as it is shortest from here."""
+    try:
+        return path.absolute().relative_to(Path.cwd())
+    except (ValueError, OSError):
+        return path
