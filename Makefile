@@ -5,9 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# a rented machine driven by the real ray commands: about 15 minutes more, with make cluster-faults
-CLUSTERS := tests/test_vast_ray.py tests/test_vast_trip.py tests/test_vast_faults.py tests/test_vast_study.py \
-	tests/test_vast_bucket.py tests/test_several_nodes.py
+# whole studies on rented machines that are lost, and on three nodes: about 10 minutes more, with make cluster-faults
+CLUSTERS := tests/test_vast_study.py tests/test_vast_bucket.py tests/test_several_nodes.py
 
 .PHONY: study full test faults cluster-faults presets gpu
 

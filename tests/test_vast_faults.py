@@ -6,6 +6,7 @@ from vast_emulator.matrix import played
 from vast_emulator.scenarios import SCENARIOS
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(bool(possible()), reason=str(possible()))
 def test_nothing_is_left_billing():
     results = list(played(s for s in SCENARIOS if s.core))

@@ -13,9 +13,10 @@ from vast_emulator.container import possible
 from vast_emulator.laptop import ROOT, Laptop
 from vast_emulator.server import Emulator
 
-pytestmark = pytest.mark.skipif(
-    bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed"
-)
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed"),
+]
 STAND_IN = """
 import os, pathlib, sys, time
 place = pathlib.Path("results") / sys.argv[sys.argv.index("--study") + 1]
