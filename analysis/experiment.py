@@ -13,6 +13,7 @@ from analysis.frames.build import flat
 from analysis.frames.of_study import NOT_RUN
 from analysis.frames.read import Frames
 from analysis.recorded.study import Study
+from analysis.rendering.decimals import decimals
 from analysis.rendering.formats import as_markdown, clean, to_markdown
 from analysis.rendering.layout import Sheet
 from analysis.rendering.render import EMPTY, interval
@@ -119,7 +120,7 @@ def _where(frames: Frames, study: Study) -> list[str]:
 
 
 def _reproduction(study: Study) -> str:
-    preset, seeds = study.info.get("preset"), " ".join(map(str, study.info.get("seeds") or []))
+    preset, seeds = study.info.get("preset"), ",".join(map(str, study.info.get("seeds") or []))
     lines = [f"The study's own file with `--seeds {seeds}`" + (f" and `--preset {preset}`" if preset else "")]
     lines += ["This log again:", f"```bash\npython -m analysis log {shlex.quote(str(study.folder))}\n```"]
     return "\n\n".join(lines)
@@ -149,7 +150,7 @@ def _decisions(frames: Frames) -> list[str]:
     """What each declared contrast leaves to decide."""
     found = []
     for _, row in frames.contrasts[frames.contrasts["primary"].astype(bool)].iterrows():
-        seen = interval(row["mean"], row["adjusted_low"], row["adjusted_high"])
+        seen = interval(row["mean"], row["adjusted_low"], row["adjusted_high"], decimals(row["metric"]))
         if row["verdict"] == NOT_RUN:
             found.append(f"{row['contrast']}: not run. Run it, or give the question up?")
         elif row["verdict"] in (NO_VERDICT, NOT_RESOLVED):

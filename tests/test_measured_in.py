@@ -10,6 +10,7 @@ from rich.console import Console
 from test_analysis import Builder
 from test_question import plain, two_settings
 
+import analysis
 from analysis.recorded.declared import declared
 from analysis.recorded.study import Study as Read
 from analysis.recorded.study import load
@@ -22,6 +23,7 @@ from analysis.sentences.verdict import sentences
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.cost import cost
 from analysis.statistics.differences import differences
+from analysis.tables.paper_frames import arm_numbers
 from studies import Arm, Contrast
 from studies.engine.metrics import METRICS
 
@@ -37,7 +39,7 @@ def fixed(metric: str, **changes):
     )  # fmt: skip
 
 
-def measured(folder, metric: str, values: dict[str, list[float]]) -> Read:
+def measured(folder, metric: str, values: dict[str, list[float]], reference: str | None = "a", **of_b) -> Read:
     made = Builder(folder, declared=plain(fixed(metric)))
     for key, column in values.items():
         runs = [made.run(f"{key}-{seed}", 60.0 + seed) for seed in range(len(column))]
@@ -50,8 +52,8 @@ def measured(folder, metric: str, values: dict[str, list[float]]) -> Read:
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         made.decide({"event": "compare", "key": key, "arm_id": key, "role": "grid", "label": key,
             "clip": None if key == "a" else 1.0,
-                     "reference": "a" if key == "b" else None, "runs": runs,
-                     "seeds": list(range(len(runs)))})  # fmt: skip
+                     "reference": reference if key == "b" else None, "runs": runs,
+                     "seeds": list(range(len(runs))), **(of_b if key == "b" else {})})  # fmt: skip
     return load(made.folder)
 
 
@@ -119,6 +121,46 @@ def test_a_study_in_linear_accuracy_looks_as_it_did(tmp_path):
     assert first.title.startswith("Linear accuracy (%), mean") and first.columns[3:] == [
         "z_1\n(1 view)", "mean z\n(M views)", "z_1 minus\nreference [95 %,\nunadjusted]", "verdict",
     ]  # fmt: skip
+
+
+def test_an_arm_without_a_reference_is_compared_as_its_contrast_was_declared(tmp_path):
+    study = measured(tmp_path / "demo", "predict/z_hat@M", LOSSES, reference=None)
+    rows = comparison_table(study).set_index("arm_id")
+    assert (
+        rows.loc["b", ["reference", "verdict"]].tolist() == ["a", "better"] and rows.loc["a", "verdict"] == "reference"
+    )
+    assert rows.loc["b", "difference_mean"] == pytest.approx(-0.013)
+
+
+def test_arms_of_one_label_have_names_of_their_own(tmp_path):
+    study = measured(tmp_path / "demo", "predict/z_hat@M", LOSSES, label="a")
+    assert sorted(comparison_table(study)["arm"]) == ["a", "a #2"]
+
+
+@pytest.mark.parametrize(
+    "low, high, shown",
+    [(-0.3, 0.5, "+0.1 [-0.3, +0.5]"), (-2e-5, 4e-5, "+0.00001 [-0.00002, +0.00004]"), (0.0, 0.0, "+0.0 [+0.0, +0.0]"),
+     (0.04, 9.5, "+4.77 [+0.04, +9.50]"), (-1e-12, 1e-12, "+0.000000 [-0.000000, +0.000000]")],
+)  # fmt: skip
+def test_an_interval_is_not_rounded_to_nothing(low, high, shown):
+    assert render.interval((low + high) / 2, low, high) == shown
+    assert render.between(low, high) == shown.partition(" ")[2]
+
+
+def test_a_search_is_said_to_rank_by_accuracy_where_the_study_s_metric_is_another(tmp_path):
+    study = measured(tmp_path / "demo", "predict/z_hat@M", LOSSES, search_value=65.0)
+    with (study.folder / "decisions.jsonl").open("a") as file:
+        trial = {"trial": 0, "name": "t000", "run_id": "t0", "arm_id": "b", "params": {}, "raw": {}}
+        end = {"epoch": 6, "value": 65.0, "objectives": {"linacc": 65.0}, "state": "complete"}
+        lines = [{"event": "suggest", "source": "random", "label": "b"} | trial, {"event": "finish"} | trial | end]
+        file.writelines(
+            json.dumps(one) + "\n"
+            for one in [*lines, {"event": "select", "trials": [0], "values": [65.0], "epochs": [6]}]
+        )
+    said = " ".join(sentences(read := load(study.folder), comparison_table(read)))
+    assert "chosen by linear accuracy of z_agg, not by the study's metric (prediction loss)" in said
+    found = arm_numbers(analysis.load(study.folder)).set_index("arm_id").loc["b"]
+    assert found["search_minus_confirmed"] == pytest.approx(65.0 - 61.0)  # of the accuracy, not of the loss
 
 
 def test_every_metric_has_its_decimals():

@@ -105,7 +105,7 @@ def test_the_plan_says_what_the_verdict_says_afterwards(tmp_path):
         assert smallest(spread.sd, 4, 3)[0] == pytest.approx(row["resolvable_with_power"])
     said = "\n".join(power_lines(plan(tmp_path / "now", seeds=(5, 6, 7, 8))))
     for value in primary["resolvable_with_power"]:
-        assert f"{value:.1f} percent" in said.replace("\n             ", " ")
+        assert f"{value:.1f} points" in said.replace("\n             ", " ")
 
 
 def test_the_spread_is_of_the_same_contrast_else_of_other_arms_else_a_guess(tmp_path):
@@ -115,7 +115,7 @@ def test_the_spread_is_of_the_same_contrast_else_of_other_arms_else_a_guess(tmp_
         return " ".join(" ".join(power_lines(p)).split())
 
     first, last = smallest(4.0, 4, 3)
-    assert f"{first:.1f} percent, {last:.1f} once the others are resolved" in said() and "4, a GUESS" in said()
+    assert f"{first:.1f} points, {last:.1f} once the others are resolved" in said() and "4, a GUESS" in said()
     recorded(tmp_path / "other", random_arms(3), preset="cifar10_rot")
     recorded(tmp_path / "shorter", random_arms(3), epochs=20)
     assert "a GUESS, as no study of digits with 30 epochs" in said()

@@ -152,7 +152,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("mean", NUMBER, "of the metric", "over its complete runs"),
         Column("low", NUMBER, "of the metric", "lower end of the 95 % t interval; NaN below 3 runs"),
         Column("high", NUMBER, "of the metric", "upper end"),
-        Column("search_value", NUMBER, "of the metric", "score it was chosen by, too high by selection"),
+        Column("search_value", NUMBER, "percent", "linear accuracy it was chosen by, too high by selection"),
         Column("place", WHOLE, "", "in the search's order of its level"),
         Column("gate_passed", WHOLE, "runs", "of gate_judged"),
         Column("gate_judged", WHOLE, "runs", ""),

@@ -13,7 +13,7 @@ from analysis.page.facts import PENDING, Facts
 from analysis.page.words import planned_pairs, unit_of
 from analysis.recorded.study import Study
 from analysis.rendering.decimals import decimals
-from analysis.rendering.render import interval, number, p_value
+from analysis.rendering.render import interval, number, p_value, smallest
 from analysis.statistics.differences import SAME_ARM, resolve
 from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
 from analysis.statistics.paired import MIN_SEEDS
@@ -120,7 +120,7 @@ def _row(facts: Facts, line: pd.Series, seeds: dict[int, float], half: float) ->
     difference = "-" if same else interval(line["mean"], low, high, digits)
     note = f"p {p_value(line['p_holm'])} (Holm)" if decided else ""
     if verdict == NOT_RESOLVED:
-        note = f"needs {number(line['resolvable'], digits)}; {note}"
+        note = f"needs {smallest(line['resolvable'], digits)}; {note}"
     elif verdict == PENDING:
         note = "runs are open; unadjusted interval"
     elif verdict == NO_VERDICT:

@@ -13,7 +13,7 @@ from analysis.page.health import shown_controls
 from analysis.page.progress import COMPLETE, EMPTY, INTERRUPTED, OUT_OF_BUDGET, RUNNING
 from analysis.recorded.study import values
 from analysis.rendering.decimals import decimals
-from analysis.rendering.render import duration, interval, money, number
+from analysis.rendering.render import duration, interval, money, number, smallest
 from analysis.sentences.claims import unresolved
 from analysis.statistics.differences import SAME_ARM
 from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
@@ -217,11 +217,10 @@ def _more_seeds(facts: Facts, lines: pd.DataFrame) -> Step:
         if math.isfinite(per_seed) and facts.spent.device and per_seed > 0
         else ""
     )
-    able = lines["resolvable"].dropna()
-    smallest = (
-        f"; {number(able.min(), decimals(lines['metric'].iloc[0]))} is the smallest resolvable now" if len(able) else ""
-    )
-    text = f"{wanted} seeds instead of {now}{price}{smallest}"
+    metric = lines["metric"].iloc[0]  # sizes of unlike metrics have no order
+    able = lines.loc[lines["metric"] == metric, "resolvable"].dropna()
+    least = f"; {smallest(able.min(), decimals(metric))} is the smallest resolvable now" if len(able) else ""
+    text = f"{wanted} seeds instead of {now}{price}{least}"
     return Step(f"{text}: as a study of its own,", _with_seeds(facts, wanted))
 
 

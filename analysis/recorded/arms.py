@@ -97,13 +97,13 @@ class Arms:
         for key in self.ordered:
             row = self.first[key]
             if in_grid and kinds[key] in ("grid", "reference"):
-                found[key] = row["label"]  # short, and names what no column shows
-                continue
-            name = self._asked.named(row) if kinds[key] != "untrained" else ""
-            if not name or (kinds[key] == "control" and key[1] not in name.split()):
-                name = key[1]
-            if kinds[key] == "reference" and not self._asked.stratum:
-                name += f" ({key[1]})"
+                name = row["label"]  # short, and names what no column shows
+            else:
+                name = self._asked.named(row) if kinds[key] != "untrained" else ""
+                if not name or (kinds[key] == "control" and key[1] not in name.split()):
+                    name = key[1]
+                if kinds[key] == "reference" and not self._asked.stratum:
+                    name += f" ({key[1]})"
             name += {"best": " (best)", "candidate": f" ({_ordinal(row['place'])})"}.get(key[1], "")
             taken[name] = taken.get(name, 0) + 1
             found[key] = f"{name} #{taken[name]}" if taken[name] > 1 else name

@@ -8,7 +8,7 @@ import textwrap
 import pandas as pd
 
 from analysis.recorded.declared import Declared, Metric
-from analysis.rendering.decimals import decimals
+from analysis.rendering.decimals import decimals, showing
 from analysis.rendering.layout import Sheet
 from analysis.statistics.comparison_table import group_of, groups_beside
 from analysis.statistics.differences import RANKS
@@ -49,6 +49,7 @@ def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
     """``+3.2 [+1.0, +5.4]``; without an interval (fewer than three pairs) the mean alone."""
     if pd.isna(low):
         return number(mean, digits, sign=True)
+    digits = _shown(low, high, digits)
     return f"{number(mean, digits, True)} [{number(low, digits, True)}, {number(high, digits, True)}]"
 
 
@@ -219,7 +220,7 @@ def _against(found: pd.DataFrame) -> Sheet:
             interval(row["mean"], row["low"], row["high"], decimals(row["metric"])), f"{row['n']} ({row['dropped']})",
             between(row["adjusted_low"], row["adjusted_high"], decimals(row["metric"])), p_value(row["p_holm"]),
             verdict(row["verdict"]),
-            number(row["resolvable"], decimals(row["metric"])),
+            smallest(row["resolvable"], decimals(row["metric"])),
             EMPTY if pd.isna(row["seeds_needed"]) else str(row["seeds_needed"]),
         ]
         for _, row in found.iterrows()
@@ -238,7 +239,21 @@ def verdict(word: str) -> str:
 
 
 def between(low: float, high: float, digits: int = 1) -> str:
-    return EMPTY if pd.isna(low) else f"[{number(low, digits, True)}, {number(high, digits, True)}]"
+    if pd.isna(low):
+        return EMPTY
+    digits = _shown(low, high, digits)
+    return f"[{number(low, digits, True)}, {number(high, digits, True)}]"
+
+
+def _shown(low: float, high: float, digits: int) -> int:
+    """Decimals that show how wide an interval is, and that it excludes 0 where it does."""
+    nearer = min(abs(low), abs(high)) if low * high > 0 else math.inf
+    return showing(digits, min((high - low) / 2, nearer))
+
+
+def smallest(difference: float | None, digits: int) -> str:
+    """A difference that could be resolved, with decimals that show it."""
+    return number(difference, showing(digits, difference))
 
 
 _METRIC_WORDS = {

@@ -59,8 +59,9 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
     absent = [one.question for one in study.declared.contrasts if resolve(study, one) is None]
     room = ANSWERS - len(open_) - bool(absent)
     shown = primary if len(primary) <= room else primary.iloc[: max(0, room - 1)]
-    rows = [_row(line) for _, line in shown.iterrows()]
-    sheet = narrowed(Sheet("", ["", "", ""], rows, text=2, optional=(2,)), width)
+    several = len({one.metric for one in study.declared.contrasts}) > 1
+    rows = [[*_row(line), _words(study, line["question"]) if several else ""] for _, line in shown.iterrows()]
+    sheet = narrowed(Sheet("", [""] * 4, rows, text=2, optional=(3, 2)), width)
     widths = [max((len(row[column]) for row in sheet.rows), default=0) for column in range(len(sheet.columns))]
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in sheet.rows]
     if len(shown) < len(primary):
@@ -125,9 +126,13 @@ def _altered(study: Study) -> list[str]:
 def _measured(study: Study) -> str:
     """What the differences are in."""
     metrics = {one.metric: one for one in study.declared.contrasts}
-    one = next(iter(metrics.values()))
-    words = one.measures.removeprefix("linear accuracy of ") if one.unit else one.measures
-    return "each contrast's metric" if len(metrics) > 1 else f"points of {words}" if one.unit else words
+    return "each contrast's metric" if len(metrics) > 1 else _words(study, study.declared.contrasts[0].question)
+
+
+def _words(study: Study, question: str) -> str:
+    """``points of z_agg``, ``prediction loss``."""
+    one = next(one for one in study.declared.contrasts if one.question == question)
+    return f"points of {one.measures.removeprefix('linear accuracy of ')}" if one.unit else one.measures
 
 
 def _row(line: pd.Series) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.rendering.decimals import decimals
-from analysis.rendering.render import interval, number, p_value
+from analysis.rendering.render import between, interval, p_value, smallest
 from analysis.statistics.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED
 from trainer.record.resolvable import MAX_SEEDS, POWER
 
@@ -26,7 +26,7 @@ def claim(line: pd.Series) -> str:
             f" {pairs})"
         )
     adjusted = f"difference {interval(line['mean'], line['adjusted_low'], line['adjusted_high'], digits)}"
-    alone = f"unadjusted [{number(line['low'], digits, True)}, {number(line['high'], digits, True)}]"
+    alone = f"unadjusted {between(line['low'], line['high'], digits)}"
     tested = f"{pairs}, {alone}, Holm p {p_value(line['p_holm'])}"
     if line["verdict"] != NOT_RESOLVED:
         return f"{line['verdict']}: {adjusted} (adjusted interval, {tested})"
@@ -38,12 +38,13 @@ def could_resolve(line: pd.Series) -> str:
     needed, digits = line["seeds_needed"], decimals(line["metric"])
     seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
     return (
-        f"at this spread and n an observed difference of {number(line['resolvable'], digits)} would have been resolved,"
-        f" a true one of {number(line['resolvable_with_power'], digits)} in {100 * POWER:.0f} % of studies; one as"
+        f"at this spread and n an observed difference of {smallest(line['resolvable'], digits)} would have been"
+        f" resolved, a true one of {smallest(line['resolvable_with_power'], digits)} in {100 * POWER:.0f} % of"
+        " studies; one as"
         f" observed needs {seeds}"
     )
 
 
 def unresolved(line: pd.Series) -> str:
     """The same for a cell: ``not resolved, needs 11.3``."""
-    return f"{NOT_RESOLVED}, needs {number(line['resolvable'], decimals(line['metric']))}"
+    return f"{NOT_RESOLVED}, needs {smallest(line['resolvable'], decimals(line['metric']))}"

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.recorded.declared import LINACC
 from analysis.recorded.study import Study
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import number
 
 
 def how_chosen(study: Study) -> list[str]:
-    """One sentence on each group whose choice was to rest on smoothed scores; [] for a search by raw ones."""
+    """That a search in another metric ranked by accuracy, and a sentence on each group whose choice was to rest on
+    smoothed scores; [] for a search in accuracy by raw ones."""
     lines = {study.declared.level(line): line for line in study.decisions if line["event"] == "select"}
     noted = {level: line for level, line in lines.items() if "choose" in line}
-    said = []
+    metric = study.declared.metric
+    said = [
+        f"Trials were stopped and chosen by linear accuracy of z_agg, not by the study's metric ({metric.words}): a"
+        " best arm is the most accurate one of its search."
+    ] * (bool(lines) and metric.name != LINACC)
     for level, line in noted.items():
         group = f", {study.declared.stratum} {level}" if study.declared.stratum else ""
         if line["choose"] != "smoothed":
@@ -27,7 +33,7 @@ def how_chosen(study: Study) -> list[str]:
 
 def _against(study: Study, line: dict[str, Any]) -> str:
     """The winner's two scores, and the raw best's where that is another."""
-    digits = decimals(study.declared.metric.name)
+    digits = decimals(LINACC)  # whatever the study's metric is, trials are ranked by accuracy
 
     def scores(one: list[Any]) -> str:
         return f"raw {number(one[1], digits)}, smoothed {number(one[2], digits)}"

@@ -23,6 +23,8 @@ METRICS = {
     "predict_z_hat": "predict/z_hat@M",
 }
 """Columns of the table (each as _mean, _half, _n) and the metric behind them."""
+IN_CONTRASTS = "in contrasts"
+"""Of an arm that is compared with several others, none of them its reference."""
 _ACTION = re.compile(r"r2_action\.(.+)/z_pair@2")
 
 
@@ -45,25 +47,31 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     found = differences(study)
     keys = study.arms.ordered
     paid = per_arm(study, spent or cost(study))
-    referred = {study.arms.reference(key) for key in keys}
-    in_accuracy = found[found["metric"] == study.declared.metric.name.removesuffix("@M")].to_dict("records")
-    lines = {
-        (line["arm_id"], line["role"], line["reference_arm_id"], line["reference_role"]): line for line in in_accuracy
-    }
+    referred = set(zip(found["reference_arm_id"], found["reference_role"], strict=True))
+    lines: dict[Key, dict[Key, dict[str, Any]]] = {key: {} for key in keys}
+    for line in found[found["metric"] == study.declared.metric.name.removesuffix("@M")].to_dict("records"):
+        lines[line["arm_id"], line["role"]][line["reference_arm_id"], line["reference_role"]] = line
     scalings = _scalings(study)
     rows = []
     for key in keys:
         row = _who(study, key) | _numbers(study, key, scalings) | paid[key]
-        reference = study.arms.reference(key)
-        if reference is None:
+        line = _line(lines[key], study.arms.reference(key))
+        if line is None:
             row |= {"reference": None, "reference_arm_id": None}
-            row["verdict"] = REFERENCE if key in referred else NOT_COMPARED
+            row["verdict"] = REFERENCE if key in referred else IN_CONTRASTS if lines[key] else NOT_COMPARED
         else:
-            line = lines[(*key, *reference)]
             row |= {name: line[name] for name in ("reference", "reference_arm_id", "verdict")}
             row |= {f"difference_{name}": line[name] for name in _DIFFERENCE}
         rows.append(row)
     return _typed(pd.DataFrame(rows, columns=_columns(study.declared, scalings)), study.declared, scalings)
+
+
+def _line(lines: dict[Key, dict[str, Any]], reference: Key | None) -> dict[str, Any] | None:
+    """What an arm's row shows: its comparison with its reference; without one the only it has, a declared one first."""
+    if reference is not None:
+        return lines[reference]
+    shown = [line for line in lines.values() if line["primary"]] or list(lines.values())
+    return shown[0] if len(shown) == 1 else None
 
 
 _DIFFERENCE = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.frames.read import Frames
+from analysis.recorded.declared import LINACC
 from analysis.rendering.decimals import decimals
 from analysis.rendering.layout import Sheet
-from analysis.rendering.render import EMPTY, between, interval, number, p_value
+from analysis.rendering.render import EMPTY, between, interval, number, p_value, smallest
 
 ARM_COLUMNS = (
     "study", "arm", "role", "n", "planned", "epoch", "metric", "mean", "low", "high", "search_value", "search_epoch",
@@ -35,7 +36,8 @@ _CONTRAST_NOTES = (
 def arm_numbers(frames: Frames) -> pd.DataFrame:
     """One row per compared arm in full precision, with what the search said of it.
 
-    ``search_minus_confirmed`` is NaN where the search's score is of an earlier epoch than the arm's.
+    ``search_minus_confirmed`` is of the accuracy that a search ranks by, NaN where the search's score is of an earlier
+    epoch than the arm's.
     """
     arms = frames.arms[frames.arms["origin"] == "study"]
     at = frames.trials.drop_duplicates(["study", "arm_id"], keep="last").set_index(["study", "arm_id"])["epoch"]
@@ -43,7 +45,8 @@ def arm_numbers(frames: Frames) -> pd.DataFrame:
     table = arms.assign(search_epoch=at.reindex(keys).to_numpy() if len(at) else pd.NA)
     table["search_epoch"] = table["search_epoch"].astype("Int64").where(table["search_value"].notna())
     alike = table["search_epoch"].eq(table["epoch"]).fillna(False).astype(bool)
-    table["search_minus_confirmed"] = (table["search_value"] - table["mean"]).where(alike)
+    confirmed = table.get("linacc_z_agg_mean", float("nan"))  # absent where nothing was compared
+    table["search_minus_confirmed"] = (table["search_value"] - confirmed).where(alike)
     return table[list(ARM_COLUMNS)].reset_index(drop=True)
 
 
@@ -95,15 +98,15 @@ def whole(value: object) -> str:
 def _arms(arms: pd.DataFrame, study: dict[str, str]) -> Sheet:
     searched = arms["search_value"].notna().any()
     columns = ["arm", "n", "epoch", headed(study)]
-    columns += ["search score @ epoch", "search minus confirmed"] if searched else []
+    accuracy = "" if arms["metric"].eq(LINACC).all() else " in accuracy"
+    columns += ["search score @ epoch", f"search minus confirmed{accuracy}"] if searched else []
     rows = []
     for _, row in arms.iterrows():
-        digits = decimals(row["metric"])
         cells = [row["arm"], count(row, "n", "planned"), whole(row["epoch"]), mean_cell(row)]
         if searched:
-            score = number(row["search_value"], digits)
+            score = number(row["search_value"])
             at = "" if score == EMPTY or pd.isna(row["search_epoch"]) else f" @ {row['search_epoch']}"
-            cells += [f"{score}{at}", number(row["search_minus_confirmed"], digits, sign=True)]
+            cells += [f"{score}{at}", number(row["search_minus_confirmed"], sign=True)]
         cells += [count(row, "collapsed", "collapsed_judged"), count(row, "gate_passed", "gate_judged")]
         rows.append(cells)
     return Sheet(
@@ -123,7 +126,7 @@ def _contrasts(found: pd.DataFrame, study: dict[str, str]) -> Sheet:
                 row["contrast"], row["metric"].removesuffix("@M"),
                 interval(row["mean"], row["low"], row["high"], digits), whole(row["n"]),
                 between(row["adjusted_low"], row["adjusted_high"], digits), p_value(row["p_adjusted"]), row["verdict"],
-                number(row["effect"], 2, sign=True), number(row["improvement"], 2), number(row["resolvable"], digits),
+                number(row["effect"], 2, sign=True), number(row["improvement"], 2), smallest(row["resolvable"], digits),
                 whole(row["seeds_needed"]),
             ]
         )  # fmt: skip

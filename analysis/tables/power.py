@@ -121,7 +121,7 @@ def _studies(given: Path) -> Iterator[Path]:
 def _tables(found: list[tuple[Study, list[dict[str, Any]]]], difference: float | None, power: float) -> None:
     from analysis.rendering.decimals import decimals
     from analysis.rendering.layout import WIDTH, Sheet, say, show
-    from analysis.rendering.render import number
+    from analysis.rendering.render import number, smallest
     from trainer.command.terminal import Terminal
 
     console = Terminal() if sys.stdout.isatty() else Terminal(width=min(WIDTH, 80))
@@ -137,7 +137,7 @@ def _tables(found: list[tuple[Study, list[dict[str, Any]]]], difference: float |
             own = [number(row["difference_observed"], digits, True), number(row["sd"], digits)]
             needed = [row["seeds_for_observed"], *([] if difference is None else [row["seeds_for_difference"]])]
             seeds = [str(n) if n else f"> {MAX_SEEDS}" for n in needed]
-            cells.append([row["contrast"], str(row["seeds"]), *own, number(row["resolvable"], digits), *seeds])
+            cells.append([row["contrast"], str(row["seeds"]), *own, smallest(row["resolvable"], digits), *seeds])
         show(Sheet(f"{study.name}: Holm over {rows[0]['contrasts']}, power {100 * power:g} %", columns, cells), console)
         few = min(row["seeds"] for row in rows)
         low, high = (_times(few, tail) for tail in (0.025, 0.975))

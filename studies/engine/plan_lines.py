@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from studies.engine.metrics import LINACC
 from studies.engine.plan import Plan
 from trainer.command.duration import estimate, measured, work
 from trainer.data.sets import require_present
@@ -119,6 +120,8 @@ def _search_lines(plan: Plan) -> list[str]:
     mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
     top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
     top += " by smoothed score" if s.choose == "smoothed" else ""
+    if plan.declared.metric.name != LINACC:
+        top += f" by linear accuracy (not by the {plan.declared.metric.words})"
     if plan.races:
         top += f" race on seed {', '.join(map(str, plan.races))}, and the winner is compared"
     each = f"per {stratum} ({', '.join(plan.confirm)}): " if stratum else ""

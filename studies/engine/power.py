@@ -45,7 +45,7 @@ def smallest(sd: float, n: int, contrasts: int, power: float = POWER, looks: int
 def _resolves(one: Contrast, n: int, contrasts: int, looks: int, earlier: Earlier) -> str:
     """What a contrast can resolve, and whence its s.d. is known."""
     found = earlier.spread(one.question, one.metric or "")
-    unit = f" {one.unit}" if one.unit else ""
+    unit = " points" if one.unit == "percent" else f" {one.unit}" if one.unit else ""
     if found is not None:
         return f"{_sizes(found.sd, n, contrasts, looks, unit)}; {_source(found)}"
     what = f"{Path(earlier.preset).stem} with {earlier.epochs} epochs"
