@@ -89,9 +89,7 @@ def test_codes_are_checked_and_single_precision_is_read():
     assert made.codes.dtype == np.float64 and made.zero == 18
     # an encoder may answer a rounding error differently in another place of the batch; that is not a direction
     rounded = sweep(torch.as_tensor(still()).float() * (1 + 1e-7 * torch.rand(ANCHORS, STEPS, WIDTH)))
-    assert (
-        spectra.ev_pooled(rounded.differences(), 2) == 0 and circle.rotation_circle(rounded, TRAIN, HELD).winding == 0
-    )
+    assert pooled(rounded.differences(), 2) == 0 and circle.rotation_circle(rounded, TRAIN, HELD).winding == 0
 
 
 def test_anchors_are_split_by_seed_without_touching_the_global_generator():
@@ -101,11 +99,14 @@ def test_anchors_are_split_by_seed_without_touching_the_global_generator():
     assert np.array_equal(state[0], np.random.get_state()[1]) and torch.equal(state[1], torch.get_rng_state())
     assert sorted([*one[0], *one[1]]) == list(range(40)) and not np.array_equal(one[0], two[0])
     assert np.array_equal(one[1], split_anchors(40, 1)[1])
-    assert [len(part) for part in split_anchors(40, 1, held_share=0.25)] == [30, 10]
-    assert [len(part) for part in split_anchors(4, 1, held_share=0.9)] == [2, 2]
+    assert [[len(part) for part in split_anchors(count, 1)] for count in (4, 5, 40)] == [[2, 2], [3, 2], [20, 20]]
 
 
 # -------------------------------------------------------------------------------------------------- spectra
+
+
+def pooled(differences, k):
+    return spectra.eigenspectrum(differences, k, seed=0).cumulative[-1]
 
 
 @pytest.mark.parametrize("anchors", [4, ANCHORS])  # fewer rows than features, and more
@@ -114,7 +115,7 @@ def test_spectrum_shares_and_ranks_equal_those_of_a_library(anchors):
     differences = rng.normal(size=(anchors, 9, 50)) * np.linspace(3, 0.1, 50)
     rows = differences.reshape(-1, 50)
     reference = PCA().fit(rows)
-    assert spectra.ev_pooled(differences, 4) == pytest.approx(reference.explained_variance_ratio_[:4].sum())
+    assert pooled(differences, 4) == pytest.approx(reference.explained_variance_ratio_[:4].sum())
     each = [PCA().fit(anchor).explained_variance_ratio_[:3].sum() for anchor in differences]
     assert spectra.ev_per_anchor(differences, 3) == pytest.approx(np.mean(each))
     assert spectra.effective_rank(differences) == pytest.approx(effective_ranks(torch.as_tensor(rows))["rank_pr"])
@@ -153,13 +154,13 @@ def test_the_three_versions_tell_a_common_turn_from_one_per_image():
     found = {}
     for name, made in (("common", common), ("own phase", own), ("own plane", private)):
         d = made.differences()
-        found[name] = spectra.ev_pooled(d, 2), spectra.ev_per_anchor(d, 2), spectra.ev_action(made, TRAIN, HELD, 2)
+        found[name] = pooled(d, 2), spectra.ev_per_anchor(d, 2), spectra.ev_action(made, TRAIN, HELD, 2)
     assert found["common"] == pytest.approx((1, 1, 1))
     assert found["own phase"][:2] == pytest.approx((1, 1)) and found["own phase"][2] < 0.2
     assert found["own plane"][0] < 0.4 and found["own plane"][1] == pytest.approx(1) and found["own plane"][2] < 0.2
     # one frequency in three pairs and another in one fill 2 x multiplicity directions each
     many = sweep(turning((1, 1, 1, 2), phase=True, content=1)).differences()
-    assert spectra.ev_pooled(many, 2) < 0.95 and spectra.ev_pooled(many, 8) == pytest.approx(1)
+    assert pooled(many, 2) < 0.95 and pooled(many, 8) == pytest.approx(1)
 
 
 def test_action_explained_is_the_held_out_r2_of_a_regression_on_the_factor():
@@ -358,34 +359,30 @@ def test_paths_belong_to_one_anchor_each_and_do_not_depend_on_the_order_of_ancho
 
 
 @pytest.mark.parametrize("frequencies", [(1,), (1, 2, 2)])
-@pytest.mark.parametrize("centre, content", [("anchor", 0), ("train", 4)])
-def test_an_equivariant_code_has_operators_that_compose_and_turn(frequencies, centre, content):
+def test_an_equivariant_code_has_operators_that_compose_and_turn(frequencies):
     made = sweep(turning(frequencies, phase=True))
-    fitted = operators.fit_operators(made, TRAIN, HELD, centre, penalty=1e-10)
+    fitted = operators.fit_operators(made, TRAIN, HELD, penalty=1e-10)
     assert min(fitted.r2_best.min(), *fitted.pooled.values()) > 1 - 1e-6 and fitted.retained == pytest.approx(1)
-    # invariant content is seen only where anchors are not centred
-    assert len(fitted.variances) == 2 * len(frequencies) + content and len(fitted.lags) == STEPS - 1
+    assert len(fitted.variances) == 2 * len(frequencies) and len(fitted.lags) == STEPS - 1
     for errors in operators.composition_errors(fitted):
         assert len(errors) == 35 * 36 // 2 and errors.max() < 1e-4
     delta = np.deg2rad(fitted.deltas[3])
-    expected = np.exp(1j * delta * np.array([*frequencies, *(-k for k in frequencies), *[0] * content]))
+    expected = np.exp(1j * delta * np.array([*frequencies, *(-k for k in frequencies)]))
     assert fitted.deltas[3] == pytest.approx(40)
     for value in expected:
         assert np.sum(np.abs(fitted.eigenvalues()[3] - value) < 1e-5) == np.sum(np.abs(expected - value) < 1e-5)
     # the ordinary penalty costs little
-    assert operators.fit_operators(made, TRAIN, HELD, centre).pooled["best"] > 0.99
+    assert operators.fit_operators(made, TRAIN, HELD).pooled["best"] > 0.99
 
 
 def test_a_code_without_the_factor_is_predicted_no_better_than_by_a_baseline():
-    for centre in ("anchor", "train"):
-        rest = operators.fit_operators(sweep(still()), TRAIN, HELD, centre)
-        assert not rest.r2_identity.any() and rest.pooled["best"] == rest.pooled["identity"] == 0
-        assert np.allclose(rest.matrices, np.eye(len(rest.variances)))
+    rest = operators.fit_operators(sweep(still()), TRAIN, HELD)
+    assert not rest.r2_identity.any() and rest.pooled["best"] == rest.pooled["identity"] == 0
+    assert np.allclose(rest.matrices, np.eye(len(rest.variances)))
     noise = sweep(still() + 0.1 * np.random.default_rng(1).normal(size=(ANCHORS, STEPS, WIDTH)))
     fitted = operators.fit_operators(noise, TRAIN, HELD)
     # no change is twice as wrong as the mean on noise: that baseline alone would flatter
     assert fitted.pooled["best"] < 0.01 and fitted.pooled["mean"] < 0.01 and 0.4 < fitted.pooled["identity"] < 0.5
-    assert operators.fit_operators(noise, TRAIN, HELD, "train").pooled["best"] < -1
     # moving in a way that depends on the image and not on the code: no operator either
     theta, rng = np.deg2rad(ANGLES), np.random.default_rng(2)
     rates = rng.integers(1, 6, size=ANCHORS)
@@ -394,11 +391,10 @@ def test_a_code_without_the_factor_is_predicted_no_better_than_by_a_baseline():
     assert turned.r2_best.min() < 0.3 and operators.composition_errors(turned)[0].mean() > 0.3
 
 
-@pytest.mark.parametrize("centre", ["anchor", "train"])
-def test_an_operator_is_a_ridge_regression_towards_the_identity(centre):
+def test_an_operator_is_a_ridge_regression_towards_the_identity():
     made = sweep(turning((1, 2), noise=0.4))
-    fitted = operators.fit_operators(made, TRAIN, HELD, centre, penalty=0.05, max_dims=5)
-    codes = made.codes - (made.codes.mean(1, keepdims=True) if centre == "anchor" else 0)
+    fitted = operators.fit_operators(made, TRAIN, HELD, penalty=0.05, max_dims=5)
+    codes = made.codes - made.codes.mean(1, keepdims=True)
     pca = PCA(5).fit(codes[TRAIN].reshape(-1, WIDTH))
     (x, held_x), (y, held_y) = (
         [pca.transform(part[rows].reshape(-1, WIDTH)) for rows in (TRAIN, HELD)]
@@ -412,9 +408,9 @@ def test_an_operator_is_a_ridge_regression_towards_the_identity(centre):
     # the signs of principal directions are free, eigenvalues are not
     expected = np.linalg.eigvals(np.eye(5) + ridge.coef_)
     assert np.sort_complex(fitted.eigenvalues()[1]) == pytest.approx(np.sort_complex(expected))
-    loose = operators.fit_operators(made, TRAIN, HELD, centre, penalty=1e-6, max_dims=5)
+    loose = operators.fit_operators(made, TRAIN, HELD, penalty=1e-6, max_dims=5)
     assert not np.allclose(loose.matrices, fitted.matrices) and 0 < fitted.retained < 1
-    for wrong in ({"penalty": 0}, {"max_dims": 0}, {"centre": "none"}):
+    for wrong in ({"penalty": 0}, {"max_dims": 0}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             operators.fit_operators(made, TRAIN, HELD, **wrong)
 
@@ -496,8 +492,7 @@ def test_the_summary_holds_every_metric_of_the_code_and_of_its_baselines():
         "factor_variance",
     ):
         assert by_code["pixels"][metric, ("rotation",)] == pytest.approx(0, abs=1e-9)
-    sweep_ = sweep(three()["rotation"][1])
-    assert one["subspace_ev.pooled.k4"] == pytest.approx(spectra.ev_pooled(sweep_.differences(), 4))
+    assert one["subspace_ev.pooled.k4"] == pytest.approx(pooled(sweep(three()["rotation"][1]).differences(), 4))
 
 
 def test_stability_continues_from_the_stored_arrays(tmp_path):

@@ -6,10 +6,9 @@ M_d1 M_d2 = M_(d1 + d2), and those of a rotation have eigenvalues exp(i k delta)
 conjugate pair for each rotating pair of features of frequency k.
 
 The fit is made on the moving part of the codes: each anchor minus its own mean over the sweep, which for a full
-turn is exactly what the rotation leaves alone. On uncentred codes (``centre="train"``) a few tens of train
-anchors leave most directions of content unseen: the operator takes what varies there for noise, and destroys the
-content of other images (a code of pure content and a little noise scored -18 against the identity, 12 train anchors in
-16 dimensions). Use that only with many more train anchors than features.
+turn is exactly what the rotation leaves alone. On uncentred codes a few tens of train anchors leave most directions of
+content unseen: the operator would take what varies there for noise, and destroy the content of other images (a code of
+pure content and a little noise scored -18 against the identity, 12 train anchors in 16 dimensions).
 
 Two baselines are needed, because each is easy alone: predicting the mean is poor wherever codes keep still, and
 predicting no change is twice as wrong as the mean where codes are noise. The penalty pulls towards the identity, so
@@ -19,7 +18,6 @@ a direction the data say nothing about is left alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -69,7 +67,6 @@ def fit_operators(
     sweep: Sweep,
     train: np.ndarray,
     held: np.ndarray,
-    centre: Literal["anchor", "train"] = "anchor",
     penalty: float = PENALTY,
     max_dims: int = MAX_DIMS,
 ) -> Operators:
@@ -80,18 +77,13 @@ def fit_operators(
 
     Both sides are centred by their train means (which a shift moves).
 
-    Args:
-        centre: ``anchor`` judges the moving part of the codes, ``train`` codes minus one mean of all train codes.
-
     Raises:
-        UsageError: unknown centre, penalty not positive or max_dims below 1.
+        UsageError: penalty not positive or max_dims below 1.
     """
-    if centre not in ("anchor", "train"):
-        raise UsageError(f"centre = {centre!r} must be anchor or train")
     if not penalty > 0 or max_dims < 1:
         raise UsageError(f"penalty = {penalty} must be positive and max_dims = {max_dims} at least 1")
     width, steps = sweep.codes.shape[2], len(sweep.values)
-    codes = sweep.centred() if centre == "anchor" else sweep.codes
+    codes = sweep.centred()
     rows = codes[train].reshape(-1, width)
     variances, axes = principal_axes(rows)
     # directions far below the precision of any encoder carry rounding errors

@@ -63,12 +63,6 @@ def subspace_basis(differences: np.ndarray, k: int) -> np.ndarray:
     return np.linalg.qr(axes[:, : min(k, alive)])[0]
 
 
-def ev_pooled(differences: np.ndarray, k: int) -> float:
-    """Sum of the k largest eigenvalues of cov(dz) / sum of all; (..., D) differences of sweeps or pairs; 0.0 at
-    rest."""
-    return _share(principal_axes(differences.reshape(-1, differences.shape[-1]))[0], k)
-
-
 def ev_per_anchor(differences: np.ndarray, k: int) -> float:
     """Mean over anchors of the top-k share of each anchor's own variance; (A, T, D) differences. Anchors at rest count
     0."""

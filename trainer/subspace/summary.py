@@ -125,7 +125,6 @@ def _factor(sweep: Sweep, ks: tuple[int, ...], dims: int, seed: int) -> Summary:
     basis = spectra.subspace_basis(differences, dims)
     metrics: dict[str, float] = {}
     for k in ks:
-        # the same as spectra.ev_pooled, without another decomposition
         metrics[f"subspace_ev.pooled.k{k}"] = spectrum.cumulative[min(k, len(spectrum.cumulative)) - 1]
         metrics[f"subspace_ev.anchor.k{k}"] = spectra.ev_per_anchor(differences, k)
         if k < len(sweep.values):

@@ -109,25 +109,20 @@ def check_values(values: np.ndarray, periodic: bool) -> None:
         )
 
 
-def split_anchors(count: int, seed: int, held_share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of (train, held-out) anchors, drawn without replacement, each in increasing order.
-
-    Args:
-        count: number of anchors, at least 4, of which each part gets at least 2.
-    """
+def split_anchors(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of (train, held-out) anchors, half of at least 4 each, drawn without replacement, in increasing
+    order."""
     if count < 4:
         raise UsageError(f"{count} anchors cannot be split; at least 4 are needed, some tens are useful")
-    held = min(max(2, round(held_share * count)), count - 2)
+    held = round(count / 2)
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def r2_score(truth: np.ndarray, prediction: np.ndarray, baseline: np.ndarray | None = None) -> float:
-    """1 - sum |truth - prediction|^2 / sum |truth - baseline|^2 over all rows and outputs.
+def r2_score(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """1 - sum |truth - prediction|^2 / sum |truth - its mean row|^2 over all rows and outputs.
 
-    The baseline is the mean row of the truth unless given. 0.0 if the truth equals the baseline: there is
-    nothing to explain, and nothing was.
+    0.0 if all rows are alike: there is nothing to explain, and nothing was.
     """
-    baseline = truth.mean(0) if baseline is None else baseline
-    total = float(np.square(truth - baseline).sum())
+    total = float(np.square(truth - truth.mean(0)).sum())
     return 1 - float(np.square(truth - prediction).sum()) / total if total > 0 else 0.0
