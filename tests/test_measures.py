@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from small import config, method, views, whole
 
 from trainer.data.images import load_images
-from trainer.families.seq_jepa.probing.features import Harvest, evaluation, extract
+from trainer.families.seq_jepa.probing.features import Harvest, extract
 from trainer.families.seq_jepa.probing.health import Health
 from trainer.families.seq_jepa.probing.online import OnlineProbe
+from trainer.method import evaluating
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction
 from trainer.probes.ridge import Ridge
@@ -30,7 +31,7 @@ def measured():
     health = Health(run, images, source)
     metrics = health.probe(model, full=False)
     found = {}
-    with evaluation(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for part, draws in (("train", 2), ("validation", 4)):
             batch = whole(source.fixed(part, draws))
             z, actions = model.encode(batch["observed"]), model.action(batch["actions"])
@@ -67,7 +68,7 @@ def test_ranks_are_of_all_observed_views_and_losses_of_all_sequences_alike(measu
 def test_the_mean_loss_does_not_depend_on_how_the_rows_are_cut(measured, chunk):
     """The last chunk is shorter than the others and counts for less."""
     _, _, source, model, _, found = measured
-    with evaluation(model):
+    with evaluating(model):
         loss = extract(model, source.fixed("validation", 4), chunk, loss=True).loss
     assert loss == pytest.approx(float(found["validation"]["distance"].mean()), rel=1e-4)
 
@@ -86,6 +87,12 @@ def test_the_untrained_encoders_statistics_are_the_mean_over_all_train_batches(m
         means = [convolution(torch.cat(batch["observed"])).mean((0, 2, 3)) for batch in sequences]
     assert torch.allclose(norm.running_mean, torch.stack(means).mean(0), atol=1e-5)
     assert not torch.allclose(norm.running_mean, means[-1], atol=1e-5)
+    # whoever measures it uses these, also after others did: what it makes of a view does not depend on the views beside
+    view = sequences[0]["observed"][0]
+    for _ in range(2):
+        with torch.no_grad():
+            assert torch.allclose(fresh.encode([view[:1]]), fresh.encode([view])[:1], atol=1e-5)
+        health.probe(fresh, full=False)
 
 
 def test_a_regressor_knows_nothing_of_the_rows_it_is_asked_about():

@@ -13,7 +13,7 @@ from trainer.data.images import load_images
 from trainer.data.views import Views
 from trainer.families.seq_jepa.probing.about import arm_label
 from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
-from trainer.families.seq_jepa.probing.features import evaluation
+from trainer.method import evaluating
 from trainer.subspace.sweeps import factor_sweeps, planar_pictures
 
 AFFINE = ["data.transform=affine", "data.max_shift=0.3", "data.max_log_scale=0.2", "data.max_angle=60.0"]
@@ -90,7 +90,7 @@ def test_aggregates_are_those_of_the_first_k_views_and_of_the_settings(overrides
     model = method(run, source.action_dim).eval()
     diagnostics = Diagnostics(run, images, source, model, "validation")
     sweep = diagnostics.pictures["rotation"]
-    with torch.no_grad(), evaluation(model):
+    with torch.no_grad(), evaluating(model):
         first = sweep.render(PART)
         z = model.encode([first])[:, 0]
         found = diagnostics._aggregates(model, z, sweep, PART)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,17 @@ class Group:
     weight_decay: float
     lr_scale: float = 1.0
     clip_norm: float | None = None
+
+
+@contextmanager
+def evaluating(method: nn.Module) -> Iterator[None]:
+    """Evaluation mode (stored batch-norm statistics, no dropout), and afterwards the mode of before."""
+    before = method.training
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train(before)
 
 
 def decayed(method: nn.Module, weight_decay: float, everything: bool, vectors: Iterable[nn.Parameter]) -> list[Group]:

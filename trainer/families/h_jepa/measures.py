@@ -22,7 +22,7 @@ from trainer.families.h_jepa.distance import chance
 from trainer.families.h_jepa.masked_views import MaskedViews
 from trainer.families.h_jepa.masks import draw_masks
 from trainer.families.h_jepa.method import HJEPA
-from trainer.method import Evaluation, Method, Metrics, Probes
+from trainer.method import Evaluation, Method, Metrics, Probes, evaluating
 from trainer.probes.neighbours import knn_accuracy
 from trainer.probes.protocol import classifier_accuracies
 from trainer.probes.ranks import effective_ranks
@@ -104,7 +104,7 @@ class HJEPAProbes(Probes):
         """(n, D) pooled, a sample of (m, D) patches, and with a pyramid (n, W) of each of its levels."""
         pooled, patches, levels = [], [], []
         each = max(1, TOKENS // len(index))
-        with _evaluating(method), self._autocast():
+        with evaluating(method), self._autocast():
             for whole in self._source.fixed(index, CHUNK):
                 tokens = method.target.encoder.tokens(whole)
                 pooled.append(tokens.mean(1).to(whole.dtype))
@@ -118,7 +118,7 @@ class HJEPAProbes(Probes):
     def _loss(self, method: HJEPA, index: Tensor) -> float:
         """Weighted sum of the levels' losses on whole images, under masks that are the same for every run."""
         config, total, count = self._config, 0.0, 0
-        with _evaluating(method), self._autocast():
+        with evaluating(method), self._autocast():
             for number, whole in enumerate(self._source.fixed(index, CHUNK)):
                 if number * CHUNK >= LOSS_IMAGES:
                     break
@@ -170,17 +170,3 @@ def _small(images: Tensor) -> Tensor:
     if images.shape[-1] > 32:
         images = F.adaptive_avg_pool2d(images, 32)
     return images.flatten(1)
-
-
-class _evaluating:
-    """Evaluation mode, and back."""
-
-    def __init__(self, method: HJEPA):
-        self._method = method
-
-    def __enter__(self) -> None:
-        self._before = self._method.training
-        self._method.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self._method.train(self._before)

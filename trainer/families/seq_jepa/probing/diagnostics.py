@@ -17,8 +17,9 @@ from trainer.errors import UsageError
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing.about import about
-from trainer.families.seq_jepa.probing.features import aggregate, evaluation
+from trainer.families.seq_jepa.probing.features import aggregate
 from trainer.families.seq_jepa.probing.white_box import WhiteBoxLayers
+from trainer.method import evaluating
 from trainer.subspace.summary import Summary, Sweeps, load_arrays, save_arrays, summary
 from trainer.subspace.sweeps import Pictures, factor_sweeps
 
@@ -81,7 +82,7 @@ class Diagnostics:
             return Summary(layers.metrics, layers.arrays | {name: np.array([], str) for name in _LISTS})
         names = ["z", *(f"z_agg@{k}" for k in self._counts), "pixels", "untrained"]
         found: dict[str, dict[str, tuple[Tensor, Tensor]]] = {name: {} for name in names}
-        with evaluation(method):
+        with evaluating(method):
             for factor, sweep in self.pictures.items():
                 parts: dict[str, list[Tensor]] = {name: [] for name in found}
                 for part in sweep.parts():

@@ -15,6 +15,7 @@ from trainer.blocks.norm import GlobalBatchNorm
 from trainer.data.row_chunks import row_chunks
 from trainer.data.views import FixedViews
 from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.method import evaluating
 
 
 @dataclass(frozen=True)
@@ -162,25 +163,14 @@ class Harvest:
 
 
 @contextmanager
-def evaluation(method: SeqJEPA) -> Iterator[None]:
-    """Evaluation mode: stored batch-norm statistics, no dropout."""
-    method.eval()
-    try:
-        yield
-    finally:
-        method.train()
-
-
-@contextmanager
 def batch_statistics(method: SeqJEPA) -> Iterator[None]:
     """Evaluation mode, but batch-norm normalises by the batch at hand and remembers nothing."""
     norms = [module for module in method.modules() if isinstance(module, GlobalBatchNorm)]
-    method.eval()
-    for norm in norms:
-        norm.training, norm.alone, norm.track = True, True, False
-    try:
-        yield
-    finally:
+    with evaluating(method):
         for norm in norms:
-            norm.alone, norm.track = False, True
-        method.train()
+            norm.training, norm.alone, norm.track = True, True, False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.alone, norm.track = False, True

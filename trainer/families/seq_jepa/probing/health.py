@@ -30,11 +30,11 @@ from trainer.families.seq_jepa.probing.features import (
     Features,
     Harvest,
     batch_statistics,
-    evaluation,
     extract,
     pixel_features,
 )
 from trainer.families.seq_jepa.probing.online import OnlineProbe
+from trainer.method import evaluating
 from trainer.probes.ranks import effective_ranks
 from trainer.probes.regression import mlp_prediction, mlp_r2, r2
 from trainer.probes.ridge import Ridge
@@ -91,7 +91,7 @@ class Health:
 
     def frozen(self, method: SeqJEPA) -> AbstractContextManager[None]:
         """The mode that a frozen model is measured in."""
-        return batch_statistics(method) if self._config.eval.probe_bn == "train" else evaluation(method)
+        return batch_statistics(method) if self._config.eval.probe_bn == "train" else evaluating(method)
 
     def probe(self, method: SeqJEPA, full: bool = True, made: tuple[Features, Features] | None = None) -> Metrics:
         """Measure the frozen model: linear accuracies, effective ranks, prediction loss and, if ``full``,
@@ -153,7 +153,7 @@ class Health:
                 fresh.prediction_loss(fresh.aggregator(z, actions[:, :-1]), actions[:, -1], batch["target"][0])
         # a teacher that uses the encoder's statistics starts from them
         fresh.target_branch.follow(fresh.encoder, 0.0)
-        return fresh
+        return fresh.eval()  # its norms were training
 
     @property
     def _scale(self) -> str:

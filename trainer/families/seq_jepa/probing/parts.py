@@ -19,13 +19,13 @@ from trainer.families.seq_jepa.probing.features import (
     Features,
     aggregate,
     batch_statistics,
-    evaluation,
     extract,
     pixel_features,
     shorter,
 )
 from trainer.families.seq_jepa.probing.health import CHUNK, FIXED_DRAWS, PIXEL_IMAGES
 from trainer.families.seq_jepa.probing.path import path_features
+from trainer.method import evaluating
 from trainer.subspace.sweeps import planar_pictures, unmoved
 
 
@@ -81,7 +81,7 @@ class Parts:
     @contextmanager
     def frozen(self, method: SeqJEPA) -> Iterator[None]:
         """The mode and precision in which features are taken."""
-        mode = batch_statistics if self._config.eval.probe_bn == "train" else evaluation
+        mode = batch_statistics if self._config.eval.probe_bn == "train" else evaluating
         device = self._images.labels.device.type
         with mode(method), torch.autocast(device, torch.bfloat16, enabled=self._config.precision == "bf16"):
             yield

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -15,6 +14,7 @@ from trainer.blocks.white_box import Opened
 from trainer.data.views import Views
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
+from trainer.method import evaluating
 from trainer.subspace.layers import Layer, Specialised, specialised
 from trainer.subspace.summary import Summary
 from trainer.subspace.sweep import as_double
@@ -106,17 +106,6 @@ def _named(metric: str, layer: int, part: str) -> str:
     """``head_r2.class`` of layer 2 is ``head_r2.layer2.class/part``."""
     stem, _, target = metric.partition(".")
     return f"{stem}.layer{layer}{'.' if target else ''}{target}/{part}"
-
-
-@contextmanager
-def evaluating(method: SeqJEPA) -> Iterator[None]:
-    """Evaluation mode, and afterwards the mode of before: the untrained model stays in it."""
-    training = method.training
-    method.eval()
-    try:
-        yield
-    finally:
-        method.train(training)
 
 
 def _see(layers: list[Layer], views: int, number: int, opened: Opened) -> None:
