@@ -91,9 +91,18 @@ def figure_of(width: int, height: int, **grid: Any) -> tuple[Figure, Any]:
     return figure, axes
 
 
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def thin_frame(panel: Axes) -> None:
     panel.tick_params(length=3)
     panel.grid(axis="x", visible=False)
+
+
+def look(index: int) -> dict[str, Any]:
+    """Marks of the ``index``-th of several kinds, told apart without their colour too."""
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "linestyle": ""}
 
 
 def mark(run: str) -> str:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.page.figures.drawing import INK
+from analysis.page.figures.drawing import INK, cut
 from analysis.rendering.render import number
 
 End = tuple[str, float, str, Any]
@@ -43,7 +43,7 @@ def end_labels(figure: Figure, panel: Axes, ends: list[End], digits: int, beside
         start = box.x1 + 8 / width
         figure.add_artist(Line2D([start, start + 14 / width], [at, at], color=colour, linestyle=dash, linewidth=2.2))
         figure.text(
-            start + 18 / width, at, f"{_cut(name, 24)} {number(value, digits)}", va="center", fontsize=11, color=INK
+            start + 18 / width, at, f"{cut(name, 24)} {number(value, digits)}", va="center", fontsize=11, color=INK
         )
 
 
@@ -57,8 +57,4 @@ def _below(figure: Figure, panel: Axes, ends: list[End], digits: int) -> None:
     for row, (name, value, colour, dash) in enumerate(sorted(ends, key=lambda end: -end[1])):
         at = (more - _APART * (row + 0.5)) / new
         figure.add_artist(Line2D([6 / width, 22 / width], [at, at], color=colour, linestyle=dash, linewidth=2.2))
-        figure.text(27 / width, at, f"{_cut(name, 44)} {number(value, digits)}", va="center", fontsize=11, color=INK)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+        figure.text(27 / width, at, f"{cut(name, 44)} {number(value, digits)}", va="center", fontsize=11, color=INK)

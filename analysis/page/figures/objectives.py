@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.page.facts import Facts
-from analysis.page.figures.drawing import COLOURS, INK, MARKERS, WIDE, Refused, figure_of, mark, thin_frame
+from analysis.page.figures.drawing import INK, WIDE, Refused, figure_of, look, mark, thin_frame
 from analysis.sentences.pareto import ACCURACY, ACTION, front_found, measured, two_objectives
 
 FEWEST = 3
@@ -21,11 +21,10 @@ def draw(facts: Facts, width: int) -> Figure:
     panel.step(front[ACTION], front[ACCURACY], where="post", color=INK, linewidth=1)
     for _, trial in trials.iterrows():
         level = facts.study.declared.level(trial.to_dict())
-        index = levels.index(level) if level in levels else 0
-        colour, whole = COLOURS[index % len(COLOURS)], trial["state"] == "complete"
-        (drawn,) = panel.plot(trial[ACTION], trial[ACCURACY], MARKERS[index % len(MARKERS)],
-                              markersize=7 if trial["front"] else 5, markeredgecolor=INK if trial["front"] else colour,
-                              markerfacecolor=colour if whole else "white")  # fmt: skip
+        kind = look(levels.index(level) if level in levels else 0)
+        kind |= {"markersize": 7, "markeredgecolor": INK} if trial["front"] else {"markersize": 5}
+        kind |= {} if trial["state"] == "complete" else {"markerfacecolor": "white"}
+        (drawn,) = panel.plot(trial[ACTION], trial[ACCURACY], **kind)
         if trial["own"]:
             drawn.set_gid(mark(trial["name"]))
     panel.set_title(f"{len(front)} of {len(trials)} trials on the front; up and right is better", fontsize=11)

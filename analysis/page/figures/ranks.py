@@ -8,18 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from analysis.page.facts import Facts
-from analysis.page.figures.drawing import (
-    COLOURS,
-    INK,
-    MARKERS,
-    SINGLE,
-    SOFT,
-    WIDE,
-    Refused,
-    figure_of,
-    mark,
-    thin_frame,
-)
+from analysis.page.figures.drawing import INK, SINGLE, SOFT, WIDE, Refused, cut, figure_of, look, mark, thin_frame
 from analysis.recorded.runs import COLLAPSED_BELOW
 from analysis.recorded.study import values
 from analysis.rendering.render import number
@@ -38,12 +27,11 @@ def draw(facts: Facts, width: int) -> Figure:
     for row, group in enumerate(reversed(groups)):
         runs = ratios[ratios["group"] == group]
         for low, part in runs.groupby(runs["ratio"] < COLLAPSED_BELOW):
-            look = {"marker": MARKERS[int(low)], "color": COLOURS[int(low)], "markersize": 6, "linestyle": ""}
             if len(part) > SINGLE:
-                panel.plot(part["ratio"], [row] * len(part), alpha=0.3, **look)
+                panel.plot(part["ratio"], [row] * len(part), alpha=0.3, markersize=6, **look(int(low)))
                 continue
             for run in part.to_dict("records"):
-                (drawn,) = panel.plot(run["ratio"], row, alpha=0.85, **look)
+                (drawn,) = panel.plot(run["ratio"], row, alpha=0.85, markersize=6, **look(int(low)))
                 drawn.set_gid(mark(run["id"]))
     panel.axvline(COLLAPSED_BELOW, color=INK, linewidth=1)
     panel.axvline(1.0, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -54,7 +42,7 @@ def draw(facts: Facts, width: int) -> Figure:
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     room = 26 if wide else 18
-    panel.set_yticks(range(len(groups)), [_cut(name, room) for name in reversed(groups)])
+    panel.set_yticks(range(len(groups)), [cut(name, room) for name in reversed(groups)])
     panel.set_ylim(-0.6, len(groups) - 0.4)
     words = f"rank of z / untrained (log); left of {COLLAPSED_BELOW:g}: collapsed"
     panel.set_xlabel(f"effective {words}" if wide else words, x=1.0, ha="right")
@@ -98,7 +86,3 @@ def _ratios(facts: Facts) -> pd.DataFrame:
         raise Refused("No run of this study has an effective rank yet.")
     frame = pd.DataFrame(rows, columns=["order", "id", "group", "ratio"])
     return frame.sort_values("order", kind="stable").reset_index(drop=True)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.page.facts import Facts
-from analysis.page.figures.drawing import COLOURS, MARKERS, SINGLE, WIDE, Refused, figure_of, mark, thin_frame
+from analysis.page.figures.drawing import SINGLE, WIDE, Refused, figure_of, look, mark, thin_frame
 from analysis.recorded.declared import LINACC
 from analysis.recorded.study import values
 from analysis.rendering.render import number
@@ -25,12 +25,11 @@ def draw(facts: Facts, width: int) -> Figure:
     level = [facts.study.declared.level(trial) for trial in search.to_dict("records")]
     index = pd.Series([levels.index(name) if name in levels else 0 for name in level], both.index)
     for place, group in both.groupby(index):
-        look = {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)], "linestyle": ""}
         if len(both) > SINGLE:
-            panel.plot(group[first], group[last], markersize=5, alpha=0.7, **look)
+            panel.plot(group[first], group[last], markersize=5, alpha=0.7, **look(place))
             continue
         for run_id, row in group.iterrows():
-            (drawn,) = panel.plot(row[first], row[last], markersize=6, **look)
+            (drawn,) = panel.plot(row[first], row[last], markersize=6, **look(place))
             drawn.set_gid(mark(search.loc[run_id, "name"]))
     panel.set_title(_words(facts), fontsize=11)
     panel.set_xlabel(f"score at epoch {first} (%)")

@@ -4,6 +4,7 @@ score, and the confirmed arms with their intervals. A panel per level, at most f
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,24 +14,14 @@ from matplotlib.lines import Line2D
 from analysis.figures.labels import place_beside
 from analysis.figures.setting_axis import SettingAxis, placed
 from analysis.page.facts import Facts
-from analysis.page.figures.drawing import (
-    COLOURS,
-    INK,
-    MARKERS,
-    SINGLE,
-    SOFT,
-    WIDE,
-    Refused,
-    figure_of,
-    mark,
-    thin_frame,
-)
+from analysis.page.figures.drawing import INK, SINGLE, SOFT, WIDE, Refused, figure_of, look, mark, thin_frame
 from analysis.recorded.declared import LINACC
 from analysis.recorded.study import values
 from analysis.recorded.trials import all_trials
 from analysis.statistics.paired import mean_interval
 
 PANELS = 4
+WORDS = "search score, percent on validation"
 
 
 def draw(facts: Facts, width: int) -> Figure:
@@ -47,13 +38,13 @@ def draw(facts: Facts, width: int) -> Figure:
     axis = SettingAxis(pd.concat([every["setting"], confirmed["setting"]]).dropna())
     wide = width == WIDE
     rows, columns = (1, len(levels)) if wide else (len(levels), 1)
-    figure, panels = figure_of(width, 320 if wide else 70 + 210 * len(levels), nrows=rows, ncols=columns, sharey=True,
+    height = 320 if wide else 70 + 210 * len(levels)
+    figure, panels = figure_of(width, height, nrows=rows, ncols=columns, sharey=True,
                                sharex=not wide, squeeze=False)  # fmt: skip
     marks: set[str] = set()
     for index, (panel, level) in enumerate(zip(panels.flat, levels, strict=True)):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-        marks |= _trials(panel, axis, every[every["level"] == level], colour, marker)
-        marks |= _confirmed(facts, panel, axis, level, colour)
+        marks |= _trials(panel, axis, every[every["level"] == level], look(index))
+        marks |= _confirmed(facts, panel, axis, level, look(index)["color"])
         panel.set_title(f"{level}" if asked.stratum else "", fontsize=11)
         axis.apply(panel, only_zero=not axis.has_positive)
         thin_frame(panel)
@@ -62,11 +53,9 @@ def draw(facts: Facts, width: int) -> Figure:
         panels.flat[0].set_ylim(low - 1, high + 1)
     of = "" if asked.axis is None else asked.axis.title or asked.axis.name
     scale = f"{of} (log scale{'; 0 apart' if axis.has_zero else ''})" if of else ""
-    counted = _counted(facts)
-    figure.suptitle(f"{_score_words(facts)} ({counted})", fontsize=11, x=0.01, ha="left", y=0.995, va="top")
-    figure.supxlabel(scale, fontsize=11, y=0.1 if wide else 40 / (70 + 210 * len(levels)))
+    figure.suptitle(f"{WORDS} ({_counted(facts)})", fontsize=11, x=0.01, ha="left", y=0.995, va="top")
+    figure.supxlabel(scale, fontsize=11, y=0.1 if wide else 40 / height)
     _legend(figure, marks, wide)
-    height = 320 if wide else 70 + 210 * len(levels)
     figure.subplots_adjust(left=0.06 if wide else 0.11, right=0.985, top=1 - 48 / height,
                            bottom=(76 if wide else 96) / height,
                            wspace=0.05, hspace=0.22)  # fmt: skip
@@ -85,12 +74,8 @@ def describe(facts: Facts) -> str:
         lead = "; none has a score"
     axis = facts.study.declared.axis
     against = f" against {axis.title or axis.name}" if axis else ""
-    said = f"{_score_words(facts)}{against}: {_counted(facts)}{lead}."
+    said = f"{WORDS}{against}: {_counted(facts)}{lead}."
     return f"{said} Hollow marks were stopped early, at the epoch beside them."
-
-
-def _score_words(facts: Facts) -> str:
-    return "search score, percent on validation"
 
 
 def _counted(facts: Facts) -> str:
@@ -101,7 +86,7 @@ def _counted(facts: Facts) -> str:
     return of + (f", {unseen} without a score" if unseen > 0 else "")
 
 
-def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, colour: str, marker: str) -> set[str]:
+def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, kind: dict[str, Any]) -> set[str]:
     """Each trial a mark that leads to its row; of very many, marks alone."""
     ended = trials[trials["state"] != "unfinished"]
     scored, lost = ended.dropna(subset=["value"]), ended[ended["value"].isna()]
@@ -109,26 +94,26 @@ def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, colour: str, m
     if len(lost):
         panel.plot([axis.at(value) for value in lost["setting"]], [0.015] * len(lost), "|", color=SOFT, markersize=9,
                    transform=panel.get_xaxis_transform())  # fmt: skip
-    look = {"markersize": 6, "markeredgecolor": colour, "markeredgewidth": 1.2, "zorder": 4}
-    faces = {True: ("whole", colour), False: ("stopped", "white")}
+    kind = kind | {"markersize": 6, "markeredgewidth": 1.2, "zorder": 4}
+    faces = {True: ("whole", kind["color"]), False: ("stopped", "white")}
     if len(scored) > SINGLE:
         for (whole, own), group in scored.groupby([scored["state"] == "complete", scored["own"].astype(bool)]):
-            kind, face = faces[bool(whole)]
-            marks.add(kind)
+            how, face = faces[bool(whole)]
+            marks.add(how)
             places = [axis.at(value) for value in group["setting"]]
-            panel.plot(places, group["value"], marker, markerfacecolor=face, alpha=0.8 if own else 0.45, **look)
+            panel.plot(places, group["value"], markerfacecolor=face, alpha=0.8 if own else 0.45, **kind)
         return marks
     for value, group in scored.groupby("setting"):
         for place, trial in enumerate(group.sort_values("value").to_dict("records")):
             # several trials at one value (a grid, or 0) are drawn side by side
             x = axis.at(value) + axis.step * (place - (len(group) - 1) / 2)
-            kind, face = faces[trial["state"] == "complete"]
-            marks.add(kind)
+            how, face = faces[trial["state"] == "complete"]
+            marks.add(how)
             alpha = 1 if trial["own"] else 0.45
-            (drawn,) = panel.plot(x, trial["value"], marker, markerfacecolor=face, alpha=alpha, **look)
+            (drawn,) = panel.plot(x, trial["value"], markerfacecolor=face, alpha=alpha, **kind)
             if trial["own"]:
                 drawn.set_gid(mark(trial["name"] or f"t{trial['trial']:03d}"))
-            if kind == "stopped" and pd.notna(trial["epoch"]):
+            if how == "stopped" and pd.notna(trial["epoch"]):
                 panel.annotate(f"{trial['epoch']}", (x, trial["value"]), fontsize=11, color=INK)
     return marks
 
