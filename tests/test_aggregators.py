@@ -273,8 +273,8 @@ def test_what_no_encoder_can_be_is_refused_in_one_line(words, said):
 
 
 def test_patches_that_do_not_fill_the_image_are_refused():
-    with pytest.raises(UsageError, match="model.encoder.crate.patch = 4 must divide the image's side, 14 pixels"):
-        encoder(*PATCHES["crate"]).tokens(torch.zeros(1, 1, 14, 14))
+    with pytest.raises(UsageError, match="data.canvas = 14 must be a multiple of model.encoder.crate.patch = 4"):
+        config(*PATCHES["crate"], "data.canvas=14")
 
 
 @pytest.mark.parametrize("kind", ["vit", "crate", "crate alpha"])

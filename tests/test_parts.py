@@ -10,7 +10,7 @@ import torch
 from small import config, method, views
 from torch import nn
 
-from trainer.blocks.faces import Aggregator, Encoder
+from trainer.blocks.faces import Aggregator, Encoder, make_encoder
 from trainer.config import AGGREGATORS, ENCODERS, REGULARISERS, parts
 from trainer.errors import UsageError
 from trainer.losses.term import Regularising, Term, regularise
@@ -68,6 +68,13 @@ def test_an_encoder_of_patches(monkeypatch, digits):
     optimise(run, 0, model, model, make_optimiser(run, model), batch)
     with torch.no_grad():
         assert model.encode(batch["observed"]).shape == (64, 3, 16)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_table_says_how_many_blocks_can_be_trained_apart(name):
+    settings = config(f"model.encoder={{name: {name}, width: 8}}").model.encoder
+    made = make_encoder(settings, 1)
+    assert settings.stages == (len(made.stages()) if hasattr(made, "stages") else None)
 
 
 def test_an_aggregator_of_another_width(monkeypatch, digits):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from effort import effort
 
-from studies import step2_grid, step2_rate
+from studies import step2_grid, step2_rate, step5_stream, step6_local
 from trainer import __main__ as trainer_main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +64,13 @@ WRONG = [
     ("trainer", "--results-dir {file}", ["is a file"]),
     ("trainer", "--device tpu", ["tpu"]),
     ("trainer", "precision=fp16", ["precision = 'fp16'"]),
+    ("trainer", "precision=tf32 --device cpu", ["precision = 'tf32'", "fp32"]),
+    ("trainer", "runtime.compile=true --device cpu", ["runtime.compile = True", "remove it"]),
+    ("trainer", "--preset h_jepa_digits model.encoder.vit.attention=cudnn --device cpu", ["'cudnn'", "auto or math"]),
+    ("trainer", "model.encoder.name=vit model.encoder.width=16 model.encoder.vit.patch=5", ["canvas = 12", "5"]),
+    ("trainer", "objective.local.weight=1 model.encoder.name=vit model.encoder.width=16", ["'encoder'", "vit has no"]),
+    ("trainer", "objective.local.lr_scale=[1,1]", ["2 values", "3 blocks"]),
+    ("trainer", "eval.subspace.epochs=[1] data.sizes=[90,3,9]", ["eval.subspace.epochs", "4 validation", "leaves 3"]),
     ("trainer", "runtime.threads=0", ["runtime.threads = 0"]),
     ("trainer", "optim.lr=true", ["optim.lr = True", "number"]),
     ("trainer", "epochs=true", ["epochs = True", "integer"]),
@@ -95,7 +102,10 @@ WRONG = [
     ("rate", "--gpus-per-trial 64", ["64 GPUs", "lower"]),
     ("rate", "--gpus-per-trial 1.5", ["1.5", "whole number"]),
     ("rate", "--gpus-per-trial 0.5 --workers-per-trial 2", ["0.5", "nccl"]),
-    ("rate", "--workers-per-trial 2 optim.batch_size=33", ["--workers-per-trial 2", "33"]),
+    ("rate", "--workers-per-trial 2 optim.batch_size=33", ["optim.batch_size = 33", "2 workers"]),
+    ("stream", "--quick --workers-per-trial 2", ["data.stream.replay", "2 workers", "one per run"]),
+    ("local", "--quick --workers-per-trial 2", ["objective.local", "2 workers", "one per run"]),
+    ("rate", "precision=tf32 runtime.device=cpu", ["precision = 'tf32'", "fp32"]),
     ("rate", "--max-concurrent 0", ["--max-concurrent 0"]),
     ("rate", "--backend slurm", ["slurm"]),
     ("rate", "--wandb online", ["--wandb online", "key"]),
@@ -135,7 +145,13 @@ WRONG = [
     ("grid", "--optim.lr", ["--optim.lr", "value"]),
 ]  # fmt: skip
 
-ENTRY = {"trainer": trainer_main.main, "rate": step2_rate.main, "grid": step2_grid.main}
+ENTRY = {
+    "trainer": trainer_main.main,
+    "rate": step2_rate.main,
+    "grid": step2_grid.main,
+    "stream": step5_stream.main,
+    "local": step6_local.main,
+}
 
 
 @pytest.fixture(scope="module")

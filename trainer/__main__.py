@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainer import families, presets
+from trainer import families, placing, presets
 from trainer.command.cli import Parser, add_data_options, data_settings, guarded, split_overrides
 from trainer.command.duration import duration, estimate, measured
 from trainer.command.results import check_name, folder, writable
@@ -95,6 +95,8 @@ def _run(arguments: Namespace) -> int:
     runtime = presets.load(arguments.preset, arguments.overrides, settings).runtime
     settings |= data_settings(arguments, runtime.data_root, runtime.cache_dir)
     config = presets.load(arguments.preset, arguments.overrides, settings)
+    if config.runtime.device != "auto":  # which only torch can tell
+        placing.check(config, config.runtime.device, int(os.environ.get("WORLD_SIZE", 1)))
     family = families.load(config.family)
     gate = arguments.gate or latest(config) or "none"
     if gate != "none":

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 
-from trainer import checkpoint, families, world
+from trainer import checkpoint, families, placing, world
 from trainer.config import RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
 from trainer.errors import UsageError
-from trainer.fast import compilable
 from trainer.gates import judge
 from trainer.record.identity import arm_id, provenance, run_id
 from trainer.record.writer import RunRecord
@@ -86,7 +85,7 @@ def _train(
     torch.set_num_threads(config.runtime.threads)
     set_arithmetic(config, device)
     rank, workers, arm = world.rank(), world.size(), arm_id(config)
-    compilable.check(config, device.type, workers)
+    placing.check(config, device.type, workers)
     images = (images or load_images(config)).to(device, config.runtime.resident_mib)
     source = family.source(config, images, dtype, rank, workers)
     if config.runtime.compile and not hasattr(source, "plan"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from trainer import placing
 from trainer.config import RunConfig
 from trainer.errors import UsageError
 
@@ -21,12 +22,7 @@ def pick_device(config: RunConfig) -> torch.device:
     if not present[wanted]:
         have = ", ".join(name for name, here in present.items() if here)
         raise UsageError(f"runtime.device = {wanted!r}: not present on this machine, which has {have}")
-    if wanted == "mps" and config.precision == "fp64":
-        raise UsageError("precision = 'fp64' is not available with runtime.device=mps; use cpu")
-    if wanted != "cuda" and config.precision == "tf32":
-        raise UsageError(
-            f"precision = 'tf32' rounds the products of CUDA's matrix units; runtime.device is {wanted}: use fp32 there"
-        )
+    placing.check_device(config, wanted)
     # with its number: torch 2.11 limits the memory of no other
     return torch.device(wanted, torch.cuda.current_device()) if wanted == "cuda" else torch.device(wanted)
 

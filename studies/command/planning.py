@@ -62,10 +62,6 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         base = presets.load(o.preset, [*revision, *overrides], {"epochs": QUICK_EPOCHS})
     if base.epochs < 1:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
-    if base.optim.batch_size % max(1, o.workers_per_trial):
-        raise UsageError(
-            f"--workers-per-trial {o.workers_per_trial}: must divide optim.batch_size = {base.optim.batch_size}"
-        )
     declared = study.declaration(arms, base.epochs)
     if search and o.no_verdict:
         arms, declared = (), replace(declared, contrasts=(), controls={})

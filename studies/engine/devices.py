@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from studies.engine.settings import Resources
+from trainer import placing
 from trainer.config import RunConfig
 from trainer.errors import UsageError
-from trainer.fast import compilable
 
 
 def check(config: RunConfig, resources: Resources, here: bool) -> None:
@@ -17,7 +17,8 @@ def check(config: RunConfig, resources: Resources, here: bool) -> None:
         here: whether trials run on this machine.
 
     Raises:
-        UsageError: device and ``--gpus-per-trial`` contradict each other, or ``runtime.compile`` would do nothing.
+        UsageError: device and ``--gpus-per-trial`` contradict each other, or a trial's
+            device or workers rule a setting out.
     """
     wanted, gpus = config.runtime.device, resources.gpus
     if gpus and wanted not in ("auto", "cuda"):
@@ -34,4 +35,4 @@ def check(config: RunConfig, resources: Resources, here: bool) -> None:
         )
     if wanted == "mps" and here and sys.platform != "darwin":
         raise UsageError("runtime.device = 'mps': only Apple's machines have it; remove it")
-    compilable.check(config, "cuda" if gpus else "cpu" if wanted == "auto" else wanted, resources.workers, here)
+    placing.check(config, "cuda" if gpus else "cpu" if wanted == "auto" else wanted, resources.workers, here)

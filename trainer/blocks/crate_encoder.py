@@ -19,7 +19,7 @@ class CrateEncoder(PatchEncoder):
 
     def __init__(self, config: EncoderConfig, channels: int):
         settings = config.crate
-        super().__init__(config.features, channels, settings.patch, "model.encoder.crate.patch")
+        super().__init__(config.features, channels, settings.patch)
         block = crate_alpha_block if settings.dictionary == "overcomplete" else crate_block
         chosen = settings.model_dump(exclude={"patch", "depth", "heads", "dictionary"}, exclude_none=True)
         self.layers = nn.ModuleList(block(self.features, settings.heads, **chosen) for _ in range(settings.depth))
@@ -27,7 +27,7 @@ class CrateEncoder(PatchEncoder):
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         x = self.embedded(images)
-        x = kept(x + sincos(grid_places(self.grid(images.shape[-1]), images.device), self.features).to(x), keep)
+        x = kept(x + sincos(grid_places(images.shape[-1] // self.patch, images.device), self.features).to(x), keep)
         for layer in self.layers:
             x, _ = layer(x)
         return self.norm(x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from trainer.blocks.faces import Encoder
-from trainer.errors import UsageError
 
 
 class PatchEncoder(Encoder):
@@ -13,23 +12,16 @@ class PatchEncoder(Encoder):
 
     Args:
         patch: side in pixels.
-        setting: where it is set, for messages.
     """
 
-    def __init__(self, features: int, channels: int, patch: int, setting: str):
+    def __init__(self, features: int, channels: int, patch: int):
         super().__init__()
-        self.features, self.patch, self._setting = features, patch, setting
+        self.features, self.patch = features, patch
         self.embed = nn.Conv2d(channels, features, patch, patch)
         # as large beside a patch's position as I-JEPA's, which are 0.02 for 16 x 16 pixels of 3 colours: with the same
         # 0.02 for small patches a fresh network would hardly see its image
         nn.init.trunc_normal_(self.embed.weight, std=0.02 * (768 / (channels * patch**2)) ** 0.5)
         nn.init.zeros_(self.embed.bias)
-
-    def grid(self, side: int) -> int:
-        """Patches along the side of an image of ``side`` pixels. Raises UsageError if it is not a whole number."""
-        if side % self.patch:
-            raise UsageError(f"{self._setting} = {self.patch} must divide the image's side, {side} pixels")
-        return side // self.patch
 
     def embedded(self, images: Tensor) -> Tensor:
         """(N, C, S, S) images to (N, n, ``features``) patches in row order, without their places."""

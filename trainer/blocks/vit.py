@@ -15,12 +15,12 @@ class ViT(PatchEncoder):
 
     def __init__(self, config: EncoderConfig, channels: int):
         vit = config.vit
-        super().__init__(config.features, channels, vit.patch, "model.encoder.vit.patch")
+        super().__init__(config.features, channels, vit.patch)
         self.stack = Stack(vit, self.features, vit.depth, vit.heads)
 
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         x = self.embedded(images)
-        placing = self.stack.placing(grid_places(self.grid(images.shape[-1]), images.device), x.dtype)
+        placing = self.stack.placing(grid_places(images.shape[-1] // self.patch, images.device), x.dtype)
         turned = placing.turned
         if keep is not None and turned is not None:
             turned = turned[keep]

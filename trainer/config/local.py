@@ -90,6 +90,16 @@ def check_local(run: Any) -> None:
         raise ValueError("objective.local with data.stream is not defined; remove one of them")
     if objective.symmetric:
         raise ValueError("objective.local with objective.symmetric is not defined; remove one of them")
+    stages = run.model.encoder.stages
+    if local.stage != "aggregator" and stages is None:
+        raise ValueError(
+            f"objective.local.stage = {local.stage!r}: encoder {run.model.encoder.name} has no blocks to train apart;"
+            " take stage=aggregator, or another encoder"
+        )
+    if local.lr_scale is not None and len(local.lr_scale) != stages:
+        raise ValueError(
+            f"objective.local.lr_scale has {len(local.lr_scale)} values, the encoder has {stages} blocks; give one each"
+        )
     if objective.teacher == "shared" and local.stage != "auxiliary":
         raise ValueError("objective.teacher = 'shared' would train the encoder end-to-end; take stopgrad or ema")
     if local.stage != "auxiliary":

@@ -28,15 +28,17 @@ class Encoder:
     Attributes:
         implementation: ``module:class`` of a :class:`trainer.blocks.faces.Encoder`.
         growth: width of a token over ``EncoderConfig.width``.
+        stages: blocks that can be trained apart; None: none, or ``EncoderConfig.blocks``.
     """
 
     implementation: str
     growth: int
+    stages: int | None = None
 
 
 ENCODERS = {
-    "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4),
-    "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8),
+    "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4, stages=3),
+    "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8, stages=4),
     "vit": Encoder("trainer.blocks.vit:ViT", growth=1),
     "crate": Encoder("trainer.blocks.crate_encoder:CrateEncoder", growth=1),
     "stack": Encoder("trainer.blocks.residual:StackEncoder", growth=4),
@@ -117,6 +119,18 @@ class EncoderConfig(Node):
     def patches(self) -> VitConfig | CrateEncoderConfig | None:
         """Settings of an encoder whose tokens are patches."""
         return self.vit or self.crate
+
+    @property
+    def stages(self) -> int | None:
+        """Blocks that can be trained apart, where it has some."""
+        return self.blocks or ENCODERS[self.name].stages
+
+    def check_side(self, name: str, side: int) -> None:
+        """Raise ValueError for images that are no whole number of patches; the setting ``name`` gives their side."""
+        if self.patches is not None and side % self.patches.patch:
+            raise ValueError(
+                f"{name} = {side} must be a multiple of model.encoder.{self.name}.patch = {self.patches.patch}"
+            )
 
     @property
     def features(self) -> int:

@@ -60,6 +60,11 @@ class RunConfig(Node):
         return self
 
     @property
+    def one_worker(self) -> str | None:
+        """The setting that several workers cannot share, and why."""
+        return None
+
+    @property
     def images_per_epoch(self) -> int:
         if self.data.mixture is not None:
             return self.data.epoch_images

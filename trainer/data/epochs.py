@@ -12,7 +12,6 @@ from trainer.config import RunConfig
 from trainer.data.images import ImageSet
 from trainer.data.philox import permutation
 from trainer.data.store import MappedImages
-from trainer.errors import UsageError
 
 
 class Epochs:
@@ -24,8 +23,6 @@ class Epochs:
     """
 
     def __init__(self, config: RunConfig, images: ImageSet, dtype: torch.dtype, rank: int, world: int):
-        if config.optim.batch_size % world:
-            raise UsageError(f"optim.batch_size = {config.optim.batch_size} must be divisible by the {world} workers")
         self._config, self._images, self._dtype = config, images, dtype
         self.rank, self.world, self.step = rank, world, 0
         self.device = images.labels.device

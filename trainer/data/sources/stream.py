@@ -20,7 +20,6 @@ from trainer.data.philox import Purpose, permutation, uniforms
 from trainer.data.sources.memory import Items, Memory
 from trainer.data.sources.shifts import changed, class_pools, restricted, segment_of
 from trainer.data.views import Views
-from trainer.errors import UsageError
 from trainer.source import Batch, Plan
 
 
@@ -53,10 +52,6 @@ class Stream(Views):
             class_pools(images.labels, pool, self.segments, images.classes) if classes else [pool] * self.segments
         )
         replay = self._stream.replay
-        if replay is not None and world > 1:
-            raise UsageError(
-                f"data.stream.replay: a memory belongs to one worker, there are {world}; take one worker per run"
-            )
         self.memory = Memory(replay, self.segments, config.seed) if replay is not None else None
         self._replayed = self._stream.replayed(config.optim.batch_size)
 

@@ -225,10 +225,10 @@ class HJEPAConfig(RunConfig):
 
     def _sides(self) -> None:
         """Raise ValueError for images that are no whole number of patches, and masks that leave nothing."""
-        patch, local = self.model.encoder.vit.patch, self.data.standard.locals
-        for name, side in (("data.canvas", self.data.canvas), ("data.standard.locals.side", local and local.side)):
-            if side is not None and side % patch:
-                raise ValueError(f"{name} = {side} must be a multiple of model.encoder.vit.patch = {patch}")
+        encoder, local = self.model.encoder, self.data.standard.locals
+        encoder.check_side("data.canvas", self.data.canvas)
+        if local is not None:
+            encoder.check_side("data.standard.locals.side", local.side)
         if self.grid < 2 ** (self.model.levels - 1) * 2:
             raise ValueError(
                 f"model.levels = {self.model.levels}: the coarsest level of {self.grid} x {self.grid} patches would be"

@@ -14,6 +14,7 @@ from trainer.config.evaluation import Epochs
 from trainer.config.local import LocalConfig, check_local
 from trainer.config.node import Node, NonNegative, Positive, added, one_of, only_when
 from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS
+from trainer.config.sets import split_sizes
 from trainer.families.seq_jepa.continual.rules import check_stream
 
 CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != "rate"}
@@ -231,6 +232,13 @@ class SeqJEPAConfig(RunConfig):
                 "eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed"
                 " views"
             )
+        self.model.encoder.check_side("data.canvas", self.data.canvas)
+        held = split_sizes(self.data)[2 if self.data.select_on == "test" else 1]
+        if self.eval.subspace.epochs and held < 4:
+            raise ValueError(
+                f"eval.subspace.epochs: diagnostics sweep 4 {self.data.select_on} images or more, data.sizes leaves"
+                f" {held}"
+            )
         if self.eval.subspace.epochs and not (self.data.swept or self.model.white_box):
             raise ValueError(
                 "eval.subspace.epochs: factor sweeps are defined for rotation, affine and mini3d, not"
@@ -239,3 +247,13 @@ class SeqJEPAConfig(RunConfig):
         check_stream(self)
         check_local(self)
         return self
+
+    @property
+    def one_worker(self) -> str | None:
+        if self.objective.local is not None:
+            return "objective.local: a block's gradient is taken before workers share theirs"
+        if self.objective.consolidate is not None:
+            return "objective.consolidate: gradients are taken apart before workers share them"
+        if self.data.stream is not None and self.data.stream.replay is not None:
+            return "data.stream.replay: a memory belongs to one worker"
+        return None

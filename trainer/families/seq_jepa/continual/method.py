@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from trainer import world
 from trainer.blocks.stream_norm import set_segment
 from trainer.data.sources.stream import Stream
-from trainer.errors import UsageError
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.losses.consolidation import Consolidation, information
@@ -31,11 +29,6 @@ class StreamJEPA(SeqJEPA):
         settings = config.objective.consolidate
         self.consolidation: Consolidation | None = None
         if settings is not None:
-            if world.size() > 1:
-                raise UsageError(
-                    "objective.consolidate: gradients are taken apart before workers share them; take one worker per"
-                    " run"
-                )
             self.consolidation = Consolidation(settings, self._held())
             # the strength is the penalty's own: its value is recorded as it enters the loss
             self.weights["consolidate"] = 1.0

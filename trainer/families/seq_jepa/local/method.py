@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import world
 from trainer.blocks.decorrelated import decorrelate
-from trainer.errors import UsageError
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.local.rule import Head, LocalRule, RidgeHead, pooled
 from trainer.families.seq_jepa.method import SeqJEPA
@@ -42,8 +40,6 @@ class LocalJEPA(SeqJEPA):
         self._losses: list[Tensor] = []
         self._firsts: list[tuple[Tensor, list[nn.Parameter]]] = []
         self._actions: Tensor | None = None
-        if world.size() > 1:
-            raise UsageError("objective.local: blocks' gradients are taken by one worker; take one worker per run")
         if local.stage == "aggregator":
             told = config.model.action_dim if local.rule == "action_lpl" and config.model.condition != "none" else 0
             width, outputs = self.aggregator.width, self.encoder.features
@@ -53,19 +49,12 @@ class LocalJEPA(SeqJEPA):
             self._source: Callable[[], Any] = lambda: source
             self._known: tuple[Tensor, Tensor] | None = None
             return
-        stages = self.encoder.stages() if hasattr(self.encoder, "stages") else None
-        if stages is None:
-            raise UsageError(f"objective.local: encoder {config.model.encoder.name} has no blocks to train apart")
         if local.whiten:
             for network in (self.encoder, self.target_branch.average):
                 for stage in network.stages()[1:] if network is not None else ():
                     decorrelate(network, stage, local.whiten)
         widths = _widths(self.encoder)
         self.rules = nn.ModuleList(LocalRule(local, width, source.action_dim) for width in widths)
-        if local.lr_scale is not None and len(local.lr_scale) != len(widths):
-            raise UsageError(
-                f"objective.local.lr_scale has {len(local.lr_scale)} values, the encoder has {len(widths)} blocks"
-            )
 
     # --- the encoder
 
