@@ -314,10 +314,27 @@ def test_double_bn_lets_the_target_view_count_last_in_the_running_statistics(dig
     ["eval.pair_target=target_branch"],
     ["eval.action_probe=true", "data.observed_views=1"],
     ["model.encoder.stem=imagenet"],
+    ["model.encoder={name: vit, width: 16}", "objective.target_bn=ema_buffers_eval"],
+    ["model.encoder={name: crate, width: 16}", "objective.double_bn=true"],
+    ["model.condition=none", "model.action_norm=upstream"],
 ])  # fmt: skip
 def test_a_switch_that_would_do_nothing_is_refused(settings):
     with pytest.raises(UsageError, match="remove it|only with|needs"):
         config(*settings)
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (["model.encoder={name: vit, width: 16, vit: {depth: 1, drop_path: 0.1}}"], "drop_path = 0.1: .*depth of 2"),
+        (["schedule.warmup_epochs=0.02"], "warmup_epochs = 0.02 is less than half a step of the 17"),
+        (["schedule.warmup_epochs=0.4", "schedule.per_epoch=true"], "less than half an epoch"),
+    ],
+)
+def test_a_setting_too_small_to_act_is_refused(settings, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        config(*settings)
+    assert "\n" not in str(caught.value)
 
 
 # --- controls of the rate in the model

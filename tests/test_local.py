@@ -188,7 +188,7 @@ def test_every_setting_acts(images, change):
 
 
 def test_a_frozen_encoder_rests_and_every_block_of_the_aggregator_has_a_loss_of_its_own(images):
-    run, source, method = built(images, AGGREGATOR, "optim.weight_decay=0")
+    run, source, method = built(images, AGGREGATOR, "optim.weight_decay=0", "model.time_embedding=true")
     optimiser = make_optimiser(run, method)
     for number in range(run.steps_per_epoch):
         optimise(run, number, method, method, optimiser, source.next())
@@ -202,13 +202,17 @@ def test_a_frozen_encoder_rests_and_every_block_of_the_aggregator_has_a_loss_of_
         method.aggregator.forward = method._blockwise
         batch = source.next()
         actions = method.action(batch["actions"])
-        z_agg = method.aggregator(method.encode(batch["observed"]), actions[:, :-1])
+        z, between = method.encode(batch["observed"]), actions[:, :-1]
+        z_agg = method.aggregator(z, between)
+        # block by block it is the aggregator that probes measure
+        torch.testing.assert_close(z_agg, original(z, between))
         method.prediction_loss(z_agg, actions[:, -1], batch["target"][0])
         method.aggregator.forward = original
         method._losses[number].backward()
         layers = [any(p.grad is not None for p in layer.parameters()) for layer in method.aggregator.layers]
         assert layers == [i == number for i in range(2)]
-        assert (method.aggregator.token.grad is not None) == (number == 0)
+        for one in (method.aggregator.token, method.aggregator.time.map.weight):
+            assert (one.grad is not None) == (number == 0)
         method._firsts, method._losses = [], []
 
 
@@ -333,6 +337,9 @@ def test_every_stage_resumes_bit_for_bit(words, images, tmp_path, monkeypatch):
         ),
         (["model.encoder.blocks=4"], "has a meaning only with encoder.name=stack"),
         (["objective.local={stage: auxiliary, detach_between: false, clip_norm: 1}"], "need local.detach_between=true"),
+        (["objective.local={pull: 0}"], "take rule=lpl"),
+        (["objective.local={push: 0, stale: true}"], "stale = True has a meaning only with"),
+        ([AGGREGATOR, "model.condition=none"], "take rule=lpl"),
     ],
 )
 def test_what_has_no_meaning_is_refused_in_one_line(words, message):

@@ -35,6 +35,8 @@ WRONG = [
     ("trainer", "model.dropout=1", ["model.dropout = 1"]),
     ("trainer", "model.encoder.name=swin", ["'swin'"]),
     ("trainer", "--preset cifar100_aug_gate data.canvas=20", ["canvas = 20", "21 or more"]),
+    ("trainer", "--preset cifar100_aug_gate data.augment={jitter: 0, hue: 0.2}", ["hue = 0.2", "jitter = 0", "at 0.1"]),
+    ("trainer", "--preset cifar100_aug_gate data.augment={action: jitter, jitter: 0}", ["'jitter'", "constant"]),
     ("trainer", "model.encoder.name=resnet18 model.encoder.width=4", ["encoder.width = 4", "at least 8"]),
     ("trainer", "objective.teacher=momentum", ["'momentum'"]),
     ("trainer", "objective.ema.half_life=0.1", ["ema", "teacher=ema"]),

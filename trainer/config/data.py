@@ -55,6 +55,16 @@ class AugmentConfig(Node):
                 f"blur = {self.blur} and target_blur = {self.target_blur} must be 0 with action=crop_jitter, "
                 "the variant without blur"
             )
+        blurred, told = self.blur or self.target_blur, {"jitter": self.jitter, "blur": self.blur or self.target_blur}
+        if not told.get(self.action, True):
+            raise ValueError(
+                f"augment.action = {self.action!r} with {self.action} = 0 is a constant: there is nothing to tell"
+            )
+        unread = ("brightness", "contrast", "saturation", "hue") if not self.jitter else ()
+        for name in (*unread, *(("blur_sigma",) if not blurred else ())):
+            if (value := getattr(self, name)) != (usual := type(self).model_fields[name].default):
+                off = "blur = 0 and target_blur" if name == "blur_sigma" else "jitter"
+                raise ValueError(f"{name} = {value} does nothing with {off} = 0; leave it at {usual}, or remove it")
         return self
 
 
@@ -229,14 +239,6 @@ class DataConfig(Node):
             raise ValueError(
                 f"canvas = {self.canvas}: the blur's kernel, a tenth of the canvas, would be one pixel and do nothing;"
                 " take 21 or more, or augment.blur=0 and augment.target_blur=0"
-            )
-        if (
-            self.augment is not None
-            and self.augment.action == "blur"
-            and not (self.augment.blur or self.augment.target_blur)
-        ):
-            raise ValueError(
-                "augment.action = 'blur' with blur = 0 and target_blur = 0 is a constant: there is nothing to tell"
             )
         if self.normalize == "dataset" and facts.statistics is None:
             raise ValueError(f"normalize = 'dataset': no published statistics of {self.name}; use none")

@@ -73,6 +73,10 @@ class LocalConfig(Node):
             raise ValueError(f"local.{what} has a meaning only with local.stage=aggregator; remove it")
         if self.pull == 0 and self.push == 0 and self.decorrelate == 0:
             raise ValueError("local.pull, push and decorrelate are all 0: nothing is learnt; give one of them a value")
+        if self.rule == "action_lpl" and self.pull == 0:
+            raise ValueError("local.rule = 'action_lpl' with pull = 0 predicts nothing by the action; take rule=lpl")
+        if self.stale and self.push == 0:
+            raise ValueError("local.stale = True has a meaning only with local.push above 0; remove it")
         if self.stage == "auxiliary" and not self.detach_between and (self.lr_scale or self.clip_norm):
             raise ValueError(
                 "local.lr_scale and clip_norm need local.detach_between=true, or a block's loss trains others"
@@ -110,10 +114,14 @@ def check_local(run: Any) -> None:
                     f"objective.{name}.on = {term.on!r}: with local.stage={local.stage} no gradient of it reaches the"
                     " encoder; take agg"
                 )
-    if local.cached and objective.target_bn == "batch" and run.model.norm != "group":
+    if local.cached and objective.target_bn == "batch" and run.model.norm != "group" and not run.model.encoder.patches:
         raise ValueError(
             "local.cached = True: a target is kept, and must not depend on the batch it is in; set"
             " objective.target_bn=ema_buffers_eval or model.norm=group"
+        )
+    if local.rule == "action_lpl" and local.stage == "aggregator" and run.model.condition == "none":
+        raise ValueError(
+            "objective.local.rule = 'action_lpl' with model.condition=none: no head is told; take rule=lpl"
         )
     if local.cached and run.runtime.compile:
         raise ValueError("local.cached = True with runtime.compile: kept codes are no recorded step; remove one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.config.node import Node, Positive, added
 
@@ -30,6 +30,12 @@ class VitConfig(Node):
     """Kernel of the attention. auto: torch's choice; any other is used, or the run is refused."""
     checkpointing: bool = added(False)
     """Compute activations of the blocks again in the backward pass instead of keeping them: less memory, more time."""
+
+    @model_validator(mode="after")
+    def _a_block_to_leave_out(self) -> VitConfig:
+        if self.drop_path and self.depth == 1:
+            raise ValueError(f"drop_path = {self.drop_path}: a first block is never left out; take depth of 2 or more")
+        return self
 
     def problem(self, width: int) -> str | None:
         """Why tokens of this width cannot be, in one sentence."""

@@ -227,6 +227,11 @@ class SeqJEPAConfig(RunConfig):
                 "model.condition = 'aggregator' with data.observed_views=1: no action lies between observed views; use"
                 " none"
             )
+        if self.model.condition == "none" and self.model.action_norm != "true_actions":
+            raise ValueError(
+                f"model.action_norm = {self.model.action_norm!r} with model.condition=none: nothing is told an action;"
+                " remove it"
+            )
         if self.eval.action_probe and self.data.observed_views == 1:
             raise ValueError(
                 "eval.action_probe = True needs data.observed_views of 2 or more: it reads the codes of two observed"

@@ -25,9 +25,10 @@ def check_stream(run: Any) -> None:
         raise ValueError(
             f"model.norm = {model.norm!r} with one segment is running; say that, or give data.stream more segments"
         )
-    if model.norm != "batch" and (objective.target_bn != "batch" or objective.double_bn):
+    without = f"model.norm = {model.norm!r}" if model.norm != "batch" else f"encoder {model.encoder.name}"
+    if (model.norm != "batch" or model.encoder.patches) and (objective.target_bn != "batch" or objective.double_bn):
         what = "double_bn = True" if objective.double_bn else f"target_bn = {objective.target_bn!r}"
-        raise ValueError(f"objective.{what} is about batch-norm, and model.norm = {model.norm!r} has none; remove it")
+        raise ValueError(f"objective.{what} is about batch-norm, and {without} has none; remove it")
     if run.eval.probe_bn == "train" and model.norm != "batch":
         raise ValueError(f"eval.probe_bn = 'train' is about batch-norm, and model.norm = {model.norm!r} has none")
     if stream is None:

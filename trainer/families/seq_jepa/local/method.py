@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.blocks.decorrelated import decorrelate
+from trainer.blocks.tokens import view_tokens
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.local.rule import Head, LocalRule, RidgeHead, pooled
 from trainer.families.seq_jepa.method import SeqJEPA
@@ -142,11 +142,12 @@ class LocalJEPA(SeqJEPA):
     def _blockwise(self, z: Tensor, between: Tensor) -> Tensor:
         """The aggregate, with the gradient cut before every block but the first; keeps what each block's head reads."""
         aggregator = self.aggregator
-        tokens = torch.cat([z, F.pad(between.detach(), (0, 0, 0, 1))], dim=2) if aggregator.conditioned else z
+        tokens = view_tokens(z, between.detach(), aggregator.conditioned, aggregator.time)
+        first = [aggregator.token, *(aggregator.time.parameters() if aggregator.time is not None else ())]
         x = torch.cat([aggregator.token.expand(len(z), -1, -1).to(tokens.dtype), tokens], dim=1)
         for number, layer in enumerate(aggregator.layers):
             x = layer(x.detach() if number else x)
-            own = [*layer.parameters(), *(() if number else (aggregator.token,))]
+            own = [*layer.parameters(), *(() if number else first)]
             self._firsts.append((x[:, 0], own))
         return aggregator.norm(x[:, 0])
 
