@@ -13,6 +13,7 @@ from test_h_jepa import MIXED_SIZES as SIZES
 
 import trainer
 from studies.doctor import inputs, machine
+from studies.engine import metrics
 from trainer import families, presets
 from trainer.__main__ import main
 from trainer.config import SETS, members
@@ -159,6 +160,13 @@ def test_each_set_is_measured_by_its_own_labels_and_the_run_by_one(images):
     changed = family.probes(run, dataclasses.replace(images, labels=labels), source, method, torch.device("cpu"))
     other = changed.at_start(method, True)
     assert {key for key in found if found[key] != other[key]} >= {"linacc.mnist/z_agg@1"}
+    # a study may ask about each set of its mixture, and about no other
+    for kind in ("linacc", "knn20"):
+        assert metrics.metric(f"{kind}.mnist/z_agg@M").unit == "percent" and f"{kind}.mnist/z_agg@1" in found
+        metrics.check_recorded([f"{kind}.mnist/z_agg@M"], config(*MIXED))
+    for base, said in ((config(*MIXED), "mixes cifar10, digits, mnist"), (config(), "mixes no sets")):
+        with pytest.raises(UsageError, match=f"of a mixture with stl10, and this study {said}"):
+            metrics.check_recorded(["linacc.stl10/z_agg@M"], base)
     assert all(".mnist/" in key for key in found if found[key] != other[key])
 
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from studies.engine.keys import lookup
 from trainer import families
-from trainer.config import RunConfig
+from trainer.config import SETS, RunConfig
 from trainer.errors import UsageError
 
 
@@ -60,6 +60,12 @@ _OF_STREAMS = [
         ("frozen_first_acc", "frozen-first ACC", True),
     )
 ]
+# of a mixture's sets each is probed by itself
+_OF_SETS = {
+    Metric(f"{what}.{name}/z_agg@M", f"{words} of z_agg on {name}", "percent"): name
+    for name in SETS
+    for what, words in (("linacc", "linear accuracy"), ("knn20", "20-nearest-neighbour accuracy"))
+}
 NEEDS = {one.name: "data.stream.segments" for one in _OF_STREAMS}
 """Key of a setting that a run must have for a metric to be recorded; the others are of every run."""
 METRICS = {
@@ -74,6 +80,7 @@ METRICS = {
         *_RANKS,
         *(one for family in families.names() for one in _own(family)),
         *_OF_STREAMS,
+        *_OF_SETS,
     )
 }
 ACTIONS = Metric("r2_action", "R2 of the actions")
@@ -115,7 +122,12 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
     scale = config.data.action_scale
     of_others = {one.name for family in families.names() if family != config.family for one in _own(family)}
     tree = config.model_dump()
+    mixed = {one.name for one in config.data.mixture or ()}
+    of_sets = {one.name: of for one, of in _OF_SETS.items()}
     for name in names:
+        if name in of_sets and of_sets[name] not in mixed:
+            there = f"mixes {', '.join(sorted(mixed))}" if mixed else "mixes no sets (data.mixture)"
+            raise UsageError(f"metric {name!r}: is recorded of a mixture with {of_sets[name]}, and this study {there}")
         if name in of_others - {one.name for one in _own(config.family)}:
             raise UsageError(f"metric {name!r}: runs of family {config.family} do not record it")
         needs = NEEDS.get(name)
