@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainer.config import RunConfig
 from trainer.meter import Meter
 from trainer.method import Group, Method, Output, Probes
+from trainer.optimisers import Adam, AdamW
 from trainer.schedule import learning_rate
 from trainer.source import Batch, Source
 
@@ -173,7 +174,7 @@ def make_optimiser(config: RunConfig, method: Method) -> torch.optim.Optimizer:
     # lr_scale and clip_norm stay with the method: an optimiser restored from a checkpoint forgets what it was not saved
     # with
     groups = [{"params": group.params, "weight_decay": group.weight_decay} for group in method.parameter_groups()]
-    make = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    make = AdamW if optim.name == "adamw" else Adam
     return make(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=device in ("cpu", "cuda"))
 
 

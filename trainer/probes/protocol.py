@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.data.philox import Purpose, derived_seed
 from trainer.data.row_chunks import row_chunks
+from trainer.optimisers import Adam
+from trainer.probes.networks import relu_network
 from trainer.probes.precision import in_double
 from trainer.probes.ridge import Linear
 
@@ -90,7 +92,7 @@ def _fit(nets: Mapping, inputs: Mapping, goals: Mapping, loss: Callable[[Tensor,
     inputs = {key: x.float() for key, x in inputs.items()}
     count, device = len(next(iter(goals.values()))), next(iter(goals.values())).device
     parameters = [parameter for net in nets.values() for parameter in net.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=device.type in ("cpu", "cuda"))
+    optimiser = Adam(parameters, lr=LEARNING_RATE, fused=device.type in ("cpu", "cuda"))
     generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
     with torch.enable_grad():
         for _ in range(epochs):
@@ -107,13 +109,5 @@ def _networks(sizes: Mapping, device: torch.device) -> dict:
     nets = {}
     for key, widths in sizes.items():
         generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE, 1))
-        layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
-            # without torch's own initialisation, which would take numbers from the global generator
-            layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-            with torch.no_grad():
-                for parameter in layer.parameters():
-                    parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * inputs**-0.5)
-            layers += [layer, nn.ReLU()]
-        nets[key] = nn.Sequential(*layers[:-1]).to(device)
+        nets[key] = relu_network(widths, generator).to(device)
     return nets

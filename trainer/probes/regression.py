@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.data.philox import Purpose, derived_seed
+from trainer.optimisers import AdamW
+from trainer.probes.networks import relu_network
 from trainer.probes.precision import in_double
 
 HIDDEN, STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 100, 256, 1e-2, 1.0
@@ -34,18 +36,9 @@ def mlp_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
     train_x, test_x = ((x - mean) / std for x in (train_x, test_x))
     centre, spread = train_y.mean(0), train_y.std(0).clamp_min(1e-6)
     goal = ((train_y - centre) / spread).float()
-    # without torch's own initialisation, which would take numbers from the global generator
-    sizes = (train_x.shape[1], HIDDEN), (HIDDEN, goal.shape[1])
-    first, second = (nn.utils.skip_init(nn.Linear, *size) for size in sizes)
-    net = nn.Sequential(first, nn.ReLU(), second)
-    with torch.no_grad():
-        for layer in (first, second):
-            bound = layer.in_features**-0.5
-            for parameter in layer.parameters():
-                parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
-    net.to(device)
+    net = relu_network((train_x.shape[1], HIDDEN, goal.shape[1]), generator).to(device)
     fused = device.type in ("cpu", "cuda")
-    optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=fused)
+    optimiser = AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=fused)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
     picks = torch.randint(len(goal), (STEPS, BATCH), generator=generator).to(device)
     with torch.enable_grad():

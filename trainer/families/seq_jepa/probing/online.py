@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from trainer.checkpoint import load_part
 from trainer.data.philox import Purpose, derived_seed
+from trainer.optimisers import Adam
+from trainer.probes.networks import relu_network, zero_linear
 from trainer.probes.precision import in_double
 from trainer.probes.regression import r2
 
@@ -39,17 +41,17 @@ class OnlineProbe:
         learning_rate: float = 1e-3,
     ):
         # zero weights: no random number, and the first guess favours no class
-        self.linear = nn.utils.skip_init(nn.Linear, features, classes)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = zero_linear(features, classes)
         modules = [self.linear]
         self.reads_actions = pair is not None
         if pair is not None:
-            self.actions = _mlp(pair[0], self.HIDDEN, pair[1])
+            # two hidden layers; every run starts from the same numbers
+            generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
+            self.actions = relu_network((pair[0], self.HIDDEN, self.HIDDEN, pair[1]), generator)
             modules.append(self.actions)
         self._modules = nn.ModuleList(modules).to(device)
         fused = device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.Adam(self._modules.parameters(), lr=learning_rate, fused=fused)
+        self.optimiser = Adam(self._modules.parameters(), lr=learning_rate, fused=fused)
 
     def observe(self, features: dict[str, Tensor], labels: Tensor, actions: Tensor) -> None:
         """One step on a batch: ``z_agg`` (B, d) and ``z`` (B, M, D), classes (B,), -1 where unknown, actions (B, M,
@@ -81,17 +83,3 @@ class OnlineProbe:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._modules.load_state_dict(state["modules"])
         load_part(self.optimiser, state["optimiser"])
-
-
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """ReLU network with two hidden layers and torch's usual initialisation, from a generator of its own."""
-    generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
-    layers: list[nn.Module] = []
-    for size in ((inputs, hidden), (hidden, hidden), (hidden, outputs)):
-        linear = nn.utils.skip_init(nn.Linear, *size)
-        bound = size[0] ** -0.5
-        with torch.no_grad():
-            for parameter in linear.parameters():
-                parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
