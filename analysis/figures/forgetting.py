@@ -7,13 +7,14 @@ import json
 import re
 import textwrap
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures.style import COLOURS, DPI, STYLE
+from analysis.figures.style import COLOURS, png
 from analysis.rendering.decimals import decimals
 from analysis.statistics.paired import mean_interval
 from trainer.errors import UsageError
@@ -120,11 +121,8 @@ def render(study: Path, folder: Path, metric: str = METRIC) -> list[Path]:
     paths = []
     ending = "" if metric == METRIC else "-" + re.sub(r"[^\w.]+", "-", metric)
     for name, draw in ((f"forgetting{ending}", heat_map), (f"anytime{ending}", anytime)):
-        with plt.rc_context(STYLE):
-            figure = draw(found, metric)
-            figure.savefig(folder / f"{name}.png", dpi=DPI)
-            plt.close(figure)
         paths.append(folder / f"{name}.png")
+        paths[-1].write_bytes(png(partial(draw, metric=metric), found))
     return paths
 
 

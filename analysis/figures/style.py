@@ -25,12 +25,12 @@ FAINT = 0.45
 YLABEL = "linear accuracy of z_agg, validation (%)"
 
 
-def png(draw: Callable[[Any], Figure], study: Any) -> bytes:
-    """Draw a figure in the common style; the content of a PNG file."""
+def png(draw: Callable[[Any], Figure], shown: Any, style: dict[str, Any] = STYLE, dpi: int = DPI) -> bytes:
+    """Draw a figure in a style; the content of a PNG file."""
     buffer = io.BytesIO()
-    with plt.rc_context(STYLE):
-        figure = draw(study)
-        figure.savefig(buffer, format="png")
+    with plt.rc_context(style):
+        figure = draw(shown)
+        figure.savefig(buffer, format="png", dpi=dpi)
         plt.close(figure)
     return buffer.getvalue()
 

@@ -19,6 +19,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.style import png
 from analysis.figures.subspace_about import with_study_label
 from analysis.figures.subspace_layers import heads_figure, layers_figure
 from analysis.figures.subspace_operators import operator_r2_figure, operators_figure
@@ -73,12 +74,9 @@ def render(source: Path, folder: Path) -> list[Path]:
     arrays = with_study_label(arrays, source)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with plt.rc_context(STYLE):
-        for name, draw in figures_of(arrays).items():
-            figure = draw(arrays)
-            written.append(folder / f"{name}.png")
-            figure.savefig(written[-1], dpi=DPI)
-            plt.close(figure)
+    for name, draw in figures_of(arrays).items():
+        written.append(folder / f"{name}.png")
+        written[-1].write_bytes(png(draw, arrays, STYLE, DPI))
     return written
 
 

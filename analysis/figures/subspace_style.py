@@ -5,21 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")  # figures go to files; no display is needed or asked for
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures import style
+
 Arrays = Mapping[str, np.ndarray]
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#8C5E9E", "#444444"
 """Distinguishable with the common colour-vision deficiencies (after Okabe and Ito)."""
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9.5, "axes.grid": True,
-         "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True,
-         "figure.constrained_layout.use": True}  # fmt: skip
+STYLE = style.STYLE | {"axes.titlesize": 9.5, "axes.ymargin": 0.05, "figure.constrained_layout.use": True}
 CELL, DPI = 2.4, 140
 _AGGREGATES = ("#D55E00", "#E69F00", "#A33C00", "#F2C879")
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
