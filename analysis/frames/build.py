@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames.columns import CATEGORIES, CATEGORY, COLUMNS, NUMBER, TEXT, TRUTH, WHOLE
+from analysis.recorded import runs
 
 SETTINGS = {"arms": "config.", "trials": "param."}
 
@@ -54,15 +55,8 @@ def setting(given: pd.Series) -> pd.Series:
 
 def flat(settings: Mapping[str, Any], prefix: str = "config.", without: Iterable[str] = ()) -> dict[str, Any]:
     """Nested settings under dotted names; what is null is left out."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name in without or value is None:
-            continue
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
+    dotted = runs.flat({name: value for name, value in settings.items() if name not in without})
+    return {f"{prefix}{name}": value for name, value in dotted.items() if value is not None}
 
 
 def _missing(value: Any) -> bool:

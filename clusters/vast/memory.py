@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.record.lock import Lock
+from trainer.record.run import write_json
 
 BAD_FOR = 7 * 24 * 3600
 
@@ -82,6 +83,4 @@ class Memory:
         with Lock(self._file.with_suffix(".lock"), "{who} is writing", wait=True):
             state = self._read()
             yield state
-            partial = self._file.with_suffix(".partial")
-            partial.write_text(json.dumps(state), encoding="utf-8")
-            partial.replace(self._file)
+            write_json(self._file, state)

@@ -32,8 +32,7 @@ class CodingRate(Regularising):
     by_feature = True
 
     def __init__(self, config: RateConfig, seed: int = 0):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.moments = Moments(config.window) if config.window is not None else None
 
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:

@@ -14,9 +14,7 @@ from trainer.losses.term import Regularising, Term
 class NTXent(Regularising):
     """Cross-entropy of picking an image's other view among all other rows of both views."""
 
-    def __init__(self, config: NTXentConfig, seed: int = 0):
-        super().__init__()
-        self.config = config
+    config: NTXentConfig
 
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """Of (V, n, d) local rows, V of 2 or more: the mean over the pairs of the first view with each other."""

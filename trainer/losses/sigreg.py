@@ -24,8 +24,8 @@ class SigReg(Regularising):
     LIMIT = 3.0
 
     def __init__(self, config: SigRegConfig, seed: int):
-        super().__init__()
-        self.config, self.seed = config, seed
+        super().__init__(config)
+        self.seed = seed
         t = torch.linspace(0, self.LIMIT, config.knots, dtype=torch.float64)
         step = self.LIMIT / (config.knots - 1)
         # trapezoid over [0, LIMIT], doubled because the integrand is even

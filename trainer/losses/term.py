@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,10 @@ class Regularising(nn.Module):
     """
 
     by_feature = False
+
+    def __init__(self, config: Any = None, seed: int = 0):
+        super().__init__()
+        self.config = config
 
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """The term of (n, d) local rows, over the rows of all workers, outside autocast in fp32 (fp64 if given).

@@ -13,9 +13,7 @@ from trainer.losses.term import Regularising, Term
 class VicReg(Regularising):
     """variance x mean_j max(0, 1 - std_j) + covariance x sum_{i != j} C_ij^2 / d, over the rows of all workers."""
 
-    def __init__(self, config: VicRegConfig, seed: int = 0):
-        super().__init__()
-        self.config = config
+    config: VicRegConfig
 
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         with torch.autocast(rows.device.type, enabled=False):

@@ -13,9 +13,7 @@ from trainer.losses.term import Regularising, Term
 class VicRegPairs(Regularising):
     """invariance x mean (z - z')^2 + variance x the views' mean hinge + covariance x the views' summed covariances."""
 
-    def __init__(self, config: CJepaConfig, seed: int = 0):
-        super().__init__()
-        self.config = config
+    config: CJepaConfig
 
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """Of (V, n, d) local rows, V of 2 or more; the invariance is between the first view and each other."""
