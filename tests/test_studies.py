@@ -20,7 +20,8 @@ from trainer.record.run import comparable, read
 pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = [*SMALL, "--across-commits", "--epochs", "3"]
+FEW = [*SMALL, "data.sizes=[128,64,64]"]  # processes, records and decisions do not depend on how many images there are
+SETTINGS = [*FEW, "--across-commits", "--epochs", "3"]
 PROCESS = ["--executor", "process"]
 
 
@@ -133,7 +134,8 @@ def test_other_settings_and_a_second_driver_are_refused(finished):
     assert "another driver" in out
 
 
-GRID = ["--quick", "--seeds", "1", *SETTINGS]
+# long enough to be interrupted four times
+GRID = ["--quick", "--seeds", "1", *SMALL, "data.sizes=[512,128,128]", "--across-commits", "--epochs", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -144,32 +146,46 @@ def uninterrupted(tmp_path_factory):
     return runs(results)
 
 
-@pytest.mark.parametrize(
-    ("how", "executor"),
-    [(signal.SIGINT, "ray"), (signal.SIGINT, "process"), (signal.SIGTERM, "ray"), (signal.SIGKILL, "process")],
-    ids=["ctrl-c ray", "ctrl-c", "term ray", "kill"],
-)
-def test_an_interrupted_study_resumes_to_the_same_runs(tmp_path, how, executor, uninterrupted):
-    """With either executor, whichever continues."""
-    process = study("step2_grid.py", tmp_path, *GRID, "--executor", executor, wait=False)
-    folder = tmp_path / "s" / "runs"
+def test_a_study_interrupted_again_and_again_resumes_to_the_same_runs(tmp_path, uninterrupted):
+    """By Ctrl-C, SIGTERM and SIGKILL, with either executor, whichever continues; what is on record stays."""
     deadline = time.monotonic() + HANGS
-    while sum(path.read_bytes().count(b"\n") for path in folder.glob("*/records.jsonl")) < 12:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    started = {pid: processes.born(pid) for pid in processes.below(process.pid)} if processes.PROC.is_dir() else {}
-    os.kill(process.pid, how)
-    out, _ = process.communicate(timeout=HANGS)
-    if how != signal.SIGKILL:
-        assert process.returncode == 130 and "--resume" in out and "Traceback" not in out, out
-    assert decisions(tmp_path, "session") == [] or how != signal.SIGKILL
-    (begun,) = decisions(tmp_path, "begin")
-    assert "studies/step2_grid.py" in begun["command"] and begun["command"].endswith("--resume")
-    while alive := [pid for pid, born in started.items() if born is not None and processes.born(pid) == born]:
-        assert time.monotonic() < deadline, f"left behind: {[processes.title(pid) for pid in alive]}"
-        time.sleep(0.1)
+    resume, ended = [], 0
+    for how, executor in (
+        (signal.SIGINT, "ray"),
+        (signal.SIGKILL, "process"),
+        (signal.SIGTERM, "ray"),
+        (signal.SIGINT, "process"),
+    ):
+        before = recorded(tmp_path)
+        process = study("step2_grid.py", tmp_path, *GRID, "--executor", executor, *resume, wait=False)
+        while recorded(tmp_path) < before + 12:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        started = {pid: processes.born(pid) for pid in processes.below(process.pid)} if processes.PROC.is_dir() else {}
+        os.kill(process.pid, how)
+        out, _ = process.communicate(timeout=HANGS)
+        if how != signal.SIGKILL:
+            assert process.returncode == 130 and "--resume" in out and "Traceback" not in out, out
+            ended += 1
+        assert len(decisions(tmp_path, "session")) == ended
+        assert not complete(tmp_path), "it was interrupted in the middle"
+        begun = decisions(tmp_path, "begin")[-1]
+        assert "studies/step2_grid.py" in begun["command"] and begun["command"].count("--resume") == 1
+        while alive := [pid for pid, born in started.items() if born is not None and processes.born(pid) == born]:
+            assert time.monotonic() < deadline, f"left behind: {[processes.title(pid) for pid in alive]}"
+            time.sleep(0.1)
+        resume = ["--resume"]
     study("step2_grid.py", tmp_path, *GRID, "--resume", *PROCESS)
-    assert runs(tmp_path) == uninterrupted
+    assert complete(tmp_path) and runs(tmp_path) == uninterrupted
+
+
+def recorded(results):
+    """Complete lines of all runs' records."""
+    return sum(path.read_bytes().count(b"\n") for path in (results / "s" / "runs").glob("*/records.jsonl"))
+
+
+def complete(results):
+    return len(decisions(results, "finish")) == 9
 
 
 def test_a_cluster_that_does_not_exist_is_one_line(tmp_path):
@@ -192,7 +208,7 @@ def test_several_workers_without_ray(tmp_path):
 
 def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_path):
     """A run whose checkpoint cannot be read: the others go on, the exit code is 1, the traceback is kept."""
-    shared = ["objective.teacher=shared", "objective.weights.rate=0", *SMALL]
+    shared = ["objective.teacher=shared", "objective.weights.rate=0", *FEW]
     broken = tmp_path / "s" / "runs" / run_id(presets.load("digits", shared))
     broken.mkdir(parents=True)
     (broken / "checkpoint.pt").write_bytes(b"rubbish")
@@ -200,7 +216,7 @@ def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_pat
         "--quick",
         "--seeds",
         "1",
-        *SMALL,
+        *FEW,
         "--across-commits",
         "--epochs",
         "1",
@@ -264,7 +280,7 @@ def test_a_warm_start_takes_over_trials_and_runs(finished, tmp_path):
 
 def test_one_worker_under_ray_train_is_the_run_in_the_trials_own_process(tmp_path):
     for name, how in (("a", PROCESS), ("b", ["--backend", "ray-train"])):
-        arguments = ["--seeds", "1", *SMALL, "--across-commits", "--epochs", "2", *how]
+        arguments = ["--seeds", "1", *FEW, "--across-commits", "--epochs", "2", *how]
         out = study("../tests/faults/one_arm.py", tmp_path / name, *arguments)
     assert "1 worker (ray-train)" in out
     assert runs(tmp_path / "a") == runs(tmp_path / "b") and len(runs(tmp_path / "a")) == 1
