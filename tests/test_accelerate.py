@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import config, method, views
 
-from trainer import presets
+from trainer import placing, presets
 from trainer.blocks.norm import GlobalBatchNorm
 from trainer.blocks.resnet import Conv3x3
 from trainer.errors import UsageError
@@ -171,6 +171,20 @@ def test_compiling_what_cannot_be_compiled_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(compilable, "has_compiler", lambda: False)
     with pytest.raises(UsageError, match="no C\\+\\+ compiler is found"):
         train(run, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "why"),
+    [
+        ("digits", "model.norm=running", "counts its batches"),
+        ("digits", "objective.local={stage: aggregator}", "freezes the encoder"),
+        ("h_jepa_digits", "seed=1", "draws its masks"),
+    ],
+)
+def test_what_a_recorded_step_would_do_otherwise_is_refused_on_cuda(preset, override, why):
+    run = presets.load(preset, [override, "runtime.compile=true"])
+    with pytest.raises(UsageError, match=why):
+        placing.check(run, "cuda", 1)
 
 
 @pytest.mark.parametrize(

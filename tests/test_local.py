@@ -178,6 +178,14 @@ def test_a_blocks_rate_and_clipping_are_its_own(images):
     assert norms["0.01"] == pytest.approx([min(0.01, n) for n in norms["null"]], rel=1e-4) and min(norms["null"]) > 0.01
 
 
+def test_stale_statistics_stay_where_a_recorded_step_reads_them(images):
+    _, source, method = built(images, "objective.local={stage: encoder, stale: true}")
+    rule = method.rules[0]
+    places = rule.mean.data_ptr(), rule.variance.data_ptr()
+    method(source.next())
+    assert (rule.mean.data_ptr(), rule.variance.data_ptr()) == places and bool(rule.mean.any())
+
+
 @pytest.mark.parametrize(
     "change", ["rule=lpl", "pull=2", "push=0.5", "decorrelate=1", "stale=true", "whiten=0.1", "weight=2"]
 )

@@ -22,6 +22,8 @@ def check(config: RunConfig, device: str, workers: int, here: bool = True) -> No
     if workers > 1 and config.one_worker is not None:
         raise UsageError(f"{config.one_worker}; there are {workers} workers: take one per run")
     compilable.check(config, device, workers, here)
+    if config.runtime.compile and device == "cuda" and workers == 1 and config.unrecorded is not None:
+        raise UsageError(f"runtime.compile = True: {config.unrecorded}, as no recorded step can; remove one of them")
 
 
 def check_device(config: RunConfig, device: str) -> None:

@@ -55,16 +55,20 @@ class AugmentConfig(Node):
                 f"blur = {self.blur} and target_blur = {self.target_blur} must be 0 with action=crop_jitter, "
                 "the variant without blur"
             )
-        blurred, told = self.blur or self.target_blur, {"jitter": self.jitter, "blur": self.blur or self.target_blur}
-        if not told.get(self.action, True):
-            raise ValueError(
-                f"augment.action = {self.action!r} with {self.action} = 0 is a constant: there is nothing to tell"
-            )
-        unread = ("brightness", "contrast", "saturation", "hue") if not self.jitter else ()
-        for name in (*unread, *(("blur_sigma",) if not blurred else ())):
-            if (value := getattr(self, name)) != (usual := type(self).model_fields[name].default):
-                off = "blur = 0 and target_blur" if name == "blur_sigma" else "jitter"
-                raise ValueError(f"{name} = {value} does nothing with {off} = 0; leave it at {usual}, or remove it")
+        off = {
+            "jitter = 0": not self.jitter,
+            "blur = 0 and target_blur = 0": not (self.blur or self.target_blur),
+            "crop_scale = (1, 1)": self.crop_scale == (1, 1),
+        }
+        for what, is_off in off.items():
+            if is_off and what.startswith(self.action):
+                raise ValueError(
+                    f"augment.action = {self.action!r} with {what} is a constant: there is nothing to tell"
+                )
+        read_with = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), "jitter = 0")
+        for name, what in (read_with | {"blur_sigma": "blur = 0 and target_blur = 0"}).items():
+            if off[what] and (value := getattr(self, name)) != (usual := type(self).model_fields[name].default):
+                raise ValueError(f"{name} = {value} does nothing with {what}; leave it at {usual}, or remove it")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,8 @@ from trainer.config.stream import check_run
 class RunConfig(Node):
     """The whole configuration; each family of models has its own, with the types of ``model`` and ``objective``."""
 
+    streams: ClassVar[bool] = False
+    """Whether the family's source follows ``data.stream``."""
     family: str = added("seq_jepa")
     """scientific: the family of models, a folder of ``trainer/families``."""
     data: DataConfig = DataConfig()
@@ -69,6 +71,11 @@ class RunConfig(Node):
     @property
     def one_worker(self) -> str | None:
         """The setting that several workers cannot share, and why."""
+        return None
+
+    @property
+    def unrecorded(self) -> str | None:
+        """What a recorded step, the same in every replay, cannot do."""
         return None
 
     @property

@@ -141,6 +141,8 @@ def check_run(run: Any) -> None:
         if run.optim.batch_size < 4:
             raise ValueError(f"optim.batch_size = {run.optim.batch_size} must be at least 4 without data.stream")
         return
+    if not run.streams:
+        raise ValueError(f"data.stream: family {run.family} draws its images at random; remove it")
     if run.schedule.horizon_epochs > stream.epochs:
         raise ValueError(
             f"schedule.horizon_epochs = {run.schedule.horizon_epochs} must not exceed {stream.epochs}, the stream's"

@@ -243,6 +243,10 @@ class HJEPAConfig(RunConfig):
             )
 
     @property
+    def unrecorded(self) -> str:
+        return "family h_jepa draws its masks between the steps"
+
+    @property
     def grid(self) -> int:
         """Patches along the side of a view."""
         return self.data.canvas // self.model.encoder.vit.patch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, create_model, model_validator
 
@@ -210,6 +210,7 @@ class SeqJEPAEvalConfig(EvalConfig):
 class SeqJEPAConfig(RunConfig):
     """The whole configuration."""
 
+    streams: ClassVar[bool] = True
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     eval: SeqJEPAEvalConfig = SeqJEPAEvalConfig()
@@ -261,4 +262,12 @@ class SeqJEPAConfig(RunConfig):
             return "objective.consolidate: gradients are taken apart before workers share them"
         if self.data.stream is not None and self.data.stream.replay is not None:
             return "data.stream.replay: a memory belongs to one worker"
+        return None
+
+    @property
+    def unrecorded(self) -> str | None:
+        if self.model.norm == "running":
+            return "model.norm = 'running' counts its batches"
+        if self.objective.local is not None and self.objective.local.stage == "aggregator":
+            return "objective.local.stage = 'aggregator' freezes the encoder after some step"
         return None

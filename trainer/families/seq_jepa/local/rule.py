@@ -36,12 +36,13 @@ class LocalRule(nn.Module):
         prediction = z[:-1]
         if self.operator is not None:
             prediction = prediction + self.operator(torch.cat([prediction, actions.to(z.dtype)], -1))
-        spread = stale_push(z, self.mean, self.variance) if config.stale else push(z)
+        # copies: they move before backward has read them
+        spread = stale_push(z, self.mean.clone(), self.variance.clone()) if config.stale else push(z)
         loss = config.pull * pull(prediction, z[1:]) + config.push * spread + config.decorrelate * decorrelation(z)
         if config.stale and self.training:
             mean, variance = statistics(z.detach())
-            # copies: backward has not read the old ones yet
-            self.mean, self.variance = mean.to(self.mean.dtype), variance.to(self.variance.dtype)
+            # in their places, where a recorded step reads them
+            self.mean.copy_(mean), self.variance.copy_(variance)
         return loss
 
 
