@@ -134,6 +134,19 @@ def test_a_verdict_waits_for_every_planned_seed(tmp_path):
     assert gather(load(study.folder)).primary["verdict"].tolist() == ["better"]
 
 
+@pytest.mark.parametrize(
+    "search, planned", [({"top_k": 3}, 12), ({"top_k": 3, "race": 1}, 6), ({"top_k": 3, "verdict": False}, 0)]
+)
+def test_runs_to_compare_are_counted_as_they_are_planned(search, planned, tmp_path):
+    made = Builder(tmp_path / "demo", num_trials=3, confirm=["stopgrad"], seeds=[1, 2, 3], search=search)
+    assert gather(load(made.folder)).progress.runs_planned == planned
+    made.arm("s1", "best", "stopgrad", 0.1, [62.0, 64.0, 66.0])
+    made.decide({"event": "begin", "t": 0.0, "cores": 2, "concurrent": 2, "workers": 1, "gpus": 0, "cpus": 1,
+                 "usd_per_hour": 0}, {"event": "session", "t": 9.0, "seconds": 9.0, "cores": 2, "finished": True,
+                 "budget": None})  # fmt: skip
+    assert gather(load(made.folder)).progress.runs_planned == 3  # its reference is the same arm, or was not asked for
+
+
 def test_state_and_next_step(facts, tmp_path):
     one = facts["half"]
     assert one.progress.state == RUNNING and next_step(one).text.startswith("Nothing")

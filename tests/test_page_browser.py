@@ -17,6 +17,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+from test_analysis import full
 from test_page_server import Served
 
 from analysis.page.facts import gather
@@ -34,6 +35,10 @@ def files(tmp_path_factory):
     for name, make in STUDIES.items():
         found[name] = folder / f"{name}.html"
         found[name].write_text(page([gather(load(make(folder / name).folder))]), encoding="utf-8")
+    wrong = full(folder / "wrong")
+    wrong.arm("sh2", "shared", "shared", 0.0, [60.0, 61.0, 60.5], reference="s0", rank=20.0)  # it did not collapse
+    found["wrong"] = folder / "wrong.html"
+    found["wrong"].write_text(page([gather(load(wrong.folder))]), encoding="utf-8")
     found["several"] = folder / "several.html"
     found["several"].write_text(page([gather(load(folder / name)) for name in ("full", "half")]), encoding="utf-8")
     return found
@@ -67,7 +72,7 @@ def clean(tab):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", [*STUDIES, "several"])
+@pytest.mark.parametrize("name", [*STUDIES, "wrong", "several"])
 def test_no_error_no_request_and_no_sideways_scroll(tab, files, name, size):
     show(tab, files[name].as_uri(), size)
     clean(tab)

@@ -132,7 +132,7 @@ def test_the_look_asks_the_analysis(tmp_path, gap, unresolved):
     jobs = SimpleNamespace(left=0, running={}, may_start=lambda: True, comparison=comparison, plan=plan_)
     assert resolved.more_seeds(jobs) == bool(unresolved) and notes == [unresolved]
     study = load(made.folder)
-    (said,) = [line for line in caveats(study, comparison_table(study), differences(study)) if "added until" in line]
+    (said,) = [line for line in caveats(study, comparison_table(study), differences(study)) if "to be added" in line]
     assert "(4, 6, 8 seeds; none yet); each look decides at .05 / 3" in said
 
 

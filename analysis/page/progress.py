@@ -51,11 +51,14 @@ class Progress:
 
 def progress(study: Study, spent: Cost, touched: float, now: float) -> Progress:
     trials = int((study.search["state"] != "unfinished").sum()) if len(study.search) else 0
-    compared = spent.runs[spent.runs["trial"].isna()]
+    trained = study.finals.loc[study.finals["role"] != "untrained", "run_id"]
+    compared = spent.runs[spent.runs["name"].isin(trained)]  # neither a race's runs nor those of the noise floor
     runs = int((compared["state"] != "unfinished").sum())
     planned_trials = max(int(study.info.get("num_trials") or 0), len(study.search))
     planned_runs = max(_planned_runs(study), len(compared))
     state = _state(study, spent, touched, now, (planned_trials - trials) + (planned_runs - runs))
+    if state == COMPLETE:  # arms that turn out to be one share their runs
+        planned_runs = runs
     left = float("nan")
     if state == RUNNING and trials + runs and spent.known:
         left = spent.wall_seconds / (trials + runs) * (planned_trials + planned_runs - trials - runs)
@@ -64,11 +67,12 @@ def progress(study: Study, spent: Cost, touched: float, now: float) -> Progress:
 
 def _planned_runs(study: Study) -> int:
     """Runs of the comparison by the declaration: an untrained arm reads another's epoch 0, and a searched level brings
-    its best arms and the reference of the first."""
+    its best arms, or the winner of their race, and the reference of the first."""
     info = study.info
     given = [arm for arm in info.get("arms") or [] if arm.get("role") != "untrained"]
-    levels = len(info.get("confirm") or [])
-    of_level = study.setting("search", "top_k", 1) + (study.declared.reference is not None)
+    levels = len(info.get("confirm") or []) if study.setting("search", "verdict", True) else 0
+    best = 1 if study.setting("search", "race", 0) else study.setting("search", "top_k", 1)
+    of_level = best + (study.declared.reference is not None)
     return (len(given) + levels * of_level) * len(info.get("seeds") or [])
 
 

@@ -48,7 +48,7 @@ def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
 def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
     """``+3.2 [+1.0, +5.4]``; without an interval (fewer than three pairs) the mean alone."""
     if pd.isna(low):
-        return number(mean, digits, sign=True)
+        return number(mean, showing(digits, mean), sign=True)
     digits = _shown(low, high, digits)
     return f"{number(mean, digits, True)} [{number(low, digits, True)}, {number(high, digits, True)}]"
 

@@ -64,7 +64,7 @@ def _looks(study: Study) -> list[str]:
     done = [line for line in study.decisions if line["event"] == "look"]
     said = ", ".join(f"{len(line['unresolved'])} open at {line['n']}" for line in done) or "none yet"
     return [
-        f"Seeds were added until every primary contrast was resolved, at looks fixed before"
+        f"Seeds were to be added while a primary contrast was not resolved, at looks fixed before"
         f" ({', '.join(map(str, study.looks))} seeds; {said}); each look decides at .05 / {len(study.looks)}, so that"
         " looking again does not make a word more likely."
     ]

@@ -22,6 +22,6 @@ def best_found(study: Study) -> list[str]:
         for one in choice[:1]:
             of_level = f" of {study.declared.stratum} {level}" if study.declared.stratum else ""
             name = labels.get(one["trial"]) or f"trial {-one['trial']} of those taken over"
-            value = "no score" if one["value"] is None else number(one["value"])
+            value = "no score" if one["value"] is None else f"linear accuracy {number(one['value'])} percent"
             said.append(f"Best{of_level} in the search: {name}, {value} at epoch {one['epoch']}.")
     return [*said, "The search alone was asked for: nothing was compared, so this is no verdict."] if said else []

@@ -36,7 +36,10 @@ class Table(NamedTuple):
 
 
 def _nothing_compared(study: Study, found: pd.DataFrame) -> list[str]:
-    return [] if len(found) else ["Nothing has been compared yet."]
+    if len(found):
+        return []
+    alone = not study.finals.empty and not study.declared.contrasts
+    return ["No contrast was declared, and no arm has a reference." if alone else "Nothing has been compared yet."]
 
 
 TABLES = {
