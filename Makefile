@@ -16,11 +16,10 @@ study: $(VENV)/.installed
 full: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --resume
 
-# side by side what computes on one thread; two at a time what takes all processors; alone what measures time or holds gigabytes
+# side by side what computes on one thread; two at a time what takes all processors or waits for processes
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not heavy and not alone" $(CLUSTERS:%=--ignore %) --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "not heavy" $(CLUSTERS:%=--ignore %) --numprocesses auto --maxprocesses 8 --dist loadfile
 	$(BIN)/python -m pytest -m heavy $(CLUSTERS:%=--ignore %) --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest -m alone  # in a process of its own: a test process keeps its peak
 
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed

@@ -277,7 +277,6 @@ def large(folder: Path, runs: int, epochs: int) -> None:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-@pytest.mark.alone
 def test_a_hundred_thousand_epochs_load_in_ten_seconds_and_two_gigabytes(tmp_path):
     large(tmp_path / "demo", 1000, 100)
     code = (

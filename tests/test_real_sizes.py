@@ -2,7 +2,8 @@
 saw.
 
 Views have their real number but are four equal pixels: rendering and convolutions take the time, and no chunk depends
-on what they return. ``make presets`` does the same with real views.
+on what they return. Every size is gone through, and every kind of objective at a size of several chunks; all presets
+one by one, with real views: ``make presets``.
 """
 
 import math
@@ -14,6 +15,7 @@ import torch
 from real_sizes.rehearsal import narrowed, rehearse
 
 from trainer import presets
+from trainer.config.sets import pretraining_images
 from trainer.data import views
 from trainer.data.augment import Augment
 from trainer.data.glimpses import Glimpses
@@ -25,30 +27,42 @@ from trainer.data.store import MappedImages
 from trainer.families.seq_jepa.probing import retrieval
 from trainer.probes import regression
 
-pytestmark = pytest.mark.alone
-
-
 SMALLEST = ["model.encoder={name: conv, width: 1}", "model.action_dim=4", "model.predictor_hidden=8"]
 
 
-def shape(name):
-    """All of a preset that decides sizes; presets that differ in nothing of it are gone through once."""
-    config = narrowed(name)
-    kept = {
-        "data": config.data, "batch": config.optim.batch_size, "teacher": config.objective.teacher,
-        "symmetric": getattr(config.objective, "symmetric", None), "levels": getattr(config.model, "levels", None),
-        "sharpen": getattr(config.objective, "sharpen", None) is not None, "eval": config.eval,
-        "action_norm": getattr(config.model, "action_norm", None),
-    }  # fmt: skip
-    return repr(kept)
+def sizes(config):
+    """All of a preset that decides how much is computed at once."""
+    return repr((config.data, config.optim.batch_size, config.eval))
+
+
+def kind(config):
+    """What of a preset decides how it is computed, whatever the sizes."""
+    objective, model = config.objective, config.model
+    switches = getattr(objective, "symmetric", None), getattr(objective, "sharpen", None) is not None
+    return repr((objective.teacher, *switches, getattr(model, "levels", None), getattr(model, "action_norm", None)))
 
 
 # their views cannot be made blank here, and probing 100,000 images takes hours: one step of each at its real shapes was
 # measured by hand (the family's README)
 BY_HAND = [name for name in presets.names() if name.startswith("h_jepa_") and name != "h_jepa_digits"]
-SHAPES = {}
-for _name in sorted(set(presets.names()) - set(BY_HAND)):
-    SHAPES.setdefault(shape(_name), []).append(_name)
+GONE_THROUGH = {name: narrowed(name) for name in sorted(set(presets.names()) - set(BY_HAND))}
+
+
+SEVERAL_CHUNKS = 5000
+
+
+def few():
+    """Presets that have all sizes and all kinds of objectives between them, quick ones where there is a choice."""
+
+    def cost(name):
+        images = pretraining_images(GONE_THROUGH[name].data)
+        return images < SEVERAL_CHUNKS, images, name
+
+    found, seen = [], set()
+    for name in sorted(GONE_THROUGH, key=cost):
+        if news := {sizes(GONE_THROUGH[name]), kind(GONE_THROUGH[name])} - seen:
+            found, seen = [*found, name], seen | news
+    return sorted(found)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +71,10 @@ def loaded():
     return {}
 
 
-@pytest.mark.parametrize("names", SHAPES.values(), ids="+".join)
-def test_a_preset_runs_at_its_published_sizes(names, loaded, tmp_path, monkeypatch):
-    seq = presets.load(names[0]).family == "seq_jepa"
-    config = narrowed(names[0], SMALLEST if seq else [])
+@pytest.mark.parametrize("name", few())
+def test_a_preset_runs_at_its_published_sizes(name, loaded, tmp_path, monkeypatch):
+    seq = presets.load(name).family == "seq_jepa"
+    config = narrowed(name, SMALLEST if seq else [])
     look_blank(monkeypatch)
     key = config.data.name, config.data.sizes, config.data.select_on, config.data.pretrain_on, config.data.unlabelled
     if key not in loaded:
@@ -79,8 +93,10 @@ def test_a_preset_runs_at_its_published_sizes(names, loaded, tmp_path, monkeypat
     assert math.isfinite(end["metrics"][f"{'linacc_live' if seq else 'std_live'}/z_agg@{m}"])
 
 
-def test_every_preset_is_gone_through():
-    assert sorted(name for names in SHAPES.values() for name in names) == sorted(set(presets.names()) - set(BY_HAND))
+def test_all_sizes_and_all_kinds_of_objectives_are_gone_through():
+    ours = [GONE_THROUGH[name] for name in few()]
+    for what in (sizes, kind):
+        assert set(map(what, ours)) == set(map(what, GONE_THROUGH.values()))
 
 
 def one_pixel(images):
