@@ -173,6 +173,14 @@ def test_compiling_what_cannot_be_compiled_is_an_error(tmp_path, monkeypatch):
         train(run, tmp_path)
 
 
+def test_a_kernel_of_half_precision_is_refused_with_another_on_cuda():
+    flash = "model.encoder.vit.attention=flash"
+    with pytest.raises(UsageError, match="'flash' computes in half precision .* 'fp32': take bf16"):
+        placing.check(presets.load("h_jepa_digits", [flash]), "cuda", 1)
+    placing.check(presets.load("h_jepa_digits", [flash, "precision=bf16"]), "cuda", 1)
+    placing.check(presets.load("h_jepa_digits", [flash]), "cpu", 1)
+
+
 @pytest.mark.parametrize(
     ("preset", "override", "why"),
     [

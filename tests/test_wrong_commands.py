@@ -70,6 +70,10 @@ WRONG = [
     ("trainer", "precision=tf32 --device cpu", ["precision = 'tf32'", "fp32"]),
     ("trainer", "runtime.compile=true --device cpu", ["runtime.compile = True", "remove it"]),
     ("trainer", "--preset h_jepa_digits data.stream.kind=classes", ["data.stream", "h_jepa", "remove it"]),
+    (
+        "trainer", "--preset h_jepa_digits data.standard.views=2 objective.weights.rate=1 objective.rate.window.rows=9",
+        ["objective.rate.window", "data.standard.views = 2", "remove one"],
+    ),
     ("trainer", "--preset h_jepa_digits model.encoder.vit.attention=cudnn --device cpu", ["'cudnn'", "auto or math"]),
     ("trainer", "model.encoder.name=vit model.encoder.width=16 model.encoder.vit.patch=5", ["canvas = 12", "5"]),
     ("trainer", "objective.local.weight=1 model.encoder.name=vit model.encoder.width=16", ["'encoder'", "vit has no"]),

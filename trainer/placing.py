@@ -40,3 +40,8 @@ def check_device(config: RunConfig, device: str) -> None:
             f"model.encoder.vit.attention = {vit.attention!r} is a kernel of CUDA; runtime.device is {device}: choose"
             " auto or math"
         )
+    if vit is not None and vit.attention in ("flash", "cudnn") and device == "cuda" and config.precision != "bf16":
+        raise UsageError(
+            f"model.encoder.vit.attention = {vit.attention!r} computes in half precision on CUDA, and precision ="
+            f" {config.precision!r}: take bf16, or choose auto, efficient or math"
+        )

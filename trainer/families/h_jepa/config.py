@@ -216,6 +216,11 @@ class HJEPAConfig(RunConfig):
                     f"objective.weights.{name} = {getattr(objective.weights, name)} compares views of an image; it"
                     f" needs data.standard.views of 2 or more, not {data.standard.views}"
                 )
+        if data.standard.views > 1 and objective.rate is not None and objective.rate.window is not None:
+            raise ValueError(
+                f"objective.rate.window with data.standard.views = {data.standard.views}: the views of an image would"
+                " be each other's past; remove one of them"
+            )
         if model.projector is not None and not any(getattr(objective, name) for name in SPREADING):
             raise ValueError("model.projector is in front of the regularisers, and all their weights are 0; remove it")
         self._sides()
