@@ -21,7 +21,7 @@ STUDY = step2_rate.STUDY
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(report, "_png", lambda plot, study: b"")
+    monkeypatch.setattr(report, "png", lambda plot, study: b"")
 
 
 def first_table(folder, also: tuple[str, ...], width: int) -> list[str]:

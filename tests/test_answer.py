@@ -57,7 +57,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(report, "_png", lambda plot, study: b"")
+    monkeypatch.setattr(report, "png", lambda plot, study: b"")
 
 
 def printed(folder: Path, width: int, full: bool = False) -> list[str]:

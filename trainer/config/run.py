@@ -51,13 +51,6 @@ class RunConfig(Node):
                 f"optim.batch_size = {self.optim.batch_size} must not exceed the {images} images"
                 f" {'per epoch' if self.data.stream is None else 'between two measurements of the stream'}"
             )
-        warmup = self.schedule.warmup_epochs * (1 if self.schedule.per_epoch else self.steps_per_epoch)
-        if warmup and not round(warmup):
-            unit = "epoch" if self.schedule.per_epoch else f"step of the {self.steps_per_epoch} an epoch has"
-            raise ValueError(
-                f"schedule.warmup_epochs = {self.schedule.warmup_epochs} is less than half a"
-                f"{'n' * self.schedule.per_epoch} {unit}: there would be no warm-up; set 0, or more"
-            )
         if self.data.mixture is not None:
             check_draws(self.data, self.steps_per_epoch * self.optim.batch_size)
         glimpse = self.data.glimpse
