@@ -6,6 +6,8 @@ The rules are checked on the artists of all figures, on studies and diagnostics 
 
 from __future__ import annotations
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from test_subspace_plots import SHIFTS, sweeps
 from analysis.figures import subspace_plots, subspace_style
 from analysis.figures.pareto_plot import pareto_figure
 from analysis.figures.plots import NAMED, curves_figure, setting_figure
-from analysis.figures.style import GREY, STYLE
+from analysis.figures.style import GREY, STYLE, nothing, saved
 from analysis.recorded.study import load
 from trainer.subspace.summary import summary
 
@@ -299,6 +301,18 @@ def test_an_empty_panel_says_what_is_missing(drawn):
             ]
             if not (marks or pieces or panel.patches or panel.images):
                 assert panel.texts, name
+
+
+def test_letters_that_no_font_has_are_no_warning(tmp_path):
+    def draw(text):
+        figure, panel = plt.subplots()
+        nothing(panel, text)
+        return figure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        saved(draw, "\u5b66\u4e60\u7387", tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size
 
 
 def test_levels_that_need_no_training_are_told_apart_without_colour(studies):

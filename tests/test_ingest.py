@@ -248,10 +248,15 @@ def test_runs_of_one_name_stay_two(tmp_path):
     assert found.runs["caveat"].str.contains("2 runs are named 'run'").all()
 
 
-def test_aggregated_values_are_refused(tmp_path):
-    path = export(tmp_path / "chart.csv", "Step,run - loss,run - loss__MIN,run - loss__MAX\n0,1,1,1\n10,2.5,2,3\n")
-    with pytest.raises(UsageError, match="line 3: run - loss is aggregated .from 2 to 3.") as caught:
-        analysis.load(path)
+@pytest.mark.parametrize(
+    "text, said",
+    [("Step,run - loss,run - loss__MIN,run - loss__MAX\n0,1,1,1\n10,2.5,2,3\n",
+      "run - loss is aggregated .from 2 to 3."),
+     ("Step,run - loss\n0,1\n1,0,5\n", "has 3 cells under 2 columns")],
+)  # fmt: skip
+def test_values_that_are_no_run_s_are_refused(text, said, tmp_path):
+    with pytest.raises(UsageError, match=f"line 3: {said}") as caught:
+        analysis.load(export(tmp_path / "chart.csv", text))
     assert "\n" not in str(caught.value)
 
 

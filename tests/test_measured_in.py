@@ -11,7 +11,7 @@ from test_analysis import Builder
 from test_question import plain, two_settings
 
 import analysis
-from analysis.recorded.declared import declared
+from analysis.recorded.declared import Column, Declared, declared
 from analysis.recorded.study import Study as Read
 from analysis.recorded.study import load
 from analysis.rendering import render
@@ -130,6 +130,12 @@ def test_an_arm_without_a_reference_is_compared_as_its_contrast_was_declared(tmp
         rows.loc["b", ["reference", "verdict"]].tolist() == ["a", "better"] and rows.loc["a", "verdict"] == "reference"
     )
     assert rows.loc["b", "difference_mean"] == pytest.approx(-0.013)
+
+
+def test_a_name_says_what_is_on_or_off():
+    columns = (Column("kind"), Column("lr", number=True), Column("anchor"), Column("flip", symbol="f"))
+    named = Declared(columns=columns).named({"kind": "cosine", "lr": 0.01, "anchor": False, "flip": "True"})
+    assert named == "cosine lr=0.01 anchor=False f=True"
 
 
 def test_arms_of_one_label_have_names_of_their_own(tmp_path):

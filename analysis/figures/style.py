@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -25,10 +27,18 @@ FAINT = 0.45
 YLABEL = "linear accuracy of z_agg, validation (%)"
 
 
+@contextmanager
+def styled(style: dict[str, Any]) -> Iterator[None]:
+    """Draw in a style; a letter that no font here has is a box in the figure, and no warning with our paths in it."""
+    with plt.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
 def png(draw: Callable[[Any], Figure], shown: Any, style: dict[str, Any] = STYLE, dpi: int = DPI) -> bytes:
     """Draw a figure in a style; the content of a PNG file."""
     buffer = io.BytesIO()
-    with plt.rc_context(style):
+    with styled(style):
         figure = draw(shown)
         figure.savefig(buffer, format="png", dpi=dpi)
         plt.close(figure)

@@ -27,7 +27,7 @@ def read(path: Path) -> list[ForeignRun]:
     """The runs of an export, one per column's name before `` - ``.
 
     Raises:
-        UsageError: values were aggregated, so that they are no run's.
+        UsageError: values were aggregated, so that they are no run's, or a line has cells under no column.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         header, *lines = csv.reader(file)
@@ -74,7 +74,12 @@ def _runs(header: list[str]) -> dict[int, tuple[str, str]]:
 
 
 def _check(path: Path, row: int, header: list[str], cells: list[str]) -> None:
-    """Refuse a bin of several values: its mean is no measurement."""
+    """Refuse a bin of several values: its mean is no measurement; and commas that would shift values to the left."""
+    if len(cells) > len(header):
+        raise UsageError(
+            f"{path}, line {row}: has {len(cells)} cells under {len(header)} columns, so whose they are cannot be told;"
+            " write numbers with a decimal point, or give the offline folder"
+        )
     for place, name in enumerate(header):
         low, high = place + 1, place + 2
         if (

@@ -87,14 +87,15 @@ class Declared:
         return row.get(self.stratum) if self.stratum else next(iter(self.levels), "")
 
     def named(self, row: dict[str, Any]) -> str:
-        """The shown settings of an arm or a trial, the stratum's value alone, the others with their symbols."""
+        """The shown settings of an arm or a trial: words alone, numbers and what is on or off with their symbols."""
         return " ".join(filter(None, (self._shown(column, row.get(column.name)) for column in self.columns)))
 
     def _shown(self, column: Column, value: Any) -> str:
         if value is None or value != value:
             return ""
         text = f"{value:.3g}" if column.number else str(value)
-        return text if column.name == self.stratum or not column.number else f"{column.symbol or column.name}={text}"
+        alone = column.name == self.stratum or not (column.number or text in ("True", "False"))
+        return text if alone else f"{column.symbol or column.name}={text}"
 
     def best(self, level: str | None) -> str:
         """Key of the best arm of a level."""

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import STYLE
+from analysis.figures.style import STYLE, styled
 from analysis.page.facts import Facts
 
 WIDE, NARROW = 760, 358
@@ -77,7 +77,7 @@ class Drawing:
         )
 
     def svg(self, facts: Facts, width: int, name: str) -> Markup:
-        with plt.rc_context(_STYLE):
+        with styled(_STYLE):
             figure = self.draw(facts, width)
             try:
                 return to_svg(figure, name, self.title, self.describe(facts))
