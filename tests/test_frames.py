@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_analysis import EPOCHS, Builder, full
+from test_analysis import Builder, full
 
 import analysis
 from analysis.frames.columns import CATEGORIES, COLUMNS
@@ -63,10 +63,14 @@ def test_frames_hold_the_reports_numbers(tmp_path):
     assert contrasts["verdict"].tolist() == against["verdict"].tolist()
     assert contrasts["p_adjusted"].dropna().tolist() == against["p_holm"].dropna().tolist()
     assert contrasts["family"].dropna().unique().tolist() == [len(study.declared.contrasts)]
-    # plain merges reach everything
-    joined = found.runs.merge(arms, on=["study", "arm_id"]).merge(found.epochs, on=["study", "run_id"])
-    last = joined[(joined["arm_x"] == "stopgrad λ=0.1 (best)") & (joined["epoch"] == EPOCHS)]
-    assert last["linacc/z_agg@M"].tolist() == [62.0, 64.0, 66.0]
+    # the merges of the README reach every compared run, once
+    text = (Path(analysis.__file__).parent / "README.md").read_text(encoding="utf-8")
+    exec(text.partition("```python\n")[2].partition("```")[0], given := {"frames": found})
+    compared = sum(len(runs) for key, runs in study.arms.runs.items() if key[1] != "untrained")
+    assert given["runs"]["run_id"].is_unique and len(given["runs"]) == compared
+    joined = given["runs"].merge(given["last"], on=["study", "run_id"])
+    of_best = joined[joined["arm_arm"] == "stopgrad λ=0.1 (best)"]
+    assert of_best["linacc/z_agg@M"].tolist() == [62.0, 64.0, 66.0]
     assert len(found.trials) == 12 and found.trials["param.lambda_rate"].dtype == "float64"
     assert set(found.trials["state"]) == {"complete", "pruned", "diverged"}
     assert math.isnan(found.trials["value"].iloc[-1])

@@ -65,7 +65,7 @@ declared[columns].rename(columns={"adjusted_low": "low", "adjusted_high": "high"
 
 # %%
 arms = frames.arms.sort_values("mean", ascending=False).set_index("arm")
-gain = (arms["search_value"] - arms["mean"]).dropna()
+gain = (arms["search_value"] - arms.get("linacc_z_agg_mean", arms["mean"])).dropna()
 said = f"Search score minus confirmed mean: {gain.mean():+.1f} points on average over {len(gain)} chosen arms."
 print(said if len(gain) else "No arm has both a search score and a confirmed one yet.")
 arms[["mean", "low", "high", "n", "planned", "search_value", "gate_passed", "collapsed"]]
