@@ -83,10 +83,13 @@ def money(usd: float) -> str:
 _ACCURACIES = {"linacc_z_agg": "z_agg", "linacc_z_1": "z_1\n(1 view)", "linacc_z_mean": "mean z\n(M views)"}
 
 
-def accuracy_title(table: pd.DataFrame, asked: Declared) -> str:
+def accuracy_title(table: pd.DataFrame, asked: Declared, columns: list[str] | None = None) -> str:
+    """What the first table is about; of metrics beside the study's own those with one of the columns, default: all."""
     views, epochs = _several(table["views"]), _several(_trained(table)["epoch"])
     group = group_of(asked)
-    beside = [one for name, one in groups_beside(table, asked).items() if name not in _ACCURACIES]
+    heads = _heads_beside(table, asked)
+    beside = [one for name, one in groups_beside(table, asked).items()
+              if name not in _ACCURACIES and (columns is None or heads[name] in columns)]  # fmt: skip
     others = dict.fromkeys([*([] if group in _ACCURACIES else [asked.metric]), *beside])
     words = ["Linear accuracy (%)", *(f"{one.words}{'' if one.higher else ' (less is better)'}" for one in others)]
     named = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
@@ -116,7 +119,7 @@ def _accuracy(table: pd.DataFrame, asked: Declared) -> Sheet:
         accuracies if group in _ACCURACIES else {**accuracies, group: "\n".join(textwrap.wrap(_of_metric(asked), 16))}
     )
     beside = {name: one for name, one in groups_beside(table, asked).items() if name not in shown}
-    heads = {name: "\n".join(textwrap.wrap(_head(name, one, len(beside)), 11)) for name, one in beside.items()}
+    heads = {name: head for name, head in _heads_beside(table, asked).items() if name in beside}
     first, *others = shown.items()
     shown = dict([first, *heads.items(), *others])
     digits_of = {name: min(2, decimals(one.name)) for name, one in beside.items()} | {group: digits}
@@ -142,6 +145,13 @@ def _never_measured(table: pd.DataFrame, name: str) -> bool:
         return f"{group}_n" in table and bool(table[f"{group}_n"].gt(0).any())
 
     return known("linacc_z_agg") and not known(name)
+
+
+def _heads_beside(table: pd.DataFrame, asked: Declared) -> dict[str, str]:
+    """Of each group of columns beside the study's own."""
+    beside = groups_beside(table, asked)
+    groups = sum(name not in _ACCURACIES for name in beside)
+    return {name: "\n".join(textwrap.wrap(_head(name, one, groups), 11)) for name, one in beside.items()}
 
 
 def _head(group: str, one: Metric, groups: int) -> str:

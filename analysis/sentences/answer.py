@@ -77,7 +77,7 @@ def table(study: Study, numbers: pd.DataFrame, found: pd.DataFrame, width: int, 
     if numbers.empty:
         return None, ""
     sheet = narrowed(short_accuracy(numbers, study.declared), width)
-    title = accuracy_title(numbers, study.declared)
+    title = accuracy_title(numbers, study.declared, sheet.columns)
     rows_left = room - len(textwrap.wrap(title, width)) - max(column.count("\n") + 1 for column in sheet.columns) - 1
     asked = found[found["primary"]]
     wanted = {
