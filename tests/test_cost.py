@@ -206,7 +206,7 @@ def test_a_spent_budget_is_named(tmp_path):
     found = load(study.folder)
     said = sentences(found, comparison_table(found))
     assert said[1].startswith(
-        "This study is INCOMPLETE because its budget is spent (0.03 of 0.02 hours): 3 of 4 trials have not ended"
+        "This study is INCOMPLETE because its budget is spent (0.025 of 0.02 hours): 3 of 4 trials have not ended"
     )
     assert "the best arms of ema are not chosen yet" in said[1]
 

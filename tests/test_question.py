@@ -412,6 +412,8 @@ WRONG = {
     "'lrr' is no parameter of the space; it has lr, clip_norm"),
     "first point outside": ({"first_points": lambda: [{"lr": 1.0}]}, "lr = 1.0 is not in log-uniform 0.0001 to 0.01"),
     "grid outside": ({"grid": {"lr": (1e-3, 1.0)}}, "grid: lr = 1.0 is not in"),
+    "grid without values": ({"grid": {"lr": ()}}, "grid 'lr': has (); give at least one value"),
+    "grid value twice": ({"grid": {"lr": (1e-3, 1e-3)}}, "grid 'lr': has (0.001, 0.001); give"),
     "grid's name": ({"grid": {"weight_decay": (1e-3,)}}, "grid: 'weight_decay' is no parameter"),
     "grid of a choice": ({"space": lambda t: {**space(t), "schedule.name": t.suggest_categorical("shape", ("cosine",
     ))}, "grid": {"shape": ("cosine",)}}, "grid 'shape': is a choice"),

@@ -153,7 +153,7 @@ def _budget(study: Study, spent: Cost) -> str:
     hours, usd = spent.wall_seconds / 3600, spent.usd
     in_hours, in_usd = study.setting("limits", "budget_hours"), study.setting("limits", "budget_usd")
     if in_hours is not None and hours >= in_hours:
-        return f"{hours:.2f} of {in_hours:g} hours"
+        return f"{hours:.3g} of {in_hours:g} hours"
     if in_usd is not None and usd >= in_usd:
         return f"{usd:.2f} of {in_usd:g} USD"
     return ""

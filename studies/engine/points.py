@@ -23,6 +23,8 @@ def check(space: Space | None, first: list[dict[str, Any]], grid: Mapping[str, t
         for name, value in point.items():
             _value(f"first_points {point}", known, name, value)
     for name, values in grid.items():
+        if not values or any(values.count(value) > 1 for value in values):
+            raise UsageError(f"grid {name!r}: has {tuple(values)!r}; give at least one value, and each once")
         for value in values:
             _value("grid", known, name, value)
         if any(one.choices is not None for one in known[name]):
