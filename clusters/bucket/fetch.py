@@ -6,7 +6,6 @@ from pathlib import Path
 
 from clusters.bucket.store import BucketError, Store
 from clusters.bucket.upload import DECISIONS, complete
-from trainer.record.run import write_atomically
 
 
 def fetched(store: Store, folder: Path) -> list[str]:
@@ -32,8 +31,15 @@ def fetched(store: Store, folder: Path) -> list[str]:
     for name in names:
         record = f"{name.rpartition('/')[0]}/records.jsonl"
         if not name.endswith(".jsonl") and (not (folder / name).exists() or record in newer):
-            write_atomically(folder / name, store.read(name))
+            _write(folder / name, store.read(name))
             taken.append(name)
     for name, there in newer.items():
-        write_atomically(folder / name, there)
+        _write(folder / name, there)
     return [*taken, *newer]
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(file)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from trainer.record.lock import Lock
-from trainer.record.run import write_json
 
 BAD_FOR = 7 * 24 * 3600
 
@@ -83,4 +82,6 @@ class Memory:
         with Lock(self._file.with_suffix(".lock"), "{who} is writing", wait=True):
             state = self._read()
             yield state
-            write_json(self._file, state)
+            partial = self._file.with_suffix(".partial")
+            partial.write_text(json.dumps(state), encoding="utf-8")
+            partial.replace(self._file)
