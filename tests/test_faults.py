@@ -1,7 +1,8 @@
 """Faults of real studies, the part that runs with the tests; ``make faults`` runs the whole matrix through Ray.
 
-What is the study's own is tried with plain processes, what is Ray's with Ray; both must give the one reference. Every
-study here is killed, frozen or starved, and must end as if nothing had happened, or say in one line why not.
+What is the study's own is tried with plain processes, what is Ray's in ``test_faults_of_ray.py``; both must give the
+one reference. Every study here is killed, frozen or starved, and must end as if nothing had happened, or say in one
+line why not.
 """
 
 from __future__ import annotations
@@ -12,28 +13,10 @@ import os
 import time
 
 import pytest
-import torch
 from faults import compare, disk, moments, processes
-from faults.cluster import nodes, on_node
-from faults.study import FULL, ONE_ARM, ROOT, SHORT, STOPPED, Study
-from small import SMALL
-
-from trainer.errors import UsageError
+from faults.study import FULL, ROOT, SHORT, Study
 
 pytestmark = pytest.mark.heavy
-
-TWO_WORKERS = [
-    "--workers-per-trial",
-    "2",
-    "--epochs",
-    "8",  # a checkpoint is caught while it is written, from the second on: four epochs gave a busy machine two chances
-    "--seeds",
-    "1",
-    "--probe-epochs",
-    "1,2,3",
-    *SMALL[1:],
-    "model.encoder.width=32",
-]
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +28,12 @@ def reference(tmp_path_factory):
     return study
 
 
-@pytest.fixture(scope="module")
-def neighbour():
-    with nodes(1) as cluster:
-        yield cluster
-
-
 # --- killed
 
 
-def test_five_killed_drivers_and_torn_lines_change_nothing(reference, tmp_path):
-    """Each next driver starts at once, while processes of the killed one may still be ending."""
+def test_five_killed_drivers_torn_lines_and_a_full_record_change_nothing(reference, tmp_path):
+    """Each next driver starts at once, while processes of the killed one may still be ending. A record is full by the
+    system's own error at the driver's first end of a run, on a machine that allows no disk of one's own too."""
     study = Study(tmp_path, *SHORT, executor="process")
     study.start().until(lambda: study.decisions("suggest"), "a suggestion")
     study.kill()
@@ -65,6 +43,15 @@ def test_five_killed_drivers_and_torn_lines_change_nothing(reference, tmp_path):
     study.start()
     caught = moments.checkpoint_write(study)
     study.kill()
+    full, ended = Study(tmp_path, *SHORT, script=FULL, executor="process"), study.decisions("finish")
+    said = full.finish(code=2)
+    assert (
+        said.rstrip()
+        .splitlines()[-1]
+        .startswith(f"error: {study.folder}/decisions.jsonl: No space left on device; what is on record stands")
+    )
+    assert "--resume" in said and "Traceback" not in said and study.decisions("finish") == ended
+    full.gone()
     study.start().until(lambda: study.decisions("stop"), "a trial was stopped")
     study.kill()
     with (study.folder / "decisions.jsonl").open("ab") as file:
@@ -134,21 +121,6 @@ def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_t
     study.gone()
 
 
-def test_two_workers_with_a_teacher_are_killed_inside_an_epoch_and_while_saving(tmp_path):
-    reference = Study(tmp_path / "straight", *TWO_WORKERS, script=ONE_ARM)
-    reference.finish()
-    study = Study(tmp_path / "killed", *TWO_WORKERS, "--retries", "3", script=ONE_ARM)
-    study.start()
-    processes.kill(moments.starting(study))  # before it told its placement group, which takes both processors
-    processes.kill(moments.mid_epoch(study).pid)
-    processes.kill(moments.checkpoint_write(study, least=2).pid)
-    study.wait()
-    assert len(study.decisions("fail")) == 3 and len(compare.retrained(study)) == 2
-    assert study.lines(study.run_ids[0])[0]["workers"] == 2
-    assert compare.differences(study, reference) == []
-    study.gone()
-
-
 def ended_soon(pid):
     """The system ends a killed driver's trial, and does not wait for Ray, which takes longer than this to see it."""
     until = time.monotonic() + 60
@@ -176,97 +148,7 @@ def test_a_trial_that_outlives_its_driver_does_not_write_beside_the_next(tmp_pat
     study.gone()
 
 
-def test_a_ray_that_does_not_start_is_one_line(monkeypatch, tmp_path):
-    import ray
-
-    from studies.executors import connection
-
-    def init(**_):
-        raise Exception("The current node timed out during startup. This could happen because ...")
-
-    monkeypatch.setattr(ray, "init", init)
-    with pytest.raises(
-        UsageError,
-        match="Ray did not start here in 3 attempts .The current node timed out during startup.*--resume tries again",
-    ):
-        connection.start(tmp_path, False)
-
-
-# --- stopped and lost
-
-
-def test_stopped_trials_of_two_workers_free_everything_beside_another_cluster(neighbour, tmp_path):
-    """With the dashboard, which frees placement groups itself, ``make faults`` does the same."""
-    settings = [
-        "--workers-per-trial",
-        "2",
-        "--epochs",
-        "2",
-        "--grace",
-        "1",
-        "--collapse-rank",
-        "1e5",
-        "--num-trials",
-        "2",
-        "--seeds",
-        "1",
-    ]
-    study = Study(tmp_path, *settings, *SMALL, script=STOPPED)
-    study.finish()
-    ends = study.decisions("finish")
-    assert [line["state"] for line in ends] == ["collapsed"] * 2 and not study.decisions("fail")
-    study.gone()
-    print("start-up per trial:", ", ".join(f"{seconds:.1f} s" for seconds in compare.start_ups(study)))
-
-
-def test_a_lost_node_is_a_preemption_and_the_study_goes_on(tmp_path):
-    with nodes(2) as cluster:
-        lost = max(cluster.list_all_nodes(), key=lambda node: not node.head)
-        settings = [
-            "--epochs",
-            "6",
-            "--seeds",
-            "2",
-            "--max-concurrent",
-            "2",
-            "--retries",
-            "0",
-            *SMALL,
-            "--address",
-            cluster.address,
-        ]
-        study = Study(tmp_path, *settings, script=ONE_ARM)
-        study.start()
-
-        def there() -> bool:
-            trainers = [study.trainer_of(run) for run in study.run_ids]
-            return any(pid is not None and on_node(lost, pid) for pid in trainers) and study.epochs > 2
-
-        study.until(there, "a trial trained on the second node")
-        cluster.remove_node(lost, allow_graceful=False)
-        study.wait()
-    fails = study.decisions("fail")
-    assert [(line["kind"], line["counted"], line["again"]) for line in fails] == [("preempted", False, True)]
-    assert compare.broken(study) == [] and {line["epoch"] for line in study.decisions("finish")} == {6}
-
-
 # --- starved
-
-
-def test_a_record_that_is_full_is_said_and_loses_nothing(reference, tmp_path):
-    """The system's own error at the driver's first end of a run, on a machine that allows no disk of one's own too."""
-    study = Study(tmp_path, *SHORT, script=FULL, executor="process")
-    said = study.finish(code=2)
-    assert (
-        said.rstrip()
-        .splitlines()[-1]
-        .startswith(f"error: {study.folder}/decisions.jsonl: No space left on device; what is on record stands")
-    )
-    assert "--resume" in said and "Traceback" not in said and not study.decisions("finish")
-    study.gone()
-    again = Study(tmp_path, *SHORT, executor="process")
-    again.finish()
-    assert compare.differences(again, reference) == []
 
 
 needs_a_mount = pytest.mark.skipif(
@@ -301,41 +183,6 @@ def test_a_read_only_results_folder_is_refused_before_anything_starts(tmp_path):
     study.log_in(tmp_path)
     out = study.finish(code=2)
     assert out.startswith("error: results folder") and "is not writable" in out and out.count("\n") == 1
-
-
-def test_memory_that_ran_out_is_told_from_other_failures(neighbour):
-    """The exceptions that Ray really gives for it: of a function, of an actor, and of a group of workers."""
-    import ray
-    from ray.train import ControllerError, WorkerGroupError
-
-    from studies.executors.ray_errors import kind_of
-
-    def train(error: type[Exception]) -> None:
-        raise error("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    class Worker:
-        def train(self, error: type[Exception]) -> None:
-            raise error("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    def raised(reference) -> Exception:
-        with pytest.raises(Exception) as caught:
-            ray.get(reference)
-        return caught.value
-
-    ray.init(address=neighbour.address, log_to_driver=False, logging_level="ERROR")
-    try:
-        plain = raised(ray.remote(num_cpus=0)(train).remote(torch.OutOfMemoryError))
-        worker = ray.remote(num_cpus=0)(Worker).remote()
-        nested = raised(worker.train.remote(torch.OutOfMemoryError))
-        other = raised(worker.train.remote(ZeroDivisionError))
-    finally:
-        ray.shutdown()
-    group = WorkerGroupError("rank 1", {1: nested})
-    for error in (plain, nested, group, ControllerError(group)):
-        kind, reason = kind_of(error)
-        assert kind == "out_of_memory" and "2.00 GiB" in reason
-    assert kind_of(WorkerGroupError("rank 1", {1: ZeroDivisionError("x")}))[0] == "failed"
-    assert kind_of(ZeroDivisionError("x"))[0] == "failed" and kind_of(other)[0] != "preempted"
 
 
 # --- the clock

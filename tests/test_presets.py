@@ -73,7 +73,7 @@ def shape(name):
     return repr(kinds({part: settings for part, settings in config.items() if part not in ("gates", "runtime")}))
 
 
-# of presets that differ in the size of a rate or a weight alone, one is run; real sizes are all gone through in
+# of presets that differ in the size of a rate or a weight alone, one is run; all real sizes are gone through in
 # test_real_sizes.py
 DIFFERENT = list({shape(name): name for name in reversed(NAMES)}.values())
 

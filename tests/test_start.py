@@ -151,18 +151,6 @@ def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_fo
     assert "was imported" not in said and "linear accuracy" in said.lower()
 
 
-def test_two_workers_per_trial_beside_the_users_own_files(tmp_path, monkeypatch):
-    """TorchTrainer inside the Tune function, with the dashboard off: the first run frees its workers for the second."""
-    (tmp_path / "trainer.py").write_text("raise RuntimeError('the user\\'s trainer.py was imported')\n")
-    monkeypatch.chdir(tmp_path)
-    settings = ["--epochs", "2", "--seeds", "2", "--workers-per-trial", "2", *SMALL]
-    study = Study(tmp_path / "results", *settings, script=ROOT / "tests" / "faults" / "one_arm.py")
-    said = study.finish()
-    assert "was imported" not in said and "2 workers (ray-train)" in said
-    assert [line["state"] for line in study.decisions("finish")] == ["complete"] * 2 and not study.decisions("fail")
-    assert {study.lines(run)[0]["workers"] for run in study.run_ids} == {2}
-
-
 # --- the private folder
 
 

@@ -75,7 +75,7 @@ class Matrix:
             f"2 workers: trials stopped, dashboard {word}": partial(_stopped, self._times, word == "on")
             for word in ("off", "on")
         }
-        return {**killed, **of_two, **stopped, "all others (tests/test_faults.py)": _tests}
+        return {**killed, **of_two, **stopped, "all others (tests/test_faults*.py)": _tests}
 
     def _reference(self, name: str, *arguments: str, **settings: Path) -> Study:
         if name not in self._references:
@@ -172,7 +172,7 @@ def _tests(folder: Path) -> Outcome:
         "-q",
         "-rs",
         f"--basetemp={folder}",
-        str(ROOT / "tests" / "test_faults.py"),
+        *map(str, sorted((ROOT / "tests").glob("test_faults*.py"))),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     return Outcome(1, [] if done.returncode == 0 else [done.stdout[-3000:]], note=done.stdout.strip().splitlines()[-1])

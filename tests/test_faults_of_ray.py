@@ -1,0 +1,163 @@
+"""Faults that are Ray's own: workers of a trial killed, trials stopped, a node lost, memory that ran out.
+
+``make faults`` runs the whole matrix.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from faults import compare, moments, processes
+from faults.cluster import nodes, on_node
+from faults.study import ONE_ARM, STOPPED, Study
+from small import SMALL
+
+from trainer.errors import UsageError
+
+pytestmark = pytest.mark.heavy
+
+TWO_WORKERS = [
+    "--workers-per-trial",
+    "2",
+    "--epochs",
+    "8",  # a checkpoint is caught while it is written, from the second on: four epochs gave a busy machine two chances
+    "--seeds",
+    "1",
+    "--probe-epochs",
+    "1,2,3",
+    *SMALL[1:],
+    "model.encoder.width=32",
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Of two nodes; the last test loses one."""
+    with nodes(2) as cluster:
+        yield cluster
+
+
+def test_two_workers_with_a_teacher_are_killed_inside_an_epoch_and_while_saving(tmp_path):
+    reference = Study(tmp_path / "straight", *TWO_WORKERS, script=ONE_ARM)
+    reference.finish()
+    study = Study(tmp_path / "killed", *TWO_WORKERS, "--retries", "3", script=ONE_ARM)
+    study.start()
+    processes.kill(moments.starting(study))  # before it told its placement group, which takes both processors
+    processes.kill(moments.mid_epoch(study).pid)
+    processes.kill(moments.checkpoint_write(study, least=2).pid)
+    study.wait()
+    assert len(study.decisions("fail")) == 3 and len(compare.retrained(study)) == 2
+    assert study.lines(study.run_ids[0])[0]["workers"] == 2
+    assert compare.differences(study, reference) == []
+    study.gone()
+
+
+def test_stopped_trials_of_two_workers_free_everything_beside_another_cluster(cluster, tmp_path, monkeypatch):
+    """The first frees its workers for the second, without a dashboard; with one, which frees placement groups itself,
+    ``make faults`` does the same. The folder it starts in has a trainer.py of the user's own, which no worker may take
+    for ours."""
+    (tmp_path / "trainer.py").write_text("raise RuntimeError('the user\\'s trainer.py was imported')\n")
+    monkeypatch.chdir(tmp_path)
+    settings = [
+        "--workers-per-trial",
+        "2",
+        "--epochs",
+        "2",
+        "--grace",
+        "1",
+        "--collapse-rank",
+        "1e5",
+        "--num-trials",
+        "2",
+        "--seeds",
+        "1",
+    ]
+    study = Study(tmp_path / "results", *settings, *SMALL, script=STOPPED)
+    said = study.finish()
+    assert "was imported" not in said and "2 workers (ray-train)" in said
+    assert {study.lines(run)[0]["workers"] for run in study.run_ids} == {2}
+    ends = study.decisions("finish")
+    assert [line["state"] for line in ends] == ["collapsed"] * 2 and not study.decisions("fail")
+    study.gone()
+    print("start-up per trial:", ", ".join(f"{seconds:.1f} s" for seconds in compare.start_ups(study)))
+
+
+def test_memory_that_ran_out_is_told_from_other_failures(cluster):
+    """The exceptions that Ray really gives for it: of a function, of an actor, and of a group of workers."""
+    import ray
+    from ray.train import ControllerError, WorkerGroupError
+
+    from studies.executors.ray_errors import kind_of
+
+    def train(error: type[Exception]) -> None:
+        raise error("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    class Worker:
+        def train(self, error: type[Exception]) -> None:
+            raise error("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def raised(reference) -> Exception:
+        with pytest.raises(Exception) as caught:
+            ray.get(reference)
+        return caught.value
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        plain = raised(ray.remote(num_cpus=0)(train).remote(torch.OutOfMemoryError))
+        worker = ray.remote(num_cpus=0)(Worker).remote()
+        nested = raised(worker.train.remote(torch.OutOfMemoryError))
+        other = raised(worker.train.remote(ZeroDivisionError))
+    finally:
+        ray.shutdown()
+    group = WorkerGroupError("rank 1", {1: nested})
+    for error in (plain, nested, group, ControllerError(group)):
+        kind, reason = kind_of(error)
+        assert kind == "out_of_memory" and "2.00 GiB" in reason
+    assert kind_of(WorkerGroupError("rank 1", {1: ZeroDivisionError("x")}))[0] == "failed"
+    assert kind_of(ZeroDivisionError("x"))[0] == "failed" and kind_of(other)[0] != "preempted"
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch, tmp_path):
+    import ray
+
+    from studies.executors import connection
+
+    def init(**_):
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        UsageError,
+        match="Ray did not start here in 3 attempts .The current node timed out during startup.*--resume tries again",
+    ):
+        connection.start(tmp_path, False)
+
+
+def test_a_lost_node_is_a_preemption_and_the_study_goes_on(cluster, tmp_path):
+    lost = max(cluster.list_all_nodes(), key=lambda node: not node.head)
+    settings = [
+        "--epochs",
+        "6",
+        "--seeds",
+        "2",
+        "--max-concurrent",
+        "2",
+        "--retries",
+        "0",
+        *SMALL,
+        "--address",
+        cluster.address,
+    ]
+    study = Study(tmp_path, *settings, script=ONE_ARM)
+    study.start()
+
+    def there() -> bool:
+        trainers = [study.trainer_of(run) for run in study.run_ids]
+        return any(pid is not None and on_node(lost, pid) for pid in trainers) and study.epochs > 2
+
+    study.until(there, "a trial trained on the second node")
+    cluster.remove_node(lost, allow_graceful=False)
+    study.wait()
+    fails = study.decisions("fail")
+    assert [(line["kind"], line["counted"], line["again"]) for line in fails] == [("preempted", False, True)]
+    assert compare.broken(study) == [] and {line["epoch"] for line in study.decisions("finish")} == {6}
