@@ -8,7 +8,7 @@ from small import SMALL, config, method, views
 from trainer import checkpoint
 from trainer.config import SharpenConfig
 from trainer.data.images import load_images
-from trainer.errors import UsageError
+from trainer.errors import RecordError, UsageError
 from trainer.families.seq_jepa.target import ema_decay, pooled
 from trainer.loop import train
 from trainer.losses.prediction import SharpenedLoss
@@ -619,6 +619,15 @@ def test_switches_of_evaluation_never_change_training(tmp_path, images, plain, c
     frozen = {key: value for key, value in lines["eval"].items() if "live" not in key}
     unchanged = {key: value for key, value in plain[1]["eval"].items() if "live" not in key}
     assert (frozen == unchanged) == (change == "eval.action_probe=true") and frozen.keys() == unchanged.keys()
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_probe_beside_the_model_neither_joins_nor_leaves_a_run(tmp_path, images, began):
+    run = config(*TINY, f"eval.action_probe={str(began).lower()}", epochs=1)
+    train(run, tmp_path, images=images)
+    other = config(*TINY, f"eval.action_probe={str(not began).lower()}", epochs=2)
+    with pytest.raises(RecordError, match=f"eval.action_probe = {not began}, but the run began with {began}"):
+        train(other, tmp_path, images=images)
 
 
 def test_the_second_view_of_a_lone_observed_view_is_the_encoders_unless_asked(tmp_path, images):

@@ -81,5 +81,11 @@ class OnlineProbe:
         return {"modules": self._modules.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        began = any(name.startswith("1.") for name in state["modules"])
+        if began != self.reads_actions:
+            raise ValueError(
+                f"eval.action_probe = {self.reads_actions}, but the run began with {began}, and the probe learns in"
+                f" every step; set it to {began}"
+            )
         self._modules.load_state_dict(state["modules"])
         load_part(self.optimiser, state["optimiser"])
