@@ -33,6 +33,12 @@ class Result:
     trials: pd.DataFrame
     verdict: list[str]
 
+    def __repr__(self) -> str:
+        """A line, as a notebook shows what a cell returns; the report is printed above it."""
+        parts = {"arms": self.table, "contrasts": self.contrasts, "runs": self.runs, "trials": self.trials}
+        held = ", ".join(f"{len(frame)} {name}" for name, frame in parts.items())
+        return f"Result({str(self.folder)!r}, code={self.code}: {held})"
+
     @classmethod
     def of(cls, folder: Path, code: int) -> Result:
         """Read a study's folder. Raises UsageError if it holds no study."""

@@ -26,6 +26,7 @@ from analysis.statistics.differences import differences
 from analysis.tables.paper_frames import arm_numbers
 from studies import Arm, Contrast
 from studies.engine.metrics import METRICS
+from studies.result import Result
 
 UNCLIPPED, CLIPPED = {"optim.clip_norm": None}, {"optim.clip_norm": 1.0}
 
@@ -130,6 +131,9 @@ def test_an_arm_without_a_reference_is_compared_as_its_contrast_was_declared(tmp
         rows.loc["b", ["reference", "verdict"]].tolist() == ["a", "better"] and rows.loc["a", "verdict"] == "reference"
     )
     assert rows.loc["b", "difference_mean"] == pytest.approx(-0.013)
+    # what a notebook shows of it is a line
+    shown = repr(Result.of(study.folder, 0))
+    assert shown == f"Result({str(study.folder)!r}, code=0: 2 arms, 1 contrasts, 6 runs, 0 trials)"
 
 
 def test_a_name_says_what_is_on_or_off():
