@@ -19,8 +19,9 @@ from test_confirmation import top_three
 from test_verdict_words import on_disk
 
 from analysis import report
-from analysis.rendering.layout import Sheet, command_lines, plain, show
+from analysis.rendering.layout import Sheet, plain, show
 from analysis.sentences import answer
+from trainer.command.terminal import command_lines
 
 ROOT = Path(__file__).parents[1]
 

@@ -3,7 +3,6 @@ broken."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 
 from rich import box
@@ -105,17 +104,6 @@ def as_encoded(sheet: Sheet, console: Console) -> Sheet:
         columns=[plain(column, console) for column in sheet.columns],
         rows=rows,
     )
-
-
-def command_lines(command: str, width: int) -> list[str]:
-    """A shell command in lines that can be copied as they are: broken between words, with a backslash."""
-    lines = [""]
-    for word in (shlex.quote(word) for word in shlex.split(command)):
-        if lines[-1].strip() and len(lines[-1]) + 1 + len(word) > width - 2:
-            lines[-1] += " \\"
-            lines.append("    ")
-        lines[-1] += word if not lines[-1].strip() else f" {word}"
-    return lines
 
 
 def _natural(sheet: Sheet, columns: list[int]) -> int:

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.recorded.registered import registered
 from analysis.recorded.study import Study
 from analysis.rendering.decimals import decimals
-from analysis.rendering.layout import Sheet, command_lines, narrowed
+from analysis.rendering.layout import Sheet, narrowed
 from analysis.rendering.render import accuracy_title, interval, short_accuracy
 from analysis.sentences.claims import unresolved
 from analysis.sentences.predicted import short
@@ -21,6 +21,7 @@ from analysis.sentences.searched import missing
 from analysis.statistics.cost import Cost
 from analysis.statistics.differences import SAME_ARM, resolve
 from analysis.statistics.family import NO_VERDICT, NOT_RESOLVED
+from trainer.command.terminal import command_lines
 
 LINES = 25
 """All that is printed by default; a terminal has 40 and the command and its last progress stand there too."""

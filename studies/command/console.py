@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.command.cli import stop_writing
-from trainer.command.terminal import Terminal
+from trainer.command.terminal import Terminal, command_lines
 
 NAME = "study.log"
 WIDTH = 120
@@ -83,13 +82,7 @@ def print_command(console: Console, text: str, command: str) -> None:
     """A sentence and the command it is about, which stays one that can be pasted: a terminal gets it in lines that go
     on."""
     console.print(Text(text), highlight=False)
-    lines, line = [], " "
-    for word in shlex.split(command) if console.is_terminal else []:
-        if len(line) + len(quoted := shlex.quote(word)) + 3 > console.width and line.strip():
-            lines.append(f"{line} \\")
-            line = "   "
-        line += f" {quoted}"
-    shown = "\n".join([*lines, line]) if console.is_terminal else f"  {command}"
+    shown = "\n".join(command_lines(command, console.width, "  ")) if console.is_terminal else f"  {command}"
     console.print(Text(shown), highlight=False, soft_wrap=True)
 
 
