@@ -163,6 +163,7 @@ def test_colours_turn():
         ),
         (["model.norm=frozen", "data.stream={kind: stationary}", "schedule.horizon_epochs=1"], "with one segment is"),
         (["model.norm=group", "objective.double_bn=true"], "is about batch-norm"),
+        (["data.sizes=[60,7,20]"], "60 train and 7 validation images; a stream of classes"),
         (["objective.consolidate={kind: ewc, quirks: [total_gradient]}"], "total_gradient is of si, not of ewc"),
         (["objective.consolidate={kind: si, gamma: 0.5}"], "has a meaning only with consolidate.kind=online_ewc"),
     ],

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from trainer.config.node import Node, added, only_when
+from trainer.config.sets import SETS, split_sizes
 
 SEGMENTS = {"stationary": 1, "classes": 5, "actions": 3, "appearance": 4}
 """Segments of each kind of stream, where nothing else is said."""
@@ -148,6 +149,14 @@ def check_run(run: Any) -> None:
             f"schedule.horizon_epochs = {run.schedule.horizon_epochs} must not exceed {stream.epochs}, the stream's"
             f" {stream.segments} segments x {stream.checks} checks; set it to that, and epochs to at most that"
         )
+    if stream.kind == "classes":
+        train, *held = split_sizes(run.data)
+        least, seen = 2 * SETS[run.data.name].classes, held[run.data.select_on == "test"]
+        if min(train, seen) < least:
+            raise ValueError(
+                f"data.sizes: {train} train and {seen} {run.data.select_on} images; a stream of classes learns and is"
+                f" judged class by class, take {least} or more of each"
+            )
     inside = [epoch for epoch in run.eval.probe_epochs if epoch % stream.checks and epoch < run.epochs]
     judged = [gate.epoch for gate in run.gates.values() if gate.epoch % stream.checks and stream.segments > 1]
     for name, found in (("eval.probe_epochs", inside if stream.segments > 1 else []), ("gates", judged)):
