@@ -16,11 +16,14 @@ study: $(VENV)/.installed
 full: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --resume
 
+# collecting all tests takes ten seconds
+HEAVY = $(filter-out $(CLUSTERS),$(shell grep -l mark.heavy tests/test_*.py))
+
 # side by side what computes on one thread; two at a time what takes all processors or waits for processes: files in the
 # order of their names, since xdist would begin with those of many tests, and the longest have few
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not heavy" $(CLUSTERS:%=--ignore %) --numprocesses auto --maxprocesses 8 --dist loadfile
-	$(BIN)/python -m pytest -m heavy $(CLUSTERS:%=--ignore %) --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m heavy $(HEAVY) --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed
