@@ -13,6 +13,7 @@ import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from page_studies import HOSTILE, STUDIES, full, half
 from test_analysis import Builder
@@ -21,7 +22,7 @@ from analysis.__main__ import main
 from analysis.page import rows, run_details
 from analysis.page.facts import PENDING, gather
 from analysis.page.figures import FIGURES
-from analysis.page.figures.drawing import NARROW, WIDE, Refused
+from analysis.page.figures.drawing import NARROW, WIDE, Refused, figure_of, to_svg
 from analysis.page.forest import forest, pairs
 from analysis.page.health import health
 from analysis.page.progress import EMPTY, INTERRUPTED, RUNNING
@@ -302,6 +303,23 @@ def test_text_in_figures_is_large_enough(facts, width):
         sizes = [float(size) for size in re.findall(r"font(?:-size)?: ?[^\";]*?([\d.]+)px", svg)]
         assert sizes and min(sizes) >= 11, sizes
         assert f'viewBox="0 0 {width} ' in svg
+
+
+def test_numbers_in_figures_are_not_cut():
+    figure, panel = figure_of(WIDE, 300)
+    panel.text(0.5, 0.5, "lr=0.00317 ends at 0.9387")
+    with plt.rc_context({"svg.fonttype": "none"}):
+        svg = to_svg(figure, "x", "0.00417", "from 0.0051 on")
+    plt.close(figure)
+    assert all(said in svg for said in ("lr=0.00317 ends at 0.9387", "0.00417", "0.0051"))
+    assert not re.search(r'="[^"]*\.\d{3}', svg)  # places, a hundredth of a pixel each
+
+
+def test_a_parameter_called_like_a_column_is_none_of_the_settings(tmp_path):
+    made = Builder(tmp_path / "demo", num_trials=1, ranges={"trial": "1 to 9", "lambda_rate": "log-uniform"})
+    made.trial(0, "stopgrad", 0.1, 60.0)
+    (trials, _) = rows.tables(gather(load(made.folder)))
+    assert [column.key for column in trials.columns if column.key.startswith("p.")] == ["p.lambda_rate", "p.teacher"]
 
 
 def test_marks_lead_to_rows(facts, pages):

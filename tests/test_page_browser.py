@@ -37,6 +37,7 @@ def files(tmp_path_factory):
         found[name].write_text(page([gather(load(make(folder / name).folder))]), encoding="utf-8")
     wrong = full(folder / "wrong")
     wrong.arm("sh2", "shared", "shared", 0.0, [60.0, 61.0, 60.5], reference="s0", rank=20.0)  # it did not collapse
+    wrong.arm("g1", "grid", "stopgrad", 0.2, [60.0, 61.0, 62.0], label="an arm whose label says everything " * 4)
     found["wrong"] = folder / "wrong.html"
     found["wrong"].write_text(page([gather(load(wrong.folder))]), encoding="utf-8")
     found["several"] = folder / "several.html"
@@ -80,6 +81,10 @@ def test_no_error_no_request_and_no_sideways_scroll(tab, files, name, size):
     assert tab.execute_script("return document.documentElement.scrollWidth") <= SIZES[size][0]
     tab.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
     assert tab.execute_script("return document.documentElement.scrollWidth") <= SIZES[size][0]
+    wide = (
+        "return [...document.querySelectorAll('.scroll tbody th')].filter(one => one.scrollWidth > one.clientWidth + 1)"
+    )
+    assert tab.execute_script(wide) == [], "a name runs over the numbers beside it"
     small = tab.execute_script(
         "return [...document.querySelectorAll('main *')].filter(one => one.offsetParent !== null &&"
         " one.textContent.trim() && parseFloat(getComputedStyle(one).fontSize) < 11)"

@@ -13,6 +13,7 @@ from analysis.page.health import missing_value
 from analysis.page.progress import RUNNING
 from analysis.recorded.declared import LINACC
 from analysis.recorded.study import values
+from analysis.recorded.trials import COLUMNS as OF_TRIALS
 from analysis.recorded.trials import NOT_RUN
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import number
@@ -61,7 +62,8 @@ def tables(facts: Facts) -> list[Table]:
 def _trials(facts: Facts) -> Table:
     study, asked = facts.study, facts.study.declared
     search = study.search
-    known = set(search.columns)
+    # a parameter may be called like a column of every trial; another name stands for its setting
+    known = set(search.columns) - set(OF_TRIALS)
     settings = [name for name in (study.info.get("ranges") or {}) if name in known]
     settings += [column.name for column in asked.columns if column.name in known and column.name not in settings]
     settings = [name for name in settings if len(search) and search[name].notna().any()]

@@ -14,7 +14,7 @@ SCORED = ("complete", "pruned")
 NOT_RUN = {"failed": "not run (failed)", "out_of_memory": "not run (out of memory)"}
 """Ends of a job whose attempts all failed, in words."""
 
-_COLUMNS = [
+COLUMNS = [
     "trial", "name", "run_id", "arm_id", "source", "label", "state", "epoch", "value", "stop_reason",
     "objective.linacc", "objective.r2_action",
 ]  # fmt: skip
@@ -88,4 +88,4 @@ def _started_again(decisions: list[dict[str, Any]]) -> set[int]:
 def _frame(rows: list[dict[str, Any]], asked: Declared, *more: str) -> pd.DataFrame:
     names = [column.name for column in asked.columns]
     numbers = [column.name for column in asked.columns if column.number]
-    return typed(rows, [*_COLUMNS, *names, *more], number=("value", *numbers), whole=("trial", "epoch"))
+    return typed(rows, [*COLUMNS, *names, *more], number=("value", *numbers), whole=("trial", "epoch"))

@@ -122,7 +122,8 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     text = re.sub(r'\bid="([^"]*)"', lambda found: f'id="{name}-{found[1]}"', text)
     text = re.sub(r"url\(#([^)]*)\)", lambda found: f"url(#{name}-{found[1]})", text)
     text = re.sub(r'(xlink:)?href="#([^"]*)"', lambda found: f'href="#{name}-{found[2]}"', text)
-    text = re.sub(r"(-?\d+\.\d{2})\d+", r"\1", text)  # a hundredth of a pixel
+    # a hundredth of a pixel; what stands between the elements are numbers that people read
+    text = re.sub(r"<[^>]*>", lambda element: re.sub(r"(-?\d+\.\d{2})\d+", r"\1", element[0]), text)
     text = re.sub(r" ?font-family: [^;\"]*;?| transform=\"rotate\(-0 [^\"]*\"", "", text)  # the page's own letters
     text = re.sub(r">\s+<", "><", text)
     text = re.sub(r"\s*\n\s*", " ", text)
