@@ -195,7 +195,10 @@ def test_a_search_alone_says_what_it_found_and_is_complete(tmp_path):
     assert jobs.complete and missing(study, cost(study)) == []
     assert all("Best of teacher " in " ".join(found) for found in (lines, sentences(study, comparison_table(study))))
     best = jobs.search.ranking("ema")[0]
-    assert f"{best.label}, {best.value:.1f} at epoch 30." in " ".join(lines) and max(map(len, lines)) <= 80
+    assert (
+        f"{best.label}, linear accuracy {best.value:.1f} percent at epoch 30." in " ".join(lines)
+        and max(map(len, lines)) <= 80
+    )
 
 
 def test_a_search_alone_is_complete_although_its_budget_went_with_its_last_trial(tmp_path):
