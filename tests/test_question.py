@@ -40,7 +40,7 @@ from studies import (
 from studies.command.options import as_words, parser
 from studies.command.planning import make_plan
 from studies.controls import CONTROLS
-from studies.engine import spaces, warm_start
+from studies.engine import parts, spaces, warm_start
 from studies.engine.decisions import Decisions
 from studies.engine.folder import agree
 from studies.engine.job import Seen
@@ -786,3 +786,7 @@ def test_the_studies_that_ship_take_presets_of_other_data(name, preset, tmp_path
     study = importlib.import_module(f"studies.{name}").STUDY
     words = ["--preset", preset, "--dry-run", "--results-dir", str(tmp_path)]
     assert study.main(words) == 0, capsys.readouterr().err
+
+
+def test_spaces_that_do_not_break_are_no_end_of_a_line():
+    assert parts.line("λ\u00a0=\u202f0.1, 学习率") and not any(map(parts.line, ("a\nb", "a\u2028b", "a\tb", None)))

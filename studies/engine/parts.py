@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
+from unicodedata import category
 
 from trainer.errors import UsageError
 
@@ -22,8 +23,8 @@ def shorten(value: object) -> str:
 
 
 def line(value: Any) -> bool:
-    """Whether it is a text that stays on its line."""
-    return isinstance(value, str) and value.isprintable()
+    """Whether it is a text that stays on its line; a no-break space, which Python counts as unprintable, does."""
+    return isinstance(value, str) and all(one.isprintable() or category(one) == "Zs" for one in value)
 
 
 def plain(value: Any) -> bool:
