@@ -150,7 +150,11 @@ def test_what_a_process_last_printed_is_kept_without_secrets(tmp_path, monkeypat
 def test_a_training_process_has_one_thread_its_gpus_and_ends_when_the_driver_goes_away():
     worker = WorkerProcess({"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": "0,3"}, "3", 1)
     pid = worker._process.pid
-    environment = (processes.PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    deadline = time.monotonic() + 60
+    # empty for a moment: the kernel has begun its program, no more
+    while not (given := processes.environment(pid)):
+        assert time.monotonic() < deadline
+    environment = given.split(b"\0")
     assert b"OMP_NUM_THREADS=1" in environment and b"CUDA_VISIBLE_DEVICES=3" in environment
     worker._channel.close()
     assert worker._process.wait(60) == -signal.SIGKILL
