@@ -1,5 +1,7 @@
 """An arm's identity: scientific settings only, stable when fields are added."""
 
+import platform
+
 import pytest
 from pydantic import Field
 from small import config
@@ -76,3 +78,21 @@ def test_provenance_names_commit_and_versions():
     found = identity.provenance()
     assert found["versions"].keys() == {"torch", "numpy", "scikit-learn"}
     assert found["commit"] is None or len(found["commit"]) == 40
+
+
+@pytest.mark.parametrize(
+    ("facts", "widest"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse avx avx2 avx512f\nbugs\t: none\nflags\t: fpu", "avx512f"),
+        ("flags : fpu avx avx2", "avx2"),
+        ("Features\t: fp asimd", "asimd"),
+        ("model name : x", ""),
+        (None, ""),
+    ],
+)
+def test_provenance_tells_processors_apart_whose_kernels_round_otherwise(tmp_path, facts, widest):
+    file = tmp_path / "cpuinfo"
+    if facts is not None:
+        file.write_text(facts)
+    assert identity.processor(file) == f"{platform.machine()} {widest}".strip()
+    assert identity.provenance()["processor"] == identity.processor()

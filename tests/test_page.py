@@ -18,6 +18,7 @@ import pytest
 from page_studies import HOSTILE, STUDIES, full, half
 from test_analysis import Builder
 
+import analysis
 from analysis.__main__ import main
 from analysis.page import rows, run_details
 from analysis.page.facts import PENDING, gather
@@ -26,6 +27,7 @@ from analysis.page.figures.drawing import NARROW, WIDE, Refused, figure_of, to_s
 from analysis.page.forest import forest, pairs
 from analysis.page.health import health
 from analysis.page.progress import EMPTY, INTERRUPTED, RUNNING
+from analysis.page.trust import trust
 from analysis.page.words import answer, head, next_step
 from analysis.page.writing import OFFLINE, asset, data, page, policy
 from analysis.recorded.study import load
@@ -396,3 +398,18 @@ def test_a_running_trial_shows_what_it_has_and_where_it_is(tmp_path):
     assert row["at"] == one.changed["t2"] and row["flags"] == ["open"]
     late = gather(load(study.folder), now=one.touched + 3600)
     assert [row["state"] for row in rows.tables(late)[0].rows if row["id"] == "t002"] == ["not ended"]
+
+
+def test_processors_of_two_kinds_are_told(tmp_path):
+    """The same commit rounds otherwise on another kind, and a search may choose otherwise by it."""
+    made = full(tmp_path / "demo")
+    kinds = {"s1-best-1": "x86_64 avx2", "s1-best-2": "x86_64 avx512f"}
+    for run, kind in kinds.items():
+        path = made.folder / "runs" / run / "records.jsonl"
+        first, _, rest = path.read_text().partition("\n")
+        line = json.loads(first)
+        line["provenance"]["processor"] = kind
+        path.write_text(f"{json.dumps(line)}\n{rest}")
+    assert dict(trust(gather(load(made.folder))))["processors"] == "x86_64 avx2, x86_64 avx512f"
+    frame = analysis.load(made.folder).runs.set_index("run_id")["processor"]
+    assert {run: frame[run] for run in kinds} == kinds and frame.notna().sum() == 2

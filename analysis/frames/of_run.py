@@ -59,6 +59,7 @@ def run_row(run: Run | None) -> dict[str, Any]:
     }
     row |= {"views": run.views, "dataset": data_sets(run.config), "commit": run.commit}
     row |= {"dirty": run.dirty, "device": started.get("device"), "host": started.get("host")}
+    row["processor"] = started.get("processor")
     row |= {"split_hash": started.get("split_hash"), "gate_passed": (run.stop.get("gate") or {}).get("passed")}
     problem = run.problem(run.epochs)
     row |= {"complete": not problem, "reason": problem, "state": state(run)}

@@ -122,7 +122,7 @@ def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
             configs.append(line["config"])
         if line.get("provenance"):
             provenances.append(line["provenance"])
-            started["host"] = line["provenance"].get("host")
+            started |= {name: line["provenance"].get(name) for name in ("host", "processor")}
         started |= {name: line[name] for name in ("device", "split_hash", "attempt") if line.get(name) is not None}
         if event in ("stop", "error"):
             if line.get("step", 0) >= trained:

@@ -79,9 +79,21 @@ def provenance(family: str = families.DEFAULT) -> dict[str, Any]:
         "code": code_hash(),
         "python": platform.python_version(),
         "host": platform.node(),
+        "processor": processor(),
         "versions": versions,
         **({"family": {"name": family, "code": code}} if code else {}),
     }
+
+
+def processor(facts: Path = Path("/proc/cpuinfo")) -> str:
+    """Architecture and widest vector instructions, as ``x86_64 avx512f``: the libraries' kernels for others round
+    otherwise, so that the same commit gives numbers that differ in their last bits."""
+    known: set[str] = set()
+    if facts.is_file():
+        lines = (line.partition(":") for line in facts.read_text(encoding="utf-8", errors="replace").splitlines())
+        known = next((set(value.split()) for name, _, value in lines if name.strip() in ("flags", "Features")), known)
+    widest = next((name for name in ("avx512f", "avx2", "avx", "sve", "asimd") if name in known), "")
+    return f"{platform.machine()} {widest}".strip()
 
 
 @cache

@@ -35,6 +35,7 @@ class Provenance(TypedDict):
     commit: NotRequired[str | None]
     dirty: NotRequired[bool | None]
     code: NotRequired[str | None]
+    processor: NotRequired[str]
     family: NotRequired[Family]
 
 
