@@ -18,7 +18,6 @@ from studies.executors.worker_groups import SETTLING_SECONDS, WorkerGroups
 from studies.running.capacity import Capacity, idle_gpus, trials_at_once
 from studies.running.conductor import Conductor
 from studies.running.packing import Packing
-from studies.running.resources import gpus_here
 from studies.running.watchdog import Watchdog
 from trainer import presets
 from trainer.errors import UsageError
@@ -124,13 +123,10 @@ def test_a_cluster_study_is_handed_out_as_its_nodes_allow(tmp_path, capsys):
 
 
 def test_gpus_that_no_trial_would_use_are_told_before_a_study_starts(tmp_path, capsys, monkeypatch):
-    for name in ("nvidia0", "nvidia1", "nvidiactl"):
-        (tmp_path / name).touch()
-    assert gpus_here(tmp_path) == 2
-    monkeypatch.setattr("studies.command.cli.gpus_here", lambda: 2)
-    monkeypatch.setattr("studies.running.resources.gpus_here", lambda: 2)
     command = ["--results-dir", str(tmp_path), "--dry-run"]
-    for words, told in (([], True), (["--gpus-per-trial", "1"], False), (["--address", "127.0.0.1:1"], False)):
+    at_a_cluster = ["--address", "127.0.0.1:1"]
+    for shown, words, told in (("0,1", [], True), ("", [], False), ("0,1", at_a_cluster, False)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
         assert step2_rate.main([*command, *words]) == 0
         assert ("2 left idle: trials train on CPUs; --gpus-per-trial 1" in capsys.readouterr().out) == told
     # of a cluster Ray knows

@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 from test_vast_trip import STAND_IN, Trip, ended
 from vast_emulator.bucket import NAME, SECRET, Bucket
-from vast_emulator.container import possible
 from vast_emulator.laptop import ROOT
+from vast_emulator.marks import rents_with_tmux
 from vast_emulator.server import Emulator
 
-pytestmark = pytest.mark.skipif(
-    bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed"
-)
+pytestmark = rents_with_tmux
 DECIDES = 'open(place / "decisions.jsonl", "a").write("{}\\n")\nwhile not'
 
 

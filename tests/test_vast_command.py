@@ -181,6 +181,7 @@ def test_a_machine_fetches_images_and_trains_on_its_gpu_and_none_is_rented_for_i
     assert "absent" not in found.text and "1 CPU and 1 GPU per worker" in found.text
     as_told = ["--preset", "cifar100_aug_gate", "--download", "--gpus-per-trial", "0.5"]
     assert planned(script, as_told).added == []
+    assert planned(script, [*as_told[:3], "runtime.device=cpu"]).added == []
     unfetched = ["--preset", "3diebench_rot", "data.pretrain_on=train", "--gpus-per-trial=0"]
     assert planned(script, [*unfetched, "--data-root", "/mnt/images"]).added == []
     with pytest.raises(

@@ -1,13 +1,13 @@
 """The core of the fault matrix (all: ``make cluster-faults``): nothing is left billing, nothing is rented twice."""
 
 import pytest
-from vast_emulator.container import possible
+from vast_emulator.marks import rents
 from vast_emulator.matrix import played
 from vast_emulator.scenarios import SCENARIOS
 
 
 @pytest.mark.heavy
-@pytest.mark.skipif(bool(possible()), reason=str(possible()))
+@rents
 def test_nothing_is_left_billing():
     results = list(played(s for s in SCENARIOS if s.core))
     assert len(results) >= 5

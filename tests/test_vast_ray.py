@@ -12,11 +12,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from vast_emulator.container import possible
 from vast_emulator.laptop import Laptop
+from vast_emulator.marks import rents
 from vast_emulator.server import ACCOUNT_KEY, Emulator
 
-pytestmark = [pytest.mark.heavy, pytest.mark.skipif(bool(possible()), reason=str(possible()))]
+pytestmark = [pytest.mark.heavy, rents]
 SECRETS = (ACCOUNT_KEY, "bucket-secret-51c", "wandb-key-8aa2")
 STUDY = "step2_rate_digits_quick"
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 from vast_emulator.bucket import NAME, SECRET, Bucket
-from vast_emulator.container import possible
 from vast_emulator.laptop import ROOT, Laptop
+from vast_emulator.marks import rents_with_tmux
 from vast_emulator.server import Emulator
 
-pytestmark = pytest.mark.skipif(
-    bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed"
-)
+pytestmark = rents_with_tmux
 SMALL = "--quick --num-trials 2 --epochs 1 --stopping none --seeds 1 --wandb off --deterministic".split()
 
 

@@ -9,14 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from vast_emulator.container import possible
 from vast_emulator.laptop import ROOT, Laptop
+from vast_emulator.marks import rents_with_tmux
 from vast_emulator.server import Emulator
 
-pytestmark = [
-    pytest.mark.heavy,
-    pytest.mark.skipif(bool(possible() or not shutil.which("tmux")), reason=possible() or "tmux is not installed"),
-]
+pytestmark = [pytest.mark.heavy, rents_with_tmux]
 STAND_IN = """
 import os, pathlib, sys, time
 place = pathlib.Path("results") / sys.argv[sys.argv.index("--study") + 1]

@@ -29,13 +29,6 @@ PATIENCE = 6
 """Attempts before an answer of "too many requests", or none at all, is an error."""
 
 FIRST_WAIT, LONGEST_WAIT = 5.0, 60.0
-
-
-def tell(text: str) -> None:
-    """Two minutes of waiting for the service must not look like a command that hangs."""
-    print(text, file=sys.stderr, flush=True)
-
-
 GONE = {404, 410}
 PAGE = 25
 
@@ -162,7 +155,8 @@ class Client:
         raise AssertionError("unreachable")
 
     def _again(self, why: str, attempt: int, seconds: float) -> None:
-        tell(f"{why}; attempt {attempt + 1} of {PATIENCE} in {seconds:.0f} s")
+        # two minutes of waiting must not look like a command that hangs
+        print(f"{why}; attempt {attempt + 1} of {PATIENCE} in {seconds:.0f} s", file=sys.stderr, flush=True)
         self._sleep(seconds)
 
     def _take_turn(self, kind: str) -> None:

@@ -22,9 +22,9 @@ from studies.engine.plan import Plan
 from studies.engine.plan_lines import plan_lines
 from studies.engine.power import power_lines
 from studies.engine.question import Question
+from studies.executors.gpu_slots import visible_gpus
 from studies.executors.lifeline import ClusterLost
 from studies.running.capacity import idle_gpus
-from studies.running.resources import gpus_here
 from trainer.command import early_interrupt
 from trainer.command.cli import guarded, split_overrides
 from trainer.data.sets import require_present
@@ -78,7 +78,8 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
 
 
 def _idle(plan: Plan, options: Namespace) -> list[str]:
-    return idle_gpus(plan.resources, gpus_here()) if options.address is None else []  # else Ray knows
+    # a cluster's GPUs are known when it is joined
+    return idle_gpus(plan.resources, len(visible_gpus(os.environ))) if options.address is None else []
 
 
 def _gone(error: ClusterLost) -> str:

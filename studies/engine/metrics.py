@@ -66,6 +66,7 @@ _OF_SETS = {
     for name in SETS
     for what, words in (("linacc", "linear accuracy"), ("knn20", "20-nearest-neighbour accuracy"))
 }
+_SET_OF = {one.name: of for one, of in _OF_SETS.items()}
 NEEDS = {one.name: "data.stream.segments" for one in _OF_STREAMS}
 """Key of a setting that a run must have for a metric to be recorded; the others are of every run."""
 METRICS = {
@@ -123,11 +124,10 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
     of_others = {one.name for family in families.names() if family != config.family for one in _own(family)}
     tree = config.model_dump()
     mixed = {one.name for one in config.data.mixture or ()}
-    of_sets = {one.name: of for one, of in _OF_SETS.items()}
     for name in names:
-        if name in of_sets and of_sets[name] not in mixed:
+        if (of := _SET_OF.get(name)) is not None and of not in mixed:
             there = f"mixes {', '.join(sorted(mixed))}" if mixed else "mixes no sets (data.mixture)"
-            raise UsageError(f"metric {name!r}: is recorded of a mixture with {of_sets[name]}, and this study {there}")
+            raise UsageError(f"metric {name!r}: is recorded of a mixture with {of}, and this study {there}")
         if name in of_others - {one.name for one in _own(config.family)}:
             raise UsageError(f"metric {name!r}: runs of family {config.family} do not record it")
         needs = NEEDS.get(name)

@@ -25,7 +25,7 @@ def resources(o: Namespace) -> Resources:
     cpus, gpus = o.cpus_per_trial * o.workers_per_trial, o.gpus_per_trial * o.workers_per_trial
     if o.address:
         return Resources(o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, o.max_concurrent or 0)
-    have_cpus, have_gpus = processors_here(), gpus_here()
+    have_cpus, have_gpus = processors_here(), len(list(Path("/dev").glob("nvidia[0-9]*")))
     if cpus > have_cpus:
         raise UsageError(
             f"one trial would take {o.workers_per_trial} x {o.cpus_per_trial} = {cpus} CPUs, this machine has"
@@ -42,11 +42,6 @@ def resources(o: Namespace) -> Resources:
     return Resources(
         o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial, backend, min(fit, o.max_concurrent or fit), o.executor
     )
-
-
-def gpus_here(devices: Path = Path("/dev")) -> int:
-    """GPUs that this machine's driver shows."""
-    return len(list(devices.glob("nvidia[0-9]*")))
 
 
 def _only_with_ray(o: Namespace) -> None:

@@ -42,19 +42,16 @@ def planned(name: str, words: list[str]) -> Planned:
     script = Path(name)
     if not (ROOT / script).is_file() or script.is_absolute() or script.parts[0] != "studies":
         raise VastError(f"{name}: give a file of the project's studies/, such as studies/step2_rate.py")
-    taken = [w for w in words if w.partition("=")[0] in ("--address", "--results-dir", "--usd-per-hour", "--dry-run")]
-    if taken:
-        raise VastError(
-            f"{taken[0]}: this command sets it; for a plan without a machine run: python {name} ... --dry-run"
-        )
-    given = {w.partition("=")[0] for w in words}
+    given = [w.partition("=")[0] for w in words]
+    if taken := next((w for w in given if w in ("--address", "--results-dir", "--usd-per-hour", "--dry-run")), None):
+        raise VastError(f"{taken}: this command sets it; for a plan without a machine run: python {name} ... --dry-run")
     # a folder that the cluster's file mounts: this computer cannot look into it
     where = [] if "--data-root" in given else ["--data-root", DATA]
     said, added = _said(script, [*words, *where]), []
     if where and _ABSENT.search(said) and "--download" not in given:
         added.append("--download")
     work = work_of(said)
-    if work and work.macs * work.expected > CORE_HOUR and "--gpus-per-trial" not in given:
+    if work and work.macs * work.expected > CORE_HOUR and not {"--gpus-per-trial", "runtime.device"} & {*given}:
         added += ["--gpus-per-trial", "1"]
     if added:
         said = _said(script, [*words, *added, *where])
