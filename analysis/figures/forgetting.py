@@ -21,7 +21,8 @@ from trainer.errors import UsageError
 from trainer.record.run import read
 
 METRIC = "linacc/z_agg"
-ENTRY = re.compile(r"([^/]+)\.seg(\d+)/([^@]+)(@\d+)?")
+ENTRY = re.compile(r"([^/]+)\.seg(\d+)/([^@]+)(@\d+)")
+"""An entry of a matrix on record: name, segment, feature, views."""
 Matrices = dict[str, list[np.ndarray]]
 """By arm the matrix (T, T) of every run that saw the whole stream; row t is after segment t, columns are segments."""
 
