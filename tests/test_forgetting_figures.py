@@ -21,6 +21,7 @@ def record(folder, run, arm, epochs=3, segments=2, seed=0):
         row = {f"linacc.seg{i}/z_agg@3": 10.0 * epoch + i for i in range(1, segments + 1)}
         row |= {f"r2_action.none.seg{i}/z_pair@2": 0.1 * epoch - i / 100 for i in range(1, segments + 1)}
         row |= {f"rank_pr.seg{i}/z_agg@3": 2.0 + epoch for i in range(1, segments + 1)}
+        row |= {f"cka.seg{i}/z_1@1": 1.0 for i in range(1, epoch + 1)}
         one = {"schema_version": 1, "event": "eval", "epoch": epoch, "arm_id": arm, "run_id": run, "metrics": row}
         one["seed"] = seed
         lines.append(json.dumps(one))

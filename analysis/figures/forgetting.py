@@ -45,9 +45,9 @@ def matrices(study: Path, metric: str = METRIC) -> Matrices:
         # epoch 0 is the untrained model; an interrupted stream has fewer rows than segments
         # what chose an arm is in no mean of it
         compared = lines and lines[0]["arm_id"] in labels and lines[0]["seed"] in seeds
-        on_record |= {
-            f"{hit[1]}/{hit[3]}" for line in lines for name in line["metrics"] if (hit := ENTRY.fullmatch(name))
-        }
+        # of the untrained model: what is compared with a segment's own end has no whole matrix
+        first = lines[0]["metrics"] if lines else ()
+        on_record |= {f"{hit[1]}/{hit[3]}" for name in first if (hit := ENTRY.fullmatch(name))}
         if rows and len(rows) == len(rows[0]) + 1 and compared:
             found[labels[lines[0]["arm_id"]]].append(np.array(rows[1:]))
     if not found:
@@ -79,7 +79,8 @@ def heat_map(found: Matrices, metric: str = METRIC) -> Figure:
         image = panel.imshow(mean, vmin=low, vmax=high, cmap="cividis")
         for (t, i), value in np.ndenumerate(mean):
             colour = "w" if value < low + 0.55 * (high - low) else "k"
-            text = f"{value:.{0 if _percent(metric) else min(2, decimals(metric))}f}"
+            digits = 0 if _percent(metric) else min(2, decimals(metric))
+            text = f"{round(value, digits) + 0.0:.{digits}f}"  # no minus before a zero
             panel.text(i, t, text, ha="center", va="center", fontsize=7 * small, color=colour)
         panel.set_title("\n".join(textwrap.wrap(f"{name} (n={len(found[name])})", 26)), fontsize=8)
         panel.set_xticks(range(mean.shape[1]), range(1, mean.shape[1] + 1))
