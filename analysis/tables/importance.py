@@ -3,8 +3,13 @@ It orders settings for a next search, and no verdict rests on it."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,19 +19,17 @@ import pandas as pd
 from analysis.recorded.declared import LINACC
 from analysis.recorded.study import Study, values
 from analysis.rendering.layout import Sheet
+from analysis.tables import fanova
 
 FEWEST, FEWEST_EACH = 24, 6
 """Trials without which an importance says nothing: below, and below so many per setting, the order is that of chance
 too often."""
 MOST = 150
 """Trials that are looked at, drawn at random from more: the forest takes longer than the page may."""
-RESAMPLES = 20
-TREES, TREES_AGAIN, DEPTH = 16, 8, 6
-"""Of the forest, and of each resample's."""
 ABOUT = (
     "Exploratory, in no verdict: the share of the variance of search scores that a forest (fANOVA) gives to each"
     " setting alone, over the settings as they were tried, which the search did not draw evenly. Range: the middle 90 %"
-    f" of {RESAMPLES} resamples of the trials. Interactions are in no share."
+    f" of {fanova.RESAMPLES} resamples of the trials. Interactions are in no share."
 )
 
 
@@ -102,20 +105,20 @@ def _importance(study: Study) -> Importance | str:
 
 @lru_cache(maxsize=16)
 def _with_range(codes: bytes, scores: bytes, n: int) -> np.ndarray:
-    """Share, low and high of each setting, (3, settings); kept, since a live page asks at every change of a record.
+    """Share, low and high of each setting, (3, settings); kept, since a live page asks at every change of a record. A
+    process of its own: a live page would else hold the 90 MiB of Optuna and scikit-learn for as long as it stands.
 
     Args:
         codes: (n, settings) float64.
         scores: (n,) float64.
     """
-    table, target = np.frombuffer(codes).reshape(n, -1), np.frombuffer(scores)
-    drawn = np.random.default_rng(0)
-    again = []
-    for seed in range(RESAMPLES):
-        rows = drawn.integers(0, n, n)
-        again.append(_shares(table[rows], target[rows], seed, TREES_AGAIN))
-    low, high = np.quantile(np.array(again), [0.05, 0.95], axis=0)
-    return np.array([_shares(table, target, 0, TREES), low, high])
+    asked = {"codes": np.frombuffer(codes).reshape(n, -1).tolist(), "scores": np.frombuffer(scores).tolist()}
+    environment = os.environ | {"PYTHONPATH": str(Path(fanova.__file__).resolve().parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-m", fanova.__name__], input=json.dumps(asked), env=environment, check=True, text=True,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    return np.array(json.loads(done.stdout))
 
 
 def _settings(study: Study) -> pd.DataFrame:
@@ -149,30 +152,3 @@ def _coded(settings: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     said = [f"Not judged, since only some trials have it: {', '.join(partly)}."] if partly else []
     said += [f"Not judged, since it did not vary: {', '.join(constant)}."] if constant else []
     return pd.DataFrame(found, settings.index, dtype=float), said
-
-
-def _shares(codes: np.ndarray, target: np.ndarray, seed: int, trees: int) -> np.ndarray:
-    """fANOVA's share of each column alone."""
-    import optuna
-
-    ranges = {str(column): (codes[:, column].min(), codes[:, column].max()) for column in range(codes.shape[1])}
-    ranges = {name: ends for name, ends in ranges.items() if ends[0] < ends[1]}
-    if not ranges or np.ptp(target) == 0:
-        return np.zeros(codes.shape[1])
-    distributions = {name: optuna.distributions.FloatDistribution(*ends) for name, ends in ranges.items()}
-    trials = [
-        optuna.trial.create_trial(
-            params={name: row[int(name)] for name in ranges}, distributions=distributions, value=value
-        )
-        for row, value in zip(codes.tolist(), target.tolist(), strict=True)
-    ]
-    said = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(direction="maximize")
-        study.add_trials(trials)
-    finally:
-        optuna.logging.set_verbosity(said)
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=trees, max_depth=DEPTH, seed=seed)
-    given = evaluator.evaluate(study, params=list(ranges))
-    return np.array([given.get(str(column), 0.0) for column in range(codes.shape[1])])
