@@ -315,6 +315,13 @@ def test_the_live_page_follows_and_keeps_what_is_in_use(tab, tmp_path):
     finally:
         server.end()
     wait.until(lambda _: "No connection" in tab.find_element(By.CLASS_NAME, "note").text)
+    tab.execute_script("document.querySelector('.answer').textContent = 'old'; document.activeElement.blur()")
+    server = Served(study.folder)  # as a study that is resumed starts its page again
+    try:
+        wait.until(lambda _: tab.find_element(By.CLASS_NAME, "answer").text.startswith("Better"))
+        assert not tab.execute_script("return window.stays"), "loaded from the new server"
+    finally:
+        server.end()
 
 
 # --- the other pages that a study names

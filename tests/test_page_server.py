@@ -15,6 +15,8 @@ import pytest
 from page_studies import full, half
 
 from analysis.page.facts import gather
+from analysis.page.live import address
+from analysis.page.live.server import key_of, studies_in
 from analysis.page.live.tail import Tails, slim
 from analysis.page.live.watch import Watched
 from analysis.page.writing import study_html
@@ -38,6 +40,7 @@ class Served:
         assert found, self.line
         self.port, self.token = int(found[1]), found[2]
         self.cookie: dict[str, str] = {}
+        self.keys = [key_of(study) for folder in folders for study in studies_in(folder)]
 
     @property
     def address(self) -> str:
@@ -74,7 +77,8 @@ def served(tmp_path_factory):
 
 
 def test_nobody_enters_without_the_token(served):
-    for path in ("/", "/s/1", "/s/1/events", "/s/1/part/data", "/?token=wrong", "/s/..%2f"):
+    first = f"/s/{served.keys[0]}"
+    for path in ("/", first, f"{first}/events", f"{first}/part/data", "/?token=wrong", "/s/..%2f"):
         status, headers, text = served.ask(path)
         assert status == 403 and "Set-Cookie" not in headers and "coding" not in text, path
     assert served.ask("/", Cookie=f"page-{served.port}=x")[0] == 403
@@ -93,11 +97,12 @@ def test_other_names_other_methods_and_other_paths_are_refused(served):
         f"127.0.0.1.evil:{served.port}",
     ):
         assert served.ask("/", Host=host)[0] == 403, host
-    assert served.ask("/s/1", Host=f"localhost:{served.port}")[0] == 200
+    assert served.ask(f"/s/{served.keys[0]}", Host=f"localhost:{served.port}")[0] == 200
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
         assert served.ask("/", method)[0] == 405, method
-    for path in ("/s/..%2f", "/s/..%2f..%2fetc%2fpasswd", "/s/9", "/s/one", "/s/1/part/..%2f..%2fstudy.json",
-                 "/s/1/part/nothing", "/../../etc/passwd", "/s/1%00", "/static/page.js"):  # fmt: skip
+    study = f"/s/{served.keys[0]}"
+    for path in ("/s/..%2f", "/s/..%2f..%2fetc%2fpasswd", "/s/9", "/s/one", f"{study}/part/..%2f..%2fstudy.json",
+                 f"{study}/part/nothing", "/../../etc/passwd", f"{study}%00", "/static/page.js"):  # fmt: skip
         assert served.ask(path)[0] == 404, path
 
 
@@ -112,9 +117,10 @@ def test_it_listens_on_loopback_only(served):
 
 def test_what_is_answered(served):
     served.enter()
+    first = f"/s/{served.keys[0]}"
     status, headers, text = served.ask("/")
     assert status == 200 and text.count('href="/s/') == 2 and "Nothing" not in text
-    status, headers, page = served.ask("/s/1")
+    status, headers, page = served.ask(first)
     assert (
         status == 200 and headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
     )
@@ -130,10 +136,10 @@ def test_what_is_answered(served):
         and "Better: coding rate, stopgrad" in page
         and "all studies" in page
     )
-    part = served.ask("/s/1/part/top")[2]
+    part = served.ask(f"{first}/part/top")[2]
     assert part in page and "Better: coding rate, stopgrad" in part
-    assert json.loads(served.ask("/s/1/part/data")[2])["tables"][0]["rows"]
-    assert served.ask("/s/1", "HEAD")[2] == ""
+    assert json.loads(served.ask(f"{first}/part/data")[2])["tables"][0]["rows"]
+    assert served.ask(first, "HEAD")[2] == ""
 
 
 def events(server: Served, key: str):
@@ -153,19 +159,20 @@ def test_what_is_recorded_is_shown(tmp_path):
     server = Served(study.folder)
     try:
         server.enter()
-        assert server.ask("/")[0] == 303 and "n = 3, 4 needed" in server.ask("/s/1")[2]
-        stream = events(server, "1")
-        first = next(stream)
-        assert set(first["parts"]) >= {"top", "arms", "runs", "data"} and not first["ended"]
+        key = server.keys[0]
+        assert server.ask("/")[0] == 303 and "n = 3, 4 needed" in server.ask(f"/s/{key}")[2]
+        stream = events(server, key)
+        begun_with = next(stream)
+        assert set(begun_with["parts"]) >= {"top", "arms", "runs", "data"} and not begun_with["ended"]
         for run_id, value in (("s0-lambda0-4", 51.0), ("s1-best-4", 65.0)):
             study.run(run_id, value)
         begun = time.monotonic()
-        second = next(one for one in stream if "Better" in server.ask("/s/1/part/top")[2])
-        assert second["boot"] == first["boot"] and second["parts"]["top"] != first["parts"]["top"]
+        second = next(one for one in stream if "Better" in server.ask(f"/s/{key}/part/top")[2])
+        assert second["boot"] == begun_with["boot"] and second["parts"]["top"] != begun_with["parts"]["top"]
         assert time.monotonic() - begun < 240
         (study.folder / "decisions.jsonl").write_text("rubbish\n")
         assert "decisions.jsonl" in next(one for one in stream if one["error"])["error"]
-        assert server.ask("/s/1")[0] == 200, "what was read before stays"
+        assert server.ask(f"/s/{key}")[0] == 200, "what was read before stays"
     finally:
         server.end()
 
@@ -183,6 +190,35 @@ def test_a_study_that_begins_later_is_found(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.3)
     finally:
+        server.end()
+
+
+def test_a_page_has_its_address_again_and_no_other_page_has_its_token(tmp_path):
+    file, folders = tmp_path / "state" / "page.key", [tmp_path / "one"]
+    key = address.key(file)
+    assert address.key(file) == key and file.stat().st_mode & 0o777 == 0o600
+    port, token = address.usual_port(key, folders), address.token(key, folders, 1234)
+    others = [address.token(key, [tmp_path / "two"], 1234), address.token(key, folders, 1235)]
+    assert len({token, *others, address.token(bytes(32), folders, 1234)}) == 4 and len(token) == 22
+    assert address.FIRST_PORT <= port < address.FIRST_PORT + address.PORTS
+    file.chmod(0o644)  # others may have read it
+    second = address.key(file)
+    assert second != key and file.stat().st_mode & 0o777 == 0o600
+    os.utime(file, (0, 0))
+    assert address.key(file) not in (key, second), "a token that was seen once does not open the page for ever"
+    unwritable = tmp_path / "file" / "page.key"
+    unwritable.parent.write_text("")
+    assert len(address.key(unwritable)) == 32 and address.key(unwritable) != address.key(unwritable)
+
+
+def test_a_port_that_is_taken_leaves_another_with_another_token(tmp_path):
+    study = full(tmp_path / "study").folder
+    first, second = Served(study), Served(study)
+    first.end()
+    third = Served(study)
+    assert (third.port, third.token) == (first.port, first.token)
+    assert second.port != first.port and second.token != first.token
+    for server in (second, third):
         server.end()
 
 

@@ -101,6 +101,8 @@ def updates(folder: Path, files: list[Path], epochs: int) -> None:
 def soak(folder: Path, seconds: float, trials: int, epoch: int) -> None:
     """A server beside a study of which 20 runs go on."""
     files = searching(folder / "large", trials, epoch)[:20]
+    from analysis.page.live.server import key_of
+
     words = [sys.executable, "-m", "analysis", "live", str(folder), "--port", "0"]
     server = subprocess.Popen(
         words, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -109,7 +111,7 @@ def soak(folder: Path, seconds: float, trials: int, epoch: int) -> None:
         address = next(hit[0] for line in server.stdout if (hit := re.search(r"http://127\S+", line)))
         browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         browser.open(address).close()
-        events = f"{address.partition('?')[0].rstrip('/')}/s/1/events"
+        events = f"{address.partition('?')[0].rstrip('/')}/s/{key_of(folder / 'large')}/events"
         heard = [0]
 
         def listen() -> None:

@@ -2,7 +2,7 @@
 const live = document.body.dataset.live, have = JSON.parse(document.body.dataset.hashes), note = document.createElement("p");
 note.className = "note"; note.hidden = true; note.setAttribute("role", "status"); document.body.append(note);
 const say = text => { note.textContent = text; note.hidden = !text; };
-let wanted = {}, busy = false;
+let wanted = {}, busy = false, boot = "";
 const used = part => part.contains(document.activeElement) && document.activeElement !== document.body || dialog.open && part.dataset.part === "runs";
 async function update(force) {
   if (busy) return;
@@ -35,6 +35,8 @@ async function update(force) {
 const stream = new EventSource(`/s/${live}/events`);
 stream.addEventListener("parts", event => {
   const told = JSON.parse(event.data);
+  if (boot && boot !== told.boot) return location.reload();
+  boot = told.boot;
   wanted = told.parts;
   if (told.error) say(told.error); else update(false);
 });

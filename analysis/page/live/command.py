@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
         exits=EXITS,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="RESULTS", help="a study, or a folder of studies")
-    parser.add_argument("--port", type=int, default=0, help="default: one that is free")
+    parser.add_argument("--port", type=int, default=0, help="default: the same for the same folder, if it is free")
     parser.add_argument(
         "--while-alive",
         type=int,
@@ -51,13 +51,14 @@ def main(argv: list[str]) -> int:
 
 
 async def _serve(folders: list[Path], port: int, parent: int | None) -> int:
-    from analysis.page.live.guard import new_token
+    from analysis.page.live import address
     from analysis.page.live.server import Server
     from trainer.errors import UsageError
 
-    server = Server(folders, new_token())
+    key = address.key()
+    server = Server(folders, lambda port: address.token(key, folders, port))
     try:
-        runner, port = await server.start(port)
+        runner, port = await server.start(*([port] if port else [address.usual_port(key, folders), 0]))
     except OSError as error:
         raise UsageError(f"--port {port}: {error.strerror or error}; choose another, or none") from None
     try:

@@ -15,12 +15,7 @@ HEADERS = {
 }  # fmt: skip
 
 
-def new_token() -> str:
-    """128 bits."""
-    return secrets.token_urlsafe(16)
-
-
-def guard(token: str, port: Callable[[], int]):
+def guard(token: Callable[[], str], port: Callable[[], int]):
     """Middleware that lets nobody else in.
 
     Args:
@@ -37,11 +32,11 @@ def guard(token: str, port: Callable[[], int]):
         if request.host not in {f"127.0.0.1:{port()}", f"localhost:{port()}"}:
             return _refused(403, "This page answers under 127.0.0.1 and localhost only.")
         given = request.query.get("token")
-        if given is not None and secrets.compare_digest(given.encode(), token.encode()):
+        if given is not None and secrets.compare_digest(given.encode(), token().encode()):
             answer = web.Response(status=303, headers=HEADERS | {"Location": "/"})
-            answer.set_cookie(cookie, token, httponly=True, samesite="Strict", path="/")
+            answer.set_cookie(cookie, token(), httponly=True, samesite="Strict", path="/")
             return answer
-        if not secrets.compare_digest(request.cookies.get(cookie, "").encode(), token.encode()):
+        if not secrets.compare_digest(request.cookies.get(cookie, "").encode(), token().encode()):
             return _refused(403, "Open the address that was printed when the page was started: it holds the token.")
         try:
             answer = await handler(request)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,17 +36,18 @@ class Server:
 
     Args:
         roots: study folders, or folders of studies; new ones are noticed.
+        token: of a port.
     """
 
-    def __init__(self, roots: list[Path], token: str):
-        self.roots, self.token = roots, token
-        self.port = 0
+    def __init__(self, roots: list[Path], token: Callable[[int], str]):
+        self.roots, self._token_at = roots, token
+        self.port, self.token = 0, ""
         self.boot = secrets.token_hex(4)
         self.studies: dict[str, Watched] = {}
         self._worker = ThreadPoolExecutor(1, "page")  # drawing is not for several threads
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
-        self.app = web.Application(middlewares=[guard(token, lambda: self.port)])
+        self.app = web.Application(middlewares=[guard(lambda: self.token, lambda: self.port)])
         self.app.add_routes(
             [
                 web.get("/", self.front),
@@ -55,17 +59,21 @@ class Server:
         self.app.on_startup.append(self._begin)
         self.app.on_cleanup.append(self._end)
 
-    async def start(self, port: int) -> tuple[web.AppRunner, int]:
+    async def start(self, *ports: int) -> tuple[web.AppRunner, int]:
         """Listen on 127.0.0.1; returns the runner, to be cleaned up, and the port.
 
+        Args:
+            ports: the first that is free is taken; 0 is any.
+
         Raises:
-            OSError: the port is taken.
+            OSError: all are taken.
         """
+        listening = _listening(ports)
+        self.port = listening.getsockname()[1]
+        self.token = self._token_at(self.port)  # before anybody is answered
         runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        await web.SockSite(runner, listening).start()
         return runner, self.port
 
     # --- what is asked for
@@ -166,12 +174,27 @@ class Server:
             await asyncio.sleep(LOOK_SECONDS)
 
     def find(self) -> None:
-        """Note studies that are new; keys are numbers, so that no address says a path."""
+        """Note studies that are new."""
         known = {study.folder for study in self.studies.values()}
         for folder in (folder for root in self.roots for folder in studies_in(root)):
             if folder not in known:
-                key = str(len(self.studies) + 1)
+                key = key_of(folder)
                 self.studies[key] = Watched(key, folder)
+
+
+def key_of(folder: Path) -> str:
+    """A study's part of an address: no path can be read from it, and it is the same after a restart."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
+
+
+def _listening(ports: tuple[int, ...]) -> socket.socket:
+    for port in ports:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            if port == ports[-1]:
+                raise
+    raise AssertionError("no port was named")
 
 
 def studies_in(root: Path) -> list[Path]:

@@ -31,7 +31,7 @@ class Watched:
     """One study folder.
 
     Attributes:
-        key: by which it is asked for; a number, never a part of a path.
+        key: by which it is asked for; never a part of a path.
         error: why it cannot be read at present; what was read before stays.
         hashes: of each part's HTML, and of the tables' data.
         seconds: of a processor that the last refresh took.
