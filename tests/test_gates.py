@@ -105,8 +105,9 @@ def trained(tmp_path_factory, digits):
     """Full-length runs of the preset as it is, of its controls and of the arm it is meant for."""
     folder, lines = tmp_path_factory.mktemp("gates"), {}
     for name, overrides in {"rate": [], "first": FIRST, "strong": ["objective.weights.rate=1"], **CONTROLS}.items():
-        # gates read full probes alone; at gate30 the strong rate is not judged
-        how = {"runtime.across_commits": True, "eval.live_every": 30, "epochs": 10 if name == "strong" else 30}
+        # gates read full probes alone, and nothing is resumed; at gate30 the strong rate is not judged
+        how = {"runtime.across_commits": True, "runtime.checkpoint_every": 30, "eval.live_every": 30}
+        how["epochs"] = 10 if name == "strong" else 30
         run = presets.load("digits", overrides, how)
         train(run, folder, images=digits)
         lines[name] = list(read(folder / run_id(run) / "records.jsonl"))

@@ -23,6 +23,7 @@ SHORT = (
     "1",
     "schedule.horizon_epochs=2",
     "schedule.warmup_epochs=0",
+    "data.sizes=[128,64,64]",
     "--wandb",
     "off",
 )

@@ -82,7 +82,7 @@ def test_a_preset_runs_at_its_published_sizes(name, loaded, tmp_path, monkeypatc
         loaded[key] = one_pixel(
             load_images(config.model_copy(update={"runtime": config.runtime.model_copy(update={"resident_mib": 64})}))
         )
-    lines = rehearse(config, tmp_path, loaded[key], baselines=False)
+    lines = rehearse(config, tmp_path, loaded[key], baselines=False, sweep_again=False)
     assert [line["event"] for line in lines] == ["eval", "epoch", "eval", "stop", "eval"]
     start, _, end, stop, evaluation = lines
     assert stop["reason"] == "completed" and start["epoch"] == 0 and end["probe_epoch"] == 1

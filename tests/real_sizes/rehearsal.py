@@ -53,13 +53,16 @@ def narrowed(name: str, overrides: list[str] = ()) -> RunConfig:
     )
 
 
-def rehearse(config: RunConfig, runs: Path, images: ImageSet | None = None, baselines: bool = True) -> list[dict]:
+def rehearse(
+    config: RunConfig, runs: Path, images: ImageSet | None = None, baselines: bool = True, sweep_again: bool = True
+) -> list[dict]:
     """Train the epoch of one step and evaluate; returns the lines of the run's record and, last, the evaluation's.
 
     Args:
         images: already loaded.
         baselines: also probe raw pixels, which takes longer than all the rest and does not depend on the preset's
             sizes.
+        sweep_again: evaluate subspace diagnostics that training has computed already, at the same sizes.
     """
     images = images or load_images(config)
     folder = runs / run_id(config)
@@ -70,6 +73,8 @@ def rehearse(config: RunConfig, runs: Path, images: ImageSet | None = None, base
         few = replace(images, splits={part: index[: CHUNK + 1] for part, index in images.splits.items()})
         changed.enter_context(mock.patch.object(trainer.data.images, "load_images", lambda _: few))
         sweeps = config.data.transform in ("rotation", "affine") or config.data.name == "mini3d"
+        if not sweep_again and hasattr(config.eval, "subspace") and config.eval.subspace.epochs:
+            sweeps = False
         options = Namespace(
             views=[1, 2, 5], protocol="both", epochs=1, subspace=sweeps, overrides=[], split=config.data.select_on
         )
