@@ -9,7 +9,7 @@ from queue import Empty
 from typing import Any
 
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from forked import CONTEXT
 
 
 def join(place: str, rank: int, world: int) -> None:
@@ -22,12 +22,11 @@ def together(world: int, work: Callable[..., None], *arguments: Any, answers: in
 
     There is no limit of time: a process that ends without its answer fails the test, one that computes may.
     """
-    context = mp.get_context("spawn")
-    queue = context.Queue()
+    queue = CONTEXT.Queue()
     with tempfile.TemporaryDirectory() as folder:
         place = str(Path(folder) / "meeting")
         processes = [
-            context.Process(target=work, args=(rank, world, place, *arguments, queue)) for rank in range(world)
+            CONTEXT.Process(target=work, args=(rank, world, place, *arguments, queue)) for rank in range(world)
         ]
         for process in processes:
             process.start()

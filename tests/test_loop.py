@@ -2,19 +2,16 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import stream
 import torch
+from forked import trainer
 from small import PROBED, config
 
-from trainer import checkpoint, loop, presets
+from trainer import checkpoint, presets
 from trainer.errors import RecordError
 from trainer.loop import train
 from trainer.record.identity import run_id
@@ -106,34 +103,23 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, arm, moments):
     """Kill a real process at several moments; the resumed record is bit-identical to an uninterrupted one."""
     epochs = 5 if len(moments) > 1 else 4
     run = presets.load("digits", arm, {"runtime.across_commits": True, "epochs": epochs})
-    command = [
-        sys.executable,
-        "-m",
-        "trainer",
-        "--study",
-        "killed",
-        "--results-dir",
-        str(tmp_path),
-        "--gate",
-        "none",
-        "--epochs",
-        str(epochs),
-    ]
+    command = ["--study", "killed", "--results-dir", str(tmp_path), "--gate", "none", "--epochs", str(epochs)]
     command += ["--across-commits", *arm]
     path = tmp_path / "killed" / "runs" / run_id(run) / "records.jsonl"
-    environment = {**os.environ, "PYTHONPATH": str(Path(loop.__file__).parent.parent)}
     kills = 0
     for wanted_lines, delay in moments:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < wanted_lines):
+        process = trainer(command)
+        while process.is_alive() and (not path.exists() or path.read_bytes().count(b"\n") < wanted_lines):
             time.sleep(0.002)
         time.sleep(delay)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+        if process.is_alive():
+            process.kill()
             kills += 1
-        process.wait()
+        process.join()
     assert kills >= min(2, len(moments)), "the runs ended before they could be killed"
-    assert subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode == 0
+    last = trainer(command)
+    last.join()
+    assert last.exitcode == 0
     train(run, tmp_path / "straight", "killed", baselines=True)
     keep = ("epoch", "eval", "stop")
     killed = [comparable(line) for line in read(path) if line["event"] in keep]
