@@ -9,6 +9,7 @@ from engine import make, plan, play, score_of, seen_of
 
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Seen
+from studies.engine.plan_lines import plan_lines
 from studies.engine.search import verify
 from studies.engine.settings import Stopping
 from studies.engine.stopping import GO, RULES, STOP, WAIT, Judgement, Ladder, Rule
@@ -241,6 +242,9 @@ def test_a_rule_of_ones_own_decides_and_its_source_is_registered(tmp_path):
     jobs = make(p)
     play(jobs)
     assert {(line["value"] >= 53, line["stop"]) for line in jobs.decisions.of("rung")} == {(True, False), (False, True)}
+    stopped = [line["reason"] for line in jobs.decisions.of("stop")]
+    assert stopped and not any("top 1/" in reason for reason in stopped)  # what it keeps is for the rule to say
+    assert "among those that Every keeps" in stopped[0] and "top 1/" not in "\n".join(plan_lines(p))
     assert len(p.stored()["stopping"]["source"]) == 16 and p.stored()["stopping"]["rule"] == "every"
 
 

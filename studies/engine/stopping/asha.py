@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from studies.engine.stopping.face import GO, STOP, WAIT, Judgement, Rule, cutoff, top
+from studies.engine.stopping.face import GO, STOP, WAIT, Judgement, TopShare, cutoff, top
 
 
-class Asha(Rule):
+class Asha(TopShare):
     """Promotes: a trial waits at its rung until it is in the top 1/eta there, and then goes on from its checkpoint.
 
     The rule of the paper: nobody goes on before eta values stand at the rung, and whoever is overtaken stays. At the
@@ -25,7 +25,7 @@ class Asha(Rule):
         return top(ranked, place, n // self.eta if to_come else max(1, n // self.eta), WAIT if to_come else STOP)
 
 
-class AshaStop(Rule):
+class AshaStop(TopShare):
     """Stops only: a trial is judged once, as it arrives, among those that are there; the first always goes on.
 
     No trial ever waits, so nothing is restarted; who comes early has it easier. Judged only among the trials before it

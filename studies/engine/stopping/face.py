@@ -99,6 +99,14 @@ class Rule(ABC):
     @property
     def standard(self) -> str:
         """What a stopped trial failed to be, as in "not <standard> of 12 trials at epoch 4"."""
+        return f"among those that {type(self).__name__} keeps"
+
+
+class TopShare(Rule):
+    """A rule that keeps one in eta of those that it compares."""
+
+    @property
+    def standard(self) -> str:
         return f"in the top 1/{self.eta}"
 
 

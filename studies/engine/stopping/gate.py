@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from studies.engine.stopping.face import STOP, WAIT, Judgement, Rule, top
+from studies.engine.stopping.face import STOP, WAIT, Judgement, TopShare, top
 
 
-class Gate(Rule):
+class Gate(TopShare):
     """The best 1/eta of all that arrived go on, at least one.
 
     With the defaults gates stand at epochs 5 and 10 of 30, and one half goes on at each. Grace 6 and eta 6 make one
