@@ -171,6 +171,27 @@ def test_records_of_earlier_code(tmp_path):
     assert train["loss/total"].notna().all() and train["linacc/z_agg@M"].isna().all()
 
 
+@pytest.mark.parametrize("file", ["study.json", "decisions.jsonl", "records.jsonl", "evaluation.jsonl"])
+def test_what_cannot_be_read_is_left_out_of_a_folder_and_named(tmp_path, file):
+    """One damaged study in the results must not keep a notebook from the others."""
+    good, bad = full(tmp_path / "good").folder, full(tmp_path / "bad").folder
+    path = bad / file if (bad / file).is_file() else bad / "runs" / "s1-best-1" / file
+    path.write_text("[]\n" + (path.read_text() if path.is_file() else ""))
+    with pytest.warns(UserWarning, match=rf"left out: .*{path.name}") as warned:
+        found = analysis.load(tmp_path)
+    assert len(warned) == 1 and warned[0].filename == __file__ and "--" not in str(warned[0].message)
+    assert [study.folder for study in found.loaded] == [good] and len(found.studies) == 1
+    assert found.runs["source"].str.startswith(str(good)).all()
+    with pytest.warns(UserWarning, match=f"left out: file://{tmp_path}/bad"):
+        assert len(analysis.load(f"file://{tmp_path}").studies) == 1
+    for refused in (lambda: analysis.load(tmp_path, strict=True), lambda: analysis.load(bad)):
+        with pytest.raises(UsageError, match=path.name):
+            refused()
+    told = []
+    analysis.load(tmp_path, damaged=told.append)
+    assert len(told) == 1
+
+
 def test_a_results_folder_gives_all_its_studies_and_names_tell_them_apart(tmp_path):
     full(tmp_path / "a"), full(tmp_path / "b")
     found = analysis.load(tmp_path, tmp_path / "a")  # given twice is read once

@@ -138,7 +138,7 @@ def test_the_command(tmp_path, capsys):
     shown = capsys.readouterr()
     assert "1 better" in shown.out and str(tmp_path / "broken") in shown.err and shown.err.count("\n") == 1
     with pytest.raises(UsageError):
-        analysis.load(tmp_path)
+        analysis.load(tmp_path, strict=True)
     empty = tmp_path / "empty"
     empty.mkdir()
     assert main(["status", str(empty)]) == 0 and "holds no study yet" in capsys.readouterr().out

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     import analysis
     from analysis.tables.side_by_side import numbers, side_by_side
 
-    frames = analysis.load(*options.paths)
+    frames = analysis.load(*options.paths, strict=True)
     if options.format == CSV:
         write(numbers(frames).to_csv(index=False), options.out)
     else:

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     import analysis
     from trainer.record.run import write_atomically
 
-    frames = analysis.load(*options.paths)
+    frames = analysis.load(*options.paths, strict=True)
     files = {f"{name}.{options.format}": encoded(frame, options.format) for name, frame in frames.items()}
     files["columns.csv"] = encoded(analysis.columns(), "csv")
     for name, content in files.items():

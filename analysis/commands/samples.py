@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     import analysis
     from analysis.tables.threshold import samples_to, threshold_sheet
 
-    frames = analysis.load(*options.paths)
+    frames = analysis.load(*options.paths, strict=True)
     if options.format == CSV:
         text = samples_to(frames.epochs, options.reach, options.metric).to_csv(index=False)
     else:

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     import analysis
     from analysis.tables.paper_tables import USUAL, paper_tables
 
-    frames = analysis.load(*options.paths)
+    frames = analysis.load(*options.paths, strict=True)
     if frames.studies.empty:
         raise UsageError(
             f"{options.paths[0]} holds no study, and only studies are compared; see analysis export --help"

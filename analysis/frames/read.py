@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,29 +56,43 @@ class Frames:
         return zip(self.loaded, self.studies["study"], strict=True)
 
 
-def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None) -> Frames:
+def load(*paths: str | Path, strict: bool = False, damaged: Callable[[UsageError], None] | None = None) -> Frames:
     """Read studies, results folders, single runs and evaluation records, finished or not, and what others recorded.
 
     A folder of studies gives all of them; ``ingest.importers`` says what else is read. Rows from elsewhere are marked
     by their origin and never enter ``contrasts``. An address (``s3://bucket/results``) is read as a folder is, and
     ``wandb:ENTITY/PROJECT`` from W&B's server. Without a path the frames are empty, with the same columns and types.
 
+    One of a folder's studies that cannot be read is left out with a warning, which names the file and the remedy.
+
     Args:
-        damaged: told of a study or source that cannot be read, which is then left out; default: an error is raised.
+        strict: refuse the folder instead.
+        damaged: told of what is left out, in place of the warning.
 
     Raises:
-        UsageError: a path holds nothing of these, or a damaged file.
+        UsageError: a path holds nothing of these, or is itself a study, run or file that cannot be read.
     """
     rows: Rows = {name: [] for name in COLUMNS}
-    studies: list[Study] = []
+    studies: list[tuple[Path, Study]] = []
     seen: set[Path] = set()
     copies: dict[str, str] = {}
+    given: set[Path] = set()
+
+    def unread(found: Path, error: Exception) -> None:
+        said = str(error)
+        for copy, address in copies.items():
+            said = said.replace(copy, address)
+        if strict or found in given or (found.is_file() and found.parent in given):
+            raise UsageError(said) from None
+        (damaged or _left_out)(UsageError(said))
+
     for path in paths:
         if wandb_api.is_project(path):
             for run in wandb_api.read(str(path)):
                 _add(rows, run.rows())
             continue
         local = fetched(str(path)) if is_address(path) else Path(path)
+        given.add(local)
         if is_address(path):
             copies[str(local)] = str(path).rstrip("/")
         for found in _within(local):
@@ -86,26 +101,31 @@ def load(*paths: str | Path, damaged: Callable[[UsageError], None] | None = None
             seen.add(found.resolve())
             try:
                 if (found / "study.json").is_file():
-                    studies.append(load_study(found))
-                    continue
-                sources = _read(found)
-            except UsageError as error:
-                if damaged is None:
-                    raise
-                damaged(error)
-                continue
-            for more in sources:
-                _add(rows, more)
-    for study, name in zip(studies, _names(studies), strict=True):
-        _add(rows, rows_of_study(study, name))
+                    studies.append((found, load_study(found)))
+                else:
+                    for more in _read(found):
+                        _add(rows, more)
+            except (UsageError, RecordError) as error:
+                unread(found, error)
+    loaded = []
+    for (found, study), name in zip(studies, _names([study for _, study in studies]), strict=True):
+        try:
+            _add(rows, rows_of_study(study, name))  # reads its evaluations too
+            loaded.append(study)
+        except (UsageError, RecordError) as error:
+            unread(found, error)
     if copies:
         renamed(rows, copies)
     rows["arms"] = list({(row["study"], row["arm_id"], row["role"]): row for row in reversed(rows["arms"])}.values())[
         ::-1
     ]
-    found = {name: frame(name, lines) for name, lines in rows.items()}
-    found["epochs"]["conflict"] = conflicts(found["epochs"])
-    return Frames(**found, loaded=tuple(studies))
+    made = {name: frame(name, lines) for name, lines in rows.items()}
+    made["epochs"]["conflict"] = conflicts(made["epochs"])
+    return Frames(**made, loaded=tuple(loaded))
+
+
+def _left_out(error: UsageError) -> None:
+    warnings.warn(f"left out: {error}", stacklevel=4)
 
 
 def _within(path: Path, deep: bool = True) -> list[Path]:
@@ -135,14 +155,11 @@ def _within(path: Path, deep: bool = True) -> list[Path]:
 
 def _read(path: Path) -> list[Rows]:
     """Rows of a run's record, an evaluation record, or what another program wrote."""
-    try:
-        if path.name == EVALUATIONS:
-            return [{"epochs": evaluation_rows(path)}]
-        if path.name == RECORDS:
-            run, arm, epochs = single(path)
-            return [{"runs": [run], "arms": [arm], "epochs": epochs}]
-    except RecordError as error:
-        raise UsageError(str(error)) from None
+    if path.name == EVALUATIONS:
+        return [{"epochs": evaluation_rows(path)}]
+    if path.name == RECORDS:
+        run, arm, epochs = single(path)
+        return [{"runs": [run], "arms": [arm], "epochs": epochs}]
     return [run.rows() for run in imported(path) or []]
 
 

@@ -14,7 +14,7 @@ from trainer.record.jsonl import check, parse, raw_lines
 
 SCHEMA_VERSION = 1
 EVENTS = ("epoch", "eval", "stop", "error", "resume")
-REMEDY = "restore the file from a copy, or delete the run's folder and let --resume train it again"
+REMEDY = "restore the file from a copy, or delete the run's folder and continue the study, which trains it again"
 
 _FORM = ConfigDict(extra="allow", strict=True)
 Count = Annotated[int, Field(ge=0)]
