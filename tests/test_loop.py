@@ -14,6 +14,7 @@ from small import PROBED, config
 from trainer import checkpoint, presets
 from trainer.errors import RecordError
 from trainer.loop import train
+from trainer.probes import regression
 from trainer.record.identity import run_id
 from trainer.record.run import comparable, read
 from trainer.step import total_loss
@@ -26,6 +27,12 @@ def records(folder, run):
 def weights_of(folder, run):
     state = checkpoint.load(folder / run_id(run), torch.device("cpu"), run_id(run).split("-")[0])
     return state["method"]
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Probes fitted in two steps, where nobody reads their scores: a fifth of a short run's time."""
+    monkeypatch.setattr(regression, "STEPS", 2)
 
 
 def test_every_term_needs_a_weight_and_every_weight_a_term():
@@ -45,6 +52,7 @@ def test_every_term_needs_a_weight_and_every_weight_a_term():
     )
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_run_records_every_epoch_and_reports_it(tmp_path, digits):
     seen = []
     run = config("objective.teacher=ema", epochs=2)
@@ -70,6 +78,7 @@ def test_a_run_records_every_epoch_and_reports_it(tmp_path, digits):
     assert 0 < train_line["metrics"]["rate_utilisation/agg"] < 1 and 0 < train_line["ema_decay"] < 1
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_carrying_on_from_a_shorter_run_equals_one_long_run(tmp_path, digits):
     long, short = config(epochs=3), config(epochs=1)
     train(long, tmp_path / "a", images=digits)
@@ -131,6 +140,7 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, arm, moments):
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_torn_record_is_repaired_and_said(tmp_path, digits):
     short, run = config(epochs=1), config(epochs=2)
     train(short, tmp_path, images=digits)
@@ -142,6 +152,7 @@ def test_a_torn_record_is_repaired_and_said(tmp_path, digits):
     assert resume["repaired"] == '{"event":"ep' and resume["attempt"] == 2
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_probes_and_their_epochs_never_change_training(tmp_path, digits):
     one, other = config("eval.probe_epochs=[1,2]", epochs=3), config("eval.probe_epochs=[3]", epochs=3)
     train(one, tmp_path / "a", images=digits, baselines=True)
@@ -150,6 +161,7 @@ def test_probes_and_their_epochs_never_change_training(tmp_path, digits):
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_run_that_diverges_stops_with_a_reason_and_no_number(tmp_path, digits, monkeypatch):
     seen = []
     calls = {"n": 0}
@@ -181,6 +193,7 @@ def base(tmp_path_factory, digits):
     return second_epoch(folder, run)
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize(
     "change",
     ["optim.lr=0.01", "optim.weight_decay=0.5", "optim.beta1=0.5", "optim.beta2=0.9", "optim.clip_norm=0.01",
@@ -197,6 +210,7 @@ def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, base
         assert base["term/predict"] == pytest.approx(changed["term/predict"], rel=0.05)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_runtime_switches(tmp_path, digits, monkeypatch):
     """Checkpoints every second epoch and at the end; the configured number of threads, which are only asked for here:
     two that wait for each other take minutes beside other work."""
@@ -211,6 +225,7 @@ def test_runtime_switches(tmp_path, digits, monkeypatch):
     assert steps == [0, 34, 51] and asked[0] == 2
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_checkpoint_of_another_arm_is_refused(tmp_path, digits):
     run, other = config(epochs=1), config("optim.lr=0.01", epochs=1)
     train(run, tmp_path, images=digits)
@@ -223,6 +238,7 @@ def test_a_checkpoint_of_another_arm_is_refused(tmp_path, digits):
         train(other, tmp_path, images=digits)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_run_of_another_commit_needs_a_flag(tmp_path, digits):
     run = config(epochs=1)
     strict = run.model_copy(update={"runtime": run.runtime.model_copy(update={"across_commits": False})})

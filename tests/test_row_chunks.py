@@ -17,7 +17,7 @@ from trainer.families.seq_jepa.probing.features import Harvest
 from trainer.families.seq_jepa.probing.health import Health
 from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.families.seq_jepa.probing.suite import Suite
-from trainer.probes import neighbours, protocol
+from trainer.probes import neighbours, protocol, regression
 from trainer.subspace import sweeps
 
 SIZE = 8
@@ -45,6 +45,7 @@ def test_one_row_in_all_is_a_chunk_and_none_is_as_torch_has_it():
 def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
     """Start-up, live and frozen probes, evaluation and sweeps, in batch statistics, over every remainder of the
     chunk."""
+    monkeypatch.setattr(regression, "STEPS", 2)  # all of them on the same rows
     for module in (health, parts, suite, neighbours):
         monkeypatch.setattr(module, "CHUNK", SIZE)
     monkeypatch.setattr(sweeps, "ANCHORS_AT_ONCE", SIZE)
