@@ -31,6 +31,8 @@ from analysis.page.trust import trust
 from analysis.page.words import answer, head, next_step
 from analysis.page.writing import OFFLINE, asset, data, page, policy
 from analysis.recorded.study import load
+from analysis.sentences.caveats import caveats
+from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.differences import differences
 from analysis.tables.importance import importance
 from trainer import presets
@@ -403,13 +405,17 @@ def test_a_running_trial_shows_what_it_has_and_where_it_is(tmp_path):
 def test_processors_of_two_kinds_are_told(tmp_path):
     """The same commit rounds otherwise on another kind, and a search may choose otherwise by it."""
     made = full(tmp_path / "demo")
-    kinds = {"s1-best-1": "x86_64 avx2", "s1-best-2": "x86_64 avx512f"}
+    kinds = {"s1-best-1": "x86_64 avx2", "s1-best-2": "x86_64 avx2+x86_64 avx512f"}
+    said = lambda one: str(caveats(one, comparison_table(one), differences(one)))  # noqa: E731
+    assert "processor" not in said(load(made.folder))
     for run, kind in kinds.items():
         path = made.folder / "runs" / run / "records.jsonl"
         first, _, rest = path.read_text().partition("\n")
         line = json.loads(first)
-        line["provenance"]["processor"] = kind
-        path.write_text(f"{json.dumps(line)}\n{rest}")
+        made_on = [line | {"provenance": line["provenance"] | {"processor": one}} for one in kind.split("+")]
+        path.write_text("\n".join([*map(json.dumps, made_on), rest]))
     assert dict(trust(gather(load(made.folder))))["processors"] == "x86_64 avx2, x86_64 avx512f"
     frame = analysis.load(made.folder).runs.set_index("run_id")["processor"]
     assert {run: frame[run] for run in kinds} == kinds and frame.notna().sum() == 2
+    told = "come from 2 kinds of processor (2 of x86_64 avx2, 1 of x86_64 avx512f), which round otherwise"
+    assert told in said(load(made.folder))

@@ -56,11 +56,11 @@ def test_a_plan_that_nobody_meant_is_not_made(tmp_path, words, said):
 LINE = {"schema_version": 1, "event": "resume", "arm_id": "a", "seed": 0, "metrics": {}}
 
 
-def recorded_by(folder, commit, name="r"):
+def recorded_by(folder, commit, name="r", **more):
     """A run that this commit recorded."""
     (folder / "runs" / name).mkdir(parents=True)
     (folder / "runs" / name / "records.jsonl").write_text(
-        json.dumps(LINE | {"run_id": name, "provenance": {"commit": commit}}) + "\n"
+        json.dumps(LINE | {"run_id": name, "provenance": {"commit": commit} | more}) + "\n"
     )
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from engine import make, plan
 from test_driver import Executor, conductor_of
-from test_resume import planned
+from test_resume import planned, recorded_by
 
 from studies import step2_rate
 from studies.command import cli, exit_codes
@@ -21,6 +21,7 @@ from studies.running.conductor import WAITING_SECONDS
 from studies.running.watchdog import Watchdog
 from trainer import __main__ as trainer_main
 from trainer.errors import UsageError
+from trainer.record import identity
 from trainer.record.lock import Lock
 from trainer.redaction import marks
 from trainer.workers.failure import Told
@@ -56,6 +57,18 @@ def test_a_commit_that_git_does_not_name_is_said(tmp_path, untrained, capsys, mo
     monkeypatch.setattr("trainer.loop.train", interrupted)
     assert trainer_main.main(["--results-dir", str(tmp_path), "--wandb", "off"]) == exit_codes.INTERRUPTED
     assert f"note: {UNKNOWN}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind, told", [("sparc64", True), (identity.processor(), False), (None, False)])
+def test_going_on_with_another_kind_of_processor_is_said(tmp_path, untrained, capsys, kind, told):
+    """It rounds otherwise, so the promise of the same bits ends there."""
+    command = ["--quick", "--results-dir", str(tmp_path), "--study", "s", "--wandb", "off", "--across-commits"]
+    step2_rate.main(command)
+    assert "kind of processor" not in capsys.readouterr().out
+    recorded_by(tmp_path / "s", "a" * 40, **({"processor": kind} if kind else {}))
+    step2_rate.main([*command, "--resume"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "kind of processor" in line] or [""]
+    assert line.startswith("note: ") == told and ("sparc64 (1); this is" in line) == told
 
 
 def test_a_lost_cluster_has_an_exit_code_and_the_command_that_goes_on(tmp_path, capsys, monkeypatch):

@@ -100,7 +100,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _DIRTY,
         Column("device", TEXT, "", "what it computed on"),
         Column("host", TEXT, "", "machine"),
-        Column("processor", TEXT, "", "its architecture and widest instructions; kernels of others round otherwise"),
+        Column(
+            "processor", TEXT, "", "architecture and widest instructions, several joined by +; others round otherwise"
+        ),
         Column("split_hash", TEXT, "", "of the indices of train, validation and test"),
         Column("seconds", NUMBER, "s", "its workers were held, all attempts; else its wall time"),
         _USD,

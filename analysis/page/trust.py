@@ -27,7 +27,7 @@ def trust(facts: Facts) -> list[tuple[str, str]]:
         ("uncommitted changes", f"in {dirty} of {len(runs)} runs" if runs else ""),
         ("libraries", _listed(versions)),
         ("machines", _listed({str(one["host"]) for one in lines if one.get("host")})),
-        ("processors", _listed({str(run.started["processor"]) for run in runs if run.started.get("processor")})),
+        ("processors", _listed({kind for run in runs for kind in run.processors})),
         ("devices", _listed({str(run.started["device"]) for run in runs if run.started.get("device")})),
         ("data", f"{info.get('preset', '')} {' '.join(map(str, info.get('overrides') or []))}".strip()),
         ("split", _listed({str(run.started["split_hash"])[:16] for run in runs if run.started.get("split_hash")})),

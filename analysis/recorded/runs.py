@@ -31,7 +31,8 @@ class Run:
         dirty: whether any attempt ran with uncommitted changes; None if not on record.
         training: the training line of each epoch.
         config: the run's configuration, {} if it is not on record.
-        started: what the last line that says where it ran says of it: device, host, split_hash, attempt.
+        started: what the last line that says where it ran says of it: device, host, split_hash, attempt;
+            and processor, several joined by ``+`` if attempts used different ones.
     """
 
     arm_id: str | None
@@ -50,6 +51,11 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The configuration as ``a.b.c``: value; lists are values."""
         return flat(self.config)
+
+    @property
+    def processors(self) -> list[str]:
+        """Kinds of processor on which its attempts ran, as far as they are on record."""
+        return (self.started.get("processor") or "").split("+") if self.started.get("processor") else []
 
     @property
     def reached(self) -> int | None:
@@ -122,7 +128,7 @@ def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
             configs.append(line["config"])
         if line.get("provenance"):
             provenances.append(line["provenance"])
-            started |= {name: line["provenance"].get(name) for name in ("host", "processor")}
+            started["host"] = line["provenance"].get("host")
         started |= {name: line[name] for name in ("device", "split_hash", "attempt") if line.get(name) is not None}
         if event in ("stop", "error"):
             if line.get("step", 0) >= trained:
@@ -141,6 +147,7 @@ def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
         )
     config = configs[-1] if configs else {}
     commits = dict.fromkeys(str(source.get("commit") or "unknown") for source in provenances)
+    started["processor"] = "+".join(dict.fromkeys(filter(None, (one.get("processor") for one in provenances)))) or None
     known = [source["dirty"] for source in provenances if source.get("dirty") is not None]
     return Run(
         arm_id=line.get("arm_id"),

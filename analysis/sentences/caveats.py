@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 
 from analysis.recorded.registered import registered
@@ -89,6 +91,14 @@ def _provenance(study: Study) -> list[str]:
     if len(commits) > 1:
         said.append(
             f"The compared runs mix {len(commits)} code versions: {', '.join(commit[:10] for commit in commits)}."
+        )
+    # of the search too, which chose what is compared
+    kinds = Counter(kind for run in study.runs.values() for kind in run.processors)
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
+        said.append(
+            f"The study's runs come from {len(kinds)} kinds of processor ({counts}), which round otherwise: their"
+            " numbers differ in their last bits, and a search may choose otherwise."
         )
     dirty = int(rows.drop_duplicates("run_id")["dirty"].fillna(False).sum())
     if dirty:

@@ -1,11 +1,14 @@
-"""Runs of different code do not belong in one table."""
+"""Runs of different code do not belong in one table, and those of different processors differ in their last bits."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from studies.engine.plan import Plan
 from trainer.record.identity import other_code as other_code_of
+from trainer.record.identity import processor
+from trainer.record.jsonl import parse, raw_lines
 from trainer.record.run import read_run
 
 
@@ -16,6 +19,24 @@ def other_code(folder: Path, plan: Plan) -> str | None:
     Raises:
         RecordError: a run's record is damaged.
     """
-    paths = sorted((folder / "runs").glob("[!.]*/records.jsonl"))
-    found = [other_code_of(list(read_run(path, path.parent.name))) for path in paths]
+    found = [other_code_of(list(read_run(path, path.parent.name))) for path in _records(folder)]
     return None if plan.across_commits else next(filter(None, found), None)
+
+
+def other_processor(folder: Path) -> str | None:
+    """That runs in a study's folder were recorded on other kinds of processor than this, in words; None if none was."""
+    kinds: Counter[str] = Counter()
+    for path in _records(folder):
+        lines = (parse(path, number, raw) for number, raw in raw_lines(path) if b'"processor"' in raw)
+        kinds.update({(line.get("provenance") or {}).get("processor") for line in lines} - {None, processor()})
+    if not kinds:
+        return None
+    said = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
+    return (
+        f"runs on record come from another kind of processor, {said}; this is {processor()}, which rounds otherwise:"
+        " numbers differ in their last bits, and a search may choose otherwise"
+    )
+
+
+def _records(folder: Path) -> list[Path]:
+    return sorted((folder / "runs").glob("[!.]*/records.jsonl"))

@@ -17,6 +17,7 @@ from studies.command.progress import Shown
 from studies.command.resolved import more_seeds
 from studies.command.resume_command import resume_command
 from studies.engine import warm_start
+from studies.engine.commits import other_processor
 from studies.engine.decisions import Decisions
 from studies.engine.folder import agree, only_driver
 from studies.engine.job import Job, Seen
@@ -102,6 +103,9 @@ def run_study(
         for line in jobs.lost:
             console.print(f"not whole on record any more, run again: {line}", highlight=False, soft_wrap=True)
         finished = not more_seeds(jobs) and jobs.complete
+        # a cluster's nodes are not known yet: its report says what they were
+        if not finished and address is None and (note := other_processor(plan.folder)):
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
         def end() -> None:
             seconds = round(decisions.session_seconds, 3)

@@ -22,7 +22,7 @@ EVENTS = (
     "noise", "select", "look", "compare", "tick", "session",
 )  # fmt: skip
 STATES = Literal["complete", "pruned", "collapsed", "diverged", "failed", "out_of_memory"]
-REMEDY = f"{RESTORE}, or begin the study anew under another name"
+REMEDY = f"{RESTORE}, or choose another name for the study"
 
 _FORM = ConfigDict(extra="allow", strict=True)
 _Values = dict[str, str | bool | int | Number | None]
