@@ -36,8 +36,16 @@ def two_seeds(folder: Path) -> None:
     study.arm("none", "untrained", "stopgrad", 0.0, [55.0, 55.0])
 
 
+def lost(folder: Path) -> None:
+    """One contrast keeps its seeds, of another an arm lost all but one."""
+    study = full(folder)
+    for seed in (1, 2):
+        (study.folder / "runs" / f"e1-best-{seed}" / "records.jsonl").unlink()
+
+
 STUDIES = {
     "usual": full,
+    "lost": lost,
     "candidates": top_three,
     "two seeds, incomplete": two_seeds,
     "grid": lambda folder: on_disk(folder, "step2_grid", 4, np.random.default_rng(0)),
@@ -134,6 +142,8 @@ def test_every_primary_contrast_has_its_line(folders, monkeypatch):
                 "the arms of the answers come first where not all have room"
             )
     assert "10 more arms in the report" in text
+    bare = "\n".join(printed(folders["lost"], 80))
+    assert re.search(r"coding rate, ema +no verdict, n=1 ", bare) and re.search(r"coding rate, stopgrad +better", bare)
     usual = "\n".join(printed(folders["usual"], 80))
     # ema - lambda 0: 16, 15, 8; unadjusted it excludes 0, at the adjusted level it does not, and that decides
     assert re.search(r"coding rate, stopgrad +better +\+13\.0 \[\+8\.6, \+17\.4\]", usual)

@@ -60,8 +60,9 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
     absent = [one.question for one in study.declared.contrasts if resolve(study, one) is None]
     room = ANSWERS - len(open_) - bool(absent)
     shown = primary if len(primary) <= room else primary.iloc[: max(0, room - 1)]
+    few = (primary["verdict"] == NO_VERDICT).all()  # which the first line says of all of them
     several = len({one.metric for one in study.declared.contrasts}) > 1
-    rows = [[*_row(line), _words(study, line["question"]) if several else ""] for _, line in shown.iterrows()]
+    rows = [[*_row(line, few), _words(study, line["question"]) if several else ""] for _, line in shown.iterrows()]
     sheet = narrowed(Sheet("", [""] * 4, rows, text=2, optional=(3, 2)), width)
     widths = [max((len(row[column]) for row in sheet.rows), default=0) for column in range(len(sheet.columns))]
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in sheet.rows]
@@ -136,12 +137,12 @@ def _words(study: Study, question: str) -> str:
     return f"points of {one.measures.removeprefix('linear accuracy of ')}" if one.unit else one.measures
 
 
-def _row(line: pd.Series) -> list[str]:
+def _row(line: pd.Series, few: bool) -> list[str]:
     adjusted = interval(line["mean"], line["adjusted_low"], line["adjusted_high"], decimals(line["metric"]))
     if line["verdict"] == SAME_ARM:
         return [line["question"], "same arm", "-"]
     if line["verdict"] == NO_VERDICT:
-        return [line["question"], adjusted, ""]
+        return [line["question"], *((adjusted, "") if few else (f"no verdict, n={line['n']}", adjusted))]
     return [line["question"], unresolved(line) if line["verdict"] == NOT_RESOLVED else line["verdict"], adjusted]
 
 
