@@ -107,6 +107,18 @@ def test_another_preset_is_told_by_the_settings_that_differ_and_not_by_a_hash(tm
         agree(planned(tmp_path, "--study", "one", "--resume"))
 
 
+def test_a_plan_that_would_be_refused_is_not_printed(tmp_path, capsys):
+    """--dry-run says what would run: of a study on record that it does not fit, nothing."""
+    p = begun(tmp_path, "--seeds", "0,1,2")
+    before = {path.name: path.read_bytes() for path in p.folder.iterdir()}
+    for words, code in ((["--seeds", "0,1,2,3"], 2), (["--seeds", "0,1,2"], 0), (["--num-trials", "3"], 2), ([], 0)):
+        capsys.readouterr()
+        assert step2_rate.main(["--results-dir", str(tmp_path), "--resume", "--dry-run", *words]) == code, words
+        printed = capsys.readouterr()
+        assert bool(printed.out) == (code == 0) and ("error: " in printed.err) == (code == 2)
+    assert {path.name: path.read_bytes() for path in p.folder.iterdir()} == before
+
+
 def test_arms_that_differ_are_named_and_not_all_of_them_printed():
     """A study with two arms more said 8,000 characters on one line."""
     two = [{"key": "a", "overrides": {"x": 1}}, {"key": "b", "overrides": {"x": 2}}]

@@ -17,7 +17,7 @@ from studies.command.planning import make_plan
 from studies.command.resume_command import resume_command
 from studies.engine import effects, warm_start
 from studies.engine.decisions import NAME, Decisions
-from studies.engine.folder import stored
+from studies.engine.folder import checked, stored
 from studies.engine.plan import Plan
 from studies.engine.plan_lines import plan_lines
 from studies.engine.power import power_lines
@@ -69,6 +69,8 @@ def start(words: list[str], study: Question) -> tuple[int, Plan]:
     warm_start.check(plan, study)
     _points_left(plan, study)
     if options.dry_run:
+        if options.resume:  # a command that would be refused runs nothing
+            checked(plan)
         print("\n".join([*plan_lines(plan), *_idle(plan, options), *power_lines(plan)]))
         return exit_codes.OK, plan
     if options.address is None:  # a cluster's files are on its nodes

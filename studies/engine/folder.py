@@ -27,10 +27,15 @@ BEFORE = {"race": 0, "seed": None, "verdict": True, "choose": "raw"}
 
 
 def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
-    """Write study.json, or check that the one on disk describes the same study (more trials are allowed).
+    """Write study.json, once it is ``checked``."""
+    write_json(plan.folder / "study.json", checked(plan, also))
+
+
+def checked(plan: Plan, also: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """What study.json is to hold, if the one on disk describes the same study (more trials are allowed).
 
     Args:
-        also: a further check of what is on record, before anything is written.
+        also: a further check of what is on record.
 
     Raises:
         UsageError: another study, fewer trials than it has, or a damaged file.
@@ -83,7 +88,7 @@ def agree(plan: Plan, also: Callable[[], None] = lambda: None) -> None:
     else:
         now["warm_from"] = [warm_start.identity(folder) for folder in plan.search.warm_start]
         now["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(path, now)
+    return now
 
 
 def _as_far_as(theirs: Any, ours: Any) -> Any:
