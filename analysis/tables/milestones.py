@@ -13,7 +13,6 @@ from analysis.frames.read import Frames
 from analysis.statistics.family import BETTER, NOT_RESOLVED, WORSE
 
 DECIDED = (BETTER, WORSE, NOT_RESOLVED)
-UNMEASURED = "no record of this version can show it"
 COUNTED = ("verdict", "single")
 """Phases whose runs count: the search's chose, and measure nothing any more."""
 UNTRAINED = "untrained"
@@ -29,8 +28,6 @@ class Need(NamedTuple):
 
 
 class Milestone(NamedTuple):
-    """``needs`` is empty where nothing on record could ever show it."""
-
     name: str
     title: str
     needs: list[Need]
@@ -39,8 +36,6 @@ class Milestone(NamedTuple):
     def state(self) -> str:
         """``reached``, ``2 of 4``, ``not begun``."""
         met = sum(need.met for need in self.needs)
-        if not self.needs:
-            return UNMEASURED
         return "reached" if met == len(self.needs) else f"{met} of {len(self.needs)}" if met else "not begun"
 
 
