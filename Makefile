@@ -16,14 +16,19 @@ study: $(VENV)/.installed
 full: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --resume
 
+# wait for an emulated service: a fifth of a processor while they run, so they run beside what computes
+WAITING := tests/test_vast_trip.py tests/test_vast_faults.py tests/test_bucket.py
 # collecting all tests takes ten seconds
-HEAVY = $(filter-out $(CLUSTERS),$(shell grep -l mark.heavy tests/test_*.py))
+HEAVY = $(filter-out $(CLUSTERS) $(WAITING),$(shell grep -l mark.heavy tests/test_*.py))
+PYTEST := $(BIN)/python -m pytest
 
-# side by side what computes on one thread; two at a time what takes all processors or waits for processes: files in the
-# order of their names, since xdist would begin with those of many tests, and the longest have few
+# side by side what computes on one thread, and beside it, in one process more, what waits; then two at a time what takes
+# all processors: files in the order of their names, since xdist would begin with those of many tests, and the longest have few
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not heavy" $(CLUSTERS:%=--ignore %) --numprocesses auto --maxprocesses 8 --dist loadfile
-	$(BIN)/python -m pytest -m heavy $(HEAVY) --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -m heavy $(WAITING) >$(VENV)/waiting.log 2>&1 & waiting=$$!; \
+	$(PYTEST) -m "not heavy" $(CLUSTERS:%=--ignore %) --numprocesses auto --maxprocesses 8 --dist loadfile; light=$$?; \
+	wait $$waiting; waited=$$?; cat $(VENV)/waiting.log; exit $$((light || waited))
+	$(PYTEST) -m heavy $(HEAVY) --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # every fault many times, about 45 minutes on two idle cores; a part of it: make faults FAULTS='--times 3 "driver killed"'
 faults: $(VENV)/.installed
