@@ -180,6 +180,26 @@ def test_attention_is_the_named_kernel_in_encoder_and_predictor(monkeypatch):
         method(source.next())
 
 
+def test_probes_in_float32_take_a_kernel_that_has_it(monkeypatch):
+    """The rule is CUDA's of flash and cudnn; here it is the CPU's of a kernel that a CPU does not have."""
+    from trainer.blocks import attention
+
+    table = {("flash", "cuda"): "auto", ("cudnn", "cuda"): "auto", ("efficient", "cuda"): "efficient"}
+    table |= {("math", "cuda"): "math", ("flash", "cpu"): "flash", ("auto", "cuda"): "auto"}
+    assert {key: attention.measuring(*key) for key in table} == table
+    with torch.autocast("cpu", torch.bfloat16):
+        monkeypatch.setattr(attention, "HALF_ONLY", {"cpu": ("efficient",)})
+        assert attention.measuring("efficient", "cpu") == "efficient"
+    vit = "{name: vit, width: 16, vit: {patch: 4, depth: 1, heads: 2, attention: efficient}}"
+    run = presets.load("digits", [f"model.encoder={vit}", "optim.batch_size=8", "data.sizes=[64,32,32]"])
+    family, images = families.load("seq_jepa"), load_images(run)
+    source = family.source(run, images, torch.float32)
+    method = family.make(run, source)
+    assert family.probes(run, images, source, method, torch.device("cpu")).at_start(method, True)
+    with pytest.raises(UsageError, match="attention = 'efficient': that kernel cannot be had"):
+        method.train()(source.next())
+
+
 def test_layer_scale_adds_gains_that_start_small_and_leaves_stochastic_depth():
     _, _, without = built()
     run, source, method = built("model.encoder.vit.layer_scale=1e-6", "model.encoder.vit.drop_path=0.5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainer.errors import UsageError
@@ -15,8 +16,16 @@ KERNELS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "math": SDPBackend.MATH,
 }
+HALF_ONLY = {"cuda": ("flash", "cudnn")}
+"""Kernels that take no float32, by the kind of device."""
 _NONE = ("No available kernel", "No viable backend")
 """How torch says that the only kernel allowed cannot do it, on CUDA and on the CPU."""
+
+
+def measuring(name: str, device: str) -> str:
+    """The kernel of a model that is measured: probes read float32 features outside autocast, and one that takes half
+    precision only would end the run at its first measurement."""
+    return "auto" if name in HALF_ONLY.get(device, ()) and not torch.is_autocast_enabled(device) else name
 
 
 @contextmanager

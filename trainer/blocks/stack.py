@@ -14,7 +14,7 @@ from timm.models.eva import EvaBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.blocks.attention import kernel
+from trainer.blocks.attention import kernel, measuring
 from trainer.blocks.positions import rotary, sincos
 from trainer.config.vit import VitConfig
 
@@ -94,7 +94,8 @@ class Stack(nn.Module):
 
     def _block(self, block: nn.Module, x: Tensor, turned: Tensor | None) -> Tensor:
         # inside: what is computed again in the backward pass must choose the same kernel
-        with kernel(self.settings.attention):
+        named = self.settings.attention
+        with kernel(named if self.training else measuring(named, x.device.type)):
             return block(x, rope=turned)
 
 

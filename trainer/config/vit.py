@@ -27,7 +27,8 @@ class VitConfig(Node):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = added(0.0)
     """Probability that the last block's branches are left out for a sample; it grows linearly with depth."""
     attention: Attention = added("auto")
-    """Kernel of the attention. auto: torch's choice; any other is used, or the run is refused."""
+    """Kernel of the attention. auto: torch's choice; any other is used, or the run is refused. Probes in float32
+    are computed by torch's choice where the named kernel takes half precision only (flash and cudnn on CUDA)."""
     checkpointing: bool = added(False)
     """Compute activations of the blocks again in the backward pass instead of keeping them: less memory, more time."""
 
