@@ -276,6 +276,7 @@ def test_a_dry_run_names_the_set_whose_files_are_absent(tmp_path, capsys):
     assert run.steps_per_epoch == 1562 and {one.name: one.weight for one in run.data.mixture} == {
         "stl10": 0.5, "cifar100": 0.3, "cifar10": 0.2,
     }  # fmt: skip
+    assert run.model.masks.context_scale == (1.0, 1.0) and run.optim.decay_on == "all"  # as the report's code did
 
 
 def test_a_set_that_is_drawn_often_goes_through_many_turns(images):
