@@ -1,0 +1,97 @@
+"""Each feature of H-JEPA acts in a run that the public command made: what is on record differs from the default's in
+what the feature is for, and in nothing where it only computes the same otherwise."""
+
+import pytest
+import torch
+from test_h_jepa import COLOUR, FEATURES, MIXED, SMALL, TWO, built
+from test_h_jepa_settings import tree  # noqa: F401  a fixture
+
+from trainer.__main__ import main
+from trainer.data.sets import imagenet100
+from trainer.record.run import read
+
+SHORT = ["epochs=1", "schedule.warmup_epochs=0", "schedule.horizon_epochs=1", "eval.probe_epochs=[]"]
+SIZED = SMALL[:-2]  # without sizes and probes
+EXACT = ("attention", "checkpointing")
+"""Other ways to the same numbers."""
+OWN = {
+    "c_jepa": {"term/c_jepa", "invariance/agg"}, "nt_xent": {"term/nt_xent"}, "sigreg": {"term/sigreg"},
+    "fpn": {"term/level1", "term/level2", "linacc/level2@1"}, "levels": {"term/level1", "term/level2"},
+    "cross_crop": {"term/cross"}, "mixture": {"knn20.mnist/z_agg@1", "linacc.cifar10/z_agg@1"},
+}  # fmt: skip
+FURTHER = {
+    "levels": ["model.levels=3"],
+    "level weights": ["model.levels=3", "objective.level_weights=[1.0, 0.0, 2.0]"],
+    "cross_crop": ["data.standard.locals={count: 2, side: 8}", "objective.locals=cross_crop"],
+    "concat": ["model.levels=3", "model.fpn={width: 8, merge: concat}"],
+    "target": ["objective.ema={decay: 0.5}"],
+    "masks": ["model.masks.target_scale=[0.3, 0.3]"],
+    "report's loss": ["objective.normalise=both_unit"],
+    "recipe": ["data.standard.recipe=lejepa"],
+    "cutmix": ["data.standard.cutmix=1.0"],
+    "mixture": ["data.name=digits", "data.sizes=[64,32,32]", *MIXED],
+}
+
+
+def trained(folder, *words):
+    """All metrics of a run by the command, its last values of each."""
+    chosen = {word.partition("=")[0]: word for word in [*SIZED, *COLOUR, *SHORT, *words]}
+    assert main(["--preset", "h_jepa_digits", *chosen.values(), "--results-dir", str(folder)]) == 0
+    (path,) = folder.rglob("records.jsonl")
+    return {name: value for line in read(path) for name, value in line.get("metrics", {}).items()}
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("default"))
+
+
+@pytest.mark.parametrize("name", [*FEATURES, *FURTHER])
+def test_a_feature_changes_the_record_as_it_should(name, default, tmp_path):
+    found = trained(tmp_path, *(FEATURES | FURTHER)[name])
+    if name in EXACT:
+        assert found == pytest.approx(default, rel=1e-3, abs=1e-3)
+        return
+    assert abs(found["loss/total"] - default["loss/total"]) > 1e-6
+    assert OWN.get(name, set()) <= found.keys() - default.keys()
+    weighted = {key: value for key, value in found.items() if key.startswith("weighted/")}
+    assert all(value != 0 for value in weighted.values()), weighted
+    assert found["loss/total"] == pytest.approx(sum(weighted.values()), rel=1e-5)
+    if name == "level weights":
+        assert "term/level1" not in found and found["weighted/level2"] == pytest.approx(2 * found["term/level2"])
+
+
+def test_imagenet100_is_named_in_a_configuration(tree, tmp_path, monkeypatch):  # noqa: F811
+    wanted = [f"n{number:08d}" for number in (1, 2, 4, 5, 6)]
+    monkeypatch.setattr(imagenet100, "SIDE", 32)
+    monkeypatch.setattr(imagenet100, "classes", lambda: wanted)
+    words = [
+        "data.name=imagenet100",
+        "data.generated=false",
+        "data.sizes=[10,5,5]",
+        "--own-files",
+        "--data-root",
+        str(tree),
+    ]
+    found = trained(tmp_path, *words, "optim.batch_size=5")
+    assert 0 <= found["linacc/z_agg@1"] <= 100 and found["loss/total"] > 0
+
+
+def test_what_compares_views_keeps_images_apart(tmp_path):
+    long = [*TWO, "epochs=8", "schedule.horizon_epochs=8", "optim.lr=3e-3", "data.sizes=[48,16,16]"]
+    without = trained(tmp_path / "without", *long)
+    found = trained(tmp_path / "with", *long, "objective.weights.c_jepa=0.1")
+    assert found["std_over_images/z_agg"] > 2 * without["std_over_images/z_agg"]
+
+
+def test_levels_move_with_the_grid():
+    """A list of tokens pooled in row order would not."""
+    _, _, method = built("model.levels=3", "model.fpn={width: 8}", "data.canvas=32", "precision=fp64")
+    grid = torch.randn(1, 16, 16, 16, dtype=torch.float64)
+    moved = grid.roll((4, 4), (1, 2))
+    pairs = zip(method.online.maps(grid.flatten(1, 2)), method.online.maps(moved.flatten(1, 2)), strict=True)
+    for level, (before, after) in enumerate(pairs):
+        side, by = 16 >> level, 4 >> level
+        before, after = (one.view(side, side, -1) for one in (before, after))
+        kept, now = slice(1, side - 1 - by), slice(1 + by, side - 1)  # away from the edges and what came round
+        torch.testing.assert_close(after[now, now], before[kept, kept], rtol=1e-10, atol=1e-12)
