@@ -53,3 +53,18 @@ def test_other_files_and_plain_folders_hide_nothing(tmp_path):
     (tmp_path / "analysis").mkdir()
     done = dry_run(tmp_path)
     assert done.returncode == 0 and "study      lr" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["studies/step2_rate.py", "--dry-run"], ["-m", "trainer"], ["-m", "trainer.evaluate"],
+        ["-m", "studies", "list"],
+        ["-m", "analysis", "results"], ["-m", "clusters.vast", "offers"], ["-m", "clusters.bucket"],
+    ],
+)  # fmt: skip
+def test_a_python_without_our_libraries_is_told_in_one_line(words):
+    """Whoever forgot to enter the environment that was made for this: -S takes the installed packages away."""
+    done = subprocess.run([sys.executable, "-S", *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and not done.stdout and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: pydantic is not installed for ") and ".venv/bin/activate" in done.stderr
