@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from small import config
 from test_analysis import full
 
+import analysis
 from studies import step2_rate
 from studies.command import cli as studies_cli
 from trainer.errors import UsageError
 from trainer.mirrors import wandb_mirror
+from trainer.record.identity import arm_id
 
 pytestmark = pytest.mark.heavy
 
@@ -178,6 +181,9 @@ def test_a_study_is_a_group_of_runs_and_ends_with_its_tables_and_verdicts(tmp_pa
     runs = {folder: history(folder)[1] for folder in (of_run, of_report)}
     assert {run.run_group for run in runs.values()} == {"demo"}
     assert [run.job_type for run in runs.values()] == ["lambda0", "report"]
+    back = analysis.load(of_run)  # joins with the records: the same arm, and epochs
+    assert back.runs["arm_id"].tolist() == [arm_id(config())] and back.runs["epoch"].notna().all()
+    assert len(back.epochs) and back.epochs["epoch"].equals(back.epochs["step"])
     said = summary(of_run)
     assert (said["gate/name"], said["gate/passed"], said["gate/reasons"]) == (
         "g", False, ["FAIL rank of z: 1.7, must be >= 4"],

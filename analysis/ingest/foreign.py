@@ -45,7 +45,10 @@ class ForeignRun:
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Rows by frame."""
-        arm_id = settings_hash(self.settings)
+        ours = isinstance(own := self.settings.get("arm_id"), str)  # a study's mirror at W&B, whose steps are epochs
+        arm_id = own if ours else settings_hash(self.settings)
+        for line in self.lines if ours else ():
+            line["epoch"] = line.get("step") if line.get("epoch") is None else line["epoch"]
         who = {"study": self.study, "run_id": self.run_id, "arm_id": arm_id, "seed": whole(self.settings.get("seed"))}
         who |= {"origin": self.origin, "source": str(self.source)}
         epochs = [line["epoch"] for line in self.lines if line.get("epoch") is not None]
