@@ -192,6 +192,15 @@ def test_what_cannot_be_read_is_left_out_of_a_folder_and_named(tmp_path, file):
     assert len(told) == 1
 
 
+def test_a_renamed_folder_of_a_run_is_told_so(tmp_path):
+    runs = full(tmp_path / "demo").folder / "runs"
+    (runs / "s1-best-1").rename(runs / "my best")
+    with pytest.raises(
+        UsageError, match="'s1-best-1', but this is the folder of run my best; give the folder its name"
+    ):
+        analysis.load(tmp_path / "demo")
+
+
 def test_a_results_folder_gives_all_its_studies_and_names_tell_them_apart(tmp_path):
     full(tmp_path / "a"), full(tmp_path / "b")
     found = analysis.load(tmp_path, tmp_path / "a")  # given twice is read once

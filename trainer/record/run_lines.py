@@ -98,7 +98,8 @@ def read_run(path: Path, run_id: str | None = None) -> Iterator[dict[str, Any]]:
         line = _at_once(raw) or _step_by_step(path, number, raw)
         if run_id is not None and line["run_id"] != run_id:
             raise RecordError(
-                f"{path}, line {number}: run_id = {line['run_id']!r}, but this is the folder of run {run_id}; {REMEDY}"
+                f"{path}, line {number}: run_id = {line['run_id']!r}, but this is the folder of run {run_id}; give the"
+                f" folder its name back, {REMEDY}"
             )
         yield line
 
