@@ -367,7 +367,11 @@ def test_studies_that_measure_the_same_stand_in_one_table(tmp_path, capsys):
     assert len(rows) == 12 and {row[0] for row in rows} == {"| one", "| two"} and "no test" in shown
     numbers = list(csv.DictReader(io.StringIO(said(capsys, "compare", first, second, "--format", "csv"))))
     assert [row["study"] for row in numbers] == ["one"] * 6 + ["two"] * 6
-    assert float(numbers[0]["mean"]) == 64.0 and "verdict" not in numbers[0]
+    assert (
+        float(numbers[0]["mean"]) == 64.0 and "verdict" not in numbers[0] and "2 studies on digits, 6 epochs" in shown
+    )
+    bare = [str(full(tmp_path / name).folder) for name in ("bare", "other")]  # nothing says of what their images are
+    assert "2 studies, 6 epochs" in said(capsys, "compare", *bare)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,9 @@ def side_by_side(frames: Frames) -> Sheet:
             rows.append([*at, number(row["search_value"]), _commit(row)])
     columns = ["study", "arm", "role", "n", "epoch", headed(studies.iloc[0].to_dict()), "search score", "commit"]
     first = studies.iloc[0]
-    title = f"{len(studies)} studies on {first['dataset']}, {first['epochs']} epochs"
+    on = f" on {first['dataset']}" if pd.notna(first["dataset"]) else ""
+    long = f", {first['epochs']} epochs" if pd.notna(first["epochs"]) else ""
+    title = f"{len(studies)} studies{on}{long}"
     return Sheet(title, columns, rows, 3, notes=(_NOTE, *_commits(studies)))
 
 
