@@ -26,6 +26,7 @@ PYTEST := $(BIN)/python -m pytest
 # all processors: files in the order of their names, since xdist would begin with those of many tests, and the longest have few
 test: $(VENV)/.installed
 	@$(PYTEST) -m heavy $(WAITING) >$(VENV)/waiting.log 2>&1 & waiting=$$!; \
+	trap "kill $$waiting" INT TERM; \
 	$(PYTEST) -m "not heavy" $(CLUSTERS:%=--ignore %) --numprocesses auto --maxprocesses 8 --dist loadfile; light=$$?; \
 	wait $$waiting; waited=$$?; cat $(VENV)/waiting.log; exit $$((light || waited))
 	$(PYTEST) -m heavy $(HEAVY) --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -39,7 +40,7 @@ cluster-faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m vast_emulator.matrix $(FAULTS)
 	$(BIN)/python -m pytest $(CLUSTERS)
 
-# every preset at its published sizes, a minute or two of one core each; a part of them: make presets PRESETS='cifar10_rot --jobs 2'
+# every preset at its published sizes, most in 1 to 15 minutes of one core; a part of them: make presets PRESETS='cifar10_rot --jobs 2'
 presets: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m real_sizes $(PRESETS)
 
