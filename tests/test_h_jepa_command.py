@@ -3,6 +3,7 @@ what the feature is for, and in nothing where it only computes the same otherwis
 
 import pytest
 import torch
+from PIL import Image
 from test_h_jepa import COLOUR, FEATURES, MIXED, SMALL, TWO, built
 from test_h_jepa_settings import tree  # noqa: F401  a fixture
 
@@ -27,7 +28,8 @@ FURTHER = {
     "target": ["objective.ema={decay: 0.5}"],
     "masks": ["model.masks.target_scale=[0.3, 0.3]"],
     "report's loss": ["objective.normalise=both_unit"],
-    "recipe": ["data.standard.recipe=lejepa"],
+    "recipe": ["data.standard.recipe=lejepa", "data.standard.crop_scale=[0.3, 1.0]"],
+    "gains": ["model.encoder.vit.layer_scale=1e-5"],
     "cutmix": ["data.standard.cutmix=1.0"],
     "mixture": ["data.name=digits", "data.sizes=[64,32,32]", *MIXED],
 }
@@ -65,16 +67,12 @@ def test_imagenet100_is_named_in_a_configuration(tree, tmp_path, monkeypatch):  
     wanted = [f"n{number:08d}" for number in (1, 2, 4, 5, 6)]
     monkeypatch.setattr(imagenet100, "SIDE", 32)
     monkeypatch.setattr(imagenet100, "classes", lambda: wanted)
-    words = [
-        "data.name=imagenet100",
-        "data.generated=false",
-        "data.sizes=[10,5,5]",
-        "--own-files",
-        "--data-root",
-        str(tree),
-    ]
+    opened, plain = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path.parent.name) or plain(path))
+    words = ["data.name=imagenet100", "data.generated=false", "data.sizes=[10,5,5]", "--own-files"]
+    words += ["--data-root", str(tree)]
     found = trained(tmp_path, *words, "optim.batch_size=5")
-    assert 0 <= found["linacc/z_agg@1"] <= 100 and found["loss/total"] > 0
+    assert 0 <= found["linacc/z_agg@1"] <= 100 and found["loss/total"] > 0 and set(opened) == set(wanted)
 
 
 def test_what_compares_views_keeps_images_apart(tmp_path):
