@@ -1,5 +1,7 @@
 """No chunk of rows ever holds a single one, whatever the number of images: batch statistics of one row do not exist."""
 
+import weakref
+
 import pytest
 import torch
 from small import SMALL
@@ -8,8 +10,8 @@ from trainer import presets
 from trainer.__main__ import main
 from trainer.blocks.norm import GlobalBatchNorm
 from trainer.data.images import load_images
-from trainer.data.row_chunks import row_chunks
-from trainer.data.views import Views
+from trainer.data.row_chunks import joined_chunks, row_chunks
+from trainer.data.views import FixedViews, Views
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing import features, health, parts, suite
 from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
@@ -39,6 +41,47 @@ def test_one_row_in_all_is_a_chunk_and_none_is_as_torch_has_it():
     assert [len(chunk) for chunk in row_chunks(torch.arange(0), 4)] == [0]
     with pytest.raises(ValueError, match="size = 1"):
         row_chunks(torch.arange(4), 1)
+
+
+def test_chunks_are_put_together_in_their_order():
+    columns = torch.arange(11), torch.randn(11, 2, 3).transpose(1, 2)
+    joined = joined_chunks(zip(*(row_chunks(column, 4) for column in columns), strict=True), 11)
+    assert all(torch.equal(*pair) and pair[0].is_contiguous() for pair in zip(joined, columns, strict=True))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda method, fixed: features.extract(method, fixed, SIZE, loss=True, target_codes=True),
+        lambda method, fixed: features.shorter(method, fixed, SIZE, [1, 2]),
+        lambda _, fixed: features.pixel_features(fixed, SIZE),
+    ],
+    ids=["extract", "shorter", "pixels"],
+)
+def test_no_chunk_outlives_the_next(made, monkeypatch):
+    """Small tensors that were kept between the large ones of each chunk took 4 GB of CIFAR-100's probes."""
+    monkeypatch.setattr(FixedViews, "KEEP_BYTES", {"cpu": 0})
+    config = presets.load("digits", [*SMALL, "data.sizes=[64,20,20]"])
+    images = load_images(config)
+    views = Views(config, images, torch.float32)
+    method = SeqJEPA(config, 1, views.action_dim).eval()
+    chunks, alive = [], []
+    rendered = Views._batch
+
+    def batch(*of):
+        alive.append(sum(chunk() is not None for chunk in chunks))
+        found = rendered(*of)
+        chunks.extend(weakref.ref(found[name]) for name in ("labels", "factors", "poses"))
+        return found
+
+    def aggregated(module, _, output):
+        chunks.append(weakref.ref(output))
+
+    monkeypatch.setattr(Views, "_batch", batch)
+    method.aggregator.register_forward_hook(aggregated)
+    made(method, views.fixed("train"))
+    # the chunk before is still at hand while the next one is rendered
+    assert len(alive) == 8 and max(alive) <= 5
 
 
 @pytest.mark.parametrize("count", range(3 * SIZE, 4 * SIZE))

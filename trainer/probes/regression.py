@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,21 +21,25 @@ def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> 
 
 
 def mlp_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
-    """What a two-layer network fitted on train features predicts for test features, (n, k).
+    """What :func:`mlp_fitted` predicts for test features, (n, k)."""
+    return mlp_fitted(train_x, train_y)(test_x)
+
+
+def mlp_fitted(train_x: Tensor, train_y: Tensor) -> Callable[[Tensor], Tensor]:
+    """A two-layer network fitted on train features, which it does not keep: from test features to (n, k).
 
     The network, its initialisation and its batches are the same for every feature, run and seed: HIDDEN
     ReLU units, STEPS AdamW steps with a one-cycle rate on standardised inputs and outputs. The strong decay
     is there because a thousand images are few: without it the network fits the noise of wide features.
 
     Args:
-        train_x, test_x: (n, d) features, detached.
+        train_x: (n, d) features, detached.
         train_y: (n, k) targets.
     """
     device = train_x.device
     generator = torch.Generator().manual_seed(derived_seed(0, Purpose.PROBE))
-    train_x, test_x = train_x.float(), test_x.float()
+    train_x = train_x.float()
     mean, std = train_x.mean(0), train_x.std(0).clamp_min(1e-6)
-    train_x, test_x = ((x - mean) / std for x in (train_x, test_x))
     centre, spread = train_y.mean(0), train_y.std(0).clamp_min(1e-6)
     goal = ((train_y - centre) / spread).float()
     net = relu_network((train_x.shape[1], HIDDEN, goal.shape[1]), generator).to(device)
@@ -44,11 +50,15 @@ def mlp_prediction(train_x: Tensor, train_y: Tensor, test_x: Tensor) -> Tensor:
     with torch.enable_grad():
         for pick in picks:
             optimiser.zero_grad()
-            (net(train_x[pick]) - goal[pick]).square().mean().backward()
+            (net((train_x[pick] - mean) / std) - goal[pick]).square().mean().backward()
             optimiser.step()
             schedule.step()
-    with torch.no_grad():
-        return net(test_x).to(train_y.dtype) * spread + centre
+
+    @torch.no_grad()
+    def prediction(test_x: Tensor) -> Tensor:
+        return net((test_x.float() - mean).div_(std)).to(centre.dtype) * spread + centre
+
+    return prediction
 
 
 def r2(truth: Tensor, prediction: Tensor) -> float:

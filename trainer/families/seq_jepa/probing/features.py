@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.blocks.norm import GlobalBatchNorm
-from trainer.data.row_chunks import row_chunks
+from trainer.data.row_chunks import joined_chunks, row_chunks
 from trainer.data.views import FixedViews
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.method import evaluating
@@ -78,23 +78,26 @@ def extract(
         loss: also the mean prediction loss.
         target_codes: also encode the target view, with the encoder, or ``by_target_branch``.
     """
-    parts, losses = [], []
-    for batch in fixed.batches(chunk):
-        observed, dtype = batch["observed"], batch["actions"].dtype
-        m = len(observed)
-        views = [*observed, *(batch["target"] if target_codes and not by_target_branch else ())]
-        codes = method.encode(views)
-        actions = method.action(batch["actions"])
-        z_agg = method.aggregator(codes[:, :m], actions[:, :-1])
-        if loss:
-            losses.append(method.prediction_loss(z_agg, actions[:, -1], batch["target"][0]) * len(z_agg))
-        if target_codes and by_target_branch:
-            codes = torch.cat([codes, method.target(batch["target"][0])[:, None].to(codes.dtype)], dim=1)
-        known = batch["labels"], batch["factors"], batch["poses"]
-        parts.append((codes.to(dtype), z_agg.to(dtype), *known, actions.to(dtype)))
-    codes, z_agg, labels, factors, poses, actions = (torch.cat(column) for column in zip(*parts, strict=True))
+    losses: list[Tensor] = []
+
+    def parts() -> Iterator[tuple[Tensor, ...]]:
+        for batch in fixed.batches(chunk):
+            observed, dtype = batch["observed"], batch["actions"].dtype
+            m = len(observed)
+            views = [*observed, *(batch["target"] if target_codes and not by_target_branch else ())]
+            codes = method.encode(views)
+            actions = method.action(batch["actions"])
+            z_agg = method.aggregator(codes[:, :m], actions[:, :-1])
+            if loss:
+                losses.append(method.prediction_loss(z_agg, actions[:, -1], batch["target"][0]) * len(z_agg))
+            if target_codes and by_target_branch:
+                codes = torch.cat([codes, method.target(batch["target"][0])[:, None].to(codes.dtype)], dim=1)
+            known = batch["labels"], batch["factors"], batch["poses"]
+            yield codes.to(dtype), z_agg.to(dtype), *known, actions.to(dtype)
+
+    codes, z_agg, labels, factors, poses, actions = joined_chunks(parts(), len(fixed))
     mean = float(torch.stack(losses).sum() / len(labels)) if loss else float("nan")
-    return Features(codes[:, :m], z_agg, codes, labels, factors, poses, mean, actions)
+    return Features(codes[:, : factors.shape[1]], z_agg, codes, labels, factors, poses, mean, actions)
 
 
 @torch.no_grad()
@@ -112,14 +115,19 @@ def shorter(
 
     One pass through the encoder serves all k: view i of a sequence is the same view whatever follows it.
     """
-    parts: dict[int, list[tuple[Tensor, Tensor]]] = {k: [] for k in counts}
-    for batch in fixed.batches(chunk):
-        dtype = batch["actions"].dtype
-        codes, actions = method.encode(batch["observed"]), method.action(batch["actions"])
-        for k, rows in parts.items():
-            z_agg = method.aggregator(codes[:, :k], actions[:, : k - 1])
-            rows.append((z_agg.to(dtype), codes[:, :k].mean(1).to(dtype)))
-    return {k: tuple(torch.cat(column) for column in zip(*rows, strict=True)) for k, rows in parts.items()}
+
+    def parts() -> Iterator[tuple[Tensor, ...]]:
+        for batch in fixed.batches(chunk):
+            dtype = batch["actions"].dtype
+            codes, actions = method.encode(batch["observed"]), method.action(batch["actions"])
+            yield tuple(
+                value.to(dtype)
+                for k in counts
+                for value in (method.aggregator(codes[:, :k], actions[:, : k - 1]), codes[:, :k].mean(1))
+            )
+
+    found = joined_chunks(parts(), len(fixed))
+    return dict(zip(counts, zip(found[::2], found[1::2], strict=True), strict=True))
 
 
 def pixel_features(fixed: FixedViews, chunk: int) -> Features:
@@ -127,15 +135,16 @@ def pixel_features(fixed: FixedViews, chunk: int) -> Features:
 
     Views above 32 pixels are averaged down: a probe on 49,152 numbers per view would say no more.
     """
-    parts = []
-    for batch in fixed.batches(chunk):
-        pixels = torch.stack([*batch["observed"], *batch["target"]], 1)
-        if pixels.shape[-1] > 32:
-            side = math.gcd(pixels.shape[-1], 32)
-            pixels = F.adaptive_avg_pool2d(pixels.flatten(0, 1), side).view(*pixels.shape[:3], side, side)
-        flat = pixels.flatten(2)
-        parts.append((flat, batch["labels"], batch["factors"], batch["poses"]))
-    codes, labels, factors, poses = (torch.cat(column) for column in zip(*parts, strict=True))
+
+    def parts() -> Iterator[tuple[Tensor, ...]]:
+        for batch in fixed.batches(chunk):
+            pixels = torch.stack([*batch["observed"], *batch["target"]], 1)
+            if pixels.shape[-1] > 32:
+                side = math.gcd(pixels.shape[-1], 32)
+                pixels = F.adaptive_avg_pool2d(pixels.flatten(0, 1), side).view(*pixels.shape[:3], side, side)
+            yield pixels.flatten(2), batch["labels"], batch["factors"], batch["poses"]
+
+    codes, labels, factors, poses = joined_chunks(parts(), len(fixed))
     return Features(codes[:, :-1], codes[:, 0], codes, labels, factors, poses, float("nan"))
 
 

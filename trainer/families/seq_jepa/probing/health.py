@@ -36,7 +36,7 @@ from trainer.families.seq_jepa.probing.features import (
 from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.method import evaluating
 from trainer.probes.ranks import effective_ranks
-from trainer.probes.regression import mlp_prediction, mlp_r2, r2
+from trainer.probes.regression import mlp_fitted, mlp_r2, r2
 from trainer.probes.ridge import Ridge
 
 CHUNK = 256
@@ -161,9 +161,9 @@ class Health:
 
     def _actions(self, train: Features, held: Features, feature: str) -> Metrics:
         """R2 of the actions between consecutive views, over all components and per factor."""
-        pairs, goals = train.pairs(PAIRS)
+        read = mlp_fitted(*train.pairs(PAIRS))  # pairs of pixels take hundreds of MiB, so one split's at a time
         held_pairs, held_goals = held.pairs(PAIRS)
-        prediction = mlp_prediction(pairs, goals, held_pairs)
+        prediction = read(held_pairs)
         whole = r2(held_goals, prediction)
         metrics = {f"r2_action.{self._scale}/{feature}@2": whole}
         factors = self._views.transform.factors
