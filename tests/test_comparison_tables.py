@@ -302,7 +302,7 @@ def test_cost_adds_up(frames):
 
 @pytest.mark.parametrize("name", ["gates", "leakage", "subspace", "cost"])
 def test_the_four_formats_of_every_table(frames, name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(analysis, "load", lambda *_: frames)
+    monkeypatch.setattr(analysis, "load", lambda *_, **__: frames)
     numbers, sheets = paper_tables(frames, name, progress=True)
     every = [cell for sheet in sheets for row in (sheet.columns, *sheet.rows) for cell in row]
     assert Page(said(capsys, "table", tmp_path, "--table", name, "--format", "html")).cells == every
