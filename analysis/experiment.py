@@ -21,7 +21,7 @@ from analysis.sentences.bill import costs
 from analysis.sentences.verdict import sentences
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.cost import cost
-from analysis.statistics.family import NO_VERDICT, NOT_RESOLVED
+from analysis.statistics.family import NO_VERDICT, NOT_RESOLVED, PENDING
 from analysis.tables.paper_tables import paper_tables
 
 ACCURACIES = ("linacc", "top1")
@@ -153,6 +153,8 @@ def _decisions(frames: Frames) -> list[str]:
         seen = interval(row["mean"], row["adjusted_low"], row["adjusted_high"], decimals(row["metric"]))
         if row["verdict"] == NOT_RUN:
             found.append(f"{row['contrast']}: not run. Run it, or give the question up?")
+        elif row["verdict"] == PENDING:
+            found.append(f"{row['contrast']}: {PENDING} (n={row['n']}). Finish its runs, or give the question up?")
         elif row["verdict"] in (NO_VERDICT, NOT_RESOLVED):
             needed = (
                 f"; {row['seeds_needed']} seeds would resolve it as it stands" if pd.notna(row["seeds_needed"]) else ""

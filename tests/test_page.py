@@ -21,7 +21,7 @@ from test_analysis import Builder
 import analysis
 from analysis.__main__ import main
 from analysis.page import rows, run_details
-from analysis.page.facts import PENDING, gather
+from analysis.page.facts import gather
 from analysis.page.figures import FIGURES
 from analysis.page.figures.drawing import NARROW, WIDE, Refused, figure_of, to_svg
 from analysis.page.forest import forest, pairs
@@ -34,6 +34,7 @@ from analysis.recorded.study import load
 from analysis.sentences.caveats import caveats
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.differences import differences
+from analysis.statistics.family import PENDING
 from analysis.tables.importance import importance
 from trainer import presets
 from trainer.record.identity import arm_id, arm_settings
@@ -129,11 +130,19 @@ def test_a_study_that_is_not_whole_says_what_is_missing(pages, name):
     assert not re.search(r"\b(better|worse)\b", re.sub(r"(more|less) is better", "", said)), "a verdict"
 
 
-def test_a_verdict_waits_for_every_planned_seed(tmp_path):
+def test_a_verdict_waits_for_every_planned_seed(tmp_path, capsys):
     study = half(tmp_path / "half")
-    assert differences(load(study.folder)).loc[0, "verdict"] == "better"  # what a peek would say
+    assert differences(load(study.folder), ended=True).loc[0, "verdict"] == "better"  # what a peek would say
     early = gather(load(study.folder))
     assert early.primary["verdict"].tolist() == [PENDING] and "better" not in early.table["verdict"].tolist()
+    folder = str(study.folder)
+    for words in ([folder], [folder, "--full"], ["status", str(tmp_path)], ["log", folder], ["table", folder]):
+        assert main(words) == 0
+        said = capsys.readouterr().out
+        assert PENDING in said, words
+        assert not re.search(
+            r"\b(better|worse)\b", re.sub(r"(more|less) is better|P\(better|arm is better", "", said)
+        ), words
     for run_id, value in (("s0-lambda0-4", 51.0), ("s1-best-4", 65.0)):
         study.run(run_id, value)
     assert gather(load(study.folder)).primary["verdict"].tolist() == ["better"]

@@ -16,11 +16,6 @@ from analysis.sentences.confirmation import confirmation
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.cost import Cost, cost
 from analysis.statistics.differences import Key, differences, resolve
-from analysis.statistics.family import BETTER, NOT_RESOLVED, WORSE
-
-NOT_ENDED = ("no record", "not ended", "nothing evaluated")
-"""Beginnings of a run's ``problem`` while it may still end well."""
-PENDING = "no verdict yet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +53,7 @@ class Facts:
 
     @cached_property
     def found(self) -> pd.DataFrame:
-        """``differences``, where a primary contrast whose planned runs have not all ended has the verdict ``PENDING``:
-        a word at every look would be wrong more often than the family's level allows."""
-        found = differences(self.study)
-        early = [
-            bool(line["primary"])
-            and line["verdict"] in (BETTER, WORSE, NOT_RESOLVED)
-            and any(self.open_runs((line[f"{side}arm_id"], line[f"{side}role"])) for side in ("", "reference_"))
-            for _, line in found.iterrows()
-        ]
-        return found.assign(verdict=found["verdict"].mask(pd.Series(early, found.index, dtype=bool), PENDING))
+        return differences(self.study)
 
     @cached_property
     def primary(self) -> pd.DataFrame:
@@ -75,25 +61,11 @@ class Facts:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """``comparison_table`` with the verdicts of ``found``."""
-        table = comparison_table(self.study, self.spent)
-        early = {
-            (line["arm_id"], line["role"], line["reference_arm_id"])
-            for _, line in self.found[self.found["verdict"] == PENDING].iterrows()
-        }
-        late = [
-            PENDING if (row["arm_id"], row["role"], row["reference_arm_id"]) in early else row["verdict"]
-            for _, row in table.iterrows()
-        ]
-        return table.assign(verdict=pd.array(late, dtype="string"))
+        return comparison_table(self.study, self.spent)
 
     @cached_property
     def confirmed(self) -> pd.DataFrame:
         return confirmation(self.study)
-
-    def open_runs(self, key: Key) -> int:
-        """Runs of an arm that may still end."""
-        return int(self.study.arms.rows[key]["problem"].str.startswith(NOT_ENDED).sum())
 
     @cached_property
     def absent(self) -> list[str]:

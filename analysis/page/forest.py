@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.page.facts import PENDING, Facts
+from analysis.page.facts import Facts
 from analysis.page.words import planned_pairs, unit_of
 from analysis.recorded.study import Study
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import interval, number, p_value, smallest
 from analysis.statistics.differences import SAME_ARM, resolve
-from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
+from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
 from analysis.statistics.paired import MIN_SEEDS
 
 PRIMARY = 6
@@ -137,7 +137,7 @@ def _row(facts: Facts, line: pd.Series, seeds: dict[int, float], half: float) ->
 
 def _no_value(facts: Facts, line: pd.Series, planned: int) -> str:
     sides = [(line["arm_id"], line["role"]), (line["reference_arm_id"], line["reference_role"])]
-    if any(map(facts.open_runs, sides)):
+    if any(map(facts.study.arms.open_runs, sides)):
         return "runs are open"
     return f"no value in {planned} of {planned} seeds"
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.page.facts import NOT_ENDED, Facts
+from analysis.page.facts import Facts
+from analysis.recorded.arms import NOT_ENDED
 from analysis.recorded.study import Study, values
 from analysis.recorded.trials import NOT_RUN
 

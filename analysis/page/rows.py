@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.page.facts import NOT_ENDED, Facts
+from analysis.page.facts import Facts
 from analysis.page.health import missing_value
 from analysis.page.progress import RUNNING
+from analysis.recorded.arms import NOT_ENDED
 from analysis.recorded.declared import LINACC
 from analysis.recorded.study import values
 from analysis.recorded.trials import COLUMNS as OF_TRIALS

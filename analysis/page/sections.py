@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.page.arms_table import arms_table
-from analysis.page.facts import PENDING, Facts
+from analysis.page.facts import Facts
 from analysis.page.figures import FIGURES
 from analysis.page.figures.objectives import applies as two_objectives
 from analysis.page.forest import PRIMARY, axis, forest, scale_words
@@ -25,6 +25,7 @@ from analysis.sentences.bill import costs
 from analysis.sentences.caveats import caveats
 from analysis.sentences.searched import missing, searched
 from analysis.sentences.verdict import sentences
+from analysis.statistics.family import PENDING
 
 ROWS = 200
 """Rows of trials and runs that are in the page without a script."""

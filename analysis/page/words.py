@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from analysis.page.facts import PENDING, Facts
+from analysis.page.facts import Facts
 from analysis.page.health import shown_controls
 from analysis.page.progress import COMPLETE, EMPTY, INTERRUPTED, OUT_OF_BUDGET, RUNNING
 from analysis.recorded.study import values
@@ -16,7 +16,7 @@ from analysis.rendering.decimals import decimals
 from analysis.rendering.render import duration, interval, money, number, smallest
 from analysis.sentences.claims import unresolved
 from analysis.statistics.differences import SAME_ARM
-from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE
+from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
 from analysis.statistics.paired import MIN_SEEDS
 
 MOST = 4

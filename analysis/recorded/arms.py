@@ -15,6 +15,8 @@ from analysis.recorded.declared import KINDS, Declared
 
 _REFERRED = ("reference", "best", "control", "grid", "untrained")
 
+NOT_ENDED = ("no record", "not ended", "nothing evaluated")
+"""Beginnings of a run's ``problem`` while it may still end well."""
 Key = tuple[str, str]
 """(arm_id, role). The role belongs to it because an untrained encoder has the id of its trained arm."""
 
@@ -40,6 +42,10 @@ class Arms:
     @cached_property
     def rows(self) -> dict[Key, pd.DataFrame]:
         return {key: self._finals.take(places) for key, places in self.positions.items()}
+
+    def open_runs(self, key: Key) -> int:
+        """Runs of an arm that may still end."""
+        return int(self.rows[key]["problem"].str.startswith(NOT_ENDED).sum())
 
     @cached_property
     def runs(self) -> dict[Key, dict[int, str]]:

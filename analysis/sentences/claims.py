@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import between, interval, p_value, smallest
-from analysis.statistics.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED
+from analysis.statistics.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED, PENDING
 from trainer.record.resolvable import MAX_SEEDS, POWER
 
 
@@ -14,7 +14,7 @@ def claim(line: pd.Series) -> str:
     """``better: difference +3.1 [+0.4, +5.8] (adjusted interval, ...)`` from a row of ``differences``."""
     digits = decimals(line["metric"])
     pairs = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
-    if line["verdict"] == NO_VERDICT or pd.isna(line["low"]):
+    if line["verdict"] in (NO_VERDICT, PENDING) or pd.isna(line["low"]):
         return (
             f"observed difference {interval(line['mean'], line['low'], line['high'], digits)} ({pairs})"
             if line["n"]

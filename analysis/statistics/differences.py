@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.recorded.arms import Key
 from analysis.recorded.declared import Contrast
 from analysis.recorded.study import Study
-from analysis.statistics.family import BETTER, EXPLORATORY, WORSE, decide
+from analysis.statistics.family import BETTER, EXPLORATORY, NOT_RESOLVED, PENDING, WORSE, decide
 from analysis.statistics.paired import Difference, paired, seeds_needed
 
 SAME_ARM = "same arm"
@@ -29,10 +29,10 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-_MADE: WeakKeyDictionary[Study, pd.DataFrame] = WeakKeyDictionary()
+_MADE: WeakKeyDictionary[Study, tuple[pd.DataFrame, pd.DataFrame]] = WeakKeyDictionary()
 
 
-def differences(study: Study) -> pd.DataFrame:
+def differences(study: Study, ended: bool = False) -> pd.DataFrame:
     """One row per comparison: arm minus reference, on seeds that both have; the declared contrasts first.
 
     ``low`` and ``high`` are the 95 % interval of the one comparison. A primary contrast also has what its family
@@ -41,10 +41,24 @@ def differences(study: Study) -> pd.DataFrame:
     candidate is the best arm of its level; a best arm also meets its reference in the effective ranks, and the best arm
     of every level that of the first. ``effect`` is the mean in s.d. of the paired differences, ``improvement`` the
     share of seeds in which the arm is the better one. The frame is made once per study; do not change it.
+
+    Args:
+        ended: the caller knows that no planned run is still to end. Otherwise a primary contrast of which a run may
+            still end has the verdict ``PENDING``, wherever it is shown.
     """
     if study not in _MADE:
-        _MADE[study] = _differences(study)
-    return _MADE[study]
+        found = _differences(study)
+        _MADE[study] = found, found.assign(verdict=found["verdict"].mask(_early(study, found), PENDING))
+    return _MADE[study][0 if ended else 1]
+
+
+def _early(study: Study, found: pd.DataFrame) -> pd.Series:
+    """Which primary contrasts would have a word before their planned runs have ended."""
+    early = found["primary"] & found["verdict"].isin((BETTER, WORSE, NOT_RESOLVED))
+    for place, line in found[early].iterrows():
+        sides = [(line[f"{side}arm_id"], line[f"{side}role"]) for side in ("", "reference_")]
+        early[place] = any(map(study.arms.open_runs, sides))
+    return early
 
 
 def _differences(study: Study) -> pd.DataFrame:

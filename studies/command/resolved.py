@@ -20,7 +20,7 @@ def more_seeds(jobs: Jobs) -> bool:
     from analysis.statistics.family import NO_VERDICT, NOT_RESOLVED
 
     jobs.comparison.write()
-    found = differences(load(jobs.plan.folder))
+    found = differences(load(jobs.plan.folder), ended=True)
     primary = found[found["primary"]]
     # where no pair of runs has a value, seeds are not what is missing
     open_ = primary[primary["verdict"].isin([NOT_RESOLVED, NO_VERDICT]) & (primary["n"] > 0)]
