@@ -3,6 +3,7 @@ open."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from typing import Any
@@ -120,10 +121,16 @@ def _where(frames: Frames, study: Study) -> list[str]:
 
 
 def _reproduction(study: Study) -> str:
-    preset, seeds = study.info.get("preset"), ",".join(map(str, study.info.get("seeds") or []))
-    lines = [f"The study's own file with `--seeds {seeds}`" + (f" and `--preset {preset}`" if preset else "")]
-    lines += ["This log again:", f"```bash\npython -m analysis log {shlex.quote(str(study.folder))}\n```"]
+    lines = []
+    if study.command:
+        lines = ["As its last session was started; in another `--results-dir` it runs anew:", _command(study.command)]
+    lines += ["This log again:", _command(f"python -m analysis log {shlex.quote(str(study.folder))}")]
     return "\n\n".join(lines)
+
+
+def _command(text: str) -> str:
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}bash\n{clean(text)}\n{fence}"
 
 
 def _references(about: dict[str, Any], reference: Frames) -> list[str]:

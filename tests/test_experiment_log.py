@@ -43,6 +43,11 @@ def test_a_finished_study(tmp_path, capsys):
     assert found["Decisions"].count("- [ ]") == 4 and "[x]" not in found["Decisions"]
     assert "coding rate, stopgrad: better (n=3" in found["Decisions"] and "Read the test split" in found["Decisions"]
     assert "whoever decides" in found["Implications"]
+    assert "As its last session" not in found["Setup"]
+    command = "python studies/demo.py --quick --seeds 1,2,3"
+    study.decide({"event": "begin", "t": 0.0, "cores": 2, "concurrent": 2, "workers": 1, "gpus": 0, "cpus": 1,
+                  "usd_per_hour": 0, "command": command})  # fmt: skip
+    assert f"```bash\n{command}\n```" in sections(log(study.folder, capsys))["Setup"]
 
 
 def test_reference_rows_of_the_same_data_set_stand_beside_with_their_caveats(tmp_path, capsys):

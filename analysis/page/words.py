@@ -244,7 +244,7 @@ def at_an_edge(facts: Facts) -> str:
 
 def _with_seeds(facts: Facts, seeds: int) -> str:
     """The study's command with more seeds, under another name: a study keeps the seeds that it was registered with."""
-    kept, words = [], shlex.split(resume(facts)) if _noted(facts) else [_UNKNOWN]
+    kept, words = [], shlex.split(resume(facts)) if facts.study.command else [_UNKNOWN]
     skip = False
     for word in words:
         name = word.partition("=")[0]
@@ -252,17 +252,12 @@ def _with_seeds(facts: Facts, seeds: int) -> str:
             kept.append(word)
         skip = not skip and name in ("--seeds", "--study") and "=" not in word
     more = ["--seeds", str(seeds), "--study", f"{facts.study.name}_{seeds}_seeds"]
-    return f"{shlex.join(kept) if _noted(facts) else _UNKNOWN} {shlex.join(more)}"
+    return f"{shlex.join(kept) if facts.study.command else _UNKNOWN} {shlex.join(more)}"
 
 
 def resume(facts: Facts) -> str:
     """The command that starts or continues the study, as its last session noted it."""
-    return _noted(facts) or f"{_UNKNOWN} --resume"
+    return facts.study.command or f"{_UNKNOWN} --resume"
 
 
 _UNKNOWN = "(the command that started it)"
-
-
-def _noted(facts: Facts) -> str:
-    noted = [line["command"] for line in facts.study.decisions if line["event"] == "begin" and line.get("command")]
-    return str(noted[-1]) if noted else ""

@@ -75,6 +75,12 @@ class Study:
         return str(self.info.get("study") or self.folder.name)
 
     @property
+    def command(self) -> str:
+        """With which its last session was started; empty where none is on record."""
+        noted = [line["command"] for line in self.decisions if line["event"] == "begin" and line.get("command")]
+        return str(noted[-1]) if noted else ""
+
+    @property
     def looks(self) -> tuple[int, ...]:
         """Numbers of seeds at which the study planned to look at its contrasts."""
         return looks(len(self.info.get("seeds") or ()), self.info.get("until"))
