@@ -295,6 +295,18 @@ def test_it_prints(tab, files):
     )
     pages = len(re.findall(rb"/Type\s*/Page\b", printed))
     assert 1 <= pages <= 8, pages
+    tab.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    tab.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        widths = [
+            tab.find_element(By.CSS_SELECTOR, f".contrasts {part}").size["width"] for part in ("tbody th", "tbody tr")
+        ]
+        assert widths[0] >= 0.25 * widths[1], "a contrast's name is squeezed to a word a line"
+    finally:
+        tab.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        tab.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_the_live_page_follows_and_keeps_what_is_in_use(tab, tmp_path):
