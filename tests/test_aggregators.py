@@ -8,6 +8,8 @@ import pytest
 import torch
 from small import config, method, views
 
+from studies import step3_crate
+from trainer import presets
 from trainer.blocks.faces import make_aggregator, make_encoder
 from trainer.blocks.streaming import Stream
 from trainer.errors import UsageError
@@ -346,3 +348,16 @@ def test_what_cannot_be_streamed_says_what_to_set():
     stream, (_, z, actions) = Stream(made(*STREAMED["pool"])[0]), made(*STREAMED["pool"])
     with pytest.raises(ValueError, match="None for the first view"):
         stream.update(stream.begin(z[:, 0]), z[:, 0], actions[:, 0])
+
+
+@pytest.mark.parametrize("preset", ["digits", "cifar100_aug_30"])
+def test_arms_matched_for_parameters_have_the_transformers(preset):
+    def size(*settings):
+        with torch.device("meta"):
+            return sum(p.numel() for p in make_aggregator(presets.load(preset, list(settings)).model).parameters())
+
+    whole = size("model.aggregator=transformer")
+    for name, expand in step3_crate.EXPAND.items():
+        own = size(f"model.aggregator={name}", f"model.{name}.expand={expand}")
+        assert abs(own / whole - 1) < 0.06, (name, own, whole)
+        assert abs(size(f"model.aggregator={name}") / whole - 1) > 0.15, "as deep alone it is far from it"
