@@ -23,6 +23,7 @@ from test_page_server import Served
 from analysis.page.facts import gather
 from analysis.page.writing import page
 from analysis.recorded.study import load
+from trainer import presets
 
 pytestmark = needs_a_browser
 SIZES = {"desk": (1280, 800), "tablet": (768, 1024), "phone": (390, 844)}
@@ -393,7 +394,7 @@ def test_tensorboard_shows_the_scalars(tab, tmp_path):
 
     from trainer.mirrors.tensorboard_mirror import TensorboardMirror
 
-    mirror = TensorboardMirror(tmp_path / "runs" / "ab12-s0")
+    mirror = TensorboardMirror(tmp_path / "runs" / "ab12-s0", presets.load("digits"), "ema λ=0.1", "best")
     for epoch in range(4):
         mirror.log(epoch, {"linacc/z_agg@3": 50.0 + epoch})
     mirror.verdict(3, True, "lite", ["ok   linacc: 53, must be >= 5"])
@@ -404,4 +405,6 @@ def test_tensorboard_shows_the_scalars(tab, tmp_path):
     show(tab, board.launch())  # it ends with this process
     text = shows(tab, "linacc", "/z_agg@3", "ab12-s0/tensorboard")
     assert "No dashboards are active" not in text
+    tab.get(f"{tab.current_url.partition('#')[0]}#hparams")
+    shows(tab, "ema λ=0.1", "objective.weights.rate")
     assert [line for line in tab.get_log("browser") if line["level"] == "SEVERE"] == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small import config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from trainer.__main__ import main
 from trainer.mirrors import series
@@ -60,6 +61,18 @@ def test_tensorboard_holds_every_finite_number_of_the_record_once(run):
         name: pytest.approx(points, rel=1e-6) for name, points in wanted.items()
     }
     assert len(list((run / "tensorboard").glob("events*"))) == 1
+
+
+def test_tensorboard_holds_the_settings_for_its_page_of_them(run):
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    raw = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    found = HParamsPluginData.FromString(raw).session_start_info.hparams
+    weights = next(read(run / "records.jsonl"))["config"]["objective"]["weights"]
+    assert {name: found[f"objective.weights.{name}"].number_value for name in weights} == weights
+    assert found["arm"].string_value == run.name and found["data.name"].string_value == "digits"
+    assert found["data.anchor_first"].WhichOneof("kind") == "bool_value"
+    assert not any(name.startswith("runtime") for name in found)
 
 
 def test_rates_terms_schedule_and_teacher_are_series(run):

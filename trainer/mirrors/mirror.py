@@ -98,7 +98,7 @@ class Mirrors:
         if tensorboard:
             from trainer.mirrors.tensorboard_mirror import TensorboardMirror
 
-            self._open("TensorBoard", lambda: TensorboardMirror(run))
+            self._open("TensorBoard", lambda: TensorboardMirror(run, config, label, role))
 
     def follow(self) -> None:
         """Pass on what was recorded since the last call, one entry per epoch."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from trainer.config import RunConfig
 
 if TYPE_CHECKING:
     from trainer.mirrors.mirror import Report
@@ -12,7 +14,8 @@ FOLDER = "tensorboard"
 
 
 class TensorboardMirror:
-    """Events in ``RUN/tensorboard``.
+    """Events in ``RUN/tensorboard``: scalars, figures, and the settings for the HParams page, which takes its columns
+    from those that runs have.
 
     Attributes:
         since: the first epoch to write.
@@ -20,13 +23,17 @@ class TensorboardMirror:
 
     since, trouble = 0, None
 
-    def __init__(self, run: Path):
+    def __init__(self, run: Path, config: RunConfig, label: str, role: str):
         from tensorboardX import SummaryWriter
+        from tensorboardX.summary import hparams
 
         folder = run / FOLDER
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder))
+        settings = _flat(config.model_dump(mode="json", exclude={"runtime"}))  # where it ran is no choice of training
+        _, begun, self._ended = hparams({"arm": label, "role": role, **settings}, {})
+        self._writer.file_writer.add_summary(begun)
 
     def log(self, epoch: int, values: dict[str, float]) -> None:
         from tensorboardX.proto.summary_pb2 import Summary
@@ -51,4 +58,16 @@ class TensorboardMirror:
             self._writer.add_text(name, "\n\n".join(f"{about}: {text}" for about, text in lines))
 
     def close(self) -> None:
+        self._writer.file_writer.add_summary(self._ended)
         self._writer.close()
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, as a command line sets them; lists as text, since HParams has none."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value if isinstance(value, bool | int | float | str) else str(value)
+    return found
