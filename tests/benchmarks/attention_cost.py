@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
+from peak_memory import peak_mib
 from torch import Tensor, nn
 
 from trainer.blocks.mssa import MSSA
@@ -51,24 +52,7 @@ def measured(layer: nn.Module, x: Tensor, repeats: int) -> tuple[float, float, f
         y.sum().backward()
         forward.append(middle - started)
         backward.append(_now(cuda) - middle)
-    return min(forward), min(backward), _peak(layer, x)
-
-
-def _peak(layer: nn.Module, x: Tensor) -> float:
-    """Of one pass: the allocator's on CUDA; on a CPU the largest sum of live allocations that the profiler saw."""
-    if x.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        layer(x).sum().backward()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
-        layer(x).sum().backward()
-    live = most = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            most = max(most, live)
-    return most / 2**20
+    return min(forward), min(backward), peak_mib(lambda: layer(x).sum().backward(), x.device)
 
 
 def _now(cuda: bool) -> float:

@@ -2,10 +2,9 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/h_jepa_features.py [--rounds 7] [key=value ...]
 
-A step is forward, backward, optimiser and target, at the sizes of ``h_jepa_digits``; its batch is drawn outside the
-clock, apart from features of the data, where drawing is the feature. Times are the processor's; the ratio is the median
-over rounds of feature over default, its range the smallest and largest. Peak memory is the largest sum of live
-allocations of a step that torch's profiler saw on a CPU, the allocator's on CUDA.
+A step is its batch, forward, backward, optimiser and target, at the sizes of ``h_jepa_digits``. Times are the
+processor's; the ratio is the median over rounds of feature over default, its range the smallest and largest. Peak
+memory is of a step.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
+from peak_memory import peak_mib
 
 from trainer import families, presets
 from trainer.data.images import load_images
@@ -77,22 +77,6 @@ class Side:
         torch.cuda.synchronize() if cuda else None
         return (clock() - started) / steps
 
-    def peak(self) -> float:
-        """MiB of one step beyond what is held between steps."""
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            self.take()
-            return (torch.cuda.max_memory_allocated() - before) / 2**20
-        with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
-            self.take()
-        live = most = 0
-        for event in profile.profiler.kineto_results.events():
-            if event.name() == "[memory]":
-                live += event.nbytes()
-                most = max(most, live)
-        return most / 2**20
-
 
 def main() -> int:
     """Print the table."""
@@ -114,7 +98,7 @@ def main() -> int:
     for name, found in times.items():
         ratio = [one / other for one, other in zip(found, default, strict=True)]
         spread = f"{min(ratio):.2f}-{max(ratio):.2f}"
-        peak, ms = sides[name].peak(), 1e3 * statistics.median(found)
+        peak, ms = peak_mib(sides[name].take, sides[name].device), 1e3 * statistics.median(found)
         print(f"{name:28} {ms:9.1f} {statistics.median(ratio):12.2f} {spread:>12} {peak:9.1f}", flush=True)
     return 0
 
