@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # whole studies on rented machines that are lost, and on three nodes: about 10 minutes more, with make cluster-faults
 CLUSTERS := tests/test_vast_study.py tests/test_vast_bucket.py tests/test_several_nodes.py
 
-.PHONY: study full test faults cluster-faults presets gpu
+.PHONY: study full test faults cluster-faults presets oracles gpu
 
 study: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --quick --resume
@@ -43,6 +43,10 @@ cluster-faults: $(VENV)/.installed
 # every preset at its published sizes, most in 1 to 15 minutes of one core; a part of them: make presets PRESETS='cifar10_rot --jobs 2'
 presets: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m real_sizes $(PRESETS)
+
+# ours against reference implementations, in 15 seconds; writes tests/oracles/measured.md
+oracles: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m oracles
 
 # what only an NVIDIA GPU can say, in at most 8 minutes; writes gpu-report.md and gpu-report.json
 gpu: $(VENV)/.installed

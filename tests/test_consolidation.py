@@ -1,8 +1,8 @@
 """Consolidation against the values of public implementations, and against its own definition."""
 
-import numpy as np
 import pytest
 import torch
+from oracles import Case
 from stream import stream
 from torch import nn
 
@@ -12,19 +12,10 @@ from trainer.families import seq_jepa
 from trainer.losses.consolidation import Consolidation, information
 from trainer.step import make_optimiser, optimise
 
-ORACLE = np.load("tests/oracles/continual.npz")
 
-
-def of(case, name):
-    return torch.from_numpy(np.array(ORACLE[f"{case}/{name}"]))
-
-
-def close(ours, theirs):
-    torch.testing.assert_close(ours.double(), theirs, rtol=1e-10, atol=1e-12)
-
-
+@pytest.mark.oracle
 @pytest.mark.parametrize(
-    ("case", "quirks", "tasks"),
+    ("name", "quirks", "tasks"),
     [
         ("si_mammoth", (), 1),  # its clipping acts in the second task
         ("si_mammoth", ("clipped_gradient",), 2),
@@ -33,9 +24,11 @@ def close(ours, theirs):
         ("si_gmv", ("total_gradient",), 2),
     ],
 )
-def test_synaptic_intelligence_is_the_references(case, quirks, tasks):
+def test_synaptic_intelligence_is_the_references(name, quirks, tasks):
     """Two tasks of five steps of plain gradient descent, weights, path integrals, importances and penalties."""
-    theta = nn.Parameter(of(case, "in/theta0"))
+    case = Case("continual", name)
+    theta = nn.Parameter(case.inputs["theta0"].clone())
+    theirs = ("omega", "W") if name == "si_gmv" else ("big_omega", "small_omega")
     held = Consolidation(ConsolidateConfig(strength=0.7, xi=0.1, quirks=quirks), {"theta": theta}).double()
     ours, paths, penalties = [], [], []
     for task in range(tasks):
@@ -44,33 +37,32 @@ def test_synaptic_intelligence_is_the_references(case, quirks, tasks):
         penalties.append([])
         for _ in range(5):
             penalties[-1].append(held.penalty() / 0.7)
-            apart = theta - of(case, "in/centre")[task]
+            apart = theta - case.inputs["centre"][task]
             theta.grad = None
-            (0.5 * apart @ of(case, "in/H")[task] @ apart).backward()
+            (0.5 * apart @ case.inputs["H"][task] @ apart).backward()
             with torch.no_grad():
                 theta -= 0.1 * theta.grad
             held.after_step()
             ours[-1].append(theta.detach().clone())
             paths[-1].append(held._of("path", "theta").clone())
         held.end_segment()
-        close(held._of("importance", "theta"), of(case, "out/omega" if case == "si_gmv" else "out/big_omega")[task])
-    close(
-        torch.stack([torch.stack(one) for one in paths]),
-        of(case, "out/W" if case == "si_gmv" else "out/small_omega")[:tasks],
-    )
-    close(torch.tensor(penalties, dtype=torch.float64), of(case, "out/penalty_before_step")[:tasks])
-    if case != "si_gmv":
-        close(torch.stack([torch.stack(one) for one in ours]), of(case, "out/theta")[:tasks])
+        case.equals(held._of("importance", "theta"), case.outputs[theirs[0]][task], "importances")
+    case.equals(torch.stack([torch.stack(one) for one in paths]), case.outputs[theirs[1]][:tasks], "path integrals")
+    before = torch.tensor(penalties, dtype=torch.float64)
+    case.equals(before, case.outputs["penalty_before_step"][:tasks], "penalties")
+    if name != "si_gmv":
+        case.equals(torch.stack([torch.stack(one) for one in ours]), case.outputs["theta"][:tasks], "weights")
     if tasks == 1:
         return
     with torch.no_grad():
-        theta.copy_(of(case, "in/probe"))
-    close(held.penalty() / 0.7, of(case, "out/penalty_at_probe"))
-    close(held.gradient("theta") / 0.7, of(case, "out/penalty_grad_at_probe"))
+        theta.copy_(case.inputs["probe"])
+    case.equals(held.penalty() / 0.7, case.outputs["penalty_at_probe"], "penalties")
+    case.equals(held.gradient("theta") / 0.7, case.outputs["penalty_grad_at_probe"], "gradients")
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
-    ("case", "labels", "kind", "gamma", "quirks"),
+    ("name", "labels", "kind", "gamma", "quirks"),
     [
         ("ewc_offline_all", "all", "ewc", None, ("one_sample_less",)),
         ("ewc_offline_true", "true", "ewc", None, ("one_sample_less",)),
@@ -79,13 +71,14 @@ def test_synaptic_intelligence_is_the_references(case, quirks, tasks):
         ("ewc_mammoth_gamma.9", "weighted", "online_ewc", 0.9, ("no_half",)),
     ],
 )
-def test_elastic_weight_consolidation_is_the_references(case, labels, kind, gamma, quirks):
+def test_elastic_weight_consolidation_is_the_references(name, labels, kind, gamma, quirks):
     """A linear softmax classifier after two tasks. Offline, the sum of two terms is kept as one."""
-    weight, bias = (nn.Parameter(of(case, f"in/{name}")[0].clone()) for name in ("weight", "bias"))
+    case = Case("continual", name)
+    weight, bias = (nn.Parameter(case.inputs[each][0].clone()) for each in ("weight", "bias"))
     own = {"weight": weight, "bias": bias}
     strength = 0.5 if labels == "weighted" else 1.0
     held = Consolidation(ConsolidateConfig(kind=kind, strength=strength, gamma=gamma, quirks=quirks), own).double()
-    x, truth = of(case, "in/x"), of(case, "in/labels")
+    x, truth = case.inputs["x"], case.inputs["labels"]
 
     def losses(task):
         for row in range(x.shape[1]):
@@ -110,23 +103,24 @@ def test_elastic_weight_consolidation_is_the_references(case, labels, kind, gamm
 
     for task in range(2):
         with torch.no_grad():
-            weight.copy_(of(case, "in/weight")[task]), bias.copy_(of(case, "in/bias")[task])
+            weight.copy_(case.inputs["weight"][task]), bias.copy_(case.inputs["bias"][task])
         found = fisher(task)
         held.end_segment(found)
         if kind == "ewc":
-            close(found["weight"], of(case, f"out/fisher_weight_after{task + 1}"))
+            for each in own:
+                case.equals(found[each], case.outputs[f"fisher_{each}_after{task + 1}"], "importances")
     if labels == "weighted":
-        flat = torch.cat([held._of("importance", name).flatten() for name in own])
-        close(flat, of(case, "out/fisher_after2"))
+        flat = torch.cat([held._of("importance", each).flatten() for each in own])
+        case.equals(flat, case.outputs["fisher_after2"], "importances")
     with torch.no_grad():
-        weight.copy_(of(case, "in/weight")[2]), bias.copy_(of(case, "in/bias")[2])
-    close(held.penalty(), of(case, "out/penalty"))
+        weight.copy_(case.inputs["weight"][2]), bias.copy_(case.inputs["bias"][2])
+    case.equals(held.penalty(), case.outputs["penalty"], "penalties")
     if labels == "weighted":
-        flat = torch.cat([held.gradient(name).flatten() for name in own])
-        close(flat, of(case, "out/penalty_grad"))
+        flat = torch.cat([held.gradient(each).flatten() for each in own])
+        case.equals(flat, case.outputs["penalty_grad"], "gradients")
     else:
-        for name in own:
-            close(held.gradient(name), of(case, f"out/penalty_grad_{name}"))
+        for each in own:
+            case.equals(held.gradient(each), case.outputs[f"penalty_grad_{each}"], "gradients")
 
 
 def test_the_mean_is_over_all_samples_unless_the_quirk_is_on():
@@ -147,8 +141,10 @@ def test_three_segments_kept_as_one_parabola_are_their_sum():
         held.end_segment({"theta": terms[-1][0]})
     with torch.no_grad():
         theta.copy_(torch.randn(5))
-    close(held.penalty(), sum((f * (theta.detach() - t).square()).sum() for f, t in terms))
-    close(held.gradient("theta"), sum(2 * f * (theta.detach() - t) for f, t in terms))
+    penalty = sum((f * (theta.detach() - t).square()).sum() for f, t in terms)
+    gradient = sum(2 * f * (theta.detach() - t) for f, t in terms)
+    for found, expected in ((held.penalty(), penalty), (held.gradient("theta"), gradient)):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["si", "ewc"])

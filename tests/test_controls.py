@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from oracles import Case
 from process_group import join, together
 from scipy import integrate, stats
 
@@ -63,6 +64,23 @@ def test_the_default_knots_are_a_trapezoid_close_to_the_integral(rows):
     assert value(loss, rows) == pytest.approx(coarse, rel=1e-5)
     assert coarse == pytest.approx(epps_pulley(rows, directions), rel=0.01)
     assert value(sigreg(slices=12, knots=5), rows) != pytest.approx(value(loss, rows), rel=1e-6)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["f64_buffers", "f64_views_N_D", "f64_collapsed", "f64_t5_21_points", "ref_buffers",
+                                  "pure_float32"])  # fmt: skip
+def test_sigreg_is_the_references(name, monkeypatch):
+    """Along the directions that the reference drew; frequencies and weights are kept in single precision here."""
+    case = Case("sigreg", name)
+    monkeypatch.setattr(SigReg, "LIMIT", float(case.settings["t_max"]))
+    loss = sigreg(slices=case.settings["slices"], knots=case.settings["n_points"])
+    monkeypatch.setattr(loss, "directions", lambda *_: case.inputs["directions"])
+    x = case.inputs["x"].clone().requires_grad_()
+    found = torch.stack([loss(rows, STEP).value for rows in x.view(-1, *x.shape[-2:])]).mean()
+    found.backward()
+    tolerance = 1e-4 if x.dtype == torch.float32 else 1e-6
+    case.equals(found, case.outputs["loss"], tolerance=tolerance)
+    case.equals(x.grad, case.gradients["x"], "gradients", tolerance)
 
 
 def test_gaussian_samples_have_their_expected_value_and_collapsed_or_scaled_ones_far_more():

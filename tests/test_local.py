@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import Case
 from small import config
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -19,7 +20,6 @@ from trainer.record.identity import run_id
 from trainer.record.run import comparable, read
 from trainer.step import make_optimiser, optimise, total_loss
 
-ORACLE = np.load("tests/oracles/lpl.npz")
 ENCODER, AUXILIARY = "objective.local={stage: encoder}", "objective.local={stage: auxiliary}"
 AGGREGATOR = "objective.local={stage: aggregator, warm_epochs: 1}"
 
@@ -29,24 +29,25 @@ def images():
     return load_images(config())
 
 
-@pytest.mark.parametrize("case", ["pull", "push", "decorr", "total", "constant_feature_total", "unpooled_maps_total",
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["pull", "push", "decorr", "total", "constant_feature_total", "unpooled_maps_total",
                                   "stale_second_batch_total"])  # fmt: skip
-def test_the_terms_and_their_gradients_are_the_references(case):
-    one, two = (torch.from_numpy(np.array(ORACLE[f"{case}/in/{name}"])).requires_grad_() for name in ("z1", "z2"))
+def test_the_terms_and_their_gradients_are_the_references(name):
+    case = Case("lpl", name)
+    one, two = (case.inputs[each].clone().requires_grad_() for each in ("z1", "z2"))
     z = torch.stack([one, two])
-    if case.startswith("stale"):
-        before = torch.stack([torch.from_numpy(np.array(ORACLE[f"{case}/in/{name}_prev"])) for name in ("z1", "z2")])
-        spread = stale_push(z, *statistics(before))
+    if name.startswith("stale"):
+        spread = stale_push(z, *statistics(torch.stack([case.inputs["z1_prev"], case.inputs["z2_prev"]])))
     else:
         spread = push(z)
     found = {"pull": pull(z[:-1], z[1:]), "push": spread, "decorr": decorrelation(z)}
     found["total"] = found["pull"] + found["push"] + 10 * found["decorr"]
-    for name, value in found.items():
-        np.testing.assert_allclose(value.item(), ORACLE[f"{case}/out/{name}"], rtol=1e-10, atol=1e-12)
-    asked = next(name for name in found if f"{case}/ct/{name}" in ORACLE)
-    for grad, name in zip(torch.autograd.grad(found[asked], [one, two], allow_unused=True), ("z1", "z2"), strict=True):
-        theirs = ORACLE[f"{case}/gin/{name}"]
-        np.testing.assert_allclose(np.zeros_like(theirs) if grad is None else grad, theirs, rtol=1e-10, atol=1e-12)
+    for term, value in found.items():
+        case.equals(value, case.outputs[term])
+    (asked,) = case.cotangents
+    for grad, each in zip(torch.autograd.grad(found[asked], [one, two], allow_unused=True), ("z1", "z2"), strict=True):
+        wanted = case.gradients[each]
+        case.equals(torch.zeros_like(wanted) if grad is None else grad, wanted, "gradients")
 
 
 def built(images, *words):

@@ -1,10 +1,9 @@
 """What a replay memory keeps, and that what it gives back are the bits that were seen."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
+from oracles import Case, within_errors
 from stream import stream
 
 from trainer.config.stream import ReplayConfig
@@ -12,8 +11,6 @@ from trainer.data.images import load_images
 from trainer.data.poses import Poses
 from trainer.data.sources.memory import Items, Memory
 from trainer.families import seq_jepa
-
-ORACLE = np.load("tests/oracles/continual.npz")
 
 
 def items(first, count, size=1):
@@ -35,6 +32,7 @@ def kept(memory):
     return sorted(memory._kept["index"][memory._filled(torch.arange(len(memory)))].tolist())
 
 
+@pytest.mark.oracle
 def test_every_item_of_a_stream_is_in_a_reservoir_equally_often():
     """Frequencies over many runs against the reference's probabilities, within 4.5 standard errors of each."""
     runs, capacity, length = 600, 5, 20
@@ -44,11 +42,10 @@ def test_every_item_of_a_stream_is_in_a_reservoir_equally_often():
         assert len(inside) == len(set(inside)) == capacity
         found[inside] += 1
         pairs += {3, 11} <= set(inside)
-    for count, chance in [
-        *zip(found.tolist(), ORACLE["reservoir/out/p_in_final"], strict=True),
-        (pairs, float(ORACLE["reservoir/out/p_pair_in_final"])),
-    ]:
-        assert abs(count / runs - chance) < 4.5 * math.sqrt(chance * (1 - chance) / runs)
+    case = Case("continual", "reservoir")
+    counts = np.append(found.numpy(), pairs)
+    chances = np.append(case.outputs["p_in_final"].numpy(), float(case.outputs["p_pair_in_final"]))
+    within_errors(case.piece, counts / runs, chances, (chances * (1 - chances) / runs) ** 0.5, 4.5, "frequencies")
 
 
 def test_a_fifo_holds_the_latest_and_a_ring_an_equal_share_of_every_segment():

@@ -25,6 +25,7 @@ def block_names(layers, prefix, alpha=False):
     return names
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["mssa", "mssa_inner_ne_dim", "mssa_one_head_no_out", "mssa_one_token"])
 def test_mssa(name):
     case = Case("crate", name)
@@ -33,6 +34,7 @@ def test_mssa(name):
     compare(case, module, {theirs: MSSA_NAMES[theirs] for theirs in case.weights})
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["ista", "ista_step0.5_lambda0.3"])
 def test_ista(name):
     case = Case("crate", name)
@@ -41,6 +43,7 @@ def test_ista(name):
     assert 0.2 < float((module(case.x) == 0).double().mean()) < 0.8  # exact zeros, as from a threshold
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["block", "two_blocks"])
 def test_crate_blocks(name):
     case = Case("crate", name)
@@ -52,6 +55,7 @@ def test_crate_blocks(name):
     torch.testing.assert_close(first, case.y[:, :1], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["ista_x4", "ista_x2_eta.3_lambda.05"])
 def test_overcomplete_ista(name):
     case = Case("crate_alpha", name)
@@ -60,6 +64,7 @@ def test_overcomplete_ista(name):
     compare(case, module, {"D": "dictionary", "D1": "readout"})
 
 
+@pytest.mark.oracle
 def test_crate_alpha_block():
     case = Case("crate_alpha", "block")
     cfg = case.settings

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import Case
 
 from trainer.config import RateConfig
 from trainer.losses.coding_rate import CodingRate, logdet_identity_plus
@@ -117,3 +118,17 @@ def test_half_precision_input_is_computed_in_single_precision():
 
 def test_a_failed_factorisation_is_nan_not_a_number():
     assert torch.isnan(logdet_identity_plus(torch.full((4, 6), float("nan")), 1.0))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["rate_v1_eps.5", "rate_v2_eps.05"])
+def test_the_rate_of_unit_rows_is_simdinos(name):
+    """Of each view by itself, their mean. Ours makes unit vectors of rows, so its gradient has no part along them."""
+    case = Case("simdino", name)
+    rate = CodingRate(RateConfig(eps2=case.settings["eps"]))
+    views = case.inputs["z"].clone().requires_grad_()
+    found = -torch.stack([rate(rows).value for rows in views]).mean()
+    found.backward()
+    case.equals(found, case.outputs["rate"])
+    z, gradient = case.inputs["z"], case.gradients["z"]
+    case.equals(views.grad, gradient - (gradient * z).sum(-1, keepdim=True) * z, "gradients")

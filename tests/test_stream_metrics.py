@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import Case
 from stream import lines, stream
 
 from trainer.data.images import load_images
@@ -11,24 +12,19 @@ from trainer.loop import train
 from trainer.probes import regression
 from trainer.probes.continual import cka, summary
 
-ORACLE = np.load("tests/oracles/continual.npz")
 
-
-def matrix(case):
-    rows = [[None if np.isnan(x) else x for x in row] for row in ORACLE[f"{case}/in/acc"].tolist()]
-    return rows, [None if np.isnan(x) else x for x in ORACLE[f"{case}/in/baseline"].tolist()]
-
-
-@pytest.mark.parametrize("case", ["metrics_T4_forgets", "metrics_T3_improves", "metrics_T4_upper_nan", "metrics_T1"])
-def test_definitions(case):
-    found = summary(*matrix(case))
-    for name in ("acc", "bwt", "fwt", "forgetting"):
-        key = f"{case}/out/def_{name}"
-        expected = float(ORACLE[key]) if key in ORACLE else float("nan")
-        if np.isnan(expected):  # one segment, or later ones that were not measured: it does not exist
-            assert name not in found
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["metrics_T4_forgets", "metrics_T3_improves", "metrics_T4_upper_nan", "metrics_T1"])
+def test_definitions(name):
+    case = Case("continual", name)
+    rows = [[None if np.isnan(x) else x for x in row] for row in case.inputs["acc"].tolist()]
+    found = summary(rows, [None if np.isnan(x) else x for x in case.inputs["baseline"].tolist()])
+    for metric in ("acc", "bwt", "fwt", "forgetting"):
+        expected = case.outputs.get(f"def_{metric}", torch.tensor(float("nan")))
+        if expected.isnan():  # one segment, or later ones that were not measured: it does not exist
+            assert metric not in found
         else:
-            assert found[name] == pytest.approx(expected, rel=1e-12)
+            case.equals(torch.tensor(found[metric], dtype=torch.float64), expected)
 
 
 def test_by_hand_and_interrupted():
