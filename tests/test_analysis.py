@@ -14,11 +14,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+import analysis
 from analysis.figures.plots import curves_figure, setting_figure
 from analysis.figures.style import png
+from analysis.page.arms_table import arms_table
+from analysis.page.facts import gather
 from analysis.recorded.study import load
 from analysis.recorded.typed import typed
-from analysis.rendering.render import short_accuracy
+from analysis.rendering.render import sheets, short_accuracy
 from analysis.report import report
 from analysis.sentences.bill import costs
 from analysis.sentences.verdict import sentences
@@ -27,6 +30,7 @@ from analysis.statistics.cost import cost
 from analysis.statistics.differences import SAME_ARM, differences
 from analysis.statistics.family import BETTER, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, WORSE, decide
 from analysis.statistics.paired import mean_interval, paired, seeds_needed
+from analysis.tables.paper_tables import paper_tables
 from trainer.errors import UsageError
 
 EPOCHS = 6
@@ -52,7 +56,8 @@ class Builder:
 
     def run(self, run_id: str, value: float | None, *, epochs: int = EPOCHS, reason: str | None = "completed",
         rank=20.0,
-            scale="feature_std", commit="a" * 40, gate=True, dirty=False, pixels=False) -> str:  # fmt: skip
+            scale="feature_std", commit="a" * 40, gate=True, dirty=False, pixels=False,
+            parameters=None) -> str:  # fmt: skip
         common = {"schema_version": 1, "study": "demo", "run_id": run_id, "arm_id": run_id.split("-")[0], "seed": 1}
         lines = []
         for epoch in range(epochs + 1):
@@ -69,6 +74,7 @@ class Builder:
                           "probe_epoch": 3 * (epoch // 3), "seconds": {"train": 2.0, "probes": 0.5}})  # fmt: skip
         config = {"data": {"observed_views": 3}, "epochs": EPOCHS}
         lines[0] |= {"config": config, "provenance": {"commit": commit, "dirty": dirty}}
+        lines[0] |= {"parameters": parameters} if parameters else {}
         if reason:
             lines.append({"event": "stop", "reason": reason, "metrics": {}, "gate": {"gate": "g", "passed": gate}})
         path = self.folder / "runs" / run_id / "records.jsonl"
@@ -127,6 +133,29 @@ def full(folder: Path) -> Builder:
         study.trial(number, teacher, rate, value, epoch, "complete" if epoch == EPOCHS else "pruned")
     study.trial(11, "ema", 0.7, 0.0, 2, "diverged")
     return study
+
+
+def test_the_arms_in_full_say_how_many_parameters_they_train(tmp_path):
+    study = Builder(tmp_path / "demo")
+    study.arm("a", "best", "ema", 0.1, [62.0, 64.0, 66.0])
+    found = load(study.folder)
+    assert sheets(comparison_table(found), differences(found))[-1].columns == ["arm", "settings"]  # an older record
+    counts = {"encoder": 21016, "rules": 8, "total": 21024}
+    study.arm("b", "best", "stopgrad", 0.1, ["missing", 64.0, 66.0], parameters=counts)
+    found = load(study.folder)
+    table = comparison_table(found).set_index("arm_id")
+    assert table.loc["b", "parameters"] == 21024 and table["parameters"].isna().tolist() == [False, True]
+    whole = sheets(table.reset_index(), differences(found))[-1]
+    assert whole.columns[2] == "trained parameters"
+    assert [row[2] for row in whole.rows] == ["21,024: encoder 21,016, rules 8", "-"]
+    # beside the results where arms differ in them
+    assert "parameters" not in paper_tables(analysis.load(study.folder), "arms")[1][0].columns
+    study.arm("c", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0], parameters={"encoder": 5, "total": 5})
+    numbers, (arms,) = paper_tables(analysis.load(study.folder), "arms")
+    assert arms.columns[1] == "parameters" and [row[1] for row in arms.rows] == ["21,024", "-", "5"]
+    assert numbers["parameters"].fillna(0).tolist() == [21024, 0, 5]
+    groups = arms_table(gather(load(study.folder)))
+    assert [row[-2] for one in groups for row in one.rows] == ["21,024", "-", "5"] and "parameters" in groups[0].columns
 
 
 def test_intervals_by_hand():

@@ -1,6 +1,8 @@
 """Each feature of H-JEPA acts in a run that the public command made: what is on record differs from the default's in
 what the feature is for, and in nothing where it only computes the same otherwise."""
 
+import re
+
 import pytest
 import torch
 from PIL import Image
@@ -63,7 +65,7 @@ def test_a_feature_changes_the_record_as_it_should(name, default, tmp_path):
         assert "term/level1" not in found and found["weighted/level2"] == pytest.approx(2 * found["term/level2"])
 
 
-def test_imagenet100_is_named_in_a_configuration(tree, tmp_path, monkeypatch):  # noqa: F811
+def test_imagenet100_is_named_in_a_configuration(tree, tmp_path, monkeypatch, capsys):  # noqa: F811
     wanted = [f"n{number:08d}" for number in (1, 2, 4, 5, 6)]
     monkeypatch.setattr(imagenet100, "SIDE", 32)
     monkeypatch.setattr(imagenet100, "classes", lambda: wanted)
@@ -73,6 +75,7 @@ def test_imagenet100_is_named_in_a_configuration(tree, tmp_path, monkeypatch):  
     words += ["--data-root", str(tree)]
     found = trained(tmp_path, *words, "optim.batch_size=5")
     assert 0 <= found["linacc/z_agg@1"] <= 100 and found["loss/total"] > 0 and set(opened) == set(wanted)
+    assert re.search(r"\ntrained parameters: [\d,]+ \(online [\d,]+, predictor [\d,]+\)\n", capsys.readouterr().out)
 
 
 def test_what_compares_views_keeps_images_apart(tmp_path):

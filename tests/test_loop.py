@@ -70,6 +70,13 @@ def test_a_run_records_every_epoch_and_reports_it(tmp_path, digits):
     first, last = lines[0], lines[-2]
     assert first["config"]["objective"]["teacher"] == "ema" and "commit" in first["provenance"]
     assert "linacc/pixels@1" in first["metrics"]
+    encoder = sum(
+        value.numel() for name, value in weights_of(tmp_path, run).items() if name.startswith("encoder.")
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )  # fmt: skip
+    counts = first["parameters"]  # the teacher's copies are not trained
+    assert counts.keys() == {"encoder", "action", "aggregator", "predictor", "total"} and counts["encoder"] == encoder
+    assert counts["total"] == sum(counts.values()) / 2 and not any("parameters" in line for line in lines[1:])
     assert last["step"] == 34 and last["samples_seen"] == 34 * 64 and last["probe_epoch"] == 2
     assert result["score"] == last["metrics"]["linacc/z_agg@3"]
     train_line = lines[1]

@@ -140,7 +140,7 @@ def _run(arguments: Namespace) -> int:
     from trainer.loop import train
     from trainer.mirrors.mirror import Mirrors
     from trainer.record.identity import unknown_commit
-    from trainer.record.run_lines import read_run
+    from trainer.record.run_lines import parts_in_words, read_run
     from trainer.runtime import pick_device
 
     if note := unknown_commit():
@@ -175,12 +175,15 @@ def _run(arguments: Namespace) -> int:
         if not first:
             return 0
         records = place / "runs" / run_id(config) / "records.jsonl"
+        lines = list(read_run(records, run_id(config)))
         print(f"run {run_id(config)}: {result['stopped']}; records in {records}")
+        if parameters := lines[0].get("parameters"):  # older records do not say
+            print(f"trained parameters: {parameters['total']:,} ({parts_in_words(parameters)})")
         if result["stopped"] != "completed":
             return 1
         if judged is None:
             return 0
-        verdict = judge(config, gate, read_run(records, run_id(config)))
+        verdict = judge(config, gate, lines)
         print(f"gate {gate}: {'PASSED' if verdict.passed else 'FAILED'}")
         for reason in verdict.reasons:
             print(f"  {reason}")

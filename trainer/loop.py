@@ -21,6 +21,7 @@ from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
 from trainer.errors import UsageError
 from trainer.gates import judge
+from trainer.method import trained_parameters
 from trainer.record.identity import arm_id, provenance, run_id
 from trainer.record.writer import RunRecord
 from trainer.runtime import pick_device, pick_dtype, set_arithmetic
@@ -126,6 +127,7 @@ def _train(
                 "core_seconds": {"probes": time.process_time() - core},
             }
             origin = {"config": config.model_dump(mode="json"), "provenance": provenance(config.family)}
+            origin["parameters"] = trained_parameters(method)
             where = {"device": str(device), "workers": workers, "compiled": config.runtime.compile}
             record.write("eval", metrics, 0, 0, split=probes.split, **images.on_record, **spent, **origin, **where)
             checkpoint.save(folder, _state(parts, arm, probe_epoch))

@@ -74,6 +74,16 @@ def decayed(method: nn.Module, weight_decay: float, everything: bool, vectors: I
     return [Group(parts[0], weight_decay), Group(parts[1], 0.0)]
 
 
+def trained_parameters(method: nn.Module) -> dict[str, int]:
+    """Numbers that a fresh model learns: of each of its parts that has any, and in ``total``."""
+
+    def count(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+    parts = {name: number for name, part in method.named_children() if (number := count(part))}
+    return parts | {"total": count(method)}
+
+
 class Method(nn.Module):
     """Modules and loss terms of a family.
 

@@ -157,6 +157,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("high", NUMBER, "of the metric", "upper end"),
         Column("search_value", NUMBER, "percent", "linear accuracy it was chosen by, too high by selection"),
         Column("place", WHOLE, "", "in the search's order of its level"),
+        Column("parameters", WHOLE, "", "trained, of all parts; NA in records that do not say"),
         Column("gate_passed", WHOLE, "runs", "of gate_judged"),
         Column("gate_judged", WHOLE, "runs", ""),
         Column("collapsed", WHOLE, "runs", "of collapsed_judged"),

@@ -20,7 +20,7 @@ NOT_RUN = "not run"
 _RENAMED = {"source": "sampler", "stop_reason": "reason", "from": "taken_from"}
 _ARM = (
     "arm_id", "role", "arm", "label", "reference", "epoch", "search_value", "place", "dirty", "device_seconds", "usd",
-    "gate_passed", "gate_judged", "collapsed", "collapsed_judged",
+    "gate_passed", "gate_judged", "collapsed", "collapsed_judged", "parameters",
 )  # fmt: skip
 _TRIAL = ("trial", "name", "run_id", "arm_id", "label", "state", "epoch", "value")
 

@@ -11,7 +11,8 @@ from analysis.rendering.decimals import decimals
 from analysis.rendering.render import interval, number, plus_minus, verdict
 from analysis.statistics.comparison_table import group_of
 
-SEARCHED = "search → confirmed"
+SEARCHED, PARAMETERS = "search → confirmed", "parameters"
+"""Columns of studies that search, and of those whose arms differ in how many they train."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def arms_table(facts: Facts) -> list[Group]:
     kinds = table["role"].map(asked.kind)
     chosen = kinds.isin(["best", "candidate", "grid"])
     columns = _columns(facts)
-    spare = [index for index, name in enumerate(columns) if name == SEARCHED and table["search_value"].isna().all()]
+    idle = {SEARCHED: table["search_value"].isna().all(), PARAMETERS: table["parameters"].nunique() < 2}
+    spare = [index for index, name in enumerate(columns) if idle.get(name, False)]
     parts = [
         ("Compared arms", table[chosen]),
         ("What they are measured against: references, controls, no training", table[~chosen]),
@@ -56,7 +58,7 @@ def _columns(facts: Facts) -> list[str]:
         f"R² action ({name.removeprefix('r2_action.').removesuffix('_mean').replace('_', ' ')})"
         for name in _actions(facts)
     ]
-    return [*found, "rank z_agg", "collapsed", "gate", SEARCHED, "device\N{NO-BREAK SPACE}s"]
+    return [*found, "rank z_agg", "collapsed", "gate", SEARCHED, PARAMETERS, "device\N{NO-BREAK SPACE}s"]
 
 
 def _actions(facts: Facts) -> list[str]:
@@ -75,7 +77,7 @@ def _row(facts: Facts, row: pd.Series) -> list[str]:
         plus_minus(row, "rank_pr_z_agg"), _of(row["collapsed"], row["collapsed_judged"]),
         _of(row["gate_passed"], row["gate_judged"]),
         "-" if search == "-" else f"{search} → {number(row['linacc_z_agg_mean'])}",
-        number(row["device_seconds"], 0),
+        "-" if pd.isna(row["parameters"]) else f"{row['parameters']:,}", number(row["device_seconds"], 0),
     ]  # fmt: skip
     return cells
 

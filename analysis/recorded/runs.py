@@ -33,6 +33,7 @@ class Run:
         config: the run's configuration, {} if it is not on record.
         started: what the last line that says where it ran says of it: device, host, split_hash, attempt;
             and processor, several joined by ``+`` if attempts used different ones.
+        parameters: how many it trains, by part and in ``total``; {} in older records.
     """
 
     arm_id: str | None
@@ -46,6 +47,7 @@ class Run:
     training: dict[int, dict[str, Any]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     started: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -119,6 +121,7 @@ def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
     stop: dict[str, Any] = {}
     training: dict[int, dict[str, Any]] = {}
     started: dict[str, Any] = {}
+    parameters: dict[str, int] = {}
     trained = -1
     configs, provenances = [], []
     line: dict[str, Any] = {}
@@ -130,6 +133,7 @@ def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
             provenances.append(line["provenance"])
             started["host"] = line["provenance"].get("host")
         started |= {name: line[name] for name in ("device", "split_hash", "attempt") if line.get(name) is not None}
+        parameters = parameters or line.get("parameters", {})
         if event in ("stop", "error"):
             if line.get("step", 0) >= trained:
                 stop = line
@@ -161,4 +165,5 @@ def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
         training=training,
         config=config,
         started=started,
+        parameters=parameters,
     )

@@ -23,13 +23,14 @@ from analysis.recorded.trials import not_run, own_trials, warm_trials
 from analysis.recorded.typed import typed
 from trainer.errors import RecordError, UsageError
 from trainer.record.looks import looks
+from trainer.record.run_lines import parts_in_words
 from trainer.record.study_lines import read_decisions, read_info
 
 _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
     "arm_id", "role", "key", "label", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch",
     "complete",
-    "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty",
+    "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty", "parameters", "parts",
 ]  # fmt: skip
 
 
@@ -53,8 +54,9 @@ class Study:
         finals: one row per run of every compared arm, at the study's last epoch (``untrained``: at
             epoch 0): who it is, its shown settings, place (in the search's ranking of its level), epoch (reached),
             complete, problem (text, "" if complete), gate_passed and collapsed (True, False or NA), views, commit,
-            dirty, and one column per metric. Metrics are NaN where complete is False. ``collapsed`` means: effective
-            rank of z below half of what it was in the same run before training; ``commit`` is None without a record.
+            dirty, parameters (trained) and parts (text: how many of which part), and one column per metric. Metrics are
+            NaN where complete is False. ``collapsed`` means: effective rank of z below half of what it was in the same
+            run before training; ``commit`` is None without a record.
         runs: what each run's record says, by run_id.
     """
 
@@ -224,7 +226,7 @@ def _finals(
             if end["problem"] and run_id in given_up:
                 end["problem"] = given_up[run_id]
             rows.append(arm | {"seed": seed, "run_id": run_id} | end)
-    whole = ("place", "seed", "epoch", "views", "probe_epoch")
+    whole = ("place", "seed", "epoch", "views", "probe_epoch", "parameters")
     numbers = [column.name for column in asked.columns if column.number]
     frame = typed(rows, [*_FINAL_COLUMNS, *names], number=(*numbers, "search_value"), whole=whole)
     return frame.astype({"complete": bool, "gate_passed": "boolean", "collapsed": "boolean", "dirty": "boolean"})
@@ -239,6 +241,7 @@ def _end(run: Run | None, role: str, info: dict[str, Any]) -> dict[str, Any]:
     problem = run.problem(last) if trained else ("" if 0 in run.evals else "no epoch 0 on record")
     row: dict[str, Any] = {"complete": not problem, "problem": problem, "commit": run.commit, "dirty": run.dirty}
     row |= {"epoch": run.reached if problem else last, "views": run.views}
+    row |= {"parameters": run.parameters.get("total"), "parts": parts_in_words(run.parameters)}
     if problem:
         return row
     metrics, probe_epoch = run.at(last)

@@ -27,14 +27,13 @@ def sheets(
     """
     if table.empty:
         return []
-    labels = Sheet("The arms in full", ["arm", "settings"], table[["arm", "label"]].to_numpy().tolist(), text=2)
     searched = [] if confirmed is None or confirmed.empty else [_searched(confirmed)]
     return [
         _accuracy(table, asked or Declared()),
         *searched,
         _health(table),
         *([_against(found)] if len(found) else []),
-        labels,
+        _in_full(table),
     ]
 
 
@@ -264,6 +263,17 @@ def _shown(low: float, high: float, digits: int) -> int:
 def smallest(difference: float | None, digits: int) -> str:
     """A difference that could be resolved, with decimals that show it."""
     return number(difference, showing(digits, difference))
+
+
+def _in_full(table: pd.DataFrame) -> Sheet:
+    known = table["parameters"].notna().any()  # records of earlier versions do not have them
+    columns = ["arm", "settings", *(["trained parameters"] if known else [])]
+    rows = [[row["arm"], row["label"], *([_parameters(row)] if known else [])] for _, row in table.iterrows()]
+    return Sheet("The arms in full", columns, rows, text=3)
+
+
+def _parameters(row: pd.Series) -> str:
+    return EMPTY if pd.isna(row["parameters"]) else f"{row['parameters']:,}: {row['parts']}"
 
 
 _METRIC_WORDS = {

@@ -32,8 +32,8 @@ def comparison_table(study: Study, spent: Cost | None = None) -> pd.DataFrame:
     """One row per compared arm: best arms first, then references, controls, untrained, candidates, fixed arms.
 
     Columns: who (study, arm: a short name, label, role, the shown settings, arm_id, seeds, run_ids, commits, dirty,
-    views M, epoch); how many (planned runs, n complete ones with a linear accuracy); per metric
-    ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
+    views M, epoch, parameters trained and in which parts); how many (planned runs, n complete ones with a linear
+    accuracy); per metric ``_mean``, ``_half`` (of the 95 % t interval) and ``_n``, accuracies in percent;
     ``r2_action.<scaling>`` with the ``_epoch`` of the probe, one group of columns per action scaling;
     ``difference_...`` to the reference in the study's metric, unadjusted and, for a primary contrast, as its family
     decides (see ``differences``); ``verdict``; gate and collapse counts; ``device_seconds`` and ``usd`` of its runs
@@ -79,8 +79,8 @@ _DIFFERENCE = (
     "resolvable_with_power",
     "seeds_needed",
 )  # fmt: skip
-_WHO, _HOW_MANY = ["study", "arm", "role"], ["runs", "n", "epoch", "views"]
-_TEXT = ["label", "arm_id", "seeds", "run_ids", "commits"]
+_WHO, _HOW_MANY = ["study", "arm", "role"], ["runs", "n", "epoch", "views", "parameters"]
+_TEXT = ["parts", "label", "arm_id", "seeds", "run_ids", "commits"]
 _COUNTS = ["gate_passed", "gate_judged", "collapsed", "collapsed_judged"]
 _COST = ["device_seconds", "usd"]
 
@@ -151,6 +151,7 @@ def _typed(table: pd.DataFrame, asked: Declared, scalings: list[str]) -> pd.Data
         "place",
         "epoch",
         "views",
+        "parameters",
         *_COUNTS,
         "difference_n",
         "difference_dropped",
@@ -185,7 +186,9 @@ def _who(study: Study, key: Key) -> dict[str, Any]:
         "study": study.name, "arm": study.arms.names[key], "label": first["label"], "role": key[1],
         **{column.name: first[column.name] for column in study.declared.columns}, "arm_id": key[0], "runs": len(runs),
         "epoch": _common(study.measured("epoch", key)[done]),
-        "views": _common(study.measured("views", key)[done]), "seeds": " ".join(map(str, runs)),
+        "views": _common(study.measured("views", key)[done]), "parameters": _common(study.measured("parameters", key)),
+        "parts": next((parts for parts in _of_arm(study, "parts", key) if pd.notna(parts)), None),
+        "seeds": " ".join(map(str, runs)),
         "run_ids": " ".join(runs.values()),
         "commits": " ".join(sorted(commits)), "dirty": any(dirty) if dirty else None,
         "search_value": first["search_value"], "place": first["place"],

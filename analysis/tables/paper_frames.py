@@ -12,8 +12,8 @@ from analysis.rendering.render import EMPTY, between, interval, number, p_value,
 
 ARM_COLUMNS = (
     "study", "arm", "role", "n", "planned", "epoch", "metric", "mean", "low", "high", "search_value", "search_epoch",
-    "search_minus_confirmed", "gate_passed", "gate_judged", "collapsed", "collapsed_judged", "device_seconds", "usd",
-    "arm_id", "commit", "dirty",
+    "search_minus_confirmed", "gate_passed", "gate_judged", "collapsed", "collapsed_judged", "parameters",
+    "device_seconds", "usd", "arm_id", "commit", "dirty",
 )  # fmt: skip
 CONTRAST_COLUMNS = (
     "study", "contrast", "arm", "reference", "metric", "unit", "primary", "family", "mean", "low", "high", "sd", "n",
@@ -97,12 +97,14 @@ def whole(value: object) -> str:
 
 def _arms(arms: pd.DataFrame, study: dict[str, str]) -> Sheet:
     searched = arms["search_value"].notna().any()
-    columns = ["arm", "n", "epoch", headed(study)]
+    sizes = ["parameters"] if arms["parameters"].nunique() > 1 else []  # of arms that differ in them
+    columns = ["arm", *sizes, "n", "epoch", headed(study)]
     accuracy = "" if arms["metric"].eq(LINACC).all() else " in accuracy"
     columns += ["search score @ epoch", f"search minus confirmed{accuracy}"] if searched else []
     rows = []
     for _, row in arms.iterrows():
-        cells = [row["arm"], count(row, "n", "planned"), whole(row["epoch"]), mean_cell(row)]
+        size = [EMPTY if pd.isna(row[name]) else f"{row[name]:,}" for name in sizes]
+        cells = [row["arm"], *size, count(row, "n", "planned"), whole(row["epoch"]), mean_cell(row)]
         if searched:
             score = number(row["search_value"])
             at = "" if score == EMPTY or pd.isna(row["search_epoch"]) else f" @ {row['search_epoch']}"

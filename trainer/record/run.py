@@ -16,7 +16,8 @@ metrics            {``name/feature@views``: number}; null stands for NaN or infi
 
 ``VOLATILE`` fields (times, host, attempt, code version) may differ between two executions of the same
 run; everything else is bit-identical after a kill and resume on the same machine.
-The first line of a run also carries ``config`` and ``provenance``, a ``resume`` line ``provenance``.
+The first line of a run also carries ``config``, ``provenance`` and ``parameters`` (how many are trained, of each part
+and in ``total``), a ``resume`` line ``provenance``.
 """
 
 from __future__ import annotations

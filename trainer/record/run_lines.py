@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,8 +78,14 @@ class Line(TypedDict):
     gate: NotRequired[GateResult | None]
     seconds: NotRequired[Times]
     core_seconds: NotRequired[Times]
+    parameters: NotRequired[dict[str, Count]]
     config: NotRequired[Config]
     provenance: NotRequired[Provenance]
+
+
+def parts_in_words(parameters: Mapping[str, int]) -> str:
+    """``encoder 21,016, aggregator 56,688`` of a line's ``parameters``; "" of none, as in older records."""
+    return ", ".join(f"{name} {number:,}" for name, number in parameters.items() if name != "total")
 
 
 _LINE = TypeAdapter(Line)
