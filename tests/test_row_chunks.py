@@ -1,5 +1,6 @@
 """No chunk of rows ever holds a single one, whatever the number of images: batch statistics of one row do not exist."""
 
+import gc
 import weakref
 
 import pytest
@@ -12,6 +13,9 @@ from trainer.blocks.norm import GlobalBatchNorm
 from trainer.data.images import load_images
 from trainer.data.row_chunks import joined_chunks, row_chunks
 from trainer.data.views import FixedViews, Views
+from trainer.families import h_jepa, seq_jepa
+from trainer.families.h_jepa import measures
+from trainer.families.seq_jepa.local import method as local
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing import features, health, parts, suite
 from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
@@ -82,6 +86,46 @@ def test_no_chunk_outlives_the_next(made, monkeypatch):
     made(method, views.fixed("train"))
     # the chunk before is still at hand while the next one is rendered
     assert len(alive) == 8 and max(alive) <= 5
+
+
+def of_h_jepa(monkeypatch):
+    """What joins its chunks, and where they come from."""
+    monkeypatch.setattr(measures, "CHUNK", SIZE)
+    run = presets.load("h_jepa_digits", ["data.sizes=[64,16,16]", "optim.batch_size=8"])
+    images = load_images(run)
+    source = h_jepa.source(run, images, torch.float32)
+    method = h_jepa.make(run, source)
+    probes = h_jepa.probes(run, images, source, method, torch.device("cpu"))
+    return source, "fixed", lambda: probes._features(method, images.splits["train"])
+
+
+def of_a_frozen_encoder(monkeypatch):
+    monkeypatch.setattr(local, "KEPT", SIZE)
+    words = [
+        "objective.local={stage: aggregator, warm_epochs: 1, cached: true}",
+        "model.norm=group",
+        "data.sizes=[64,16,16]",
+    ]
+    run = presets.load("digits", [*SMALL, *words])
+    source = seq_jepa.source(run, load_images(run), torch.float32)
+    method = seq_jepa.make(run, source)
+    return source, "again", lambda: method._looked_up({"draw": torch.arange(SIZE)})
+
+
+@pytest.mark.parametrize("made", [of_h_jepa, of_a_frozen_encoder])
+def test_chunks_of_other_families_are_not_collected_either(made, monkeypatch):
+    """Tensors of a chunk's rows, of which there are as many while the last chunk is made as while the third is."""
+    source, name, join = made(monkeypatch)
+    rendered, living = getattr(source, name), []
+
+    def chunks(*arguments):
+        for chunk in rendered(*arguments):
+            living.append(sum(type(one) is torch.Tensor and one.shape[:1] == (SIZE,) for one in gc.get_objects()))
+            yield chunk
+
+    monkeypatch.setattr(source, name, chunks)
+    join()
+    assert len(living) == 8 and living[-1] <= living[2]
 
 
 @pytest.mark.parametrize("count", range(3 * SIZE, 4 * SIZE))

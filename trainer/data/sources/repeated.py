@@ -35,10 +35,14 @@ class Repeated(Views):
         finally:
             self._blank = False
 
+    @property
+    def sequences(self) -> int:
+        """How many there are in an epoch."""
+        return len(self._images.splits["pretrain"]) * self._config.data.draws_per_epoch
+
     def again(self, size: int) -> Iterator[Batch]:
         """The sequences that are repeated, by their number, in batches of ``size``."""
-        count = len(self._images.splits["pretrain"]) * self._config.data.draws_per_epoch
-        for draw in row_chunks(torch.arange(count, device=self.device), size):
+        for draw in row_chunks(torch.arange(self.sequences, device=self.device), size):
             index, parameters = self._parameters(draw, self.first)
             rows = self.transform.rows(index, parameters)
             stored = self._images.images[rows.cpu() if self._elsewhere else rows]

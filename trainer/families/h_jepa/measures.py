@@ -9,7 +9,7 @@ the set that is ``data.name``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.data.images import ImageSet, Member
+from trainer.data.row_chunks import joined_chunks
 from trainer.families.h_jepa.config import HJEPAConfig
 from trainer.families.h_jepa.distance import chance
 from trainer.families.h_jepa.masked_views import MaskedViews
@@ -102,17 +103,19 @@ class HJEPAProbes(Probes):
     @torch.no_grad()
     def _features(self, method: HJEPA, index: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """(n, D) pooled, a sample of (m, D) patches, and with a pyramid (n, W) of each of its levels."""
-        pooled, patches, levels = [], [], []
         each = max(1, TOKENS // len(index))
-        with evaluating(method), self._autocast():
+
+        def chunks() -> Iterator[tuple[Tensor, ...]]:
             for whole in self._source.fixed(index, CHUNK):
                 tokens = method.target.encoder.tokens(whole)
-                pooled.append(tokens.mean(1).to(whole.dtype))
                 stride = max(1, tokens.shape[1] // each)
-                patches.append(tokens[:, ::stride].flatten(0, 1).to(whole.dtype))
-                if method.target.pyramid is not None:
-                    levels.append([one.mean(1).to(whole.dtype) for one in method.target.maps(tokens)])
-        return torch.cat(pooled), torch.cat(patches), [torch.cat(one) for one in zip(*levels, strict=True)]
+                levels = method.target.maps(tokens) if method.target.pyramid is not None else []
+                pooled = [one.mean(1).to(whole.dtype) for one in (tokens, *levels)]
+                yield tokens[:, ::stride].to(whole.dtype), *pooled
+
+        with evaluating(method), self._autocast():
+            patches, pooled, *levels = joined_chunks(chunks(), len(index))
+        return pooled, patches.flatten(0, 1), levels
 
     @torch.no_grad()
     def _loss(self, method: HJEPA, index: Tensor) -> float:
@@ -139,7 +142,8 @@ class HJEPAProbes(Probes):
     def _pixels(self, of: ImageSet | Member, split: str) -> Metrics:
         """Linear and nearest-neighbour accuracy of raw pixels."""
         parts = [of.splits[part][:PIXELS] for part in ("train", split)]
-        rows = [torch.cat([_small(whole) for whole in self._source.fixed(part, CHUNK)]) for part in parts]
+        rows = [joined_chunks(((_small(whole),) for whole in self._source.fixed(part, CHUNK)), len(part))[0]
+                for part in parts]  # fmt: skip
         labels = [self._images.labels[part] for part in parts]
         near = knn_accuracy(rows[0], labels[0], rows[1], labels[1], of.classes)
         metrics = {"linacc/pixels@1": Ridge(rows[0], labels[0], of.classes).accuracy(rows[1], labels[1])}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainer.blocks.decorrelated import decorrelate
 from trainer.blocks.tokens import view_tokens
+from trainer.data.row_chunks import joined_chunks
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.local.rule import Head, LocalRule, RidgeHead, pooled
 from trainer.families.seq_jepa.method import SeqJEPA
@@ -133,9 +134,10 @@ class LocalJEPA(SeqJEPA):
         if self._known is None:
             # chunk by chunk in their order, whatever comes first: a resumed run finds the same bits
             with torch.no_grad():
-                found = [(self.encode(b["observed"]), self.target(b["target"][0])) for b in self._source().again(KEPT)]
-            self._known = tuple(torch.cat(column) for column in zip(*found, strict=True))
-            self._source().unseen = True
+                source = self._source()
+                found = ((self.encode(b["observed"]), self.target(b["target"][0])) for b in source.again(KEPT))
+                self._known = tuple(joined_chunks(found, source.sequences))
+            source.unseen = True
         codes, goals = (kept[batch["draw"]] for kept in self._known)
         return {**batch, "observed": list(codes.unbind(1)), "target": [goals]}
 
