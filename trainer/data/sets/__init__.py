@@ -1,6 +1,6 @@
 """Data sets read from their published formats.
 
-Each reader lives in a module of its own, imported when it is asked for: torchvision costs a second.
+Each reader lives in a module of its own, imported when it is asked for.
 """
 
 from __future__ import annotations

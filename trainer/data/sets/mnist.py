@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import tempfile
+import math
+import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
-from torchvision.datasets import MNIST
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from trainer.data.sets.checksums import refuse_equal
 from trainer.data.sets.labels import as_labels
@@ -31,6 +30,8 @@ def read(places: Places) -> RawSet:
     root, download = places.root, places.download
     folder = root / "MNIST" / "raw"
     if download:
+        from torchvision.datasets import MNIST  # a second and 160 MiB: only a download needs it
+
         with downloading(URL, folder):
             MNIST(str(root), download=True)
     names = [f"{part}-{kind}-ubyte" for part in PARTS for kind in ("images-idx3", "labels-idx1")]
@@ -39,8 +40,8 @@ def read(places: Places) -> RawSet:
     refuse_equal(folder / (name if (folder / name).exists() else f"{name}.gz") for name in names if "images" in name)
     images, labels = [], []
     for part in PARTS:
-        images.append(_parse(folder / f"{part}-images-idx3-ubyte", read_image_file))
-        labels.append(_parse(folder / f"{part}-labels-idx1-ubyte", read_label_file))
+        images.append(_parse(folder / f"{part}-images-idx3-ubyte", 3))
+        labels.append(_parse(folder / f"{part}-labels-idx1-ubyte", 1))
         if images[-1].shape[1:] != (28, 28):
             raise damaged(
                 folder / f"{part}-images-idx3-ubyte", f"images are {tuple(images[-1].shape[1:])}, not (28, 28)"
@@ -49,15 +50,17 @@ def read(places: Places) -> RawSet:
     return RawSet(concatenated(images)[:, None], concatenated(labels), test=len(labels[1]))
 
 
-def _parse(path: Path, parser: Callable[[str], Tensor]) -> Tensor:
-    packed = path.with_name(path.name + ".gz")
+def _parse(path: Path, dimensions: int) -> Tensor:
+    """Bytes of an idx file, plain or packed: two zeros, 8 for bytes, the number of dimensions, each one's size."""
+    file = path if path.exists() else path.with_name(path.name + ".gz")
     try:
-        if path.exists():
-            return parser(str(path))
-        # torchvision parses plain files only, and the data folder may be read-only
-        with gzip.open(packed) as source, tempfile.NamedTemporaryFile() as plain:
-            shutil.copyfileobj(source, plain)
-            plain.flush()
-            return parser(plain.name)
-    except (RuntimeError, ValueError, TypeError, AssertionError, KeyError, EOFError, OSError, zlib.error) as error:
-        raise damaged(path if path.exists() else packed, error) from error
+        content = file.read_bytes() if file == path else gzip.decompress(file.read_bytes())
+    except (EOFError, OSError, zlib.error) as error:
+        raise damaged(file, error) from error
+    head = 4 + 4 * dimensions
+    if len(content) < head or content[:4] != bytes([0, 0, 8, dimensions]):
+        raise damaged(file, f"it does not begin as bytes in {dimensions} dimensions do")
+    shape = struct.unpack(f">{dimensions}I", content[4:head])
+    if len(content) != head + math.prod(shape):
+        raise damaged(file, f"{len(content) - head:,} bytes are not {shape}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=head).reshape(shape).copy())

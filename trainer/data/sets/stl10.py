@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import STL10
 
 from trainer.data.sets.checksums import refuse_equal
 from trainer.data.sets.jpeg import fingerprint
@@ -16,6 +15,7 @@ from trainer.data.sets.places import Places
 from trainer.data.sets.raw import RawSet, by_hand, damaged, downloading, require_files
 from trainer.data.store import MappedImages
 
+URL, FOLDER = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "stl10_binary"
 IMAGE = (3, 96, 96)
 _BYTES = 3 * 96 * 96
 
@@ -30,13 +30,15 @@ def read(places: Places) -> RawSet:
         UsageError: files absent or damaged, or a failed download.
     """
     root, download = places.root, places.download
-    folder = root / STL10.base_folder
+    folder = root / FOLDER
     if download:
-        with downloading(STL10.url, root):
+        from torchvision.datasets import STL10  # a second and 160 MiB: only a download needs it
+
+        with downloading(URL, root):
             STL10(str(root), split="test", download=True)
     parts = ("unlabeled", "train", "test")
     files = [f"{part}_X.bin" for part in parts] + ["train_y.bin", "test_y.bin"]
-    require_files(folder, files, by_hand(STL10.url, root))
+    require_files(folder, files, by_hand(URL, root))
     refuse_equal(folder / f"{part}_X.bin" for part in parts)
     pixels = [_pixels(folder / f"{part}_X.bin") for part in parts]
     # stored column by column

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torchvision.datasets.utils import download_and_extract_archive
 
 from trainer.data.sets.jpeg import decode, fingerprint, jpeg_names, sharded
 from trainer.data.sets.places import Places
@@ -29,6 +28,8 @@ def read(places: Places) -> RawSet:
     folder = root / "tiny-imagenet-200"
     needed = ["wnids.txt", "train", "val/images", "val/val_annotations.txt"]
     if download and not all((folder / name).exists() for name in needed):
+        from torchvision.datasets.utils import download_and_extract_archive  # a second and 160 MiB
+
         with downloading(URL, root):
             download_and_extract_archive(URL, str(root), md5=MD5)
     require_files(folder, needed, by_hand(URL, root))
