@@ -30,7 +30,7 @@ _CURVE_COLUMNS = ["run_id", "arm_id", "seed", "epoch", "probe_epoch", "views"]
 _FINAL_COLUMNS = [
     "arm_id", "role", "key", "label", "reference", "peer", "seed", "run_id", "search_value", "place", "epoch",
     "complete",
-    "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty", "parameters", "parts",
+    "problem", "gate_passed", "collapsed", "views", "probe_epoch", "commit", "dirty", "parameters", "parameter_parts",
 ]  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class Study:
         finals: one row per run of every compared arm, at the study's last epoch (``untrained``: at
             epoch 0): who it is, its shown settings, place (in the search's ranking of its level), epoch (reached),
             complete, problem (text, "" if complete), gate_passed and collapsed (True, False or NA), views, commit,
-            dirty, parameters (trained) and parts (text: how many of which part), and one column per metric. Metrics are
+            dirty, parameters (trained), parameter_parts (text: of which part), and one column per metric. Metrics are
             NaN where complete is False. ``collapsed`` means: effective rank of z below half of what it was in the same
             run before training; ``commit`` is None without a record.
         runs: what each run's record says, by run_id.
@@ -241,7 +241,7 @@ def _end(run: Run | None, role: str, info: dict[str, Any]) -> dict[str, Any]:
     problem = run.problem(last) if trained else ("" if 0 in run.evals else "no epoch 0 on record")
     row: dict[str, Any] = {"complete": not problem, "problem": problem, "commit": run.commit, "dirty": run.dirty}
     row |= {"epoch": run.reached if problem else last, "views": run.views}
-    row |= {"parameters": run.parameters.get("total"), "parts": parts_in_words(run.parameters)}
+    row |= {"parameters": run.parameters.get("total"), "parameter_parts": parts_in_words(run.parameters)}
     if problem:
         return row
     metrics, probe_epoch = run.at(last)

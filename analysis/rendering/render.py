@@ -273,7 +273,7 @@ def _in_full(table: pd.DataFrame) -> Sheet:
 
 
 def _parameters(row: pd.Series) -> str:
-    return EMPTY if pd.isna(row["parameters"]) else f"{row['parameters']:,}: {row['parts']}"
+    return EMPTY if pd.isna(row["parameters"]) else f"{row['parameters']:,}: {row['parameter_parts']}"
 
 
 _METRIC_WORDS = {

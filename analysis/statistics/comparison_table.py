@@ -80,7 +80,7 @@ _DIFFERENCE = (
     "seeds_needed",
 )  # fmt: skip
 _WHO, _HOW_MANY = ["study", "arm", "role"], ["runs", "n", "epoch", "views", "parameters"]
-_TEXT = ["parts", "label", "arm_id", "seeds", "run_ids", "commits"]
+_TEXT = ["parameter_parts", "label", "arm_id", "seeds", "run_ids", "commits"]
 _COUNTS = ["gate_passed", "gate_judged", "collapsed", "collapsed_judged"]
 _COST = ["device_seconds", "usd"]
 
@@ -187,7 +187,7 @@ def _who(study: Study, key: Key) -> dict[str, Any]:
         **{column.name: first[column.name] for column in study.declared.columns}, "arm_id": key[0], "runs": len(runs),
         "epoch": _common(study.measured("epoch", key)[done]),
         "views": _common(study.measured("views", key)[done]), "parameters": _common(study.measured("parameters", key)),
-        "parts": next((parts for parts in _of_arm(study, "parts", key) if pd.notna(parts)), None),
+        "parameter_parts": next((parts for parts in _of_arm(study, "parameter_parts", key) if pd.notna(parts)), None),
         "seeds": " ".join(map(str, runs)),
         "run_ids": " ".join(runs.values()),
         "commits": " ".join(sorted(commits)), "dirty": any(dirty) if dirty else None,

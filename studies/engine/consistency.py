@@ -19,7 +19,7 @@ RESERVED = frozenset(
     " objectives reason rung cutoff peers stop rank floor kind counted again trials values epochs role reference peer"
     " runs seeds search_value place from rungs key seed study arm n views complete problem gate_passed collapsed"
     " probe_epoch commit dirty verdict own front stop_reason usd level setting gate_judged collapsed_judged run_ids"
-    " commits device_seconds reference_arm_id".split()
+    " commits device_seconds reference_arm_id parameters parameter_parts".split()
 )
 """Fields of the record and columns of the tables, which no setting may be called."""
 _MEASURED = re.compile(r"difference_.*|(linacc|rank|predict_|r2_action|agg_minus_mean).*_(mean|half|n|epoch)")
