@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer.config.data import PLANAR
 from trainer.data.images import ImageSet
-from trainer.data.row_chunks import row_chunks
+from trainer.data.row_chunks import joined_chunks, row_chunks
 from trainer.data.views import Views
 from trainer.families.seq_jepa.config import SeqJEPAConfig
 from trainer.families.seq_jepa.method import SeqJEPA
@@ -94,11 +94,14 @@ class Parts:
     @torch.no_grad()
     def _originals(self, method: SeqJEPA, split: str, dtype: torch.dtype) -> Tensor:
         """Codes of the images themselves; a planar one unmoved, in its place on the canvas."""
-        codes = []
-        for index in row_chunks(self._images.splits[split], CHUNK):
-            if self._config.data.transform in PLANAR:
-                images = planar_pictures(self._config, self._images, index, unmoved())
-            else:
-                images = self._views.images_of(index)
-            codes.append(method.encode([images])[:, 0].to(dtype))
-        return torch.cat(codes)
+        everything = self._images.splits[split]
+
+        def chunks() -> Iterator[tuple[Tensor]]:
+            for index in row_chunks(everything, CHUNK):
+                if self._config.data.transform in PLANAR:
+                    images = planar_pictures(self._config, self._images, index, unmoved())
+                else:
+                    images = self._views.images_of(index)
+                yield (method.encode([images])[:, 0].to(dtype),)
+
+        return joined_chunks(chunks(), len(everything))[0]
