@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from PIL import Image
-from test_h_jepa import COLOUR, FEATURES, MIXED, SMALL, TWO, built
+from test_h_jepa import COLOUR, FEATURES, MIXED, TWO, built, command
 from test_h_jepa_settings import tree  # noqa: F401  a fixture
 
 from trainer.__main__ import main
@@ -14,7 +14,6 @@ from trainer.data.sets import imagenet100
 from trainer.record.run import read
 
 SHORT = ["epochs=1", "schedule.warmup_epochs=0", "schedule.horizon_epochs=1", "eval.probe_epochs=[]"]
-SIZED = SMALL[:-2]  # without sizes and probes
 EXACT = ("attention", "checkpointing")
 """Other ways to the same numbers."""
 OWN = {
@@ -39,8 +38,7 @@ FURTHER = {
 
 def trained(folder, *words):
     """All metrics of a run by the command, its last values of each."""
-    chosen = {word.partition("=")[0]: word for word in [*SIZED, *COLOUR, *SHORT, *words]}
-    assert main(["--preset", "h_jepa_digits", *chosen.values(), "--results-dir", str(folder)]) == 0
+    assert main([*command(*COLOUR, *SHORT, *words), "--results-dir", str(folder)]) == 0
     (path,) = folder.rglob("records.jsonl")
     return {name: value for line in read(path) for name, value in line.get("metrics", {}).items()}
 
