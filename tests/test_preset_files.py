@@ -1,6 +1,8 @@
 """YAML files of one's own: whatever their shape, one line says what is wrong; ``extends`` is found from where the file
 is."""
 
+from itertools import product
+
 import pytest
 
 from trainer import presets
@@ -57,6 +59,28 @@ def test_no_shape_of_yaml_ends_in_a_traceback(key, extends, tmp_path, capsys):
             shape,
             err,
         )
+
+
+def keys(node, prefix=""):
+    for name, value in node.items():
+        yield prefix + name
+        yield from keys(value, f"{prefix}{name}.") if isinstance(value, dict) else ()
+
+
+def test_no_key_of_any_preset_takes_a_value_of_another_shape_for_a_traceback():
+    seen = set()
+    for preset in presets.names():
+        tree = presets.load(preset).model_dump(mode="json")
+        fresh = {(tree["family"], key) for key in keys(tree)} - seen
+        seen |= fresh
+        for (_, key), shape in product(fresh, ("{}", "[1]", "x", "3")):
+            try:
+                presets.load(preset, [f"{key}={shape}"])
+            except UsageError as error:
+                assert "\n" not in str(error)
+            except Exception as error:
+                raise AssertionError(f"{preset} {key}={shape}") from error
+    assert {("seq_jepa", "model.predictor"), ("h_jepa", "model.levels")} <= seen
 
 
 @pytest.mark.parametrize("shape", ["[]", "{a: 3}", "3"])

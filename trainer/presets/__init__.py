@@ -186,6 +186,9 @@ def _explain(kind: type[RunConfig], item: Any) -> str:
         parent = _node_at(kind, location[:-1])
         known = sorted(parent.model_fields) if parent else []
         return f"{key}: unknown key{_near(location[-1], known)}; known here: {', '.join(known)}"
+    if item["type"] == "model_type" and (node := _node_at(kind, location)):
+        own = list(node.model_fields)
+        return f"{key} = {item['input']!r}: holds settings of its own ({', '.join(own)}); write {{{own[0]}: ...}}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return f"{key}: {message}" if location else message

@@ -188,7 +188,7 @@ class HJEPAConfig(RunConfig):
         if isinstance(values, dict):
             values = dict(values)
             objective, model = values.get("objective", {}), values.get("model", {})
-            levels = model.get("levels", 1) if isinstance(model, dict) else model.levels
+            levels = model.get("levels", 1) if isinstance(model, dict) else getattr(model, "levels", None)
             if isinstance(objective, dict) and objective.get("level_weights") is None and isinstance(levels, int):
                 values["objective"] = {**objective, "level_weights": default_weights(levels)}
         return values
@@ -210,6 +210,8 @@ class HJEPAConfig(RunConfig):
                 f"objective.locals = {objective.locals!r} and data.standard.locals go together: small crops are made"
                 " for what they are used for"
             )
+        if objective.weights.cross == 0:
+            raise ValueError("objective.weights.cross = 0 leaves the small crops without a use; remove them instead")
         for name in PAIRED:
             if getattr(objective, name) is not None and data.standard.views < 2:
                 raise ValueError(

@@ -73,13 +73,12 @@ class ModelConfig(_Parts):
     def _per_part(cls, values: Any) -> Any:
         if isinstance(values, dict):
             values = dict(values)
-            chosen = {
-                "aggregator": values.get("aggregator", "transformer"),
-                "predictor": values.get("predictor", "mlp"),
-            }
+            parts = {"aggregator": "transformer", "predictor": "mlp"}
+            # what is no name is refused by its own rule
+            chosen = {part: str(values.get(part, default)) for part, default in parts.items()}
             for field, (_, part, name) in _OWN.items():
                 only_when(values, field, chosen[part] == name, f"model.{part}={name}", {})
-            kind = AGGREGATOR_SETTINGS.get(chosen["aggregator"]) if isinstance(chosen["aggregator"], str) else None
+            kind = AGGREGATOR_SETTINGS.get(chosen["aggregator"])
             ffn = kind is None or kind.ffn
             without = " or ".join(name for name in AGGREGATORS if getattr(AGGREGATOR_SETTINGS.get(name), "ffn", True))
             only_when(values, "ffn_ratio", ffn, f"model.aggregator={without}", 4.0)
