@@ -48,7 +48,7 @@ def experiment_log(frames: Frames, study: Study, reference: Frames) -> str:
         _head(about, frames),
         "## Objective", _objective(study),
         "## Setup", "### Configuration", _configuration(study, frames, about),
-        "### Hardware and cost", _points([*_where(frames, study), *costs(study, table, spent)]),
+        "### Hardware and cost", _points([*_where(frames), *costs(study, table, spent)]),
         "### Reproduction", _reproduction(study),
         "## Results",
         *(text for name in RESULTS for text in _tables("###", paper_tables(frames, name)[1])),
@@ -111,7 +111,7 @@ def _differing(frames: Frames) -> Sheet | None:
     return Sheet("Settings that differ between the arms", ["arm", *(name[7:] for name in columns)], rows)
 
 
-def _where(frames: Frames, study: Study) -> list[str]:
+def _where(frames: Frames) -> list[str]:
     runs = frames.runs
     devices = ", ".join(sorted(runs["device"].dropna().unique())) or "not on record"
     hosts = runs["host"].nunique()

@@ -206,7 +206,7 @@ def test_values_of_unlike_epochs_never_interleave(facts):
             assert scores == sorted(scores, reverse=True)
     trials = rows.tables(facts["full"])[0]
     value = next(column for column in trials.columns if column.kind == "value")
-    assert rows.shown(trials, value, rows.order(trials)[0]) == "65.0 @ 6"
+    assert rows.shown(value, rows.order(trials)[0]) == "65.0 @ 6"
 
 
 @pytest.mark.parametrize(

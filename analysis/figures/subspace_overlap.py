@@ -35,9 +35,8 @@ def overlap_figure(arrays: Arrays) -> Figure:
     size = (max(6.6, 2.3 * across + 1.6), (0.26 * len(pairs) + 0.75) * down + 1.5)
     figure, panels = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True, sharey=True)
     matched = all(key("overlap_matched", *factors, code=code) in arrays for code in codes)
-    undefined = False
     for panel, code in zip(panels.flat, codes, strict=False):
-        undefined |= _rows(panel, arrays, code, factors, pairs)
+        _rows(panel, arrays, code, factors, pairs)
         panel.set_title(label(code))
     for panel in list(panels.flat)[len(codes) :]:
         panel.set_visible(False)
@@ -49,17 +48,16 @@ def overlap_figure(arrays: Arrays) -> Figure:
         lowest = [panel for panel in column if panel.get_visible()][-1]
         lowest.set_xlabel("overlap (0 orthogonal, 1 contained)")
         lowest.tick_params(labelbottom=True)
-    figure.legend(handles=_legend(matched, undefined), loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
+    figure.legend(handles=_legend(matched), loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
     missing = "" if matched else "; this file holds no covariance-matched null"
     titled(figure, arrays, f"Do two factors move the code in the same directions?{missing}")
     return figure
 
 
-def _rows(panel: Axes, arrays: Arrays, code: str, factors: list[str], pairs: list[tuple[int, int]]) -> bool:
-    """Draw one code; returns whether an overlap is undefined."""
+def _rows(panel: Axes, arrays: Arrays, code: str, factors: list[str], pairs: list[tuple[int, int]]) -> None:
+    """Draw one code."""
     found, chance = (arrays[key(name, *factors, code=code)] for name in ("overlap", "overlap_chance"))
     null = arrays.get(key("overlap_matched", *factors, code=code))
-    undefined = False
     for row, pair in enumerate(pairs):
         panel.plot([chance[pair]] * 2, [row - 0.36, row + 0.36], color=GREY, linewidth=1.2, linestyle=(0, (2, 1)))
         if null is not None and np.isfinite(null[0][pair]):
@@ -69,7 +67,6 @@ def _rows(panel: Axes, arrays: Arrays, code: str, factors: list[str], pairs: lis
         value = found[pair]
         if np.isnan(value):
             panel.text(0.5, row, "undefined: a factor does not move this code", ha="center", va="center", fontsize=7)
-            undefined = True
             continue
         # filled beyond the null, hollow inside it: the difference must not rest on colour
         outside = null is not None and not null[1][pair] <= value <= null[2][pair]
@@ -82,10 +79,9 @@ def _rows(panel: Axes, arrays: Arrays, code: str, factors: list[str], pairs: lis
                        va="center", ha="left" if side > 0 else "right", zorder=4,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.75})  # fmt: skip
     panel.grid(False, axis="y")
-    return undefined
 
 
-def _legend(matched: bool, undefined: bool) -> list[Line2D]:
+def _legend(matched: bool) -> list[Line2D]:
     chance = Line2D([], [], color=GREY, linewidth=1.2, linestyle=(0, (2, 1)), label="isotropic chance, max(k) / D")
     if not matched:
         look = {"marker": "o", "linestyle": "", "markerfacecolor": "white", "markeredgecolor": BLUE}

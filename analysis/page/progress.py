@@ -56,7 +56,7 @@ def progress(study: Study, spent: Cost, touched: float, now: float) -> Progress:
     runs = int((compared["state"] != "unfinished").sum())
     planned_trials = max(int(study.info.get("num_trials") or 0), len(study.search))
     planned_runs = max(_planned_runs(study), len(compared))
-    state = _state(study, spent, touched, now, (planned_trials - trials) + (planned_runs - runs))
+    state = _state(study, touched, now, (planned_trials - trials) + (planned_runs - runs))
     if state == COMPLETE:  # arms that turn out to be one share their runs
         planned_runs = runs
     left = float("nan")
@@ -76,7 +76,7 @@ def _planned_runs(study: Study) -> int:
     return (len(given) + levels * of_level) * len(info.get("seeds") or [])
 
 
-def _state(study: Study, spent: Cost, touched: float, now: float, left: int) -> str:
+def _state(study: Study, touched: float, now: float, left: int) -> str:
     events = [line for line in study.decisions if line["event"] in ("begin", "session")]
     if not study.decisions or not (len(study.search) or len(study.finals) or study.curves.shape[0]):
         return RUNNING if events and events[-1]["event"] == "begin" and now - touched < SILENT_SECONDS else EMPTY

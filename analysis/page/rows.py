@@ -153,7 +153,7 @@ def _runs(facts: Facts) -> Table:
     return Table("runs", "Compared runs", columns, rows, metric.higher)
 
 
-def shown(table: Table, column: Column, row: dict[str, Any]) -> str:
+def shown(column: Column, row: dict[str, Any]) -> str:
     """A cell as a person reads it; the page's script does the same."""
     value = row.get(column.key)
     if column.kind == "value":

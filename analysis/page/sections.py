@@ -65,7 +65,7 @@ def _arms(facts: Facts, draw: Draw) -> dict[str, Any]:
     return {
         "groups": arms_table(facts),
         "sheets": sheets(facts.table, facts.found, facts.confirmed, facts.study.declared),
-        "empty": _nothing(facts, "arm has been compared"),
+        "empty": _nothing("arm has been compared"),
     }
 
 
@@ -77,7 +77,7 @@ def _search(facts: Facts, draw: Draw) -> dict[str, Any]:
     if not facts.study.info.get("num_trials") and facts.study.search.empty:
         return {"said": ["Nothing was searched: the arms were given."], "figures": []}
     names = ["search", "rungs", "importance", *(["objectives"] if two_objectives(facts) else [])]
-    said = [*searched(facts.study)] if len(facts.study.search) else [_nothing(facts, "trial has started")]
+    said = [*searched(facts.study)] if len(facts.study.search) else [_nothing("trial has started")]
     return {"said": said, "figures": [draw(name) for name in names]}
 
 
@@ -86,7 +86,7 @@ def _runs(facts: Facts, draw: Draw) -> dict[str, Any]:
     return {
         "tables": [(table, order(table)[:ROWS]) for table in both],
         "cell": shown,
-        "empty": _nothing(facts, "trial or run has started"),
+        "empty": _nothing("trial or run has started"),
     }
 
 
@@ -126,7 +126,7 @@ def _numbers(facts: Facts, draw: Draw) -> dict[str, Any]:
     return {"said": said, "metric": facts.study.declared.metric, "digits": decimals(facts.study.declared.metric.name)}
 
 
-def _nothing(facts: Facts, what: str) -> str:
+def _nothing(what: str) -> str:
     return f"No {what} yet."
 
 

@@ -51,16 +51,14 @@ def superseded(
     """Arms that only an earlier choice brought into the comparison, and the references that nothing refers to any
     more."""
     old = [
-        key
-        for key, line in compared.items()
-        if key[1] in CHOSEN and not _current(key, line, chosen.get(asked.level(line)))
+        key for key, line in compared.items() if key[1] in CHOSEN and not _current(key, chosen.get(asked.level(line)))
     ]
     kept = {line.get("reference") for key, line in compared.items() if key not in old}
     twins = {compared[key].get("reference") for key in old if key[1] == "best"} - kept
     return [*old, *((arm_id, asked.reference) for arm_id in twins if (arm_id, asked.reference) in compared)]
 
 
-def _current(key: Key, line: dict[str, Any], choice: list[dict[str, Any]] | None) -> bool:
+def _current(key: Key, choice: list[dict[str, Any]] | None) -> bool:
     if not choice or any(one["arm_id"] is None for one in choice):
         return True  # records from before choices named their trials
     places = [one["arm_id"] for one in choice]

@@ -27,11 +27,11 @@ def how_chosen(study: Study) -> list[str]:
             continue
         points = len(line["fitted"])
         head = f"{_verb(study, level)} by scores smoothed over the searched settings ({points} trials){group}"
-        said.append(f"{head}: {_against(study, line)}.")
+        said.append(f"{head}: {_against(line)}.")
     return said
 
 
-def _against(study: Study, line: dict[str, Any]) -> str:
+def _against(line: dict[str, Any]) -> str:
     """The winner's two scores, and the raw best's where that is another."""
     digits = decimals(LINACC)  # whatever the study's metric is, trials are ranked by accuracy
 

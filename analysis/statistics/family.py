@@ -20,7 +20,6 @@ NO_VERDICT = f"no verdict: n<{MIN_SEEDS}"
 EXPLORATORY = "exploratory"
 PENDING = "no verdict yet"
 """Planned seeds are still to end: a word at every look would be wrong more often than the family's level allows."""
-VERDICTS = (BETTER, WORSE, NOT_RESOLVED, NO_VERDICT)
 
 _NAN = float("nan")
 

@@ -30,7 +30,6 @@ def _number(value: Any) -> bool:
 
 
 MAPPING: Rule = ("a mapping, as {'name': ...}", _is(Mapping))
-FUNCTION: Rule = ("a function", callable)
 FIELDS: dict[str, Rule] = {
     "name": ("a word", lambda value: isinstance(value, str) and bool(value)),
     "question": ("a text on one line", line),

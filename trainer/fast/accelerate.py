@@ -28,7 +28,7 @@ from trainer.source import Batch, Plannable
 from trainer.step import Evaluate
 
 
-def accelerate(config: RunConfig, method: nn.Module, model: nn.Module, device: torch.device) -> nn.Module:
+def accelerate(method: nn.Module, model: nn.Module, device: torch.device) -> nn.Module:
     """The model to train with: ``model`` with fused kernels switched on, or compiled.
 
     Args:
@@ -92,7 +92,7 @@ def whether_it_pays(
     before = copy.deepcopy(method.state_dict())
     numbers = torch.get_rng_state()
     plain = _seconds(lambda: loss(model, batch), device)
-    fast_model = accelerate(config, method, model, device)
+    fast_model = accelerate(method, model, device)
     clock = time.perf_counter()
     _seconds(lambda: loss(fast_model, batch), device, repeats=1)
     if device.type == "cpu":
