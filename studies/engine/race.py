@@ -9,11 +9,10 @@ that chose nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-from studies.engine.candidates import Candidate
+from studies.engine.candidates import Candidate, finite
 from studies.engine.decisions import Decisions
 from studies.engine.job import Job
 from studies.engine.plan import Plan
@@ -80,7 +79,7 @@ class Race:
         for place, one in enumerate(candidates):
             values = [self._results.get(self._name(one, seed)) for seed in self._plan.races]
             values += [one.value] if with_search else []
-            known = len(candidates) > 1 and all(value is not None and math.isfinite(value) for value in values)
+            known = len(candidates) > 1 and all(map(finite, values))
             scored.append((one, sum(values) / len(values) if known else None, place))
         scored.sort(key=lambda entry: (entry[1] is None, -(entry[1] or 0.0), entry[2]))
         return [(one, mean) for one, mean, _ in scored]

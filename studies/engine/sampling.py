@@ -9,7 +9,6 @@ rebuilds it, and a database that is ahead of the record could not.
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from typing import Any
 
@@ -17,6 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from studies.engine import samplers
+from studies.engine.candidates import finite
 from studies.engine.question import Question
 
 PRUNED = ("pruned", "collapsed", "diverged")
@@ -141,7 +141,7 @@ def outcome(
 ) -> tuple[TrialState, list[float] | None, dict[int, float]]:
     """Optuna's state, values and intermediate values of a trial that ended."""
     values = [objectives.get(name) for name in names]
-    known = all(value is not None and math.isfinite(value) for value in values)
+    known = all(map(finite, values))
     if state not in ("complete", *PRUNED):
         return TrialState.FAIL, None, {}
     # several objectives have no intermediate values; then a stopped trial ranks below every complete one

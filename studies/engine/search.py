@@ -63,43 +63,30 @@ class Search:
         keys, source, raw = self.sampling.suggest(number)
         job = self._trial(number, keys)
         params = self.question.params(keys)
-        ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
-        self._decisions.append(
-            "suggest",
-            trial=number,
-            name=job.name,
-            **ids,
-            bracket=job.bracket,
-            params=params,
-            raw=raw,
-            source=source,
-            label=job.label,
-        )
+        ids = self._ids(job)
+        of_space = {"bracket": job.bracket, "params": params, "raw": raw, "source": source, "label": job.label}
+        self._decisions.append("suggest", trial=number, name=job.name, **ids, **of_space)
         return job
 
     def report(self, job: Job, seen: Seen) -> Stop | None:
         """Judge a trial after an epoch; a stop is on record when this returns."""
         if (known := self._stops.get(job.name)) is not None:
-            return (
-                known if seen.epoch >= known.epoch else None
-            )  # a run that was lost is trained again to where it was stopped
+            # a run that was lost is trained again to where it was stopped
+            return known if seen.epoch >= known.epoch else None
         if (waits := self.waiting.get(job.trial)) is not None:
             return waits
-        who = {"trial": job.trial, "name": job.name, "epoch": seen.epoch, "bracket": job.bracket}
+        who = _who(job, seen.epoch)
         measured_now = seen.probe_epoch == seen.epoch
         if seen.diverged:
             return None  # its run ends by itself, with the reason on its record
         if measured_now and not finite(seen.score):
-            return self._stop(
-                job,
-                who,
-                Stop("diverged", f"the score at epoch {seen.epoch} is not finite", seen.epoch, None, seen.objectives),
-            )
+            reason = f"the score at epoch {seen.epoch} is not finite"
+            return self._stop(job, Stop("diverged", reason, seen.epoch, None, seen.objectives))
         rung = self.ladder.due(job.bracket, job.trial, seen.epoch)
         stop, inputs, waits = None, {}, None
         if rung is not None:
             decision = self.ladder.decide(job.bracket, job.trial, rung, seen.score, self._plan.search.lag)
-            inputs = {"rung": rung, "cutoff": decision.cutoff, "peers": decision.peers}
+            inputs = decision.inputs
             if decision.stop:
                 stop = Stop("pruned", self._why(job, decision), seen.epoch, decision.value, seen.objectives)
             elif decision.verdict == WAIT:
@@ -118,9 +105,10 @@ class Search:
             value = seen.score if finite(seen.score) else None
             self._decisions.append("rung", **who, **inputs, value=value, stop=stop is not None, **outcome)
         if stop is not None:
-            return self._stop(job, who, stop, **inputs)
+            return self._stop(job, stop, **inputs)
         if waits is not None:
-            self._wait(job, waits)
+            self.waiting[job.trial] = waits
+            self.sampling.tell(job.trial, "pruned", waits.epoch, waits.objectives)
         return waits
 
     def promote(self, running: Collection[int] = ()) -> Job | None:
@@ -132,12 +120,12 @@ class Search:
         """
         if not self.waiting or (found := self.ladder.promotable(running)) is None:
             return None
-        bracket, number, decision = found
+        _, number, decision = found
         job = self.trials[number]
-        who = {"trial": number, "name": job.name, "epoch": self.waiting[number].epoch, "bracket": bracket}
-        inputs = {"rung": decision.rung, "cutoff": decision.cutoff, "peers": decision.peers}
-        self._decisions.append("promote", **who, **inputs, value=decision.value)
-        self._resume(job, decision.rung)
+        who = _who(job, self.waiting[number].epoch)
+        self._decisions.append("promote", **who, **decision.inputs, value=decision.value)
+        del self.waiting[number]
+        self.ladder.promote(job.bracket, number, decision.rung)
         return job
 
     def settle(self, running: Collection[int] = ()) -> list[tuple[Job, Stop]]:
@@ -147,14 +135,12 @@ class Search:
             running: trials that have a worker; they are stopped when these have ended.
         """
         found = []
-        for bracket, number, decision in list(self.ladder.hopeless()) if self.waiting else ():
+        for _, number, decision in list(self.ladder.hopeless()) if self.waiting else ():
             if number in running:
                 continue
             job, paused = self.trials[number], self.waiting.pop(number)
-            who = {"trial": number, "name": job.name, "epoch": paused.epoch, "bracket": bracket}
-            inputs = {"rung": decision.rung, "cutoff": decision.cutoff, "peers": decision.peers}
             stop = Stop("pruned", self._why(job, decision), paused.epoch, paused.value, paused.objectives)
-            found.append((job, self._stop(job, who, stop, **inputs)))
+            found.append((job, self._stop(job, stop, **decision.inputs)))
         return found
 
     def end(self, job: Job, state: str, epoch: int, objectives: dict[str, float | None]) -> None:
@@ -189,9 +175,8 @@ class Search:
                 self.ladder.put(self._bracket_here(line), -number, rung, value)
         ends = {line["trial"]: line for line in self._decisions.of("finish") if line["trial"] is not None}
         stops = {line["name"]: line for line in self._decisions.of("stop")}
-        lost = {
-            line["name"]: line for line in self._decisions.of("rung") if line["stop"]
-        }  # its stop line fell to a kill
+        # their stop lines fell to a kill
+        lost = {line["name"]: line for line in self._decisions.of("rung") if line["stop"]}
         unfinished, stopped, waits = [], [], []
         paused = self._decisions.paused()
         for line in self._decisions.of("suggest"):
@@ -202,18 +187,18 @@ class Search:
                 self._stops[job.name] = Stop.on_record(stops[job.name])
             elif job.name in lost:
                 line = lost[job.name]
-                who = {name: line[name] for name in ("trial", "name", "epoch", "bracket")}
                 inputs = {name: line[name] for name in ("rung", "cutoff", "peers", "rank", "floor") if name in line}
-                self._stop(job, who, Stop.on_record(line), **inputs)
+                self._stop(job, Stop.on_record(line), **inputs)
             # a trial that failed was not run: a new driver tries it again
-            if end is not None and end["state"] not in NOT_RUN and whole(job):
+            ended = end is not None and end["state"] not in NOT_RUN
+            if ended and whole(job):
                 self._ended.add(number)
                 self.ladder.leave(job.bracket, number)
                 self._ends[number] = end
                 self.sampling.tell(number, end["state"], end["epoch"], end["objectives"])
-            elif job.name in self._stops and (end is None or end["state"] in NOT_RUN):
+            elif job.name in self._stops and not ended:
                 stopped.append((job, self._stops[job.name]))
-            elif number in paused and (end is None or end["state"] in NOT_RUN):
+            elif number in paused and not ended:
                 line, still = paused[number]
                 self.sampling.tell(number, "pruned", line["epoch"], line["objectives"])
                 if still:
@@ -238,7 +223,7 @@ class Search:
             keys, _, _ = self.sampling.suggest(line["trial"], fixed=line["raw"])
             job = self._trial(line["trial"], keys)
             point = self.question.params(keys)
-            ours = self._run_id(job)
+            ours = self._ids(job)["run_id"]
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise UsageError(
                 f"{where} has settings that are none of this search space ({type(error).__name__}: {error}); {remedy}"
@@ -275,14 +260,6 @@ class Search:
         """Whether the sampler knows how a trial did so far."""
         return number in self._ended or number in self.waiting
 
-    def _wait(self, job: Job, stop: Stop) -> None:
-        self.waiting[job.trial] = stop
-        self.sampling.tell(job.trial, "pruned", stop.epoch, stop.objectives)
-
-    def _resume(self, job: Job, rung: int) -> None:
-        del self.waiting[job.trial]
-        self.ladder.promote(job.bracket, job.trial, rung)
-
     def _why(self, job: Job, decision: RungDecision) -> str:
         standard = self.ladder.rule.standard
         why = "its score is missing or not finite" if decision.value is None else f"not {standard}"
@@ -290,22 +267,23 @@ class Search:
         among = f"{decision.peers} {job.bracket}" if strata else f"{decision.peers}"
         return f"{why} of {among} trials at epoch {decision.rung}"
 
-    def _stop(self, job: Job, who: dict[str, Any], stop: Stop, **inputs: Any) -> Stop:
-        ids = {"run_id": self._run_id(job), "arm_id": self._arm_id(job)}
-        given = {**inputs, "value": stop.value if finite(stop.value) else None}
-        self._decisions.append(
-            "stop", **who, **given, **ids, state=stop.state, reason=stop.reason, objectives=stop.objectives
-        )
+    def _stop(self, job: Job, stop: Stop, **inputs: Any) -> Stop:
+        given = {**_who(job, stop.epoch), **inputs, "value": stop.value if finite(stop.value) else None}
+        why = {"state": stop.state, "reason": stop.reason, "objectives": stop.objectives}
+        self._decisions.append("stop", **given, **self._ids(job), **why)
         self._stops[job.name] = stop
         self.waiting.pop(job.trial, None)
         self.ladder.leave(job.bracket, job.trial)  # it may have collapsed at the rung at which it was to wait
         return stop
 
-    def _run_id(self, job: Job) -> str:
-        return run_id(self._plan.config(job.overrides, job.seed))
+    def _ids(self, job: Job) -> dict[str, str]:
+        config = self._plan.config(job.overrides, job.seed)
+        return {"run_id": run_id(config), "arm_id": arm_id(config)}
 
-    def _arm_id(self, job: Job) -> str:
-        return arm_id(self._plan.config(job.overrides, job.seed))
+
+def _who(job: Job, epoch: int) -> dict[str, Any]:
+    """What a line on a trial at an epoch begins with."""
+    return {"trial": job.trial, "name": job.name, "epoch": epoch, "bracket": job.bracket}
 
 
 def verify(plan: Plan, decisions: Decisions, question: Question | None) -> None:

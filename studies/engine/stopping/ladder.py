@@ -7,7 +7,9 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from studies.engine.candidates import finite
 from studies.engine.stopping.face import GO, STOP, WAIT, Rule
 from studies.engine.stopping.own import asked
 
@@ -32,6 +34,11 @@ class RungDecision:
     cutoff: float | None
     peers: int
     verdict: str
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """As they stand on record."""
+        return {"rung": self.rung, "cutoff": self.cutoff, "peers": self.peers}
 
     @property
     def stop(self) -> bool:
@@ -100,7 +107,7 @@ class Ladder:
             places.pop(bisect_left(places, (values[trial], -trial)))
         elif trial in self._alive[bracket]:
             self._arrived[bracket, rung] += 1
-        values[trial] = value if value is not None and math.isfinite(value) else -math.inf
+        values[trial] = value if finite(value) else -math.inf
         insort(ranked, values[trial])
         insort(places, (values[trial], -trial))
 
