@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,18 +35,9 @@ MOST_TRIALS = 10_000
 def make_plan(o: Namespace, study: Question) -> Plan:
     """The plan of a study's command line. Raises UsageError for a wrong option or a wrong declaration."""
     arms = study.fixed_arms(o.quick)
-    keys, search = study.taken, study.space is not None
+    search = study.space is not None
     overrides = [*study.overrides, *o.overrides]
-    for override in overrides:
-        if override.partition("=")[0] in ("seed", "eval", "eval.probe_epochs", "gates"):
-            raise UsageError(
-                f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and"
-                " the end"
-            )
-        key = override.partition("=")[0]
-        taken = next((k for k in keys if key == k or key.startswith(f"{k}.") or k.startswith(f"{key}.")), None)
-        if taken:
-            raise UsageError(f"{key}: this study sets {taken} itself for its arms; remove the override")
+    _refuse_taken(overrides, study.taken)
     stem = Path(o.preset).stem
     name = check_name(o.study if o.study is not None else f"{study.name}_{stem}{'_quick' if o.quick else ''}")
     place = o.results_dir.absolute() / name
@@ -65,23 +57,7 @@ def make_plan(o: Namespace, study: Question) -> Plan:
     declared = study.declaration(arms, base.epochs)
     if search and o.no_verdict:
         arms, declared = (), replace(declared, contrasts=(), controls={})
-    number = 0
-    if search:
-        number = o.num_trials if o.num_trials is not None else (6 if o.quick else study.trials)
-        if number < 1:
-            raise UsageError(
-                f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search"
-            )
-        if number > MOST_TRIALS:
-            raise UsageError(
-                f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can"
-                " be split with --warm-start"
-            )
-        if o.sampler == "grid" and number > (points := len(study.grid_points())):
-            raise UsageError(
-                f"--num-trials {number}: the grid has {points} points; ask for at most so many, or take another"
-                " --sampler"
-            )
+    trials = _trials(o, study) if search else 0
     writable(place)
     plan = Plan(
         study=name,
@@ -96,7 +72,7 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         resources=resources(o),
         arms=arms,
         declared=declared,
-        num_trials=number,
+        num_trials=trials,
         search_seed=SEARCH_SEED,
         confirm=study.levels,
         ranges=study.ranges,
@@ -116,6 +92,39 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         # 0: it was not deterministic so far, and a continued study keeps its mode; agree() refuses the default lag
         plan = replace(plan, search=replace(plan.search, lag=lag)) if lag else plan
     return plan
+
+
+def _refuse_taken(overrides: list[str], taken: Collection[str]) -> None:
+    """Raise UsageError for an override of what the study sets itself, or its arms do (``taken``)."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key in ("seed", "eval", "eval.probe_epochs", "gates"):
+            raise UsageError(
+                f"{override}: a study sets this itself; seeds are given with --seeds, probes run at the rungs and"
+                " the end"
+            )
+        own = next((k for k in taken if key == k or key.startswith(f"{k}.") or k.startswith(f"{key}.")), None)
+        if own is not None:
+            raise UsageError(f"{key}: this study sets {own} itself for its arms; remove the override")
+
+
+def _trials(o: Namespace, study: Question) -> int:
+    """How many trials the search has."""
+    number = o.num_trials if o.num_trials is not None else (6 if o.quick else study.trials)
+    if number < 1:
+        raise UsageError(
+            f"--num-trials {number}: must be at least 1; studies/step2_grid.py compares arms without a search"
+        )
+    if number > MOST_TRIALS:
+        raise UsageError(
+            f"--num-trials {number}: must be at most {MOST_TRIALS}, each is a run of its own; a longer search can"
+            " be split with --warm-start"
+        )
+    if o.sampler == "grid" and number > (points := len(study.grid_points())):
+        raise UsageError(
+            f"--num-trials {number}: the grid has {points} points; ask for at most so many, or take another --sampler"
+        )
+    return number
 
 
 def _revision(preset: str, overrides: list[str], length: dict | None, before: dict) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from studies.engine.settings import Arm
 from trainer.errors import UsageError
 
 if TYPE_CHECKING:
-    from studies.engine.question import Question
+    from studies.engine.question import Question, Reference
 
 RESERVED = frozenset(
     "event schema_version t at session name trial run_id arm_id bracket params raw source label state epoch value"
@@ -44,6 +44,22 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
         raise UsageError(f"question {question.question!r}: must be a question, with a question mark at its end")
     if question.space is None and not question.arms(False):
         raise UsageError(f"study {question.name}: has neither a search space nor arms; give it space= or arms=")
+    _names(question)
+    _strata(question)
+    _settings(question)
+    points.check(question.space, question.first_points(), question.grid)
+    _arms(question, arms)
+    _controls(question, arms)
+    metric(question.metric)
+    for name in question.also:
+        if beside(name).name == question.metric:
+            raise UsageError(f"also {name!r}: is the study's metric already; leave it out")
+    if question.reference is not None:
+        _reference(question, question.reference)
+
+
+def _names(question: Question) -> None:
+    """Names of settings are free in the record, and what is said of a setting or a parameter is said of one there."""
     for name in question.columns:
         if (
             name in RESERVED
@@ -58,9 +74,10 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
         raise UsageError(
             f"units {unknown!r}: is no parameter of the space; it has {', '.join(question.ranges) or 'none'}"
         )
-    _strata(question)
-    _settings(question)
-    points.check(question.space, question.first_points(), question.grid)
+
+
+def _arms(question: Question, arms: tuple[Arm, ...]) -> None:
+    """Each arm has a key and a label of its own, and is compared with another one that there is."""
     keys = [arm.key for arm in arms]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise UsageError(f"arm {twice!r}: is declared twice; each arm needs a key of its own")
@@ -85,6 +102,10 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
                 f"arm {arm.key!r}: role {arm.role!r} is given by the search or a control; call it 'grid', or as its"
                 " reference is to be called"
             )
+
+
+def _controls(question: Question, arms: tuple[Arm, ...]) -> None:
+    """What a control must do can be checked."""
     for control in question.controls:
         if control.must not in MUST:
             raise UsageError(
@@ -97,22 +118,21 @@ def check(question: Question, arms: tuple[Arm, ...]) -> None:
             raise UsageError(
                 f"control {control.key!r}: is epoch 0 of the arm with its settings, and no arm has them; add one"
             )
-    metric(question.metric)
-    for name in question.also:
-        if beside(name).name == question.metric:
-            raise UsageError(f"also {name!r}: is the study's metric already; leave it out")
-    if question.reference is not None:
-        role, other = question.reference.role, {*GIVEN, "control", "grid", *(one.key for one in question.controls)}
-        if not role or "/" in role or role in other:
-            raise UsageError(
-                f"reference: role {role!r} must be a word without a slash, and none of {', '.join(sorted(other))}"
-            )
-        if question.space is None:
-            raise UsageError(
-                "reference: is of searched arms, and this study searches none; give each arm a reference of its own"
-            )
-        if not question.eligible_corners:
-            raise UsageError("eligible: accepts no corner of the space, so that no arm could be confirmed; correct it")
+
+
+def _reference(question: Question, reference: Reference) -> None:
+    """The reference of searched arms has a role of its own, and a search has arms that may be compared with it."""
+    role, other = reference.role, {*GIVEN, "control", "grid", *(one.key for one in question.controls)}
+    if not role or "/" in role or role in other:
+        raise UsageError(
+            f"reference: role {role!r} must be a word without a slash, and none of {', '.join(sorted(other))}"
+        )
+    if question.space is None:
+        raise UsageError(
+            "reference: is of searched arms, and this study searches none; give each arm a reference of its own"
+        )
+    if not question.eligible_corners:
+        raise UsageError("eligible: accepts no corner of the space, so that no arm could be confirmed; correct it")
 
 
 def _settings(question: Question) -> None:
