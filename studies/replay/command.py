@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from studies.replay.curves import MISSING
@@ -25,10 +26,7 @@ def main(argv: list[str]) -> int:
     """
     o = parser().parse_args(argv)
     check(o)
-    kinds = USUAL if o.scheduler is None else tuple(word.strip() for word in o.scheduler.split(","))
-    unknown = next((word for word in kinds if word not in KINDS), None)
-    if unknown is not None:
-        raise UsageError(f"--scheduler {unknown!r}: must be one or several of {', '.join(KINDS)}, joined by commas")
+    kinds = _kinds(o.scheduler)
 
     # scipy takes most of a second to import; --help and mistakes must not wait for it
     from rich.progress import track
@@ -39,7 +37,7 @@ def main(argv: list[str]) -> int:
     from studies.replay.rungs import rung
     from studies.replay.schedulers import strategies
     from studies.replay.simulate import Machine
-    from studies.replay.trials import NOISE, Pool
+    from studies.replay.trials import Pool
     from trainer.command.terminal import Terminal
 
     seeds = numbers("--run-seeds", o.run_seeds) if o.run_seeds else None
@@ -49,28 +47,22 @@ def main(argv: list[str]) -> int:
     compared = strategies(
         recorded.epochs, kinds, numbers("--eta", o.eta), graces, gates, numbers("--top-k", o.top_k), by
     )
-    compared, unmeasured = (
-        (compared, []) if o.scheduler or o.missing != MISSING[0] else _that_can_decide(compared, recorded)
-    )
+    unmeasured: list[str] = []
+    if not o.scheduler and o.missing == MISSING[0]:
+        compared, unmeasured = _that_can_decide(compared, recorded)
     decided = sorted({epoch for strategy in compared for epoch in strategy.epochs})
     recorded = complete(recorded, decided, o.missing)
     pool = Pool(recorded, o.seconds_per_epoch)
-    noise = None
-    if o.trials is not None and o.trials > len(pool.arms):
-        noise = o.noise if o.noise is not None else NOISE * pool.spread
-    elif o.noise is not None:
-        raise UsageError(
-            f"--noise {o.noise:g}: only resampled curves have noise; --trials must exceed "
-            f"the {len(pool.arms)} arms on record"
-        )
+    noise = _noise(o, pool)
     machine = Machine(
         o.workers, o.startup_seconds, o.checkpoint_every, o.failures_per_hour, o.preemptions_per_hour, o.retries
     )
 
     terminal = sys.stdout.isatty()
     console = Terminal(width=None if terminal else 140)
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     for line in [*_head(o, recorded, pool, noise), *unmeasured, *recorded.why_left_out(), *recorded.notes]:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(line)
     errors = Terminal(stderr=True)
     rows = replay(
         pool,
@@ -90,11 +82,33 @@ def main(argv: list[str]) -> int:
     report.tables(rows, rungs, console, noise is not None)
     console.print()
     for line in report.sentences(rows):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(line)
     if o.out is not None:
         for path in report.write_csv(rows, rungs, o.out, noise is not None):
-            console.print(f"written: {path}", highlight=False, soft_wrap=True, markup=False)
+            say(f"written: {path}")
     return 0
+
+
+def _kinds(scheduler: str | None) -> tuple[str, ...]:
+    """Of ``--scheduler``."""
+    kinds = USUAL if scheduler is None else tuple(word.strip() for word in scheduler.split(","))
+    if (unknown := next((word for word in kinds if word not in KINDS), None)) is not None:
+        raise UsageError(f"--scheduler {unknown!r}: must be one or several of {', '.join(KINDS)}, joined by commas")
+    return kinds
+
+
+def _noise(o: Namespace, pool: Pool) -> float | None:
+    """S.d. of what is added to resampled curves; None where those on record are enough for all trials."""
+    from studies.replay.trials import NOISE
+
+    if o.trials is not None and o.trials > len(pool.arms):
+        return o.noise if o.noise is not None else NOISE * pool.spread
+    if o.noise is not None:
+        raise UsageError(
+            f"--noise {o.noise:g}: only resampled curves have noise; --trials must exceed "
+            f"the {len(pool.arms)} arms on record"
+        )
+    return None
 
 
 def _that_can_decide(compared: list[Strategy], recorded: Recorded) -> tuple[list[Strategy], list[str]]:
