@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,10 +62,11 @@ def test_other_files_and_plain_folders_hide_nothing(tmp_path):
         ["studies/step2_rate.py", "--dry-run"], ["-m", "trainer"], ["-m", "trainer.evaluate"],
         ["-m", "studies", "list"],
         ["-m", "analysis", "results"], ["-m", "clusters.vast", "offers"], ["-m", "clusters.bucket"],
+        ["analysis/notebooks/execute.py"],
     ],
 )  # fmt: skip
 def test_a_python_without_our_libraries_is_told_in_one_line(words):
     """Whoever forgot to enter the environment that was made for this: -S takes the installed packages away."""
     done = subprocess.run([sys.executable, "-S", *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and not done.stdout and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: pydantic is not installed for ") and ".venv/bin/activate" in done.stderr
+    assert re.match(r"error: \w+ is not installed for ", done.stderr) and ".venv/bin/activate" in done.stderr

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
@@ -104,6 +105,10 @@ def _nobodys_settings():
 
 
 def main(names: list[str]) -> int:
+    if missing := next((one for one in ("jupytext", "nbclient", "nbformat") if find_spec(one) is None), None):
+        line = f"error: {missing} is not installed for {sys.executable}; make study sets everything up, and"
+        print(f"{line} . .venv/bin/activate enters it", file=sys.stderr)
+        return 2
     import nbformat
 
     unknown = sorted(set(names) - set(NAMES))
