@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from studies.engine.question import Question
+from trainer.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
     from studies.result import Result
@@ -39,7 +40,7 @@ class Study(Question):
             ClusterLost: Ray went away; the same call with ``resume=True`` continues.
         """
         from studies.command import cli
-        from studies.command.options import as_words
+        from studies.command.options import as_arguments, as_words
         from studies.command.resume_command import called_as
         from studies.result import Result
 
@@ -48,5 +49,9 @@ class Study(Question):
             [*map(repr, overrides), *(f"{name}={value!r}" for name, value in (options | {"resume": True}).items())]
         )
         with called_as(f"study.run({given})"):
-            code, plan = cli.start(words, self)
+            try:
+                code, plan = cli.start(words, self)
+            except (UsageError, RecordError) as error:
+                error.args = (as_arguments(str(error), self),)
+                raise
         return None if "--dry-run" in words else Result.of(plan.folder, code)

@@ -37,7 +37,7 @@ from studies import (
     step3_crate,
     step4_tost,
 )
-from studies.command.options import as_words, parser
+from studies.command.options import as_arguments, as_words, parser
 from studies.command.planning import make_plan
 from studies.controls import CONTROLS
 from studies.engine import parts, spaces, warm_start
@@ -763,6 +763,27 @@ def test_options_of_a_call_are_those_of_the_command_line():
         as_words("help", True)
     with pytest.raises(UsageError, match="unknown option '--sead'"):
         two_settings().run(sead=3)
+
+
+@pytest.mark.parametrize(
+    "said, as_call",
+    [
+        ("add --resume, or choose another --study name", "add resume=True, or choose another study name"),
+        ("--num-trials 5: can only grow", "num_trials=5: can only grow"),
+        ("the same command with --resume continues", "the same call with resume=True continues"),
+        ("python -m studies doctor --address a --dashboard; or --live", None),
+        ("start one with: ray start --head", "start one with: ray start --head"),
+    ],
+)
+def test_a_message_names_options_as_the_call_takes_them(said, as_call):
+    """In a notebook there is no command line to add an option to."""
+    as_call = as_call or said.replace("--live", "live=True")
+    assert as_arguments(said, two_settings()) == as_call
+
+
+def test_a_call_that_is_refused_speaks_of_its_arguments(tmp_path):
+    with pytest.raises(UsageError, match=r"^num_trials=0: must be at least 1"):
+        two_settings().run(num_trials=0, results_dir=tmp_path)
 
 
 def test_a_call_takes_a_folder_as_a_path():

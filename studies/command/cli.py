@@ -175,10 +175,7 @@ def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: b
     console.print(f"Page: {near(write(plan.folder))}", highlight=False, soft_wrap=True)
     report_to_mirrors(plan, reported)
     if jobs.failed:
-        console.print(
-            f"{jobs.failed} runs failed and count as not run; the same command with --resume tries them again",
-            highlight=False,
-        )
+        print_command(console, f"{jobs.failed} runs failed and count as not run. Try them again with:", again)
     if not complete:
         cut = f" and {len(jobs.running)} were interrupted" if jobs.running else ""
         print_command(

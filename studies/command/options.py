@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from argparse import SUPPRESS
 from pathlib import Path
@@ -187,6 +188,20 @@ def _command(study: Question) -> str:
         if Path(__file__).parents[1].joinpath(f"{study.name}.py").is_file()
         else f"python {Path(sys.argv[0]).name}"
     )
+
+
+def as_arguments(text: str, study: Question) -> str:
+    """A message with the options it names as :meth:`studies.study.Study.run` takes them; commands in it stay."""
+    known = {option: action for action in parser(study)._actions for option in action.option_strings}
+
+    def argument(found: re.Match[str]) -> str:
+        action = known.get(found[1])
+        if action is None:
+            return found[0]
+        return action.dest + ("=True" if action.nargs == 0 else "=" if found[2] else "")
+
+    said = re.sub(r"\bpython -m [^;,]*|(--[a-z][a-z-]*)( (?=[\d']))?", argument, text)
+    return said.replace("the same command", "the same call")
 
 
 def as_words(name: str, value: Any) -> list[str]:

@@ -74,7 +74,7 @@ class Shown:
             have = ", ".join(f"{result['have'].get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
             self._say(
                 f"STALLED   no trial could start for {result['minutes']:g} minutes; the cluster has {have}. Check that"
-                " its nodes are alive (ray status) and what else uses them; Ctrl-C and --resume lose nothing"
+                " its nodes are alive (ray status) and what else uses them; Ctrl-C loses nothing"
             )
         elif what == "hung":
             self._say(
