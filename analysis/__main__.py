@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 from trainer.command.cli import Parser, dispatched, guarded
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     A folder that cannot be read is one line ``error: ...``; the others are reported all the same, and the code is 2.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     if words and _command(words[0]):
         return dispatched("python -m analysis", COMMANDS, EXAMPLES, words)
     interrupted = "interrupted; a report that was being written is the old one or the new one, never a part"

@@ -370,8 +370,10 @@ def test_studies_that_measure_the_same_stand_in_one_table(tmp_path, capsys):
     assert (
         float(numbers[0]["mean"]) == 64.0 and "verdict" not in numbers[0] and "2 studies on digits, 6 epochs" in shown
     )
-    bare = [str(full(tmp_path / name).folder) for name in ("bare", "other")]  # nothing says of what their images are
-    assert "2 studies, 6 epochs" in said(capsys, "compare", *bare)
+    bare = [full(tmp_path / name).folder for name in ("bare", "other")]  # nothing says of what their images are
+    info = json.loads((bare[1] / "study.json").read_text())
+    (bare[1] / "study.json").write_text(json.dumps(info | {"created": "2026-01-02"}))  # no copy of the other
+    assert "2 studies, 6 epochs" in said(capsys, "compare", *map(str, bare))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +16,7 @@ import pytest
 from test_analysis import Builder, full
 
 import analysis
+from analysis.__main__ import main
 from analysis.frames.columns import CATEGORIES, COLUMNS
 from analysis.recorded.study import load as load_study
 from analysis.statistics.comparison_table import comparison_table
@@ -174,7 +176,7 @@ def test_records_of_earlier_code(tmp_path):
 @pytest.mark.parametrize("file", ["study.json", "decisions.jsonl", "records.jsonl", "evaluation.jsonl"])
 def test_what_cannot_be_read_is_left_out_of_a_folder_and_named(tmp_path, file):
     """One damaged study in the results must not keep a notebook from the others."""
-    good, bad = full(tmp_path / "good").folder, full(tmp_path / "bad").folder
+    good, bad = full(tmp_path / "good").folder, begun(full(tmp_path / "bad").folder, "2026-01-02")
     path = bad / file if (bad / file).is_file() else bad / "runs" / "s1-best-1" / file
     path.write_text("[]\n" + (path.read_text() if path.is_file() else ""))
     with pytest.warns(UserWarning, match=rf"left out: .*{path.name}") as warned:
@@ -201,8 +203,40 @@ def test_a_renamed_folder_of_a_run_is_told_so(tmp_path):
         analysis.load(tmp_path / "demo")
 
 
+def begun(folder, created):
+    """The study was begun then: one of its own, not a copy."""
+    info = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(info | {"created": created}))
+    return folder
+
+
+@pytest.mark.parametrize("last", ["whole", "earlier", "damaged"])
+def test_a_copy_of_a_study_or_run_counts_once_and_is_said(tmp_path, last, capsys):
+    """``cp -r`` makes no second observation; a copy made before the last run is one as well."""
+    first = full(tmp_path / "a").folder
+    copy = shutil.copytree(first, tmp_path / "b")
+    if last == "earlier":
+        first, copy = copy, first
+        shutil.rmtree(copy / "runs" / "s1-best-1")
+    elif last == "damaged":
+        first, copy = copy, first
+        (copy / "study.json").write_text("[]")
+    run = shutil.copytree(first / "runs" / "s1-best-2", tmp_path / "c" / "runs" / "s1-best-2")
+    with pytest.warns(UserWarning) as warned:
+        found = analysis.load(tmp_path)
+    said = [str(one.message) for one in warned]
+    assert f"counted once: the runs of {run / 'records.jsonl'} are those of {first}" in said
+    assert any(str(copy) in one for one in said) and len(said) == 2
+    assert [study.folder for study in found.loaded] == [first] and not found.runs["run_id"].duplicated().any()
+    if last != "damaged":
+        assert main(["compare", str(first), str(copy)]) == 2
+        assert capsys.readouterr().err.startswith(
+            f"note: counted once: the runs of {copy} are those of {first}\nerror: 1 "
+        )
+
+
 def test_a_results_folder_gives_all_its_studies_and_names_tell_them_apart(tmp_path):
-    full(tmp_path / "a"), full(tmp_path / "b")
+    full(tmp_path / "a"), begun(full(tmp_path / "b").folder, "2026-01-02")
     found = analysis.load(tmp_path, tmp_path / "a")  # given twice is read once
     assert found.studies["study"].tolist() == [f"demo ({tmp_path / 'a'})", f"demo ({tmp_path / 'b'})"]
     assert not found.runs.duplicated(["study", "run_id"]).any()

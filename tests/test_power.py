@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -123,6 +125,9 @@ def test_the_spread_is_of_the_same_contrast_else_of_other_arms_else_a_guess(tmp_
     recorded(tmp_path / "one", arms)
     assert "from the same contrast in one (5 pairs of runs)" in said()  # of the rate under stopgrad
     assert "from 1 other pair of arms in one (5 pairs of runs)" in said()  # of what was not asked there
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")  # of the same runs: no more is known
+    assert re.search(r"from the same contrast in (one|copy) \(5 pairs of runs\)", said())
+    shutil.rmtree(tmp_path / "copy")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "study.json").write_text("{")
     assert "from the same contrast in one" in said()
@@ -171,6 +176,10 @@ def test_the_command_plans_seeds_from_records(tmp_path, capsys):
         for changed in (alone, weaker):
             assert changed["resolvable"] < row["resolvable"]
             assert changed["seeds_for_difference"] < row["seeds_for_difference"]
+    shutil.copytree(folder, tmp_path / "copy")
+    code, said, noted = command(capsys, folder, str(tmp_path / "copy"), "--json")
+    assert code == 0 and len(json.loads(said)) == 3
+    assert noted == f"note: counted once: the runs of {tmp_path / 'copy'} are those of {folder}\n"
     # a folder of studies, as a table that a terminal holds
     recorded(tmp_path / "more", random_arms(2))
     code, said, _ = command(capsys, str(tmp_path), "--difference", "0.01")

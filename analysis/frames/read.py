@@ -20,6 +20,7 @@ from analysis.ingest.importers import IMPORTERS, imported
 from analysis.recorded.study import Study
 from analysis.recorded.study import load as load_study
 from trainer.errors import RecordError, UsageError
+from trainer.record.copies import copies
 
 Rows = dict[str, list[dict[str, Any]]]
 RECORDS, EVALUATIONS = "records.jsonl", "evaluation.jsonl"
@@ -63,7 +64,8 @@ def load(*paths: str | Path, strict: bool = False, damaged: Callable[[UsageError
     by their origin and never enter ``contrasts``. An address (``s3://bucket/results``) is read as a folder is, and
     ``wandb:ENTITY/PROJECT`` from W&B's server. Without a path the frames are empty, with the same columns and types.
 
-    One of a folder's studies that cannot be read is left out with a warning, which names the file and the remedy.
+    One of a folder's studies that cannot be read is left out with a warning, which names the file and the remedy; and
+    so is a copy of a study or run, since a run that was trained once is no second observation.
 
     Args:
         strict: refuse the folder instead.
@@ -74,14 +76,15 @@ def load(*paths: str | Path, strict: bool = False, damaged: Callable[[UsageError
     """
     rows: Rows = {name: [] for name in COLUMNS}
     studies: list[tuple[Path, Study]] = []
-    seen: set[Path] = set()
-    copies: dict[str, str] = {}
+    others: list[tuple[Path, list[Rows]]] = []
+    sources: dict[Path, Path] = {}
+    addresses: dict[str, str] = {}
     given: set[Path] = set()
 
     def unread(found: Path, error: Exception) -> None:
         said = str(error)
-        for copy, address in copies.items():
-            said = said.replace(copy, address)
+        for local, address in addresses.items():
+            said = said.replace(local, address)
         if strict or found in given or (found.is_file() and found.parent in given):
             raise UsageError(said) from None
         (damaged or _left_out)(UsageError(said))
@@ -94,19 +97,24 @@ def load(*paths: str | Path, strict: bool = False, damaged: Callable[[UsageError
         local = fetched(str(path)) if is_address(path) else Path(path)
         given.add(local)
         if is_address(path):
-            copies[str(local)] = str(path).rstrip("/")
+            addresses[str(local)] = str(path).rstrip("/")
         for found in _within(local):
-            if found.resolve() in seen:
-                continue  # given twice, or also by its folder
-            seen.add(found.resolve())
-            try:
-                if (found / "study.json").is_file():
-                    studies.append((found, load_study(found)))
-                else:
-                    for more in _read(found):
-                        _add(rows, more)
-            except (UsageError, RecordError) as error:
-                unread(found, error)
+            sources.setdefault(found.resolve(), found)  # may be given twice, or also by its folder
+    for found in sources.values():
+        try:
+            if (found / "study.json").is_file():
+                studies.append((found, load_study(found)))
+            else:
+                others.append((found, _read(found)))
+        except (UsageError, RecordError) as error:
+            unread(found, error)
+    records = (found for found, _ in others if found.name == RECORDS)
+    twice = copies([*(found for found, _ in studies), *records])
+    for copy, of in twice.items():
+        warnings.warn(f"counted once: the runs of {copy} are those of {of}", stacklevel=2)
+    studies = [one for one in studies if one[0] not in twice]
+    for more in (one for found, several in others if found not in twice for one in several):
+        _add(rows, more)
     loaded = []
     for (found, study), name in zip(studies, _names([study for _, study in studies]), strict=True):
         try:
@@ -114,8 +122,8 @@ def load(*paths: str | Path, strict: bool = False, damaged: Callable[[UsageError
             loaded.append(study)
         except (UsageError, RecordError) as error:
             unread(found, error)
-    if copies:
-        renamed(rows, copies)
+    if addresses:
+        renamed(rows, addresses)
     rows["arms"] = list({(row["study"], row["arm_id"], row["role"]): row for row in reversed(rows["arms"])}.values())[
         ::-1
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.command.cli import Parser
 from trainer.errors import UsageError
+from trainer.record.copies import copies
 from trainer.record.resolvable import MAX_SEEDS, MIN_SEEDS, POWER, detectable, seeds_for, step
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ def main(argv: list[str]) -> int:
     if o.contrasts is not None and not 1 <= o.contrasts <= 100:
         raise UsageError(f"--contrasts {o.contrasts}: must be 1 to 100")
     folders = list(dict.fromkeys(folder for given in o.results for folder in _studies(given)))
+    twice = copies(folders)
+    for copy, of in twice.items():
+        print(f"note: counted once: the runs of {copy} are those of {of}", file=sys.stderr)
+    folders = [folder for folder in folders if folder not in twice]
     from analysis.recorded.study import load  # pandas takes most of a second; mistakes must not wait for it
 
     found = [(study, planned(study, o.difference, o.power, o.contrasts)) for study in map(load, folders)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import RecordError, UsageError
+from trainer.record.copies import copies
 from trainer.record.run_lines import read_run
 from trainer.record.study_lines import read_decisions, read_info
 
@@ -104,7 +105,8 @@ class Earlier:
             found.append((file.parent, info, lines))
             if len(found) == MOST_STUDIES:
                 break
-        return found
+        twice = copies(folder for folder, _, _ in found)
+        return [study for study in found if study[0] not in twice]
 
     def _pairs(self, study: tuple[Path, dict[str, Any], list[dict[str, Any]]], metric: str) -> Iterator[Pair]:
         folder, info, lines = study
