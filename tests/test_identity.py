@@ -96,3 +96,4 @@ def test_provenance_tells_processors_apart_whose_kernels_round_otherwise(tmp_pat
         file.write_text(facts)
     assert identity.processor(file) == f"{platform.machine()} {widest}".strip()
     assert identity.provenance()["processor"] == identity.processor()
+    assert identity.provenance(card="Card 1")["processor"] == f"{identity.processor()}, Card 1"

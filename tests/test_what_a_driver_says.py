@@ -14,6 +14,7 @@ from test_resume import planned, recorded_by
 from studies import step2_rate
 from studies.command import cli, exit_codes
 from studies.command.interrupt import Interrupt
+from studies.doctor import accelerators
 from studies.engine.settings import Resources
 from studies.executors.lifeline import ClusterLost
 from studies.running import driver
@@ -27,6 +28,7 @@ from trainer.redaction import marks
 from trainer.workers.failure import Told
 
 ROOT = Path(__file__).resolve().parent.parent
+HERE = identity.processor()
 UNKNOWN = "commit unknown (detected dubious ownership in repository): told apart by a hash"
 
 
@@ -59,16 +61,41 @@ def test_a_commit_that_git_does_not_name_is_said(tmp_path, untrained, capsys, mo
     assert f"note: {UNKNOWN}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind, told", [("sparc64", True), (identity.processor(), False), (None, False)])
-def test_going_on_with_another_kind_of_processor_is_said(tmp_path, untrained, capsys, kind, told):
-    """It rounds otherwise, so the promise of the same bits ends there."""
+@pytest.mark.parametrize(
+    "kind, card, told",
+    [
+        ("sparc64", None, True),
+        (HERE, None, False),
+        (None, None, False),
+        (f"{HERE}, Card 1", "Card 1", False),
+        (f"{HERE}, Card 1 MIG 1g.5gb", "Card 1", False),
+        (f"{HERE}, Card 1", "Card 2", True),
+        (f"{HERE}, Card 1", None, True),
+        (HERE, "Card 1", True),
+    ],
+)
+def test_going_on_with_another_kind_of_processor_is_said(tmp_path, untrained, capsys, monkeypatch, kind, card, told):
+    """It rounds otherwise, so the promise of the same bits ends there; of a GPU, each model does."""
+    monkeypatch.setattr(driver, "_cards", lambda _: [card] if card else [])
     command = ["--quick", "--results-dir", str(tmp_path), "--study", "s", "--wandb", "off", "--across-commits"]
     step2_rate.main(command)
     assert "kind of processor" not in capsys.readouterr().out
     recorded_by(tmp_path / "s", "a" * 40, **({"processor": kind} if kind else {}))
     step2_rate.main([*command, "--resume"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "kind of processor" in line] or [""]
-    assert line.startswith("note: ") == told and ("sparc64 (1); this is" in line) == told
+    here = f"{HERE}, {card}" if card else HERE
+    assert line.startswith("note: ") == told and (f"{kind} (1); this is {here}, which" in line) == told
+
+
+def test_the_gpus_of_trials_are_asked_for_their_model(tmp_path, monkeypatch):
+    two = [accelerators.Gpu(str(number), "Card 1", 1.0, 1.0) for number in range(2)]
+    p = plan(tmp_path, resources=Resources(1, 1, 1, "local", 2))
+    for found, models in ((two, ["Card 1"]), ([], ["of unknown model"])):
+        monkeypatch.setattr(accelerators, "ask_driver", lambda found=found: (found, None))
+        assert driver._cards(p) == []  # nothing is on record
+        (p.folder / "runs").mkdir(parents=True, exist_ok=True)
+        assert driver._cards(p) == models and driver._cards(plan(tmp_path)) == []
+        (p.folder / "runs").rmdir()
 
 
 def test_a_lost_cluster_has_an_exit_code_and_the_command_that_goes_on(tmp_path, capsys, monkeypatch):

@@ -122,7 +122,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     from trainer.method import Evaluation
     from trainer.record.evaluation import sha256
     from trainer.record.identity import arm_id, provenance, run_id
-    from trainer.runtime import pick_device, pick_dtype
+    from trainer.runtime import card, pick_device, pick_dtype
 
     trust_system(config.runtime.system_certs)
     family, device, dtype = families.load(config.family), pick_device(config), pick_dtype(config)
@@ -164,7 +164,7 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
             "subspace": options.subspace, "overrides": list(options.overrides),
         },
         "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device),
-        "provenance": provenance(config.family),
+        "provenance": provenance(config.family, card(device)),
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from trainer.gates import judge
 from trainer.method import trained_parameters
 from trainer.record.identity import arm_id, provenance, run_id
 from trainer.record.writer import RunRecord
-from trainer.runtime import pick_device, pick_dtype, set_arithmetic
+from trainer.runtime import card, pick_device, pick_dtype, set_arithmetic
 from trainer.step import Learner, Step, distributed, make_optimiser
 
 Report = Callable[[dict[str, Any]], None]
@@ -118,7 +118,7 @@ def _train(
     last: dict[str, Any] = {}
     if rank == 0:
         if record.has_lines and source.step < end:
-            record.resume(source.step, probe_epoch)
+            record.resume(source.step, probe_epoch, card(device))
         if state is None:
             clock, core = time.perf_counter(), time.process_time()
             metrics = probes.at_start(method, baselines)
@@ -126,8 +126,11 @@ def _train(
                 "seconds": {"probes": time.perf_counter() - clock},
                 "core_seconds": {"probes": time.process_time() - core},
             }
-            origin = {"config": config.model_dump(mode="json"), "provenance": provenance(config.family)}
-            origin["parameters"] = trained_parameters(method)
+            origin = {
+                "config": config.model_dump(mode="json"),
+                "provenance": provenance(config.family, card(device)),
+                "parameters": trained_parameters(method),
+            }
             where = {"device": str(device), "workers": workers, "compiled": config.runtime.compile}
             record.write("eval", metrics, 0, 0, split=probes.split, **images.on_record, **spent, **origin, **where)
             checkpoint.save(folder, _state(parts, arm, probe_epoch))

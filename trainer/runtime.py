@@ -27,6 +27,11 @@ def pick_device(config: RunConfig) -> torch.device:
     return torch.device(wanted, torch.cuda.current_device()) if wanted == "cuda" else torch.device(wanted)
 
 
+def card(device: torch.device) -> str | None:
+    """Model of the GPU, None on other devices."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
 def pick_dtype(config: RunConfig) -> torch.dtype:
     """Type of weights and images; bf16 is autocast on top of fp32."""
     return torch.float64 if config.precision == "fp64" else torch.float32

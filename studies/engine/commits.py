@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from studies.engine.plan import Plan
@@ -23,18 +24,24 @@ def other_code(folder: Path, plan: Plan) -> str | None:
     return None if plan.across_commits else next(filter(None, found), None)
 
 
-def other_processor(folder: Path) -> str | None:
-    """That runs in a study's folder were recorded on other kinds of processor than this, in words; None if none was."""
+def other_processor(folder: Path, cards: Iterable[str] = ()) -> str | None:
+    """That runs in a study's folder were recorded on other kinds of processor than this, in words; None if none was.
+
+    Args:
+        cards: models of the GPUs that train here.
+    """
+    here = [f"{processor()}, {card}" for card in cards] or [processor()]
     kinds: Counter[str] = Counter()
     for path in _records(folder):
         lines = (parse(path, number, raw) for number, raw in raw_lines(path) if b'"processor"' in raw)
-        kinds.update({(line.get("provenance") or {}).get("processor") for line in lines} - {None, processor()})
+        told = {(line.get("provenance") or {}).get("processor") for line in lines} - {None}
+        kinds.update(kind for kind in told if kind.partition(" MIG ")[0] not in here)  # cards are told without a part
     if not kinds:
         return None
-    said = ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
+    said = "; ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
     return (
-        f"runs on record come from another kind of processor, {said}; this is {processor()}, which rounds otherwise:"
-        " numbers differ in their last bits, and a search may choose otherwise"
+        f"runs on record come from another kind of processor, {said}; this is {' and '.join(here)}, which rounds"
+        " otherwise: numbers differ in their last bits, and a search may choose otherwise"
     )
 
 

@@ -104,7 +104,7 @@ def run_study(
             console.print(f"not whole on record any more, run again: {line}", highlight=False, soft_wrap=True)
         finished = not more_seeds(jobs) and jobs.complete
         # a cluster's nodes are not known yet: its report says what they were
-        if not finished and address is None and (note := other_processor(plan.folder)):
+        if not finished and address is None and (note := other_processor(plan.folder, _cards(plan))):
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
         def end() -> None:
@@ -125,6 +125,15 @@ def run_study(
             source = f"{jobs.search.model_based} of {len(jobs.search.trials)} suggestions were model-based"
             console.print(f"search: {source}, the others came from a grid or a sequence, or at random")
         return finished, jobs
+
+
+def _cards(plan: Plan) -> list[str]:
+    """Models of the GPUs that train here."""
+    if not plan.resources.gpus or not (plan.folder / "runs").is_dir():
+        return []
+    from studies.doctor.accelerators import ask_driver
+
+    return list(dict.fromkeys(gpu.name for gpu in ask_driver()[0])) or ["of unknown model"]
 
 
 def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:

@@ -63,11 +63,12 @@ def _without_legacy(value: Any) -> Any:
 
 
 @cache
-def provenance(family: str = families.DEFAULT) -> dict[str, Any]:
+def provenance(family: str = families.DEFAULT, card: str | None = None) -> dict[str, Any]:
     """Commit, whether the tree differs from it, hash of the code, and versions; columns of the record, not identity.
 
     Args:
         family: of the run; one whose code lies elsewhere adds ``family``, its name and a hash of its sources.
+        card: the GPU that computes; its kernels round as no other's do.
     """
     commit, _ = _git("rev-parse", "HEAD")
     status, _ = _git("status", "--porcelain")
@@ -79,7 +80,7 @@ def provenance(family: str = families.DEFAULT) -> dict[str, Any]:
         "code": code_hash(),
         "python": platform.python_version(),
         "host": platform.node(),
-        "processor": processor(),
+        "processor": ", ".join(filter(None, (processor(), card))),
         "versions": versions,
         **({"family": {"name": family, "code": code}} if code else {}),
     }

@@ -50,11 +50,10 @@ class RunRecord:
         """Whether an earlier attempt wrote anything."""
         return self._file.attempt > 1
 
-    def resume(self, step: int, probe_epoch: int) -> None:
-        """Note that another attempt continues the run after ``step`` steps."""
-        self.write(
-            "resume", {}, step, probe_epoch, provenance=provenance(self._config.family), repaired=self._file.repaired
-        )
+    def resume(self, step: int, probe_epoch: int, card: str | None = None) -> None:
+        """Note that another attempt continues the run after ``step`` steps, on the GPU ``card``."""
+        origin = provenance(self._config.family, card)
+        self.write("resume", {}, step, probe_epoch, provenance=origin, repaired=self._file.repaired)
 
     def write(self, event: str, metrics: dict[str, float], step: int, probe_epoch: int | None, **fields: Any) -> None:
         """Append an event that happened after ``step`` steps; a repeated epoch that differs is reported."""
