@@ -9,6 +9,7 @@ from PIL import Image
 from test_h_jepa import COLOUR, FEATURES, MIXED, TWO, built, command
 from test_h_jepa_settings import tree  # noqa: F401  a fixture
 
+from trainer import evaluate
 from trainer.__main__ import main
 from trainer.data.sets import imagenet100
 from trainer.record.run import read
@@ -18,7 +19,8 @@ EXACT = ("attention", "checkpointing")
 """Other ways to the same numbers."""
 OWN = {
     "c_jepa": {"term/c_jepa", "invariance/agg"}, "nt_xent": {"term/nt_xent"}, "sigreg": {"term/sigreg"},
-    "fpn": {"term/level1", "term/level2", "linacc/level2@1"}, "levels": {"term/level1", "term/level2"},
+    "fpn": {"term/level1", "term/level2", "linacc/level2@1", "knn20/level0@1"},
+    "levels": {"term/level1", "term/level2"},
     "cross_crop": {"term/cross"}, "mixture": {"knn20.mnist/z_agg@1", "linacc.cifar10/z_agg@1"},
 }  # fmt: skip
 FURTHER = {
@@ -61,6 +63,22 @@ def test_a_feature_changes_the_record_as_it_should(name, default, tmp_path):
     assert found["loss/total"] == pytest.approx(sum(weighted.values()), rel=1e-5)
     if name == "level weights":
         assert "term/level1" not in found and found["weighted/level2"] == pytest.approx(2 * found["term/level2"])
+
+
+def test_an_evaluation_has_trained_and_untrained_of_every_feature(tmp_path, capsys):
+    words = [*FEATURES["fpn"], "optim.lr=0.01", "eval.probe_epochs=[]"]
+    assert main([*command(*COLOUR, *SHORT, *words), "--results-dir", str(tmp_path)]) == 0
+    (path,) = tmp_path.rglob("records.jsonl")
+    start, *_, end = (line["metrics"] for line in read(path) if line["event"] == "eval")
+    assert evaluate.main(["--checkpoint", str(path.parent), "--protocol", "ridge"]) == 0
+    found = next(read(path.with_name("evaluation.jsonl")))["metrics"]
+    for kind, expected in (("", end), ("untrained_", start)):
+        of_model = {key for key in expected if not ("pixels" in key or "chance" in key or "_live" in key)}
+        assert {"linacc/level1@1", "knn20/level2@1", "predict/z_hat@1"} <= of_model
+        for key in of_model:
+            assert found[key.replace("/", f"/{kind}")] == pytest.approx(expected[key], rel=1e-6), key
+    assert any(start[key] != end[key] for key in start if "/level" in key)
+    assert "20 nearest neighbours (%), level 2" in capsys.readouterr().out
 
 
 def test_imagenet100_is_named_in_a_configuration(tree, tmp_path, monkeypatch, capsys):  # noqa: F811

@@ -31,14 +31,13 @@ def tables(metrics: Mapping[str, float | None], sets: Sequence[str] = ()) -> lis
 
 def _tables(metrics: Mapping[str, float | None], whose: str) -> list[Table]:
     pooled = Table("mean token", "trained", "untrained", "pixels", title=f"features of whole images{whose}")
-    for words, name, control in ROWS:
-        keys = (f"{name}/z_agg@1", f"{name}/untrained_z_agg@1", f"{name}/{control}@1" if control else None)
-        if metrics.get(keys[0]) is not None:
-            pooled.add_row(words, *(_number(metrics.get(key)) for key in keys))
-    level = 0
-    while metrics.get(f"linacc/level{level}@1") is not None:
-        pooled.add_row(f"linear accuracy (%), level {level}", _number(metrics[f"linacc/level{level}@1"]), "", "")
-        level += 1
+    levels = sorted({key.partition("/")[2].removesuffix("@1") for key in metrics if "/level" in key})
+    for feature in ("z_agg", *levels):
+        for words, name, control in ROWS:
+            keys = (f"{name}/{feature}@1", f"{name}/untrained_{feature}@1", f"{name}/{control}@1" if control else None)
+            if metrics.get(keys[0]) is not None:
+                shown = words if feature == "z_agg" else f"{words}, {feature.replace('level', 'level ')}"
+                pooled.add_row(shown, *(_number(metrics.get(key)) for key in keys))
     loss = Table(f"prediction loss{whose}", "value", title="a loss says nothing of collapse: it is low there, too")
     names = (
         ("trained", "predict/z_hat@1"),

@@ -1,10 +1,11 @@
 """What is measured: linear and nearest-neighbour accuracy of pooled features, and monitors that can see a collapse.
 
 Features are those of the target encoder on whole images, the mean of their tokens (``z_agg``), and the tokens
-themselves (``z``). Standard deviation, cosine and rank are taken over *images*: over tokens or channels, positions and
-norms keep them high whatever the images share. Names are ``name/feature@views``, and every image is one view. Of a
-mixture each set is measured by itself, with its own labels, as ``name.set/feature@views``; the plain names are those of
-the set that is ``data.name``.
+themselves (``z``); with a pyramid also the mean of each of its levels (``level0`` from the finest), and without one a
+level's mean is that of the tokens. Standard deviation, cosine and rank are taken over *images*: over tokens or
+channels, positions and norms keep them high whatever the images share. Names are ``name/feature@views``, and every
+image is one view. Of a mixture each set is measured by itself, with its own labels, as ``name.set/feature@views``; the
+plain names are those of the set that is ``data.name``.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class HJEPAProbes(Probes):
         probed = {"ridge": wanted.ridge, "paper": wanted.epochs if wanted.paper else 0}
         trained = self._each(lambda one: self._measured(method, one, wanted.split, **probed))
         before = self._each(lambda one: self._measured(untrained, one, wanted.split, **probed))
-        named = {name.replace("/z", "/untrained_z"): value for name, value in before.items()}
+        named = {name.replace("/", "/untrained_", 1): value for name, value in before.items()}
         return trained | named | self._chance() | self._each(lambda one: self._pixels(one, wanted.split))
 
     def _each(self, measure: Callable[[ImageSet | Member], Metrics]) -> Metrics:
@@ -81,15 +82,16 @@ class HJEPAProbes(Probes):
         labels, held_labels = (self._images.labels[of.splits[part]] for part in ("train", split))
         classes = of.classes
         metrics: Metrics = {}
-        if ridge:
-            metrics["linacc/z_agg@1"] = Ridge(train, labels, classes).accuracy(held, held_labels)
-            for level, (fitted, scored) in enumerate(zip(train_levels, held_levels, strict=True)):
-                metrics[f"linacc/level{level}@1"] = Ridge(fitted, labels, classes).accuracy(scored, held_labels)
+        pooled = {"z_agg": (train, held)}
+        pooled |= {f"level{n}": pair for n, pair in enumerate(zip(train_levels, held_levels, strict=True))}
+        for name, (fitted, scored) in pooled.items():
+            if ridge:
+                metrics[f"linacc/{name}@1"] = Ridge(fitted, labels, classes).accuracy(scored, held_labels)
+            for k, accuracy in knn_accuracy(fitted, labels, scored, held_labels, classes).items():
+                metrics[f"knn{k}/{name}@1"] = accuracy
         if paper:
             scored = classifier_accuracies({"z_agg": train}, labels, {"z_agg": held}, held_labels, classes, paper)
             metrics["linacc_paper/z_agg@1"] = scored["z_agg"]
-        for k, accuracy in knn_accuracy(train, labels, held, held_labels, classes).items():
-            metrics[f"knn{k}/z_agg@1"] = accuracy
         metrics |= {f"{name}/z_agg@1": value for name, value in spread(held).items()}
         metrics |= {f"{kind}/z@1": rank for kind, rank in effective_ranks(tokens).items()}
         return metrics | {"predict/z_hat@1": self._loss(method, of.splits[split])}
