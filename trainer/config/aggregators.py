@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from trainer.config.node import Fraction, Node, NonNegative, Positive, only_when
 
@@ -40,13 +40,9 @@ class CodingNode(Node):
     threshold: NonNegative = 0.1
     """Weight of |z|_1: a step shrinks a code by step x threshold."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _per_form(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            only_when(values, "compression", values.get("form", "code") == "paper", "form=paper", 0.5)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        only_when(values, "compression", values.get("form", "code") == "paper", "form=paper", 0.5)
 
 
 class CrateConfig(AggregatorNode, CodingNode):
@@ -81,14 +77,10 @@ class TostConfig(AggregatorNode):
     scale: Positive = 1.0
     """Start of the learned factor per channel on every branch (LayerScale)."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _per_readout(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            attends = values.get("readout", "class_attention") == "class_attention"
-            only_when(values, "class_layers", attends, "readout=class_attention", 1)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        attends = values.get("readout", "class_attention") == "class_attention"
+        only_when(values, "class_layers", attends, "readout=class_attention", 1)
 
 
 class CratePredictorConfig(CodingNode):
@@ -113,15 +105,12 @@ class CrateEncoderConfig(CodingNode):
     scale: Positive | None = None
     """dictionary=overcomplete only: start of a learned factor per channel on both branches; default: none."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _per_dictionary(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            over = values.get("dictionary", "square") == "overcomplete"
-            only_when(values, "ratio", over, "dictionary=overcomplete", 4.0)
-            only_when(values, "scale", over, "dictionary=overcomplete", None)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        super().resolve(values)
+        over = values.get("dictionary", "square") == "overcomplete"
+        only_when(values, "ratio", over, "dictionary=overcomplete", 4.0)
+        only_when(values, "scale", over, "dictionary=overcomplete", None)
 
     def problem(self, width: int) -> str | None:
         """Why tokens of this width cannot be, in one sentence."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from trainer.config.node import Node
 
@@ -17,15 +17,11 @@ class AveragingNode(Node):
     decay: Annotated[float, Field(ge=0, lt=1)] | None = None
     """tau itself, the share of a step that stays; exclusive with half_life."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _one_of(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            if values.get("half_life") is not None and values.get("decay") is not None:
-                raise ValueError(
-                    f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one"
-                )
-            if values.get("half_life") is None and values.get("decay") is None:
-                values["half_life"] = 0.05
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        if values.get("half_life") is not None and values.get("decay") is not None:
+            raise ValueError(
+                f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one"
+            )
+        if values.get("half_life") is None and values.get("decay") is None:
+            values["half_life"] = 0.05

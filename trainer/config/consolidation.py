@@ -43,16 +43,12 @@ class ConsolidateConfig(Node):
     gradient too (GMvandeVen/continual-learning). one_sample_less: F divided by n - 1 (the same). gamma_twice: gamma
     also in the penalty (the same). no_half: no 1/2 before EWC's sum (mammoth)."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _by_kind(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            kind = values.get("kind", "si")
-            only_when(values, "xi", kind == "si", "consolidate.kind=si", 0.1)
-            only_when(values, "gamma", kind == "online_ewc", "consolidate.kind=online_ewc", 1.0)
-            only_when(values, "samples", kind != "si", "consolidate.kind=ewc or online_ewc", 200)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        kind = values.get("kind", "si")
+        only_when(values, "xi", kind == "si", "consolidate.kind=si", 0.1)
+        only_when(values, "gamma", kind == "online_ewc", "consolidate.kind=online_ewc", 1.0)
+        only_when(values, "samples", kind != "si", "consolidate.kind=ewc or online_ewc", 200)
 
     @model_validator(mode="after")
     def _quirks_of_the_kind(self) -> ConsolidateConfig:

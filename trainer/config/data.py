@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from trainer.config.mixture import Mixture, channels, check_mixture, members, named
 from trainer.config.node import Fraction, Node, added, one_of, only_when
-from trainer.config.sets import SETS, Count, check_sizes
+from trainer.config.sets import SETS, Count, check_sizes, drop_spelled_out
 from trainer.config.standard import COLOURED, StandardConfig
 from trainer.config.stream import StreamConfig, check_data
 
@@ -84,16 +84,12 @@ class GlimpseConfig(Node):
     radius: Annotated[int, Field(ge=1, le=256)] | None = None
     """Of the inhibited circle, or half the side of the square; pixels."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _radius_of_something(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            inhibits = values.get("inhibition", "circle") != "none"
-            only_when(values, "radius", inhibits, "inhibition=circle or square", 16)
-            from_file = values.get("saliency", "centre_surround") == "file"
-            only_when(values, "map_sha256", from_file, "saliency=file", None)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        inhibits = values.get("inhibition", "circle") != "none"
+        only_when(values, "radius", inhibits, "inhibition=circle or square", 16)
+        from_file = values.get("saliency", "centre_surround") == "file"
+        only_when(values, "map_sha256", from_file, "saliency=file", None)
 
 
 class DataConfig(Node):
@@ -158,12 +154,8 @@ class DataConfig(Node):
     epoch_images: Annotated[int, Field(ge=4)] | None = added(None)
     """mixture only: images of an epoch, all sets together."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _by_transform(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        values = dict(values)
+    def resolve(cls, values: dict[str, Any]) -> None:
         mixed = named(values.get("mixture"))
         if mixed:
             values.setdefault("name", mixed[0])
@@ -172,7 +164,7 @@ class DataConfig(Node):
         if facts is None or transform not in TRANSFORMS:
             values.setdefault("canvas", 12)
             values.setdefault("observed_views", 3)
-            return values  # the field's own check says what is allowed
+            return  # the field's own check says what is allowed
         planar, affine = transform in PLANAR, transform == "affine"
         side = 12 if facts.side == 8 else 32 if transform == "glimpse" else facts.side
         if transform == "standard":
@@ -204,12 +196,7 @@ class DataConfig(Node):
         only_when(values, "standard", transform == "standard", "data.transform=standard", {})
         only_when(values, "epoch_images", values.get("mixture") is not None, "data.mixture", None)
         only_when(values, "unlabelled", facts.unlabelled > 0, "data.name=stl10", None)
-        # everything, spelled out, is the same arm as everything
-        if isinstance(values.get("sizes"), (list, tuple)) and tuple(values["sizes"]) == facts.splits:
-            values["sizes"] = None
-        if values.get("unlabelled") == facts.unlabelled:
-            values["unlabelled"] = None
-        return values
+        drop_spelled_out(values, facts)
 
     @model_validator(mode="after")
     def _fits(self) -> DataConfig:

@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
 
-STAGES = ("auxiliary", "aggregator", "encoder")
-
 
 class LocalConfig(Node):
     """A loss for every block, which trains that block.
@@ -52,19 +50,15 @@ class LocalConfig(Node):
     clip_norm: Positive | None = None
     """auxiliary and encoder: what the gradient of each block's loss is clipped to, apart from the others."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _by_stage(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            stage = values.get("stage", "encoder")
-            blocks, of_blocks = stage != "aggregator", "local.stage=auxiliary or encoder"
-            only_when(values, "detach_between", stage == "auxiliary", "local.stage=auxiliary", True)
-            only_when(values, "warm_epochs", stage == "aggregator", "local.stage=aggregator", 1)
-            defaults = {"pull": 1.0, "push": 1.0, "decorrelate": 10.0, "stale": False, "whiten": 0.0}
-            for name, default in {**defaults, "lr_scale": None, "clip_norm": None}.items():
-                only_when(values, name, blocks, of_blocks, default)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        stage = values.get("stage", "encoder")
+        blocks, of_blocks = stage != "aggregator", "local.stage=auxiliary or encoder"
+        only_when(values, "detach_between", stage == "auxiliary", "local.stage=auxiliary", True)
+        only_when(values, "warm_epochs", stage == "aggregator", "local.stage=aggregator", 1)
+        defaults = {"pull": 1.0, "push": 1.0, "decorrelate": 10.0, "stale": False, "whiten": 0.0}
+        for name, default in {**defaults, "lr_scale": None, "clip_norm": None}.items():
+            only_when(values, name, blocks, of_blocks, default)
 
     @model_validator(mode="after")
     def _something(self) -> LocalConfig:

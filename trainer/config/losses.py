@@ -25,16 +25,12 @@ class WindowConfig(Node):
     """Scale the gradient by the inverse of the batch's share in the window: otherwise the past, which has none, also
     divides it."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _per_form(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            rows = values.get("form", "rows") == "rows"
-            only_when(values, "rows", rows, "window.form=rows", 512)
-            if values.get("decay") is None:
-                values["decay"] = 0.9
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        rows = values.get("form", "rows") == "rows"
+        only_when(values, "rows", rows, "window.form=rows", 512)
+        if values.get("decay") is None:
+            values["decay"] = 0.9
 
 
 class RateConfig(Node):
@@ -62,18 +58,14 @@ class RateConfig(Node):
     window: WindowConfig | None = added(None)
     """Also over past features; unit only, of one feature."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _per_form(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            unit = values.get("form", "unit") in ("unit", "diagonal")
-            only_when(values, "eps2", unit, "rate.form=unit", 0.05)
-            only_when(values, "alpha", not unit, "rate.form=ln or log", 1.0)
-            only_when(values, "center", unit, "rate.form=unit", False)
-            whole = values.get("form", "unit") == "unit" and not values.get("center")
-            only_when(values, "window", whole, "rate.form=unit and center=false", None)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        unit = values.get("form", "unit") in ("unit", "diagonal")
+        only_when(values, "eps2", unit, "rate.form=unit", 0.05)
+        only_when(values, "alpha", not unit, "rate.form=ln or log", 1.0)
+        only_when(values, "center", unit, "rate.form=unit", False)
+        whole = values.get("form", "unit") == "unit" and not values.get("center")
+        only_when(values, "window", whole, "rate.form=unit and center=false", None)
 
     @model_validator(mode="after")
     def _one_window(self) -> RateConfig:
@@ -125,15 +117,11 @@ class SharpenConfig(Node):
     prediction_temperature: Positive | None = None
     center_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
-    @model_validator(mode="before")
     @classmethod
-    def _temperatures(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            form = values.get("form", "dino")
-            only_when(values, "target_temperature", form != "center_cosine", "sharpen.form=dino or log_cosine", 0.04)
-            only_when(values, "prediction_temperature", form == "dino", "sharpen.form=dino", 0.1)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        form = values.get("form", "dino")
+        only_when(values, "target_temperature", form != "center_cosine", "sharpen.form=dino or log_cosine", 0.04)
+        only_when(values, "prediction_temperature", form == "dino", "sharpen.form=dino", 0.1)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from trainer.config.node import Node, Positive, added, one_of
-from trainer.config.sets import SETS, Count, check_sizes, pretraining_images
+from trainer.config.sets import SETS, Count, check_sizes, drop_spelled_out, pretraining_images
 
 if TYPE_CHECKING:
     from trainer.config.data import DataConfig
@@ -24,18 +24,10 @@ class MixedSet(Node):
     unlabelled: Annotated[int, Field(ge=0)] | None = added(None)
     """As data.unlabelled, likewise."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _everything_spelled_out(cls, values: Any) -> Any:
-        facts = SETS.get(values["name"]) if isinstance(values, dict) and isinstance(values.get("name"), str) else None
-        if facts is None:
-            return values
-        values = dict(values)
-        if isinstance(values.get("sizes"), (list, tuple)) and tuple(values["sizes"]) == facts.splits:
-            values["sizes"] = None
-        if values.get("unlabelled") == facts.unlabelled:
-            values["unlabelled"] = None
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        if isinstance(values.get("name"), str) and (facts := SETS.get(values["name"])):
+            drop_spelled_out(values, facts)
 
 
 def _canonical(sets: tuple[MixedSet, ...]) -> tuple[MixedSet, ...]:

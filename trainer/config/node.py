@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -16,6 +16,18 @@ class Node(BaseModel):
     """A frozen branch of the tree; unknown keys, other types (true is not 1), NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)  # the caller's stays as it is
+            cls.resolve(values)
+        return values
+
+    @classmethod
+    def resolve(cls, values: dict[str, Any]) -> None:
+        """Fill in, from the settings given, those that depend on others; before any of them is checked."""
 
 
 def added(value: Any) -> Any:

@@ -49,16 +49,12 @@ class ScheduleConfig(Node):
     per_epoch: bool = added(False)
     """Change the rate between epochs only, as the research log and the paper's code do."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _cosine_only(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            cosine = values.get("name", "cosine") == "cosine"
-            only_when(values, "final_lr_ratio", cosine, "schedule.name=cosine", 0.01)
-            warmup = values.get("warmup_epochs", 2.0)
-            only_when(values, "start_lr_ratio", warmup != 0, "schedule.warmup_epochs above 0", None)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        cosine = values.get("name", "cosine") == "cosine"
+        only_when(values, "final_lr_ratio", cosine, "schedule.name=cosine", 0.01)
+        warmup = values.get("warmup_epochs", 2.0)
+        only_when(values, "start_lr_ratio", warmup != 0, "schedule.warmup_epochs above 0", None)
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> ScheduleConfig:

@@ -90,18 +90,14 @@ class EncoderConfig(Node):
     blocks: Annotated[int, Field(ge=2, le=256)] | None = added(None)
     """stack only: how many blocks, all of one width."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _resnet_only(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            only_when(values, "stem", values.get("name", "conv") == "resnet18", "encoder.name=resnet18", None)
-            for name in ("vit", "crate"):
-                only_when(values, name, values.get("name") == name, f"encoder.name={name}", {})
-            only_when(values, "blocks", values.get("name") == "stack", "encoder.name=stack", 4)
-            if values.get("stem") == "cifar":
-                values["stem"] = None  # the same network must have one name
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        only_when(values, "stem", values.get("name", "conv") == "resnet18", "encoder.name=resnet18", None)
+        for name in ("vit", "crate"):
+            only_when(values, name, values.get("name") == name, f"encoder.name={name}", {})
+        only_when(values, "blocks", values.get("name") == "stack", "encoder.name=stack", 4)
+        if values.get("stem") == "cifar":
+            values["stem"] = None  # the same network must have one name
 
     @model_validator(mode="after")
     def _wide_enough(self) -> EncoderConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -62,6 +62,14 @@ SETS: dict[str, SetFacts] = {
 }
 
 Count = Annotated[int, Field(ge=1)]
+
+
+def drop_spelled_out(values: dict[str, Any], facts: SetFacts) -> None:
+    """Make null of sizes that are those of the whole set: everything, spelled out, is the same arm as everything."""
+    if isinstance(values.get("sizes"), (list, tuple)) and tuple(values["sizes"]) == facts.splits:
+        values["sizes"] = None
+    if values.get("unlabelled") == facts.unlabelled:
+        values["unlabelled"] = None
 
 
 def check_sizes(name: str, sizes: tuple[int, int, int] | None, selecting: str, called: str) -> None:

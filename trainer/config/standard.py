@@ -43,15 +43,11 @@ class StandardConfig(Node):
     """Paste a box of another image, its area drawn from Beta(cutmix, cutmix) (1.0 in DeiT). With mixup, each step does
     one of the two."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _by_recipe(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            recipe = values.get("recipe", "ijepa")
-            cropped = recipe != "whole"
-            only_when(values, "crop_scale", cropped, "standard.recipe other than whole", CROPS.get(str(recipe)))
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        recipe = values.get("recipe", "ijepa")
+        cropped = recipe != "whole"
+        only_when(values, "crop_scale", cropped, "standard.recipe other than whole", CROPS.get(str(recipe)))
 
     @model_validator(mode="after")
     def _ranges(self) -> StandardConfig:

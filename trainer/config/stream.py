@@ -56,20 +56,16 @@ class StreamConfig(Node):
     """kind=appearance: change in every step, not at boundaries."""
     replay: ReplayConfig | None = added(None)
 
-    @model_validator(mode="before")
     @classmethod
-    def _by_kind(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            kind = values.get("kind", "classes")
-            appearance = kind == "appearance"
-            only_when(values, "shift", kind == "actions", "stream.kind=actions", "windows")
-            only_when(values, "change", appearance, "stream.kind=appearance", "contrast")
-            only_when(values, "to", appearance, "stream.kind=appearance", 0.5 if values.get("change") == "hue" else 0.3)
-            only_when(values, "gradual", appearance, "stream.kind=appearance", False)
-            if values.get("segments") is None:
-                values["segments"] = len(FACTORS) if values.get("shift") == "factors" else SEGMENTS.get(kind, 1)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        kind = values.get("kind", "classes")
+        appearance = kind == "appearance"
+        only_when(values, "shift", kind == "actions", "stream.kind=actions", "windows")
+        only_when(values, "change", appearance, "stream.kind=appearance", "contrast")
+        only_when(values, "to", appearance, "stream.kind=appearance", 0.5 if values.get("change") == "hue" else 0.3)
+        only_when(values, "gradual", appearance, "stream.kind=appearance", False)
+        if values.get("segments") is None:
+            values["segments"] = len(FACTORS) if values.get("shift") == "factors" else SEGMENTS.get(kind, 1)
 
     @model_validator(mode="after")
     def _something_changes(self) -> StreamConfig:

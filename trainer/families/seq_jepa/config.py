@@ -68,23 +68,19 @@ class ModelConfig(_Parts):
         own = (self.encoder.crate, getattr(self, self.aggregator, None), self.predictor_crate)
         return any(isinstance(settings, CodingNode) for settings in own)
 
-    @model_validator(mode="before")
     @classmethod
-    def _per_part(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            parts = {"aggregator": "transformer", "predictor": "mlp"}
-            # what is no name is refused by its own rule
-            chosen = {part: str(values.get(part, default)) for part, default in parts.items()}
-            for field, (_, part, name) in _OWN.items():
-                only_when(values, field, chosen[part] == name, f"model.{part}={name}", {})
-            kind = AGGREGATOR_SETTINGS.get(chosen["aggregator"])
-            ffn = kind is None or kind.ffn
-            without = " or ".join(name for name in AGGREGATORS if getattr(AGGREGATOR_SETTINGS.get(name), "ffn", True))
-            only_when(values, "ffn_ratio", ffn, f"model.aggregator={without}", 4.0)
-            own = chosen["predictor"] in PREDICTOR_SETTINGS
-            only_when(values, "predictor_hidden", not own, "model.predictor=mlp", 128)
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        parts = {"aggregator": "transformer", "predictor": "mlp"}
+        # what is no name is refused by its own rule
+        chosen = {part: str(values.get(part, default)) for part, default in parts.items()}
+        for field, (_, part, name) in _OWN.items():
+            only_when(values, field, chosen[part] == name, f"model.{part}={name}", {})
+        kind = AGGREGATOR_SETTINGS.get(chosen["aggregator"])
+        ffn = kind is None or kind.ffn
+        without = " or ".join(name for name in AGGREGATORS if getattr(AGGREGATOR_SETTINGS.get(name), "ffn", True))
+        only_when(values, "ffn_ratio", ffn, f"model.aggregator={without}", 4.0)
+        own = chosen["predictor"] in PREDICTOR_SETTINGS
+        only_when(values, "predictor_hidden", not own, "model.predictor=mlp", 128)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
@@ -153,17 +149,13 @@ class ObjectiveConfig(_Controls):
     rate: RateConfig = RateConfig()
     weights: Weights = Weights()
 
-    @model_validator(mode="before")
     @classmethod
-    def _conditional(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            only_when(values, "ema", values.get("teacher", "stopgrad") == "ema", "objective.teacher=ema", {})
-            weights = values.get("weights")
-            for name in CONTROLS:
-                weight = weights.get(name) if isinstance(weights, dict) else getattr(weights, name, 0)
-                only_when(values, name, bool(weight), f"objective.weights.{name} above 0", {})
-        return values
+    def resolve(cls, values: dict[str, Any]) -> None:
+        only_when(values, "ema", values.get("teacher", "stopgrad") == "ema", "objective.teacher=ema", {})
+        weights = values.get("weights")
+        for name in CONTROLS:
+            weight = weights.get(name) if isinstance(weights, dict) else getattr(weights, name, 0)
+            only_when(values, name, bool(weight), f"objective.weights.{name} above 0", {})
 
     @model_validator(mode="after")
     def _consistent(self) -> ObjectiveConfig:
