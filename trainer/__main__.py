@@ -10,6 +10,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer import families, placing, presets
 from trainer.command.cli import Parser, add_data_options, data_settings, guarded, split_overrides
@@ -17,6 +18,9 @@ from trainer.command.duration import duration, estimate, measured
 from trainer.command.results import check_name, folder, writable
 from trainer.errors import UsageError
 from trainer.mirrors.wandb_mirror import MODES, resolve_mode
+
+if TYPE_CHECKING:
+    from trainer.config import RunConfig
 
 EXAMPLES = (
     "python -m trainer --list-presets",
@@ -81,12 +85,24 @@ def _run(arguments: Namespace) -> int:
 
         print("\n".join(listing.lines()))
         return 0
-    import yaml
-
-    from trainer.config import members
     from trainer.data.sets import require_present
-    from trainer.gates import judge, latest
     from trainer.record.identity import run_id
+
+    config, gate = _resolved(arguments)
+    place = arguments.results_dir.absolute() / check_name(arguments.study)
+    writable(place)
+    run = place / "runs" / run_id(config)
+    wandb = resolve_mode(arguments.wandb)
+    if arguments.dry_run:
+        _show(config, arguments.preset, run)
+        return 0
+    require_present(config)
+    return _train(config, gate, run, arguments.study, wandb, arguments.tensorboard)
+
+
+def _resolved(arguments: Namespace) -> tuple[RunConfig, str | None]:
+    """What is to be run, and the gate that judges it."""
+    from trainer.gates import latest
 
     settings = {"seed": arguments.seed, "epochs": arguments.epochs, "runtime.device": arguments.device}
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -97,46 +113,53 @@ def _run(arguments: Namespace) -> int:
     config = presets.load(arguments.preset, arguments.overrides, settings)
     if config.runtime.device != "auto":  # which only torch can tell
         placing.check(config, config.runtime.device, int(os.environ.get("WORLD_SIZE", 1)))
-    family = families.load(config.family)
     gate = arguments.gate or latest(config) or "none"
-    if gate != "none":
-        if gate not in config.gates:
-            raise UsageError(f"--gate {gate!r}: must be one of {', '.join([*config.gates, 'none'])}")
-        if arguments.epochs is None and arguments.gate:
-            config = presets.load(
-                arguments.preset, arguments.overrides, settings | {"epochs": config.gates[gate].epoch}
-            )
-    place = arguments.results_dir.absolute() / check_name(arguments.study)
-    writable(place)
-    wandb = resolve_mode(arguments.wandb)
-    if arguments.dry_run:
-        try:
-            require_present(config)
-        except UsageError as error:
-            print(f"# data absent, this run would not start: {error}")
-        print(f"# run {run_id(config)} in {place / 'runs' / run_id(config)}")
-        seconds = measured(config, arguments.preset)
-        told = (
-            estimate(config, config.epochs)
-            if seconds is None
-            else f"about {duration(seconds * config.epochs)} on one CPU core, at the preset's measured time per step"
-        )
-        if told is not None:
-            print(f"# training {told}")
-        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
-        return 0
+    if gate == "none":
+        return config, None
+    if gate not in config.gates:
+        raise UsageError(f"--gate {gate!r}: must be one of {', '.join([*config.gates, 'none'])}")
+    if arguments.epochs is None and arguments.gate:
+        config = presets.load(arguments.preset, arguments.overrides, settings | {"epochs": config.gates[gate].epoch})
+    return config, gate
 
-    require_present(config)
+
+def _show(config: RunConfig, preset: str, run: Path) -> None:
+    """Print what would run, and for how long."""
+    import yaml
+
+    from trainer.data.sets import require_present
+
+    try:
+        require_present(config)
+    except UsageError as error:
+        print(f"# data absent, this run would not start: {error}")
+    print(f"# run {run.name} in {run}")
+    seconds = measured(config, preset)
+    told = (
+        estimate(config, config.epochs)
+        if seconds is None
+        else f"about {duration(seconds * config.epochs)} on one CPU core, at the preset's measured time per step"
+    )
+    if told is not None:
+        print(f"# training {told}")
+    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+
+
+def _train(config: RunConfig, gate: str | None, run: Path, study: str, wandb: str, tensorboard: bool) -> int:
+    """Train, and judge what came of it; returns the exit code."""
+    from trainer.config import members
+
+    family = families.load(config.family)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun
         sets = ", ".join(one.name for one in members(config.data))
         judged = f" (below: of {config.data.name})" if config.data.mixture else ""
-        where = f"run {run_id(config)} in {place / 'runs' / run_id(config)}"
-        print(f"{where}: loading torch and {sets}{judged}\n{family.LEGEND}", flush=True)
+        print(f"run {run.name} in {run}: loading torch and {sets}{judged}\n{family.LEGEND}", flush=True)
 
     import torch
     import torch.distributed as dist
 
     from trainer import world
+    from trainer.gates import judge
     from trainer.loop import train
     from trainer.mirrors.mirror import Mirrors
     from trainer.record.identity import unknown_commit
@@ -151,11 +174,7 @@ def _run(arguments: Namespace) -> int:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if cuda else "gloo")
     first = world.rank() == 0
-    judged = None if gate == "none" else gate
-    run = place / "runs" / run_id(config)
-    mirrors = Mirrors(
-        config, arguments.study, run_id(config), run, wandb if first else "off", arguments.tensorboard and first
-    )
+    mirrors = Mirrors(config, study, run.name, run, wandb if first else "off", tensorboard and first)
 
     told = ""
 
@@ -169,19 +188,19 @@ def _run(arguments: Namespace) -> int:
             print(f"{'':>12}so far: {more}", flush=True)
 
     try:
-        result = train(config, place / "runs", arguments.study, report=report, gate=judged, baselines=True)
+        result = train(config, run.parent, study, report=report, gate=gate, baselines=True)
         if dist.is_initialized():
             dist.barrier()  # a worker that leaves early can abort one that is still writing
         if not first:
             return 0
-        records = place / "runs" / run_id(config) / "records.jsonl"
-        lines = list(read_run(records, run_id(config)))
-        print(f"run {run_id(config)}: {result['stopped']}; records in {records}")
+        records = run / "records.jsonl"
+        lines = list(read_run(records, run.name))
+        print(f"run {run.name}: {result['stopped']}; records in {records}")
         if parameters := lines[0].get("parameters"):  # older records do not say
             print(f"trained parameters: {parameters['total']:,} ({parts_in_words(parameters)})")
         if result["stopped"] != "completed":
             return 1
-        if judged is None:
+        if gate is None:
             return 0
         verdict = judge(config, gate, lines)
         print(f"gate {gate}: {'PASSED' if verdict.passed else 'FAILED'}")
