@@ -71,9 +71,9 @@ def mid_epoch(study: Study, least: int = 1, avoid: Collection[str] = (), share: 
             record, saved = (study.folder / "runs" / run / name for name in ("records.jsonl", "checkpoint.pt"))
             key = run, len(lines)
             if key not in began:
-                pid = study.trainer_of(run)
                 written = saved.exists() and saved.stat().st_mtime_ns >= record.stat().st_mtime_ns
-                if pid is None or not written:
+                pid = study.trainer_of(run) if written else None
+                if pid is None:
                     continue
                 began[key] = pid, processes.computed(pid) or 0.0
             pid, before = began[key]
@@ -92,14 +92,15 @@ def starting(study: Study) -> int:
     """The process of a trial that waits for workers of its own, which have their place and have reported nothing."""
 
     def look() -> int | None:
-        workers = [processes.born(pid) or 0 for pid in processes.named("RayTrainWorker", study.pids)]
-        for pid in processes.named("ImplicitFunc", study.pids):
+        pids = study.pids
+        workers = [processes.born(pid) or 0 for pid in processes.named("RayTrainWorker", pids)]
+        for pid in processes.named("ImplicitFunc", pids):
             since = processes.born(pid)
             if since is not None and workers and max(workers) > since and not study.epochs:
                 return pid
         return None
 
-    return study.until(look, "a trial's workers had started", every=0.01)
+    return study.until(look, "a trial's workers had started", every=0.05)
 
 
 def _epochs(study: Study, run: str) -> int:

@@ -28,17 +28,17 @@ def adopting() -> Iterator[None]:
         prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def below(root: int) -> set[int]:
-    """All living processes that descend from ``root``, itself not among them."""
+def below(*roots: int) -> set[int]:
+    """All living processes that descend from one of ``roots``."""
     children: dict[int, list[int]] = {}
-    for entry in PROC.iterdir():
-        if entry.name.isdigit() and (found := _stat(int(entry.name))) is not None and found[0] != "Z":
-            children.setdefault(int(found[1]), []).append(int(entry.name))
-    todo, seen = [root], set()
+    for name in os.listdir(PROC):
+        if name.isdigit() and (found := _stat(int(name))) is not None and found[0] != "Z":
+            children.setdefault(int(found[1]), []).append(int(name))
+    todo, seen = list(roots), set()
     while todo:
-        for child in children.get(todo.pop(), []):
-            seen.add(child)
-            todo.append(child)
+        new = set(children.get(todo.pop(), [])) - seen
+        seen |= new
+        todo += new
     return seen
 
 
@@ -125,6 +125,7 @@ def _state(folder: Path) -> str:
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat from the state on; a name may hold blanks and brackets."""
     try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        with open(f"{PROC}/{pid}/stat", "rb", buffering=0) as file:
+            return file.read().rpartition(b")")[2].decode().split()
     except OSError:
         return None

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,6 +67,7 @@ class Study:
         self._results, self._log = results, results / "driver-0.log"
         self._seen: dict[int, str | None] = {}
         self._looked = 0.0
+        self._read: dict[Path, tuple[tuple[int, int], list[dict[str, Any]]]] = {}
 
     # --- the driver
 
@@ -117,8 +118,7 @@ class Study:
     def pids(self) -> set[int]:
         """What this driver and its processes started and that is alive, whether the driver is or not."""
         alive = {pid for pid, born in self._seen.items() if born is not None and processes.born(pid) == born}
-        for root in {self.driver.pid, *alive}:
-            alive |= processes.below(root)
+        alive |= processes.below(self.driver.pid, *alive)
         self._seen |= {pid: processes.born(pid) for pid in alive - self._seen.keys()}
         return alive
 
@@ -163,10 +163,21 @@ class Study:
         return sorted(path.parent.name for path in self.folder.glob("runs/[!.]*/records.jsonl"))
 
     def lines(self, run: str) -> list[dict[str, Any]]:
-        return list(_complete(self.folder / "runs" / run / "records.jsonl"))
+        return self._complete(self.folder / "runs" / run / "records.jsonl")
 
     def decisions(self, *events: str) -> list[dict[str, Any]]:
-        return [line for line in _complete(self.folder / "decisions.jsonl") if not events or line["event"] in events]
+        lines = self._complete(self.folder / "decisions.jsonl")
+        return [line for line in lines if not events or line["event"] in events]
+
+    def _complete(self, path: Path) -> list[dict[str, Any]]:
+        """Read again only when it has changed: who waits for a moment asks a thousand times."""
+        if not path.exists():
+            return []
+        found = path.stat()
+        version = found.st_size, found.st_mtime_ns
+        if path not in self._read or self._read[path][0] != version:
+            self._read[path] = version, [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+        return list(self._read[path][1])
 
     @property
     def epochs(self) -> int:
@@ -176,9 +187,3 @@ class Study:
     def trainer_of(self, run: str) -> int | None:
         """The process that writes a run's record."""
         return processes.holding(self.folder / "runs" / run / "records.jsonl", processes.below(os.getpid()))
-
-
-def _complete(path: Path) -> Iterator[dict[str, Any]]:
-    if path.exists():
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            yield json.loads(line)
