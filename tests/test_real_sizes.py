@@ -65,6 +65,15 @@ def few():
     return sorted(found)
 
 
+def evaluation(config):
+    """What of a preset decides how ``trainer.evaluate`` computes, which takes as many images of each here."""
+    sized = {"sizes", "unlabelled", "draws_per_epoch", "select_on", "pretrain_on"}
+    return repr((config.data.model_dump(exclude=sized), kind(config)))
+
+
+EVALUATED = set({evaluation(GONE_THROUGH[name]): name for name in reversed(few())}.values())
+
+
 @pytest.fixture(scope="module")
 def loaded():
     """The last generated set, which presets in alphabetical order mostly share."""
@@ -82,12 +91,13 @@ def test_a_preset_runs_at_its_published_sizes(name, loaded, tmp_path, monkeypatc
         loaded[key] = one_pixel(
             load_images(config.model_copy(update={"runtime": config.runtime.model_copy(update={"resident_mib": 64})}))
         )
-    lines = rehearse(config, tmp_path, loaded[key], baselines=False, sweep_again=False)
-    assert [line["event"] for line in lines] == ["eval", "epoch", "eval", "stop", "eval"]
-    start, _, end, stop, evaluation = lines
+    evaluated = name in EVALUATED
+    lines = rehearse(config, tmp_path, loaded[key], baselines=False, sweep_again=False, evaluated=evaluated)
+    assert [line["event"] for line in lines] == ["eval", "epoch", "eval", "stop", *["eval"] * evaluated]
+    start, _, end, stop, *evaluations = lines
     assert stop["reason"] == "completed" and start["epoch"] == 0 and end["probe_epoch"] == 1
     m = config.data.observed_views
-    for line in (start, end, evaluation):
+    for line in (start, end, *evaluations):
         assert {f"linacc/z_agg@{m}", f"rank_pr/z@{m}", f"predict/z_hat@{m}"} <= line["metrics"].keys()
         assert math.isfinite(line["metrics"][f"predict/z_hat@{m}"])
     assert math.isfinite(end["metrics"][f"{'linacc_live' if seq else 'std_live'}/z_agg@{m}"])
@@ -97,6 +107,7 @@ def test_all_sizes_and_all_kinds_of_objectives_are_gone_through():
     ours = [GONE_THROUGH[name] for name in few()]
     for what in (sizes, kind):
         assert set(map(what, ours)) == set(map(what, GONE_THROUGH.values()))
+    assert {evaluation(GONE_THROUGH[name]) for name in EVALUATED} == set(map(evaluation, ours))
 
 
 def one_pixel(images):

@@ -54,7 +54,12 @@ def narrowed(name: str, overrides: list[str] = ()) -> RunConfig:
 
 
 def rehearse(
-    config: RunConfig, runs: Path, images: ImageSet | None = None, baselines: bool = True, sweep_again: bool = True
+    config: RunConfig,
+    runs: Path,
+    images: ImageSet | None = None,
+    baselines: bool = True,
+    sweep_again: bool = True,
+    evaluated: bool = True,
 ) -> list[dict]:
     """Train the epoch of one step and evaluate; returns the lines of the run's record and, last, the evaluation's.
 
@@ -63,6 +68,7 @@ def rehearse(
         baselines: also probe raw pixels, which takes longer than all the rest and does not depend on the preset's
             sizes.
         sweep_again: evaluate subspace diagnostics that training has computed already, at the same sizes.
+        evaluated: evaluate at all: on as many images whatever the preset's sizes.
     """
     images = images or load_images(config)
     folder = runs / run_id(config)
@@ -70,6 +76,8 @@ def rehearse(
         changed.enter_context(mock.patch.object(RunConfig, "steps_per_epoch", property(lambda run: 1)))
         train(config, runs, images=images, baselines=baselines, gate=next(iter(config.gates), None))
         lines = list(read(folder / "records.jsonl"))
+        if not evaluated:
+            return lines
         few = replace(images, splits={part: index[: CHUNK + 1] for part, index in images.splits.items()})
         changed.enter_context(mock.patch.object(trainer.data.images, "load_images", lambda _: few))
         sweeps = config.data.transform in ("rotation", "affine") or config.data.name == "mini3d"
