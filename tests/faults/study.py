@@ -36,6 +36,7 @@ SHORT = [
     "--top-k",
     "1",
     *SMALL,
+    "data.sizes=[768,128,128]",
 ]
 # generous: on a busy machine everything takes several times as long, and a fault that hangs is found all the same
 SECONDS = 400
