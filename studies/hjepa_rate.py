@@ -3,6 +3,8 @@
     python studies/hjepa_rate.py             weight and half-life, searched; weak trials are stopped at half a run
     python studies/hjepa_rate.py --quick     fewer trials, a third of the epochs
 
+7 and 2 minutes on two idle cores.
+
 Probes of H-JEPA fall below the untrained encoder's before they recover: they were lowest at epochs 11 to 14 of 30, and
 ``asha`` would judge at 4 and 12. Nobody is judged before epoch 15, and nobody is stopped for a low rank: that of the
 mean token is 1.4 before training.
@@ -52,6 +54,7 @@ STUDY = Study(
     contrasts=lambda _: (
         Contrast("best minus no rate", "best", "best/reference"),
         Contrast("best minus untrained", "best", "untrained"),
+        Contrast("best minus untrained, neighbours", "best", "untrained", metric="knn20/z_agg@M"),
     ),
     also=("knn20/z_agg@M", "std/z_agg@M"),
     first_points=lambda: [{"weight": weight, "half_life": HALF_LIFE} for weight in (0.1, 0.3)],

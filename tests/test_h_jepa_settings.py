@@ -1,6 +1,8 @@
 """No setting of H-JEPA is accepted and ignored, and ImageNet-100 is the list's classes and no others."""
 
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import oracles
@@ -15,7 +17,9 @@ from trainer.data.images import load_images
 from trainer.data.sets import imagenet100
 from trainer.data.sets.places import Places
 from trainer.errors import UsageError
+from trainer.families import h_jepa
 
+HERE = Path(__file__).parent
 EVERYTHING = [
     *COLOUR, *TWO, *CROPS, *FEATURES["fpn"], *FEATURES["sigreg"], *FEATURES["layer_scale"],
     "objective.locals=cross_crop", "objective.weights.c_jepa=0.1", "objective.weights.nt_xent=0.1",
@@ -61,6 +65,13 @@ def test_every_setting_is_read_in_two_steps_and_a_measurement(monkeypatch):
     family.probes(run, images, source, method, torch.device("cpu")).at_start(method, True)
     dead = accepted - seen - NOT_READ.keys()
     assert not dead, sorted(dead)
+
+
+def test_the_page_of_features_names_tests_that_are_there():
+    page = Path(h_jepa.__file__).with_name("MATRIX.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`tests/(\w+\.py)::(\w+)`", page))
+    missing = [name for file, name in named if f"def {name}(" not in (HERE / file).read_text(encoding="utf-8")]
+    assert len(named) > 25 and missing == []
 
 
 @pytest.fixture
