@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainer import world
 from trainer.config import RateConfig
+from trainer.losses.prediction import wide
 from trainer.losses.term import Regularising, Term
 from trainer.losses.window import Moments
 
@@ -38,7 +39,7 @@ class CodingRate(Regularising):
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """Of (n, d) local rows; in half precision I + alpha G would not be positive definite."""
         with torch.autocast(rows.device.type, enabled=False):
-            rows = world.gather_rows(rows if rows.dtype == torch.float64 else rows.float())
+            rows = world.gather_rows(wide(rows))
             if self.config.form in ("unit", "diagonal"):
                 return self._unit(rows)
             return self._log(F.layer_norm(rows, rows.shape[1:]) if self.config.form == "ln" else rows)

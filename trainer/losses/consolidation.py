@@ -138,7 +138,7 @@ def information(
     losses: Iterable[Callable[[], tuple[Tensor, float]]],
     one_less: bool = False,
 ) -> dict[str, Tensor]:
-    """Mean squared gradient over samples, by parameter.
+    """Mean squared gradient over samples, by parameter and in its shape.
 
     Args:
         losses: one per sample; makes its loss and its weight in the mean.

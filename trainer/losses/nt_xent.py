@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainer import world
 from trainer.config.paired import NTXentConfig
+from trainer.losses.prediction import wide
 from trainer.losses.term import Regularising, Term
 
 
@@ -19,7 +20,7 @@ class NTXent(Regularising):
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """Of (V, n, d) local rows, V of 2 or more: the mean over the pairs of the first view with each other."""
         with torch.autocast(rows.device.type, enabled=False):
-            rows = F.normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=-1, eps=1e-12)
+            rows = F.normalize(wide(rows), dim=-1, eps=1e-12)
             first, *others = (world.gather_rows(view) for view in rows)
             return Term(torch.stack([self._pair(first, other) for other in others]).mean())
 

@@ -11,7 +11,7 @@ from trainer.config import SharpenConfig
 
 
 def wide(x: Tensor) -> Tensor:
-    """At least fp32: a cosine near 1 has no digits left in half precision."""
+    """At least fp32: half precision has no digits left for a cosine near 1, nor for the covariance of many rows."""
     return x if x.dtype == torch.float64 else x.float()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from trainer import world
 from trainer.config import SigRegConfig
 from trainer.data.philox import Purpose, uniforms
+from trainer.losses.prediction import wide
 from trainer.losses.term import Regularising, Term
 
 
@@ -39,7 +40,7 @@ class SigReg(Regularising):
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """Of (n, d) local rows; ``step`` decides the directions, the same on every worker."""
         with torch.autocast(rows.device.type, enabled=False):
-            rows = rows if rows.dtype == torch.float64 else rows.float()
+            rows = wide(rows)
             slices = self.directions(rows.shape[1], step).to(rows.dtype)
             phase = (rows @ slices)[..., None] * self.t.to(rows.dtype)
             # the only thing that couples rows: means, so only they are shared between workers

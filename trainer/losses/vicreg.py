@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trainer import world
 from trainer.config import VicRegConfig
+from trainer.losses.prediction import wide
 from trainer.losses.term import Regularising, Term
 
 
@@ -16,8 +17,9 @@ class VicReg(Regularising):
     config: VicRegConfig
 
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
+        """Of (n, d) local rows."""
         with torch.autocast(rows.device.type, enabled=False):
-            rows = world.gather_rows(rows if rows.dtype == torch.float64 else rows.float())
+            rows = world.gather_rows(wide(rows))
             n, d = rows.shape
             rows = rows - rows.mean(0)
             covariance = rows.T @ rows / (n - 1)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trainer import world
 from trainer.config.paired import CJepaConfig
+from trainer.losses.prediction import wide
 from trainer.losses.term import Regularising, Term
 
 
@@ -18,7 +19,7 @@ class VicRegPairs(Regularising):
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """Of (V, n, d) local rows, V of 2 or more; the invariance is between the first view and each other."""
         with torch.autocast(rows.device.type, enabled=False):
-            rows = rows if rows.dtype == torch.float64 else rows.float()
+            rows = wide(rows)
             rows = torch.stack([world.gather_rows(view) for view in rows])
             _, n, d = rows.shape
             invariance = (rows[1:] - rows[:1]).square().mean()

@@ -16,7 +16,8 @@ HIDDEN, STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 128, 100, 256, 1e-2, 1.0
 
 
 def mlp_r2(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
-    """Test R2 of :func:`mlp_prediction`, averaged over the outputs that vary (a constant one would cap the score)."""
+    """Test R2 (1 is perfect, 0 the mean) of :func:`mlp_prediction`, from features (n, d) to targets (n, k), averaged
+    over the outputs that vary (a constant one would cap the score)."""
     return r2(test_y, mlp_prediction(train_x, train_y, test_x))
 
 
@@ -62,7 +63,7 @@ def mlp_fitted(train_x: Tensor, train_y: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def r2(truth: Tensor, prediction: Tensor) -> float:
-    """Coefficient of determination, averaged over the outputs whose truth varies; NaN if none does."""
+    """Coefficient of determination of (n, k), averaged over the outputs whose truth varies; NaN if none does."""
     truth, prediction = in_double(truth), in_double(prediction)
     total = (truth - truth.mean(0)).square().sum(0)
     residual = (truth - prediction).square().sum(0)
