@@ -55,7 +55,7 @@ def _command(word: str) -> bool:
 
 
 def _run(arguments: list[str]) -> int:
-    from trainer.errors import EXIT_USAGE, RecordError, UsageError
+    from trainer.errors import EXIT_USAGE, RecordError, UsageError, one_line
 
     about = (
         "Read the records of a study, finished or not, print its answer, and write STUDY_FOLDER/report: the table"
@@ -75,9 +75,7 @@ def _run(arguments: list[str]) -> int:
         "--full", action="store_true", help="print every table and sentence, not only question, answers and table"
     )
     options = parser.parse_args(arguments)
-    from analysis.report import (
-        report,  # plotting libraries take seconds to import; --help must not
-    )
+    from analysis.report import report  # plotting libraries take seconds to import; --help must not
 
     code = 0
     for folder in options.folders:
@@ -86,7 +84,7 @@ def _run(arguments: list[str]) -> int:
         except BrokenPipeError:
             raise
         except (UsageError, RecordError, OSError) as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
             code = EXIT_USAGE
     return code
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 
 FILES = ("study.json", "decisions.jsonl", "records.jsonl", "evaluation.jsonl")
 """What is copied: checkpoints and images stay where they are."""
@@ -53,9 +53,8 @@ def fetched(address: str) -> Path:
     except (OSError, ValueError, ArrowException) as error:
         if isinstance(error, UsageError):
             raise
-        said = " ".join(str(error).split())[:300]
         raise UsageError(
-            f"{address} cannot be read: {said}; check the address, the credentials and the network"
+            f"{address} cannot be read: {one_line(error)[:300]}; check the address, the credentials and the network"
         ) from None
     return top / alone
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.frames.columns import WANDB
 from analysis.ingest.foreign import ForeignRun, Numbers, whole, whole_epoch
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 from trainer.mirrors.wandb_key import has_key, server
 
 PREFIX = "wandb:"
@@ -58,7 +58,7 @@ def read(address: str) -> list[ForeignRun]:
 
 
 def _said(error: Exception, key: str) -> str:
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+    text = one_line(error)[:200]
     return text.replace(key, "...") if key else text
 
 

@@ -15,7 +15,7 @@ import zlib
 from lzma import LZMAError
 from pathlib import Path
 
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 
 _KEPT: list[tempfile.TemporaryDirectory] = []
 """Unpacked copies; they are removed when the program ends."""
@@ -46,8 +46,9 @@ def unpacked(path: str | Path) -> Path:
                     raise ValueError(f"it would unpack to more than {_MOST // 1_000_000} MB")
                 archive.extractall(folder, filter="data")
     except (OSError, EOFError, ValueError, KeyError, TypeError, tarfile.TarError, zlib.error, LZMAError) as error:
-        why = " ".join(str(error).split())
-        raise UsageError(f"{path}: cannot be unpacked ({why}); give a .tar.gz, .tar.xz or .jsonl.gz") from None
+        raise UsageError(
+            f"{path}: cannot be unpacked ({one_line(error)}); give a .tar.gz, .tar.xz or .jsonl.gz"
+        ) from None
     return folder
 
 

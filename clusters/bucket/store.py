@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 SETTINGS = ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
@@ -96,8 +96,7 @@ class Store:
         try:
             yield
         except (OSError, ValueError, ArrowException) as error:
-            said = " ".join(str(error).split())
-            raise _named(self.address, said) from None
+            raise _named(self.address, one_line(error)) from None
 
 
 def _named(address: str, said: str) -> BucketError:

@@ -25,6 +25,7 @@ from clusters.vast.instance import Instance
 from clusters.vast.memory import Memory
 from clusters.vast.rent import Order, Renting
 from clusters.vast.runner import VastCommandRunner
+from trainer.errors import one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 """Of the project: relative sources under ``file_mounts`` are meant from there, wherever ``ray`` is called."""
@@ -194,4 +195,4 @@ def _said() -> Iterator[None]:
     try:
         yield
     except VastError as error:
-        raise click.ClickException(" ".join(str(error).split())) from None
+        raise click.ClickException(one_line(error)) from None

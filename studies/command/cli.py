@@ -28,7 +28,7 @@ from studies.running.capacity import idle_gpus
 from trainer.command import early_interrupt
 from trainer.command.cli import guarded, split_overrides
 from trainer.data.sets import require_present
-from trainer.errors import RecordError, UsageError
+from trainer.errors import RecordError, UsageError, one_line
 from trainer.record.study_lines import read_decisions
 
 NAMES = 11
@@ -144,7 +144,7 @@ def _run(plan: Plan, search: Question | None, options: Namespace) -> int:
                 complete, jobs = run_study(plan, search, console, shown=shown, **where)
             code = _conclude(plan, options, console, complete, jobs)
         except (UsageError, RecordError, OSError) as error:  # said by the caller, when the log is closed
-            console.log.write(f"error: {' '.join(str(error).split())}\n")
+            console.log.write(f"error: {one_line(error)}\n")
             raise
         except ClusterLost as error:  # likewise
             console.log.write(f"error: {_gone(error)}\n")

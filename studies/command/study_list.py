@@ -12,7 +12,7 @@ from pathlib import Path
 from studies.engine.decisions import NAME
 from studies.engine.job import NOT_RUN
 from trainer.command.cli import Parser
-from trainer.errors import UsageError
+from trainer.errors import UsageError, with_kind
 from trainer.record.run import read
 
 ABOUT = "The studies that can be run here, with the question each answers, and the state of those in a results folder."
@@ -52,7 +52,7 @@ def states(results: Path) -> Iterator[tuple[str, str]]:
         try:
             yield folder.name, _state(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            yield folder.name, f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            yield folder.name, f"cannot be read: {with_kind(error)[:120]}"
 
 
 def _state(folder: Path) -> str:

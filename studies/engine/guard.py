@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from trainer.errors import UsageError
+from trainer.errors import UsageError, with_kind
 
 
 def call(what: str, function: Callable[..., Any], *given: Any) -> Any:
@@ -15,6 +15,4 @@ def call(what: str, function: Callable[..., Any], *given: Any) -> Any:
     except UsageError:
         raise
     except Exception as error:  # whatever the function of a user raises
-        raise UsageError(
-            f"{what} fails: {type(error).__name__}: {' '.join(str(error).split())}; correct its function"
-        ) from None
+        raise UsageError(f"{what} fails: {with_kind(error)}; correct its function") from None

@@ -13,7 +13,7 @@ from studies.engine.decisions import NAME, Decisions
 from studies.engine.job import NOT_RUN
 from studies.engine.plan import Plan
 from studies.engine.question import Question
-from trainer.errors import UsageError
+from trainer.errors import UsageError, with_kind
 from trainer.record.identity import arm_id
 from trainer.record.lock import NAME as LOCK
 from trainer.record.study_lines import read_decisions, read_info
@@ -68,7 +68,7 @@ def _other_arms(plan: Plan, question: Question, folder: Path) -> str | None:
         try:
             ours = arm_id(plan.config(question.point(line["raw"]), plan.search_seed))
         except (KeyError, TypeError, ValueError, UsageError) as error:
-            ours = f"none of this space ({type(error).__name__}: {' '.join(str(error).split())})"
+            ours = f"none of this space ({with_kind(error)})"
         if ours != line["arm_id"]:
             return (
                 f"its trial {line['trial']} is arm {line['arm_id']}, here the same point {line['raw']} is {ours}; this"
@@ -103,9 +103,8 @@ def absorb(plan: Plan, decisions: Decisions) -> int:
     """
     for half in (plan.folder / "runs").glob(".*.tmp"):
         shutil.rmtree(half, ignore_errors=True)
-    if decisions.of(
-        "suggest"
-    ):  # all were told before the first suggestion, and later ones must not change what follows
+    # all were told before the first suggestion, and later ones must not change what follows
+    if decisions.of("suggest"):
         for folder in plan.search.warm_start:
             if identity(folder) is None:
                 print(

@@ -14,7 +14,7 @@ from typing import Any
 from studies.executors.lifeline import Place
 from studies.executors.private_folder import RAY, TOKEN, is_private
 from studies.running.processors import processors_here
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -76,9 +76,8 @@ def start(folder: Path, dashboard: bool) -> Any:
                     address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **QUIET
                 )
             break
-        except (
-            Exception
-        ) as error:  # Ray has no type for a node that did not come up in its 30 seconds, which a busy machine may need
+        # Ray has no type for a node that did not come up in its 30 seconds, which a busy machine may need
+        except Exception as error:
             ray.shutdown(wait_for_processes=True)
             if attempt == ATTEMPTS:
                 tried = f"in {ATTEMPTS} attempts ({_reason(error)})"
@@ -221,4 +220,4 @@ def _whose_token(environment: Mapping[str, str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).partition(". ")[0][:200]
+    return one_line(error).partition(". ")[0][:200]

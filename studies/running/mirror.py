@@ -20,6 +20,7 @@ from studies.engine.moments import moments
 from studies.engine.plan import Plan
 from studies.engine.sampling import Sampling
 from studies.running.mirrored_trial import Trials
+from trainer.errors import with_kind
 
 NAME = "optuna.db"
 LOCK_SECONDS = 10
@@ -195,4 +196,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):  # Optuna's words are "Record does not exist."
         return "the study is not in it, as after deleting it in optuna-dashboard"
     said = getattr(error, "orig", None) or error  # SQLAlchemy adds the statement and a link
-    return f"{type(said).__name__}: {' '.join(str(said).split())[:120]}"
+    return with_kind(said)[:120]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trainer.data.sets.places import VARIABLE
-from trainer.errors import EXIT_USAGE, RecordError, UsageError
+from trainer.errors import EXIT_USAGE, RecordError, UsageError, one_line
 
 EXIT_INTERRUPTED, EXIT_NO_READER = 130, 141
 """Ctrl-C, and a reader of the output that went away (``| head``), as a shell reports SIGINT and SIGPIPE."""
@@ -70,7 +70,7 @@ def guarded(run: Callable[[], int], interrupted: str = "interrupted") -> int:
         stop_writing()
         return EXIT_NO_READER
     except (UsageError, RecordError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)

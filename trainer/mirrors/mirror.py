@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainer.config import RunConfig
+from trainer.errors import with_kind
 from trainer.mirrors.series import values
 from trainer.record.writer import NAME
 
@@ -141,7 +142,7 @@ class Mirrors:
         try:
             mirror = make()
         except Exception as error:  # whatever a service or its client raises, a mirror must not cost a run
-            self._say(f"no {name} mirror: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+            self._say(f"no {name} mirror: {with_kind(error)[:160]}")
             return
         self._mirrors.append(mirror)
         if mirror.trouble:
@@ -153,9 +154,7 @@ class Mirrors:
                 do(mirror)
             except Exception as error:  # see _open
                 self._mirrors.remove(mirror)
-                self._say(
-                    f"{type(mirror).__name__} is given up: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
-                )
+                self._say(f"{type(mirror).__name__} is given up: {with_kind(error)[:160]}")
 
     def _say(self, text: str) -> None:
         self.trouble = text

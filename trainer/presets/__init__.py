@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from trainer import families
 from trainer.config import RunConfig
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 from trainer.presets.strict_yaml import parse
 
 FOLDER = Path(__file__).parent
@@ -101,7 +101,7 @@ def _read(
         # a study resolves its preset for every run, and parsing is most of that
         tree = copy.deepcopy(_parsed(path, facts.st_mtime_ns, facts.st_size))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a tag that does not fit its value
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path}: not valid YAML: {one_line(error)}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(tree, dict):

@@ -17,7 +17,7 @@ from analysis.page.live.tail import Tails
 from analysis.page.sections import SECTIONS
 from analysis.page.writing import Part, Written, data_json, part_html
 from analysis.recorded.study import load
-from trainer.errors import RecordError, UsageError
+from trainer.errors import RecordError, UsageError, one_line
 
 FIGURE_SECONDS = 60.0
 """Least time between two drawings of a figure; a sentence that says why there is none costs nothing and never waits."""
@@ -72,7 +72,7 @@ class Watched:
             data = str(data_json(facts))
         except (UsageError, RecordError, OSError) as error:
             changed = self.error != str(error)
-            self.error, self._signature, self._made = " ".join(str(error).split()), signature, now
+            self.error, self._signature, self._made = one_line(error), signature, now
             return changed
         self.error, self.facts, self.parts, self.data = "", facts, made, data
         self._signature, self._made, self.seconds = signature, now, time.thread_time() - begun

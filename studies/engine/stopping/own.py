@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from studies.engine.stopping.face import GO, STOP, WAIT, Judgement, Rule
-from trainer.errors import UsageError
+from trainer.errors import UsageError, with_kind
 
 VERDICTS = (GO, WAIT, STOP)
 TAKES = tuple(Rule.usual)
@@ -45,7 +45,7 @@ def tried(name: str, make: Any) -> Rule:
     except UsageError:
         raise
     except Exception as error:  # whatever its author's code raises
-        raise UsageError(f"rule {name!r}: {_said(error)}, before any trial was judged; correct it") from None
+        raise UsageError(f"rule {name!r}: {with_kind(error)}, before any trial was judged; correct it") from None
     whole = isinstance(rungs, tuple | list) and all(type(rung) is int for rung in rungs)
     if not whole or list(rungs) != sorted(set(rungs)) or not all(1 <= rung < rule.epochs for rung in rungs):
         raise UsageError(
@@ -70,7 +70,7 @@ def asked(rule: Rule, ranked: list[float], own: float, place: int, to_come: int,
         judged = rule.judge(ranked, own, place, to_come)
         verdict, cutoff = judged.verdict, judged.cutoff
     except Exception as error:  # whatever its author's code raises
-        raise UsageError(f"{what}: {_said(error)}, asked {where}; correct it") from None
+        raise UsageError(f"{what}: {with_kind(error)}, asked {where}; correct it") from None
     if verdict not in VERDICTS or not (cutoff is None or isinstance(cutoff, int | float)):
         raise UsageError(f"{what}: says {judged!r} {where}; it must say go, wait or stop, and a number or None")
     if verdict == WAIT and not rule.waits:
@@ -78,8 +78,3 @@ def asked(rule: Rule, ranked: list[float], own: float, place: int, to_come: int,
     if verdict == WAIT and not to_come:
         raise UsageError(f"{what}: says wait {where}, which would be for ever; it must say go or stop")
     return judged
-
-
-def _said(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

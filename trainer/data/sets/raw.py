@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.store import MappedImages
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,14 @@ def downloading(url: str, folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(
-            f"downloading {url} to {folder} failed: {reason}; fetch it by hand and unpack it there"
+            f"downloading {url} to {folder} failed: {one_line(error)}; fetch it by hand and unpack it there"
         ) from error
 
 
 def damaged(path: Path, reason: object) -> UsageError:
     """The error for a file that exists and cannot be parsed."""
-    text = " ".join(str(reason).split()) or type(reason).__name__
-    return UsageError(f"{path} is damaged or of another format ({text}); replace it with a fresh copy")
+    return UsageError(f"{path} is damaged or of another format ({one_line(reason)}); replace it with a fresh copy")
 
 
 def concatenated(parts: Sequence[Tensor]) -> Tensor:
