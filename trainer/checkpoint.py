@@ -40,9 +40,8 @@ def load(folder: Path, device: torch.device, arm: str, parts: Iterable[str] = ()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch explains at length what a foreign file might be
-            with zipfile.ZipFile(
-                path
-            ) as archive:  # torch writes checksums and does not read them: a flipped bit would be a weight
+            # torch writes checksums and does not read them: a flipped bit would be a weight
+            with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise zipfile.BadZipFile(damaged)
             state = torch.load(path, map_location=device, weights_only=True)
@@ -69,9 +68,7 @@ def restore(folder: Path, parts: dict[str, Any], state: dict[str, Any]) -> None:
     for name, part in parts.items():
         try:
             load_part(part, state[name])
-        except (
-            Exception
-        ) as error:  # each part, and torch for its optimisers, has exceptions of its own for what does not fit
+        except Exception as error:  # each part, and torch for its optimisers, raises its own for what does not fit
             lines = str(error).strip().splitlines()
             why = " ".join(lines[:2])[:200].strip() or type(error).__name__
             raise RecordError(f"{folder / NAME} does not fit this run: {name}: {why}; {REMEDY}") from None

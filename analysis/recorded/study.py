@@ -114,9 +114,8 @@ class Study:
         if metric not in self._steps:
             known = np.unique(values(self.curves, metric).dropna())
             gaps = np.diff(known)
-            self._steps[metric] = float(
-                min(gaps[gaps > 1e-9], default=0.0)
-            )  # below that it is rounding of the division
+            # a smaller one is rounding of the division
+            self._steps[metric] = float(min(gaps[gaps > 1e-9], default=0.0))
         return self._steps[metric]
 
     @cached_property

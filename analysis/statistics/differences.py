@@ -125,9 +125,7 @@ def resolve(study: Study, contrast: Contrast) -> Comparison | None:
     reference = study.arms.keys.get(contrast.reference)
     if key is None or reference is None:
         return None
-    if (
-        contrast.reference == f"{contrast.arm}/{study.declared.reference}"
-    ):  # its own, where an earlier choice left another
+    if contrast.reference == f"{contrast.arm}/{study.declared.reference}":  # its own; an earlier choice left another
         reference = study.arms.reference(key) or reference
     return contrast.metric, key, reference
 

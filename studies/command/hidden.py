@@ -18,9 +18,8 @@ def refuse_hidden() -> None:
         spec = find_spec(name)
         if spec is None:
             continue
-        found = Path(
-            spec.origin or next(iter(spec.submodule_search_locations or ()), "")
-        )  # a folder alone has no origin
+        # a folder alone has no origin
+        found = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), ""))
         package = found.parent if found.name == "__init__.py" else found
         if package.resolve() != ROOT / name:
             print(

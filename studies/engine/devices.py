@@ -26,9 +26,8 @@ def check(config: RunConfig, resources: Resources, here: bool) -> None:
             f"runtime.device = {wanted!r}: each trial would hold --gpus-per-trial {gpus:g} and not use it; remove one"
             " of them"
         )
-    if (
-        wanted == "cuda" and not gpus and resources.concurrent != 1
-    ):  # some systems show no /dev/nvidia*, by which GPUs are counted
+    # some systems show no /dev/nvidia*, by which GPUs are counted
+    if wanted == "cuda" and not gpus and resources.concurrent != 1:
         raise UsageError(
             "runtime.device = 'cuda': all trials would crowd onto the first GPU; give --gpus-per-trial 1, or a share"
             " such as 0.5, instead, or --max-concurrent 1"

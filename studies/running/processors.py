@@ -28,9 +28,8 @@ def container_limits(
         for name in ("memory.max", "memory.limit_in_bytes"):
             if text_of(folder / name).isdigit():
                 memory.append(int(text_of(folder / name)))
-    return min(processors, default=None), min(
-        (m for m in memory if m < 2**60), default=None
-    )  # version 1 writes "none" as 2**63
+    limited = [most for most in memory if most < 2**60]  # version 1 writes "none" as 2**63
+    return min(processors, default=None), min(limited, default=None)
 
 
 def _groups(root: Path, membership: Path) -> Iterator[Path]:

@@ -68,9 +68,8 @@ def implementation(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-MIN_RESNET_WIDTH = (
-    8  # torch 2.15: widths 2 to 7 end in "free(): invalid next size" or a segmentation fault, 8 to 20 do not
-)
+# torch 2.15: widths 2 to 7 end in "free(): invalid next size" or a segmentation fault, 8 to 20 do not
+MIN_RESNET_WIDTH = 8
 
 
 class EncoderConfig(Node):

@@ -46,9 +46,8 @@ class SeqJEPAProbes(Probes):
 
     def begin(self, method: SeqJEPA) -> None:
         if self._config.eval.subspace.epochs:
-            from trainer.families.seq_jepa.probing.diagnostics import (
-                Diagnostics,
-            )  # most runs need not pay for importing scipy
+            # most runs need not pay for importing scipy
+            from trainer.families.seq_jepa.probing.diagnostics import Diagnostics
 
             self._subspace = Diagnostics(self._config, self._images, self._views, self.untrained(method), self.split)
 
