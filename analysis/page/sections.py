@@ -11,7 +11,6 @@ from typing import Any
 from analysis.page.arms_table import arms_table
 from analysis.page.facts import Facts
 from analysis.page.figures import FIGURES
-from analysis.page.figures.objectives import applies as two_objectives
 from analysis.page.forest import PRIMARY, axis, forest, scale_words
 from analysis.page.gates import gate_lines
 from analysis.page.health import health
@@ -23,6 +22,7 @@ from analysis.rendering.decimals import decimals
 from analysis.rendering.render import sheets
 from analysis.sentences.bill import costs
 from analysis.sentences.caveats import caveats
+from analysis.sentences.pareto import two_objectives
 from analysis.sentences.searched import missing, searched
 from analysis.sentences.verdict import sentences
 from analysis.statistics.family import PENDING
@@ -76,7 +76,7 @@ def _curves(facts: Facts, draw: Draw) -> dict[str, Any]:
 def _search(facts: Facts, draw: Draw) -> dict[str, Any]:
     if not facts.study.info.get("num_trials") and facts.study.search.empty:
         return {"said": ["Nothing was searched: the arms were given."], "figures": []}
-    names = ["search", "rungs", "importance", *(["objectives"] if two_objectives(facts) else [])]
+    names = ["search", "rungs", "importance", *(["objectives"] if two_objectives(facts.study) else [])]
     said = [*searched(facts.study)] if len(facts.study.search) else [_nothing("trial has started")]
     return {"said": said, "figures": [draw(name) for name in names]}
 

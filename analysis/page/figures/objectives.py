@@ -39,10 +39,6 @@ def describe(facts: Facts) -> str:
     return " ".join(front_found(facts.study))
 
 
-def applies(facts: Facts) -> bool:
-    return two_objectives(facts.study)
-
-
 def _trials(facts: Facts) -> pd.DataFrame:
     if not two_objectives(facts.study):
         raise Refused("The study searched for one objective.")
