@@ -216,7 +216,7 @@ def test_the_centre_moves_once_per_step_of_a_symmetric_arm(digits):
     ("{decay: 0.9, per_epoch: true}", [1 - 0.1 * (np.cos(np.pi * step / 40) + 1) / 2 for step in (0, 8, 12, 24)]),
     ("{half_life: 0.25, anneal: false}", [0.5**0.1] * 4),
 ])  # fmt: skip
-def test_ema_settings_decide_how_far_the_teacher_moves(digits, settings, expected):
+def test_ema_settings_decide_how_far_the_teacher_moves(settings, expected):
     run = config(
         "data.sizes=[256,64,64]",
         "schedule.horizon_epochs=10",

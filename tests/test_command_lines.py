@@ -168,7 +168,7 @@ def test_two_values_for_one_setting_are_an_error(main, words, shown, capsys):
     assert shown in capsys.readouterr().err
 
 
-def test_the_same_value_twice_and_options_that_collect_are_fine(capsys):
+def test_the_same_value_twice_and_options_that_collect_are_fine():
     assert trainer_main(["--seed", "1", "--seed", "1", "optim.lr=0.1", "optim.lr=0.1", "--dry-run"]) == 0
     p = Parser(prog="p")
     p.add_argument("--folder", action="append")

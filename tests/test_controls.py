@@ -43,13 +43,13 @@ def samples(n, d, seed=0):
 # --- SIGReg
 
 
-@pytest.mark.parametrize("name, rows", [
-    ("gaussian", samples(60, 5)),
-    ("scaled", 3 * samples(60, 5)),
-    ("shifted", samples(60, 5) + 1),
-    ("uniform", np.random.default_rng(1).uniform(-2, 2, (40, 5))),
+@pytest.mark.parametrize("rows", [
+    pytest.param(samples(60, 5), id="gaussian"),
+    pytest.param(3 * samples(60, 5), id="scaled"),
+    pytest.param(samples(60, 5) + 1, id="shifted"),
+    pytest.param(np.random.default_rng(1).uniform(-2, 2, (40, 5)), id="uniform"),
 ])  # fmt: skip
-def test_sigreg_is_the_epps_pulley_integral(name, rows):
+def test_sigreg_is_the_epps_pulley_integral(rows):
     loss = sigreg(slices=12, knots=401)
     directions = loss.directions(5, STEP).double().numpy()
     assert value(loss, rows) == pytest.approx(epps_pulley(rows, directions), rel=2e-5, abs=1e-5)

@@ -191,7 +191,7 @@ def test_images_are_read_only_in_effect(digits):
     assert dataclasses.is_dataclass(digits) and digits.images.dtype == torch.uint8
 
 
-def test_probes_beside_the_model_learn_from_train_labels_only(digits):
+def test_probes_beside_the_model_learn_from_train_labels_only():
     run = config("data.pretrain_on=train_and_validation", "data.sizes=[600,300,300]")
     images = images_module.load_images(run)
     source, known = views(run, images), set(images.splits["train"].tolist())

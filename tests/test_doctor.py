@@ -82,7 +82,7 @@ def test_torchvision_for_another_torch():
     assert not list(software.torch_pair("2.15.0+cpu", ["numpy", "torch (==2.15.0)"]))
 
 
-def test_what_the_repository_declares(tmp_path):
+def test_what_the_repository_declares():
     python, requirements, pins = software.declared()
     assert python == ">=3.11" and any(r.startswith("ray[") for r in requirements) and {"ray", "torch"} <= set(pins)
     assert software.installed_version("no-such-distribution") is None
@@ -268,7 +268,7 @@ def test_file_system_is_the_innermost_and_last_mount(tmp_path):
 # Ray on this machine
 
 
-def test_other_ray_processes(tmp_path):
+def test_other_ray_processes():
     told(local_ray.other_ray({}, False), "ok")
     told(local_ray.other_ray(None, False), "ok", "not checked")
     told(local_ray.other_ray({7: "raylet", 8: "gcs_server"}, False), "warn", "raylet 7", "ray stop")
@@ -735,7 +735,7 @@ def test_results_that_cannot_be_written_on_a_cluster(quiet, capsys):
     assert "FAIL  cluster    nodes were not asked" in capsys.readouterr().out
 
 
-def test_help_is_quick_and_light(tmp_path):
+def test_help_is_quick_and_light():
     probe = (
         "import sys\ntry:\n    from studies.__main__ import main\n    main(['doctor', '--help'])\nexcept SystemExit as"
         " e:\n    assert not e.code\n"

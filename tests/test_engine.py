@@ -185,7 +185,7 @@ def test_every_sampler_gives_its_own_points_and_the_same_ones_again(tmp_path, sa
     assert [point["teacher"] for point in points[0]] == ["stopgrad", "ema"] * 8
 
 
-def test_samplers_differ(tmp_path):
+def test_samplers_differ():
     found = {
         sampler: Sampling(STUDY, 1000, sampler).suggest(0)[2]["lambda_rate"]
         for sampler in ("tpe", "random", "qmc", "grid")

@@ -136,7 +136,7 @@ def test_a_silent_trial_is_stopped_by_killing_it(executor, tmp_path):
     assert event.what == "failed" and processes.born(pid) is None
 
 
-def test_what_a_process_last_printed_is_kept_without_secrets(tmp_path, monkeypatch):
+def test_what_a_process_last_printed_is_kept_without_secrets(monkeypatch):
     monkeypatch.setattr(
         "studies.executors.worker_process._PROGRAM", f"print('loading {SECRET}', flush=True); import os; os._exit(7)"
     )

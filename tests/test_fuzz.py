@@ -11,7 +11,6 @@ import json
 import math
 import shutil
 import tarfile
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -52,7 +51,6 @@ REMEDIES = (
     "add ",
 )
 COUNT: Counter[str] = Counter()
-STARTED = time.process_time()
 
 
 def mutated(examples: int):

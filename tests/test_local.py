@@ -307,7 +307,7 @@ def test_lateral_weights_remove_correlations_and_follow_when_these_change():
     [AGGREGATOR],
     ["objective.local={stage: aggregator, warm_epochs: 1, cached: true, readout: ridge}", CACHED[1]],
 ])  # fmt: skip
-def test_every_stage_resumes_bit_for_bit(words, images, tmp_path, monkeypatch):
+def test_every_stage_resumes_bit_for_bit(words, tmp_path, monkeypatch):
     monkeypatch.setattr(regression, "STEPS", 2)
     small = ["data.sizes=[128,64,32]", "optim.batch_size=32", "eval.probe_epochs=[]", "gates={}", "model.layers=1"]
     whole, part = (config(*small, *words, epochs=epochs) for epochs in (3, 2))

@@ -276,7 +276,7 @@ def test_no_pickle_can_enter_through_a_checkpoint(tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
-def test_a_run_in_double_precision_is_measured_too(tmp_path, digits):
+def test_a_run_in_double_precision_is_measured_too(tmp_path):
     run = config("precision=fp64", "data.sizes=[64,64,64]", epochs=1)
     last = train(run, tmp_path)
     assert last["stopped"] == "completed" and math.isfinite(last["r2_action.feature_std/z_pair@2"])

@@ -491,7 +491,7 @@ def info(study: Study, *words: str) -> dict:
     return json.loads(json.dumps(make_plan(parser(study).parse_args(list(words)), study).stored()))
 
 
-def test_the_hash_follows_everything_that_is_registered_and_nothing_else(tmp_path):
+def test_the_hash_follows_everything_that_is_registered_and_nothing_else():
     base = info(two_settings())
     other = {
         "question": info(two_settings(question="Does it?")),

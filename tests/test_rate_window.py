@@ -108,7 +108,7 @@ WINDOWS = ["{rows: 96, decay: 0.8}", "{form: covariance, decay: 0.8}"]
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_resumed_run_with_a_window_is_bit_identical(window, tmp_path, digits):
+def test_a_resumed_run_with_a_window_is_bit_identical(window, tmp_path):
     words = ["objective.weights.rate=0.1", f"objective.rate.window={window}", "data.sizes=[128,32,32]"]
     settings = {"schedule.horizon_epochs": 3, "schedule.warmup_epochs": 0.0}
     run = config(*words, **settings, epochs=3)

@@ -211,8 +211,8 @@ class Scripted:
         return self.times.popleft() if self.times else math.inf
 
 
-@pytest.mark.parametrize(("kind", "name"), [("failures", "failure"), ("preemptions", "preemption")])
-def test_an_interrupted_trial_is_run_again_from_its_last_checkpoint(monkeypatch, kind, name):
+@pytest.mark.parametrize("kind", ["failures", "preemptions"])
+def test_an_interrupted_trial_is_run_again_from_its_last_checkpoint(monkeypatch, kind):
     monkeypatch.setattr(simulate, "Random", Scripted)
     t = trials([line(1)])
     Scripted.times = deque([2 + 7.5])  # in the eighth epoch, after 2 s of start-up

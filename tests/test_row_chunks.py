@@ -225,7 +225,7 @@ def test_a_preset_with_one_image_left_over_runs(images, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("sizes", ["[1,64,64]", "[64,1,64]"])
-def test_a_split_of_one_image_is_refused_where_it_would_be_probed(sizes, tmp_path, capsys):
+def test_a_split_of_one_image_is_refused_where_it_would_be_probed(sizes, capsys):
     assert (
         main(
             [

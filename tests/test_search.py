@@ -202,7 +202,7 @@ def test_a_torn_decision_is_repaired(tmp_path):
     assert again.repaired == '{"event":"fin' and len(again.events) == 1
 
 
-def test_what_the_preset_says_of_another_branch_goes_with_it(tmp_path):
+def test_what_the_preset_says_of_another_branch_goes_with_it():
     """An ema preset with a decay and a cosine floor still serves stop-gradient and constant arms, and keeps its own for
     the rest."""
     point = {"teacher": "stopgrad", "lambda_rate": 0.1, "schedule": "constant", "warmup_epochs": 1.0}

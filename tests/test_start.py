@@ -171,7 +171,7 @@ def test_the_first_usable_temporary_folder_is_taken(tmp_path):
             pass
 
 
-def test_a_socket_really_fits_where_it_is_said_to(tmp_path):
+def test_a_socket_really_fits_where_it_is_said_to():
     import socket
 
     with temporary() as place:

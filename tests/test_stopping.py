@@ -248,7 +248,7 @@ def test_a_rule_of_ones_own_decides_and_its_source_is_registered(tmp_path):
     assert len(p.stored()["stopping"]["source"]) == 16 and p.stored()["stopping"]["rule"] == "every"
 
 
-def test_rules_on_record_keep_the_meaning_they_had(tmp_path):
+def test_rules_on_record_keep_the_meaning_they_had():
     assert Stopping("asha-stop").stored(30) == {
         "rule": "asha", "grace": 4, "eta": 3, "brackets": 1, "collapse_rank": 1.5,
     }  # fmt: skip

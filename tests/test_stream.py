@@ -51,7 +51,7 @@ def test_without_a_stream_nothing_has_changed():
         config("optim.batch_size=2")
 
 
-def test_classes_come_one_segment_after_the_other_and_each_image_once(images):
+def test_classes_come_one_segment_after_the_other_and_each_image_once():
     run = stream("data.sizes=null", "optim.batch_size=4")
     whole = load_images(run)
     batches, made = shown(run, whole)
@@ -180,7 +180,7 @@ def test_what_needs_a_stream_is_refused_without_one(words):
         config(*words)
 
 
-def test_one_row_at_a_time_trains_under_every_norm_that_allows_it(images, tmp_path):
+def test_one_row_at_a_time_trains_under_every_norm_that_allows_it(tmp_path):
     found = {}
     for norm in ("running", "frozen", "per_segment", "group"):
         words = [f"model.norm={norm}", "objective.weights.rate=0", "optim.batch_size=1", "data.sizes=[50,20,20]"]
@@ -193,7 +193,7 @@ def test_one_row_at_a_time_trains_under_every_norm_that_allows_it(images, tmp_pa
     assert len({found[norm][1] for norm in found}) == 4
 
 
-def test_a_row_with_replayed_ones_may_be_spread(images, tmp_path):
+def test_a_row_with_replayed_ones_may_be_spread(tmp_path):
     """The rate takes the row and what is replayed beside it."""
     words = [
         REPLAY,
@@ -208,7 +208,7 @@ def test_a_row_with_replayed_ones_may_be_spread(images, tmp_path):
     assert math.isfinite(line["metrics"]["term/rate"]) and line["metrics"]["term/rate"] < -0.5
 
 
-def test_a_row_alone_may_be_spread_beside_a_window(images, tmp_path):
+def test_a_row_alone_may_be_spread_beside_a_window(tmp_path):
     """Also with replayed rows in the prediction only: the past is what the rate compares the row with."""
     words = ["model.norm=running", "optim.batch_size=1", "data.sizes=[100,40,20]", "objective.rate.window={}"]
     for more in ([], ["data.stream.replay={capacity: 16, into: prediction}"]):

@@ -189,7 +189,7 @@ def test_what_macos_and_windows_add_to_a_tree_does_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["option", "variable"])
-def test_decoded_images_go_elsewhere_if_the_data_cannot_be_written(how, tmp_path, monkeypatch, capsys):
+def test_decoded_images_go_elsewhere_if_the_data_cannot_be_written(how, tmp_path, monkeypatch):
     from trainer.command.cli import Parser, add_data_options, data_settings
 
     data, cache = tmp_path / "data", tmp_path / "cache"

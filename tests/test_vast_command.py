@@ -172,7 +172,7 @@ def test_ssh_logs_into_the_only_machine(service, capsys, tmp_path, monkeypatch):
     assert main(["ssh", "5"]) == 2 and "no instance 5" in capsys.readouterr().err
 
 
-def test_a_machine_fetches_images_and_trains_on_its_gpu_and_none_is_rented_for_images_nobody_can_fetch(tmp_path):
+def test_a_machine_fetches_images_and_trains_on_its_gpu_and_none_is_rented_for_images_nobody_can_fetch():
     """What lies in this computer's data folder is not there: ``data/`` is not sent."""
     script = "studies/step2_rate.py"
     assert planned(script, ["--quick"]).added == []

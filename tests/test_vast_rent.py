@@ -248,7 +248,7 @@ def test_wrong_limits_name_the_key_and_the_value(changed, message):
     assert message in str(error.value)
 
 
-def test_every_limit_reaches_the_request(emulator, tmp_path):
+def test_every_limit_reaches_the_request(emulator):
     """A limit that changes nothing in the search, or in the machine's own watchdog, would be an ignored option."""
     base = caps.read(PROVIDER)
     search = renting.query(base, 20)

@@ -234,7 +234,7 @@ def test_asking_has_a_limit_and_the_next_run_need_not_wait_again(silent):
     assert wandb_mirror.unanswered(silent) is not None and time.monotonic() - began < 1
 
 
-def test_a_closed_port_is_told_from_a_server_that_refuses_the_question(tmp_path):
+def test_a_closed_port_is_told_from_a_server_that_refuses_the_question():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert "cannot be reached (Connection refused)" in wandb_mirror.unanswered(f"http://127.0.0.1:{port}")
@@ -278,7 +278,7 @@ def test_the_option_goes_before_wandbs_variables_and_these_before_the_key(
 @pytest.mark.parametrize(
     ("words", "mode"), [(["--quick"], "off"), ([], "offline"), (["--quick", "--wandb", "offline"], "offline")]
 )
-def test_without_a_key_a_study_is_mirrored_offline_and_a_quick_one_is_not(words, mode, monkeypatch, tmp_path, capsys):
+def test_without_a_key_a_study_is_mirrored_offline_and_a_quick_one_is_not(words, mode, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
