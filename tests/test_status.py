@@ -91,7 +91,9 @@ def folder(tmp_path):
         ({"values": {"config.model.width": 4}}, False, "3 of 4"),
         ({"metrics": ["linacc/z_agg@", "r2_action."]}, True, "demo: stopgrad λ=0.1 (best)"),
         ({"metrics": ["subspace"]}, False, "its runs do not meet it"),
-        ({"where": {"config.model.width": [1]}, "decided": True}, True, "demo: stopgrad λ=0.1 (best)"),
+        ({"where": {"config.model.width": [1]}, "answered": True}, True, "demo: coding rate, stopgrad, better"),
+        # both sides of every contrast have it, so that none is about it
+        ({"answered": True}, False, "no such contrast with a verdict"),
     ],
 )
 def test_each_kind_of_need(folder, tmp_path, need, met, found):
@@ -103,7 +105,7 @@ def test_too_few_seeds_decide_nothing(tmp_path):
     study = Builder(tmp_path / "demo")
     study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0])
     study.arm("s1", "best", "stopgrad", 0.1, [60.0, 62.0], "s0")
-    assert judged(study.folder, tmp_path, decided=True).found == "no decided contrast"
+    assert judged(study.folder, tmp_path, answered=True).found == "no such contrast with a verdict"
 
 
 def test_runs_of_a_search_and_of_others_count_for_nothing(tmp_path):

@@ -12,7 +12,7 @@ from analysis.frames.columns import FOREIGN
 from analysis.frames.read import Frames
 from analysis.statistics.family import BETTER, NOT_RESOLVED, WORSE
 
-DECIDED = (BETTER, WORSE, NOT_RESOLVED)
+ANSWERED = (BETTER, WORSE, NOT_RESOLVED)
 COUNTED = ("verdict", "single")
 """Phases whose runs count: the search's chose, and measure nothing any more."""
 UNTRAINED = "untrained"
@@ -45,7 +45,7 @@ def milestones(frames: Frames, path: Path) -> list[Milestone]:
     A need names settings of an arm (``where``: allowed values, or ``above`` and ``least``), and of its complete runs:
     how many ``seeds`` (1), that each passed its ``gate``, that none ``collapsed`` (false), which ``metrics`` they have
     (by the beginning of the name), how many ``values`` of a setting are there, and whether a declared contrast of such
-    an arm was ``decided``. Runs of a search, and what came from elsewhere, count for nothing.
+    an arm with another was ``answered``. Runs of a search, and what came from elsewhere, count for nothing.
     """
     asked = json.loads(path.read_text(encoding="utf-8"))
     return [Milestone(one["name"], one["title"], [_judged(frames, need) for need in one["needs"]]) for one in asked]
@@ -72,8 +72,9 @@ def _judged(frames: Frames, need: dict[str, Any]) -> Need:
     for column, least in need.get("values", {}).items():
         if (n := good[column].nunique() if column in good else 0) < least:
             return Need(need["about"], False, f"{n} of {least}")
-    if need.get("decided") and not _decided(frames, good):
-        return Need(need["about"], False, "no decided contrast")
+    if need.get("answered"):
+        answered = _answered(frames, good)
+        return Need(need["about"], answered is not None, answered or "no such contrast with a verdict")
     first = good.iloc[0]
     return Need(need["about"], True, f"{first['study']}: {first['arm']}")
 
@@ -97,8 +98,11 @@ def _runs_have(frames: Frames, need: dict[str, Any], runs: pd.DataFrame) -> bool
     return all(any(name.startswith(beginning) for name in known) for beginning in need["metrics"])
 
 
-def _decided(frames: Frames, arms: pd.DataFrame) -> bool:
-    found = frames.contrasts[frames.contrasts["primary"].astype(bool) & frames.contrasts["verdict"].isin(DECIDED)]
+def _answered(frames: Frames, arms: pd.DataFrame) -> str | None:
+    """The first declared contrast with a verdict of which one side is among ``arms``: between two of them it asks
+    something else."""
+    found = frames.contrasts[frames.contrasts["primary"].astype(bool) & frames.contrasts["verdict"].isin(ANSWERED)]
     who = set(zip(arms["study"], arms["arm_id"], strict=True))
     sides = ("arm_id", "reference_arm_id")
-    return any((row["study"], row[side]) in who for _, row in found.iterrows() for side in sides)
+    of_one = (row for _, row in found.iterrows() if sum((row["study"], row[side]) in who for side in sides) == 1)
+    return next((f"{row['study']}: {row['contrast']}, {row['verdict']}" for row in of_one), None)
