@@ -3,6 +3,7 @@ fast."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -139,6 +140,14 @@ def test_a_reader_that_goes_away_is_no_error(name, words):
     assert done.stderr == ""
     # argparse itself takes no notice when nobody reads its help
     assert done.returncode == exit_codes.NO_READER or (words == ["--help"] and done.returncode == 0)
+
+
+@pytest.mark.parametrize(("closed", "words"), [(">&-", ["--dry-run"]), ("2>&-", ["--nope"])])
+def test_an_output_that_is_closed_is_no_error(closed, words):
+    """As a service may start it; Python then has none at all."""
+    line = f"{shlex.join([sys.executable, *COMMANDS['rate'], *words])} {closed}"
+    done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0 if closed == ">&-" else 2, "", "")
 
 
 def test_every_exit_code_has_a_meaning_which_the_readme_gives_too():

@@ -61,6 +61,9 @@ class Parser(argparse.ArgumentParser):
 
 def guarded(run: Callable[[], int], interrupted: str = "interrupted") -> int:
     """The exit code of ``run``, whatever a user's mistake, Ctrl-C or ``| head`` makes of it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us, as >&- does
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     try:
         try:
             return run()
