@@ -491,8 +491,17 @@ def test_a_mistake_is_one_line():
         (["objective.locals=cross_crop", *CROPS, "objective.weights.cross=0"], "leaves the small crops without a use"),
         (["family=seq_jepa"], "model.predictor = .* should be a valid string"),
         (["model.masks.min_keep=60"], "take fewer"),
-        (["objective.teacher=shared", "objective.ema={decay: 0.9}"], "has a meaning only with objective.teacher=ema"),
+        (
+            ["objective.teacher=shared"],
+            "has a meaning only with objective.teacher=ema; .* null where a preset gives it",
+        ),
+        (["objective.ema.decay=0.9"], "say the same thing; give one, and null for what a preset gives"),
         (["data.observed_views=2"], "must be 1 with data.transform=standard"),
     ):
         with pytest.raises(Refused, match=said):
             begun("h_jepa", ["--preset", "h_jepa_digits", *words])
+    for words in (
+        "objective.teacher=shared objective.ema=null",
+        "objective.ema.half_life=null objective.ema.decay=0.9",
+    ):
+        config(*words.split())

@@ -21,7 +21,8 @@ class AveragingNode(Node):
     def resolve(cls, values: dict[str, Any]) -> None:
         if values.get("half_life") is not None and values.get("decay") is not None:
             raise ValueError(
-                f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one"
+                f"half_life = {values['half_life']!r} and decay = {values['decay']!r} say the same thing; give one,"
+                " and null for what a preset gives"
             )
         if values.get("half_life") is None and values.get("decay") is None:
             values["half_life"] = 0.05

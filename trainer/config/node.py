@@ -59,4 +59,7 @@ def only_when(values: Any, field: str, condition: bool, when: str, default: Any)
         if values.get(field) is None:
             values[field] = default
     elif values.get(field) is not None:
-        raise ValueError(f"{field} = {values[field]!r} has a meaning only with {when}; remove it")
+        raise ValueError(
+            f"{field} = {values[field]!r} has a meaning only with {when}; remove it, or set it to null where a preset"
+            " gives it"
+        )
