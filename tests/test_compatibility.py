@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from trainer.families.seq_jepa import Config
+from trainer.record.dotted import dotted
 
 ROOT = Path(__file__).parent.parent
 DEFECTS, _, SWITCHES = (ROOT / "trainer" / "COMPATIBILITY.md").read_text(encoding="utf-8").partition("\n## Switches")
@@ -57,10 +58,10 @@ def test_every_switch_that_a_reproducing_preset_sets_is_in_the_table():
         "objective.rate.form", "objective.rate.on", "objective.sharpen.form",
     }  # fmt: skip
     named = set(re.findall(r"`([a-z_]+\.[a-z_.0-9]+)(?:=[^`]*)?`", DEFECTS + SWITCHES))
-    defaults, changed = _flat(Config().model_dump(mode="json")), set()
+    defaults, changed = dotted(Config().model_dump(mode="json")), set()
     for preset in presets.names():
         if preset.endswith(("_as_logged", "_upstream_code", "_paper")):
-            settings = _flat(presets.load(preset).model_dump(mode="json"))
+            settings = dotted(presets.load(preset).model_dump(mode="json"))
             changed |= {key for key, value in settings.items() if defaults.get(key) != value}
     wanted = {"optim.decay_on", "objective.ema.per_epoch", "model.dropout", "data.select_on", "data.pretrain_on"}
     assert wanted <= changed and wanted <= named
@@ -73,13 +74,6 @@ def test_every_switch_that_a_reproducing_preset_sets_is_in_the_table():
         key for key in changed - sizes if key.startswith(("optim.", "model.", "objective.ema.", "eval.probe_bn"))
     }
     assert switches - named <= {"objective.ema.decay"}, switches - named
-
-
-def _flat(tree, prefix=""):
-    found = {}
-    for key, value in tree.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
 
 
 @pytest.mark.parametrize("setting", re.findall(r"`([a-z_]+\.[a-z_.0-9]+)=", SWITCHES))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames.columns import CATEGORIES, CATEGORY, COLUMNS, NUMBER, TEXT, TRUTH, WHOLE
-from analysis.recorded import runs
+from trainer.record.dotted import dotted
 
 SETTINGS = {"arms": "config.", "trials": "param."}
 
@@ -55,8 +55,8 @@ def setting(given: pd.Series) -> pd.Series:
 
 def flat(settings: Mapping[str, Any], prefix: str = "config.", without: Iterable[str] = ()) -> dict[str, Any]:
     """Nested settings under dotted names; what is null is left out."""
-    dotted = runs.flat({name: value for name, value in settings.items() if name not in without})
-    return {f"{prefix}{name}": value for name, value in dotted.items() if value is not None}
+    found = dotted({name: value for name, value in settings.items() if name not in without}, prefix)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _missing(value: Any) -> bool:

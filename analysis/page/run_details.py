@@ -10,9 +10,10 @@ from typing import Any
 
 from analysis.page.facts import Facts
 from analysis.page.records import first_line
-from analysis.recorded.runs import Run, flat
+from analysis.recorded.runs import Run
 from analysis.recorded.study import values
 from analysis.statistics.differences import Key
+from trainer.record.dotted import dotted
 
 MOST = 200
 """Trials whose details are in the page; of more the best and the newest. Compared runs are all in it."""
@@ -86,7 +87,7 @@ def command(facts: Facts, run: Run) -> str:
     info = facts.study.info
     if not run.config or not info.get("preset") or not isinstance(info.get("base"), dict):
         return ""
-    base, own = flat(info["base"]), _science(run)
+    base, own = dotted(info["base"]), _science(run)
     varied = facts.varied
     words = []
     for name, value in own.items():
@@ -144,7 +145,7 @@ def _reference_settings(facts: Facts, reference: Key | None) -> tuple[str, dict[
     if reference is None:  # nothing to compare it with but what the study builds upon
         base = facts.study.info.get("base")
         return (
-            ("the preset", flat({k: v for k, v in base.items() if k in _SCIENCE}))
+            ("the preset", dotted({k: v for k, v in base.items() if k in _SCIENCE}))
             if isinstance(base, dict)
             else ("", {})
         )

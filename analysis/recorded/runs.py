@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import UsageError
+from trainer.record.dotted import dotted
 from trainer.record.run_lines import REMEDY
 from trainer.record.run_lines import read_run as read_run_lines
 
@@ -52,7 +53,7 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The configuration as ``a.b.c``: value; lists are values."""
-        return flat(self.config)
+        return dotted(self.config)
 
     @property
     def processors(self) -> list[str]:
@@ -92,16 +93,6 @@ class Run:
         name = f"rank_pr/z@{self.views}"
         before, after = (self.evals.get(number, {}).get("metrics", {}).get(name) for number in (0, epoch))
         return None if before is None or after is None else after < COLLAPSED_BELOW * before
-
-
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as ``a.b.c``: value."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for name, inner in value.items():
-        found |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    return found
 
 
 def read_run(path: Path) -> Run:

@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from studies.engine import points, spaces
-from studies.engine.keys import leaves, lookup
+from studies.engine.keys import lookup
 from studies.engine.metrics import beside, metric
 from studies.engine.settings import Arm
 from trainer.errors import UsageError
+from trainer.record.dotted import dotted
 
 if TYPE_CHECKING:
     from studies.engine.question import Question, Reference
@@ -141,7 +142,7 @@ def _settings(question: Question) -> None:
     given += [question.reference.settings] if question.reference else []
     for name, key in question.columns.items():
         if all(lookup(keys, key) is None for keys in given):
-            known = dict.fromkeys(key for keys in given for key, _ in leaves(keys))
+            known = dict.fromkeys(key for keys in given for key in dotted(keys))
             raise UsageError(
                 f"settings {name!r}: no arm and no point of the space sets {key!r}; they set"
                 f" {', '.join(known) or 'nothing'}"

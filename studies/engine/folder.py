@@ -12,6 +12,7 @@ from studies.engine import warm_start
 from studies.engine.commits import other_code
 from studies.engine.plan import Plan
 from trainer.errors import RecordError, UsageError
+from trainer.record.dotted import dotted
 from trainer.record.lock import NAME as LOCK
 from trainer.record.lock import Lock
 from trainer.record.run import write_json
@@ -112,7 +113,7 @@ def _named(key: str, theirs: Any, ours: Any, before: dict | None, now: dict) -> 
     if not before:  # a study begun before its settings were kept
         named = "the settings common to all arms (their hash)" if key == "base_arm" else key
         return named, theirs, ours
-    then, here = dict(_flat(before)), dict(_flat(now))
+    then, here = dotted(before, empty=True), dotted(now, empty=True)
     differ = [name for name in sorted(then.keys() | here.keys()) if then.get(name) != here.get(name)]
     if not differ:
         return key, theirs, ours
@@ -144,14 +145,6 @@ class _Shown(str):
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _flat(tree: dict, prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted names and values of a tree of settings."""
-    found = []
-    for name, value in tree.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [(prefix + name, value)]
-    return found
 
 
 def stored(plan: Plan) -> dict:

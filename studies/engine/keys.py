@@ -30,10 +30,3 @@ def _lookup(keys: dict[str, Any], dotted: str) -> Any:
         if dotted.startswith(f"{key}.") and isinstance(value, dict):
             return _lookup(value, dotted.removeprefix(f"{key}."))
     return None
-
-
-def leaves(keys: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in keys.items():
-        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return found

@@ -10,10 +10,11 @@ from typing import Any
 from studies.engine import spaces
 from studies.engine.consistency import RESERVED, check
 from studies.engine.contrasts import Column, Contrast, Declaration, as_recorded
-from studies.engine.keys import leaves, lookup
+from studies.engine.keys import lookup
 from studies.engine.metrics import LINACC, beside, metric
 from studies.engine.settings import Arm
 from studies.engine.stopping import Rule
+from trainer.record.dotted import dotted
 
 WHOLE = "all"
 """The one group of a search without strata."""
@@ -185,7 +186,7 @@ class Question:
             return dict(self.settings)
         found: dict[str, str] = {}
         for key in dict.fromkeys(
-            key for keys in self.points_of_arms(False) for key, value in leaves(keys) if value is not None
+            key for keys in self.points_of_arms(False) for key, value in dotted(keys).items() if value is not None
         ):
             leaf = key.rpartition(".")[2]
             name = leaf if leaf not in found and leaf not in RESERVED else "_".join(key.split(".")[-2:])
@@ -268,7 +269,7 @@ class Question:
             columns=tuple(columns),
             reference=self._reference_role(arms),
             reference_settings=(
-                tuple(sorted(leaves(self.reference.settings), key=lambda one: one[0])) if self.reference else ()
+                tuple(sorted(dotted(self.reference.settings).items(), key=lambda one: one[0])) if self.reference else ()
             ),
             controls={control.key: control.must for control in self.controls},
             predicts=tuple(sorted({max(1, round(share * epochs)) for share in self.predicts} - {epochs})),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainer.config import RunConfig
+from trainer.record.dotted import dotted
 
 if TYPE_CHECKING:
     from trainer.mirrors.mirror import Report
 
 FOLDER = "tensorboard"
+_PLAIN = bool | int | float | str
+"""What HParams has; lists are text there."""
 
 
 class TensorboardMirror:
@@ -31,7 +34,8 @@ class TensorboardMirror:
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._writer = SummaryWriter(str(folder))
-        settings = _flat(config.model_dump(mode="json", exclude={"runtime"}))  # where it ran is no choice of training
+        chosen = dotted(config.model_dump(mode="json", exclude={"runtime"}))  # where it ran is no choice of training
+        settings = {name: value if isinstance(value, _PLAIN) else str(value) for name, value in chosen.items()}
         _, begun, self._ended = hparams({"arm": label, "role": role, **settings}, {})
         self._writer.file_writer.add_summary(begun)
 
@@ -60,14 +64,3 @@ class TensorboardMirror:
     def close(self) -> None:
         self._writer.file_writer.add_summary(self._ended)
         self._writer.close()
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their dotted names, as a command line sets them; lists as text, since HParams has none."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return found
