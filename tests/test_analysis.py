@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 import subprocess
 import sys
 import warnings
@@ -19,6 +20,7 @@ from analysis.figures.plots import curves_figure, setting_figure
 from analysis.figures.style import png
 from analysis.page.arms_table import arms_table
 from analysis.page.facts import gather
+from analysis.page.writing import page
 from analysis.recorded.study import load
 from analysis.recorded.typed import typed
 from analysis.rendering.render import sheets, short_accuracy
@@ -313,6 +315,29 @@ def test_degenerate_studies(tmp_path, kind):
     for draw in (setting_figure, curves_figure):
         assert len(png(draw, found)) > 5000
     assert all("nan" not in sentence for sentence in [said, *costs(found, table, cost(found))])
+
+
+@pytest.mark.parametrize(
+    ("diverges", "word"), [(None, "better"), ("best", "no verdict: diverged"), ("lambda0", "better")]
+)
+def test_an_arm_is_not_called_ahead_by_its_seeds_that_did_not_diverge(tmp_path, diverges, word):
+    """A diverged run is no missing value: the pairs left are those in which the arm went well."""
+    study = Builder(tmp_path / "demo")
+    study.arm("s1", "best", "stopgrad", 0.1, [70.0, 71.0, 72.0, 73.5], "s0", rank=9.0)
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0, 53.0], rank=1.7)
+    if diverges:
+        name = f"{'s1' if diverges == 'best' else 's0'}-{diverges}-2"
+        shutil.rmtree(study.folder / "runs" / name)
+        study.run(name, 40.0, epochs=2, reason="diverged by step 40: the loss is not finite")
+    found = load(study.folder)
+    (line,) = differences(found)[lambda all_: all_["primary"]].to_dict("records")
+    assert (line["verdict"], line["dropped"]) == (word, int(diverges is not None)) and line["adjusted_low"] > 0
+    said = " ".join(sentences(found, comparison_table(found)))
+    assert ("repairs collapse" in said) == (word == "better") and f"{word}: " in said
+    shown = page([gather(found)])
+    assert ("Better: " in shown) == (word == "better") and ("runs of the arm ahead diverged" in shown) == (
+        word != "better"
+    )
 
 
 def test_command_line(tmp_path):

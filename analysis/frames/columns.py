@@ -194,7 +194,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("level", NUMBER, "", "significance level at which Holm's rule decides it"),
         Column("adjusted_low", NUMBER, "of the metric", "lower end of the interval at that level"),
         Column("adjusted_high", NUMBER, "of the metric", "upper end"),
-        Column("verdict", TEXT, "", "better, worse, not resolved, no verdict: n<3, exploratory, same arm, not run"),
+        Column(
+            "verdict",
+            TEXT,
+            "",
+            "better, worse, not resolved, no verdict: n<3 / diverged, exploratory, same arm, not run",
+        ),
         Column("resolvable", NUMBER, "of the metric", "smallest observed difference that would have been resolved"),
         Column("resolvable_with_power", NUMBER, "of the metric", "smallest true one resolved 8 times in 10"),
         Column("seeds_needed", WHOLE, "seeds", "to resolve it, were mean and s.d. to stay; NA: more than 1000 or none"),

@@ -15,13 +15,13 @@ from analysis.recorded.study import Study
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import interval, number, p_value, smallest
 from analysis.statistics.differences import SAME_ARM, resolve
-from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
+from analysis.statistics.family import BETTER, DIVERGED, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
 from analysis.statistics.paired import MIN_SEEDS
 
 PRIMARY = 6
 """Rows; a study with more contrasts has the others in the table of all differences."""
 _HEIGHT, _MIDDLE = 30, 15
-_WORDS = {NO_VERDICT: "no verdict", SAME_ARM: "the reference won", PENDING: PENDING}
+_WORDS = {NO_VERDICT: "no verdict", DIVERGED: "no verdict", SAME_ARM: "the reference won", PENDING: PENDING}
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ def _row(facts: Facts, line: pd.Series, seeds: dict[int, float], half: float) ->
         note = "runs are open; unadjusted interval"
     elif verdict == NO_VERDICT:
         note = f"fewer than {MIN_SEEDS} seeds"
+    elif verdict == DIVERGED:
+        note = "the arm ahead has runs that diverged"
     planned = planned_pairs(facts, line)
     level = {BETTER: "good", WORSE: "bad"}.get(verdict, "open")
     return Row(

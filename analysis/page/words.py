@@ -16,7 +16,7 @@ from analysis.rendering.decimals import decimals
 from analysis.rendering.render import duration, interval, money, number, smallest
 from analysis.sentences.claims import unresolved
 from analysis.statistics.differences import SAME_ARM
-from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
+from analysis.statistics.family import BETTER, DIVERGED, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
 from analysis.statistics.paired import MIN_SEEDS
 
 MOST = 4
@@ -80,6 +80,7 @@ def answer(facts: Facts) -> list[str]:
     known = facts.primary["n"] > 0
     for lines, title in (
         (facts.primary[known & (facts.primary["verdict"] == NOT_RESOLVED)], "Not resolved"),
+        (facts.primary[facts.primary["verdict"] == DIVERGED], "No verdict, as runs of the arm ahead diverged"),
         (facts.primary[known & facts.primary["verdict"].isin([NO_VERDICT, PENDING])], "Not yet known"),
         (facts.primary[~known & (facts.primary["verdict"] != SAME_ARM)], "No pair of seeds with values yet"),
         (facts.primary[facts.primary["verdict"] == SAME_ARM], "No answer, as the search chose the reference itself"),
@@ -194,6 +195,8 @@ def next_step(facts: Facts) -> Step:
     open_ = facts.primary[facts.primary["verdict"].isin([NOT_RESOLVED, NO_VERDICT])]
     if len(open_):
         return _more_seeds(facts, open_)
+    if (facts.primary["verdict"] == DIVERGED).any():
+        return Step("The arm that is ahead has runs that diverged: compare settings which do not.")
     return Step(
         "Resolved on validation. Measure the compared arms once on test images:",
         f"python -m trainer.evaluate {shlex.quote(str(facts.study.folder))} --split test",

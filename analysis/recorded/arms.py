@@ -47,6 +47,10 @@ class Arms:
         """Runs of an arm that may still end."""
         return int(self.rows[key]["problem"].str.startswith(NOT_ENDED).sum())
 
+    def diverged(self, key: Key) -> bool:
+        """Whether a run of an arm did; the untrained encoder is what it was before."""
+        return key[1] != "untrained" and bool(self.rows[key]["problem"].str.startswith("diverged").any())
+
     @cached_property
     def runs(self) -> dict[Key, dict[int, str]]:
         """run_id by seed."""

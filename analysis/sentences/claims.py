@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import between, interval, p_value, smallest
-from analysis.statistics.family import EXPLORATORY, NO_VERDICT, NOT_RESOLVED, PENDING
+from analysis.statistics.family import DIVERGED, EXPLORATORY, NO_VERDICT, NOT_RESOLVED, PENDING
 from trainer.record.resolvable import MAX_SEEDS, POWER
 
 
@@ -25,7 +25,8 @@ def claim(line: pd.Series) -> str:
             f"difference {interval(line['mean'], line['low'], line['high'], digits)} (exploratory: unadjusted interval,"
             f" {pairs})"
         )
-    adjusted = f"difference {interval(line['mean'], line['adjusted_low'], line['adjusted_high'], digits)}"
+    of_rest = "of the other seeds " if line["verdict"] == DIVERGED else ""
+    adjusted = f"{of_rest}difference {interval(line['mean'], line['adjusted_low'], line['adjusted_high'], digits)}"
     alone = f"unadjusted {between(line['low'], line['high'], digits)}"
     tested = f"{pairs}, {alone}, Holm p {p_value(line['p_holm'])}"
     if line["verdict"] != NOT_RESOLVED:

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.recorded.arms import Key
 from analysis.recorded.declared import Contrast
 from analysis.recorded.study import Study
-from analysis.statistics.family import BETTER, EXPLORATORY, NOT_RESOLVED, PENDING, WORSE, decide
+from analysis.statistics.family import BETTER, DIVERGED, EXPLORATORY, NOT_RESOLVED, PENDING, WORSE, decide
 from analysis.statistics.paired import Difference, paired, seeds_needed
 
 SAME_ARM = "same arm"
@@ -54,7 +54,7 @@ def differences(study: Study, ended: bool = False) -> pd.DataFrame:
 
 def _early(study: Study, found: pd.DataFrame) -> pd.Series:
     """Which primary contrasts would have a word before their planned runs have ended."""
-    early = found["primary"] & found["verdict"].isin((BETTER, WORSE, NOT_RESOLVED))
+    early = found["primary"] & found["verdict"].isin((BETTER, WORSE, NOT_RESOLVED, DIVERGED))
     for place, line in found[early].iterrows():
         sides = [(line[f"{side}arm_id"], line[f"{side}role"]) for side in ("", "reference_")]
         early[place] = any(map(study.arms.open_runs, sides))
@@ -89,8 +89,10 @@ def _differences(study: Study) -> pd.DataFrame:
         elif decision is None:
             row |= {"verdict": EXPLORATORY, "seeds_needed": seeds_needed(one.mean, one.spread)}
         else:
+            word = _word(decision.verdict, primary[metric, key, reference].higher)
+            ahead = {BETTER: key, WORSE: reference}.get(word)
             row |= {
-                "verdict": _word(decision.verdict, primary[metric, key, reference].higher),
+                "verdict": DIVERGED if ahead and study.arms.diverged(ahead) else word,
                 "p_holm": decision.p_holm,
                 "level": decision.level,
             }

@@ -17,6 +17,9 @@ from trainer.record.resolvable import detectable, step
 BETTER, WORSE = "better", "worse"
 NOT_RESOLVED = "not resolved"
 NO_VERDICT = f"no verdict: n<{MIN_SEEDS}"
+DIVERGED = "no verdict: diverged"
+"""The arm that is ahead has runs that diverged. Their seeds are in no pair, so the lead is that of the runs which went
+well: divergence is no missing value, and no reason to be called better."""
 EXPLORATORY = "exploratory"
 PENDING = "no verdict yet"
 """Planned seeds are still to end: a word at every look would be wrong more often than the family's level allows."""
