@@ -1,6 +1,7 @@
 """Every switch of H-JEPA acts: each test starts from a configuration, goes through the family's faces, and compares."""
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer import families, presets
 from trainer.__main__ import main
+from trainer.config.data import DataConfig
 from trainer.data.images import load_images
 from trainer.errors import UsageError
 from trainer.record.identity import arm_id
@@ -450,19 +452,23 @@ def test_every_pair_of_features_takes_two_steps_and_all_together_too():
     assert len({arm_id(config(*COLOUR, *words)) for words in FEATURES.values()}) == len(FEATURES)
 
 
-SENSE = {"standard": "h_jepa", "rotation": "seq_jepa", "affine": "seq_jepa"}
+SENSE = {
+    "standard": ("h_jepa", "digits"), "rotation": ("seq_jepa", "digits"), "affine": ("seq_jepa", "digits"),
+    "augment": ("seq_jepa", "cifar10"), "glimpse": ("seq_jepa", "cifar10"), "object": ("seq_jepa", "mini3d"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("transform", SENSE)
-def test_sources_go_with_the_families_that_can_use_them(transform):
-    for family in ("seq_jepa", "h_jepa"):
-        preset = {"seq_jepa": "digits", "h_jepa": "h_jepa_digits"}[family]
-        words = [f"data={{name: digits, transform: {transform}}}"]
-        if SENSE[transform] == family:
-            presets.load(preset, words)
+@pytest.mark.parametrize("transform", get_args(DataConfig.model_fields["transform"].annotation))
+def test_sources_go_with_the_families_that_can_use_them(transform, capsys, tmp_path):
+    fits, name = SENSE[transform]
+    for family, preset in (("seq_jepa", "digits"), ("h_jepa", "h_jepa_digits")):
+        words = ["--preset", preset, f"data={{name: {name}, transform: {transform}}}", "--results-dir", str(tmp_path)]
+        code, (out, err) = main([*words, "--dry-run"]), capsys.readouterr()
+        if fits == family:
+            assert code == 0 and f"transform: {transform}\n" in out
         else:
-            with pytest.raises(UsageError, match=f"data.transform = '{transform}': family {family} "):
-                presets.load(preset, words)
+            assert code == 2 and err.startswith(f"error: data.transform = '{transform}': family {family} ")
+            assert err.count("\n") == 1
 
 
 def test_seq_jepa_takes_the_vision_transformer_and_what_spreads_features():
@@ -489,6 +495,7 @@ def test_a_mistake_is_one_line():
         (["model.levels=4"], "would be one cell"),
         (["model.levels=2", "model.fpn=true"], "model.fpn = True: holds settings of its own .merge, width.; write"),
         (["objective.locals=cross_crop", *CROPS, "objective.weights.cross=0"], "leaves the small crops without a use"),
+        (["model.levels=2", "model.fpn.width=1"], "model.fpn.width = 1: input should be greater than or equal to 2"),
         (["family=seq_jepa"], "model.predictor = .* should be a valid string"),
         (["model.masks.min_keep=60"], "take fewer"),
         (

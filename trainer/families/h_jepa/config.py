@@ -59,7 +59,8 @@ class FpnConfig(Node):
 
     merge: Literal["add", "concat"] = "add"
     """How a level meets the coarser one."""
-    width: Annotated[int, Field(ge=1, le=4096)] = 32
+    width: Annotated[int, Field(ge=2, le=4096)] = 32
+    """At least 2: a single channel is always 0 once a target is normalised."""
 
 
 class ProjectorConfig(Node):
