@@ -149,7 +149,8 @@ def test_a_longer_search_replaces_its_choice(tmp_path):
     found = load(study.folder)
     assert found.arms.ordered == [("e", "best"), ("y", "lambda0"), ("b", "candidate")]
     assert set(found.dropped) == {("b", "best"), ("c", "candidate"), ("d", "candidate"), ("z", "lambda0")}
-    assert "Left out of the comparison: 4 arms" in " ".join(sentences(found, comparison_table(found)))
+    said = " ".join(sentences(found, comparison_table(found)))
+    assert "Left out of the comparison: 4 arms" in said and "5 % hold for each choice alone" in said
     assert (
         superseded({("a", "best"): {"teacher": "ema", "reference": None}}, {}, found.declared) == []
     )  # nothing on record of a choice

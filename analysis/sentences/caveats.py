@@ -126,4 +126,7 @@ def _superseded(study: Study) -> list[str]:
     if not study.dropped:
         return []
     arms_left = f"{len(study.dropped)} arm{'' if len(study.dropped) == 1 else 's'}"
-    return [f"Left out of the comparison: {arms_left} that an earlier, shorter search brought in and this one did not."]
+    return [
+        f"Left out of the comparison: {arms_left} that an earlier, shorter search brought in and this one did not. A"
+        " word for those now compared is another chance at it, and the 5 % hold for each choice alone."
+    ]
