@@ -95,7 +95,7 @@ def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_t
     """The reference ran in plain processes: decisions, records and table are the same whoever executes, and whatever
     befalls it."""
     study = Study(
-        tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "0.6"
+        tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "1"
     )  # a trial is silent while it imports torch, for long on a busy machine
     with (
         processes.adopting()
