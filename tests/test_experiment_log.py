@@ -80,6 +80,8 @@ def test_studies_without_much_on_record(tmp_path, capsys):
 
 def test_one_study_and_a_file(tmp_path, capsys):
     full(tmp_path / "all" / "one"), full(tmp_path / "all" / "two")
+    note = tmp_path / "all" / "two" / "study.json"  # begun at another time, else it were a copy of the first
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"created": "2026-01-02T00:00:00+00:00"}))
     assert main(["log", str(tmp_path / "all")]) == 2
     assert "holds 2 studies; give the folder of one" in capsys.readouterr().err
     assert main(["log", str(tmp_path / "all" / "one"), "--out", str(tmp_path / "log.md")]) == 0

@@ -13,7 +13,7 @@ import torch
 from trainer import presets
 from trainer.data import sets
 from trainer.data.images import _as_published, load_images
-from trainer.data.sets import saliency
+from trainer.data.sets import cifar, saliency
 from trainer.data.sets.plain_pickle import load_plain
 from trainer.data.sets.raw import RawSet
 from trainer.errors import UsageError
@@ -67,21 +67,30 @@ def test_plain_data_are_read_in_every_protocol(protocol):
 
 @pytest.mark.parametrize("name", CIFAR)
 def test_published_checksums_are_compared_unless_the_files_are_ones_own(name, tmp_path, monkeypatch):
-    import torchvision.datasets
-
     write, folder, file, dataset = CIFAR[name]
     write(tmp_path)
     with pytest.raises(UsageError, match="md5 .*published.*--own-files"):
         sets.read(name, tmp_path, download=False)
     assert len(sets.read(name, tmp_path, download=False, own_files=True).labels)
+
     # files with the checksums that the publisher states are read without a word
-    kind = getattr(torchvision.datasets, dataset)
-    for part in ("train_list", "test_list"):
-        names = [entry for entry, _ in getattr(kind, part)]
-        monkeypatch.setattr(
-            kind, part, [[entry, hashlib.md5((tmp_path / folder / entry).read_bytes()).hexdigest()] for entry in names]
-        )
+    def stated(names):
+        return {entry: hashlib.md5((tmp_path / folder / entry).read_bytes()).hexdigest() for entry in names}
+
+    known = [one._replace(train=stated(one.train), test=stated(one.test)) if one.name == dataset else one
+             for one in cifar.SETS]  # fmt: skip
+    monkeypatch.setattr(cifar, "SETS", known)
     assert len(sets.read(name, tmp_path, download=False).labels)
+
+
+def test_the_checksums_are_those_that_torchvision_knows():
+    import torchvision.datasets
+
+    for one in cifar.SETS:
+        theirs = getattr(torchvision.datasets, one.name)
+        assert list(one.train.items()) == list(map(tuple, theirs.train_list))
+        assert list(one.test.items()) == list(map(tuple, theirs.test_list))
+        assert (one.url, one.folder, one.meta) == (theirs.url, theirs.base_folder, theirs.meta["filename"])
 
 
 def rewritten(path, **columns):
