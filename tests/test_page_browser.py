@@ -311,7 +311,7 @@ def test_it_prints(tab, files):
 
 
 def shown(tab, name):
-    """The text of the first element of a class, at one moment: a live page may put another in its place at any other."""
+    """The text of the first element of a class, at one moment: a live page may replace it at any other."""
     return tab.execute_script("return document.querySelector('.' + arguments[0])?.innerText ?? ''", name)
 
 
