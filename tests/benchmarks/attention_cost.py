@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -61,6 +62,22 @@ def _now(cuda: bool) -> float:
     return time.perf_counter()
 
 
+def costs(device: str, width: int, heads: int, repeats: int) -> Iterator[tuple[int, str, tuple[float, float, float]]]:
+    """(tokens, kind of attention, :func:`measured`) of every length and kind, in order."""
+    torch.manual_seed(0)
+    for tokens in TOKENS:
+        for name, kind in KINDS.items():
+            layer = kind(width, heads).to(device)
+            x = torch.randn(1, tokens, width, device=device, requires_grad=True)
+            layer(x).sum().backward()
+            yield tokens, name, measured(layer, x, repeats)
+
+
+def exponent(seconds: list[float]) -> float:
+    """Slope of log time against log tokens over the longest three; one time per length."""
+    return float(np.polyfit(np.log(TOKENS[-3:]), np.log(seconds[-3:]), 1)[0])
+
+
 def main() -> int:
     """Print the table and the exponents."""
     p = argparse.ArgumentParser(description=__doc__)
@@ -70,23 +87,16 @@ def main() -> int:
     p.add_argument("--repeats", type=int, default=5)
     o = p.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     times: dict[str, list[float]] = {name: [] for name in KINDS}
     print(f"one layer, width {o.width}, {o.heads} heads, fp32, batch 1, on {o.device}, torch {torch.__version__}")
     print(f"{'tokens':>6}  " + "  ".join(f"{name + ' fwd ms':>15} {'bwd ms':>8} {'peak MiB':>8}" for name in KINDS))
-    for tokens in TOKENS:
-        cells = []
-        for name, kind in KINDS.items():
-            layer = kind(o.width, o.heads).to(o.device)
-            x = torch.randn(1, tokens, o.width, device=o.device, requires_grad=True)
-            layer(x).sum().backward()
-            forward, backward, peak = measured(layer, x, o.repeats)
-            times[name].append(forward + backward)
-            cells.append(f"{1e3 * forward:15.3f} {1e3 * backward:8.3f} {peak:8.1f}")
-        print(f"{tokens:6}  " + "  ".join(cells), flush=True)
+    for tokens, name, (forward, backward, peak) in costs(o.device, o.width, o.heads, o.repeats):
+        times[name].append(forward + backward)
+        begins, ends = name == next(iter(KINDS)), name == next(reversed(KINDS))
+        cell = f"{1e3 * forward:15.3f} {1e3 * backward:8.3f} {peak:8.1f}"
+        print(f"{tokens:6}  {cell}" if begins else f"  {cell}", end="\n" if ends else "", flush=True)
     for name, seconds in times.items():
-        slope = np.polyfit(np.log(TOKENS[-3:]), np.log(seconds[-3:]), 1)[0]
-        print(f"{name}: exponent {slope:.2f} over {TOKENS[-3]} to {TOKENS[-1]} tokens")
+        print(f"{name}: exponent {exponent(seconds):.2f} over {TOKENS[-3]} to {TOKENS[-1]} tokens")
     for name in ("MSSA", "TSSA"):
         ratio = ", ".join(f"{n}: {a / b:.2f}" for n, a, b in zip(TOKENS, times["softmax"], times[name], strict=True))
         print(f"softmax time over {name}'s, by tokens: {ratio}")

@@ -28,6 +28,7 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "benchmarks"), str(ROOT)]
 
 import torch  # noqa: E402
+from attention_cost import KINDS, TOKENS, costs, exponent  # noqa: E402
 from training import WAYS, Training, paper  # noqa: E402
 
 from trainer import presets  # noqa: E402
@@ -278,6 +279,18 @@ def _seconds(action: Callable[[], Any]) -> float:
     return time.perf_counter() - clock
 
 
+def attention(device: str = "cuda") -> dict[str, Rows]:
+    """One layer of width 640 and 4 heads, fp32, batch 1: ms forward and backward, and MiB, by kind and tokens."""
+    found: dict[str, Rows] = {name: {} for name in KINDS}
+    times: dict[str, list[float]] = {name: [] for name in KINDS}
+    for tokens, name, (forward, backward, peak) in costs(device, width=640, heads=4, repeats=5):
+        times[name].append(forward + backward)
+        found[name][f"{tokens} tokens"] = f"{1e3 * forward:.3f} + {1e3 * backward:.3f} ms, {peak:.1f} MiB"
+    for name, seconds in times.items():
+        found[name][f"exponent over {TOKENS[-3]} to {TOKENS[-1]} tokens"] = exponent(seconds)
+    return found
+
+
 def markdown(report: dict[str, Any]) -> str:
     lines = ["# GPU report", "", f"`python tests/gpu/verify.py`, {report['at']}, {report['seconds']:.0f} s", ""]
     for name, part in report["parts"].items():
@@ -312,7 +325,9 @@ def main() -> int:
             " of torch"
         )
         return 2
-    parts = [workers] if options.workers else [card, cuda_tests, step, reference, live_probes, curves, digits]
+    parts = (
+        [workers] if options.workers else [card, cuda_tests, step, reference, live_probes, attention, curves, digits]
+    )
     parts = [part for part in parts if not options.only or part.__name__ in options.only]
     begun, report = time.perf_counter(), {"at": time.strftime("%Y-%m-%d"), "parts": {}}
     for part in parts:
