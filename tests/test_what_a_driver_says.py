@@ -76,7 +76,7 @@ def test_a_commit_that_git_does_not_name_is_said(tmp_path, untrained, capsys, mo
 )
 def test_going_on_with_another_kind_of_processor_is_said(tmp_path, untrained, capsys, monkeypatch, kind, card, told):
     """It rounds otherwise, so the promise of the same bits ends there; of a GPU, each model does."""
-    monkeypatch.setattr(driver, "_cards", lambda _: [card] if card else [])
+    monkeypatch.setattr(driver, "cards", lambda _: [card] if card else [])
     command = ["--quick", "--results-dir", str(tmp_path), "--study", "s", "--wandb", "off", "--across-commits"]
     step2_rate.main(command)
     assert "kind of processor" not in capsys.readouterr().out
@@ -92,9 +92,9 @@ def test_the_gpus_of_trials_are_asked_for_their_model(tmp_path, monkeypatch):
     p = plan(tmp_path, resources=Resources(1, 1, 1, "local", 2))
     for found, models in ((two, ["Card 1"]), ([], ["of unknown model"])):
         monkeypatch.setattr(accelerators, "ask_driver", lambda found=found: (found, None))
-        assert driver._cards(p) == []  # nothing is on record
+        assert driver.cards(p) == []  # nothing is on record
         (p.folder / "runs").mkdir(parents=True, exist_ok=True)
-        assert driver._cards(p) == models and driver._cards(plan(tmp_path)) == []
+        assert driver.cards(p) == models and driver.cards(plan(tmp_path)) == []
         (p.folder / "runs").rmdir()
 
 

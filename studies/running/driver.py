@@ -28,6 +28,7 @@ from studies.executors.environment import for_mirror, needed, only_needed, secre
 from studies.executors.face import Executor
 from studies.executors.lifeline import ClusterLost
 from studies.executors.private_folder import TUNE, private_folder, write_private
+from studies.running.cards import cards
 from studies.running.conductor import Conductor
 from studies.running.packing import Packing
 from studies.running.processors import processors_here
@@ -104,7 +105,7 @@ def run_study(
             console.print(f"not whole on record any more, run again: {line}", highlight=False, soft_wrap=True)
         finished = not more_seeds(jobs) and jobs.complete
         # a cluster's nodes are not known yet: its report says what they were
-        if not finished and address is None and (note := other_processor(plan.folder, _cards(plan))):
+        if not finished and address is None and (note := other_processor(plan.folder, cards(plan))):
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
         def end() -> None:
@@ -125,15 +126,6 @@ def run_study(
             source = f"{jobs.search.model_based} of {len(jobs.search.trials)} suggestions were model-based"
             console.print(f"search: {source}, the others came from a grid or a sequence, or at random")
         return finished, jobs
-
-
-def _cards(plan: Plan) -> list[str]:
-    """Models of the GPUs that train here."""
-    if not plan.resources.gpus or not (plan.folder / "runs").is_dir():
-        return []
-    from studies.doctor.accelerators import ask_driver
-
-    return list(dict.fromkeys(gpu.name for gpu in ask_driver()[0])) or ["of unknown model"]
 
 
 def _history(plan: Plan) -> Callable[[Job], tuple[list[Seen], bool]]:
