@@ -1,7 +1,9 @@
 """Ray dies under a study: the driver ends by itself, says how to go on, and counts it against no trial."""
 
+import importlib.util
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +12,11 @@ from faults.study import Study
 from small import SMALL
 
 from studies.command import exit_codes
+from studies.executors import lean_start
+from studies.executors.connection import PATIENCE
 from studies.executors.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, within
 from studies.executors.tune_executor import TuneExecutor
+from studies.running.processors import processors_here
 from trainer.workers.failure import describe
 
 pytestmark = pytest.mark.heavy
@@ -21,6 +26,7 @@ pytestmark = pytest.mark.heavy
 def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server):
     study = Study(tmp_path, "--num-trials", "4", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL).start()
     study.until(lambda: study.epochs >= 1, "an epoch")
+    _nothing_was_started_for_nothing(study)
     servers = [
         pid for pid in processes.below(study.driver.pid) if processes.title(pid).split(" ")[0].endswith(f"/{server}")
     ]
@@ -38,6 +44,29 @@ def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server)
     study.gone(30)
     assert [line for line in study.decisions("fail") if line["counted"]] == []
     assert study.decisions("finish") == [] or all(line["state"] == "complete" for line in study.decisions("finish"))
+
+
+def _nothing_was_started_for_nothing(study):
+    """Of Ray's workers and servers, before anybody asked for one: see lean_start.py."""
+    titles = [processes.title(pid) for pid in processes.below(study.driver.pid)]
+    workers = [title for title in titles if title.startswith("ray::") and "Agent" not in title]
+    assert len(workers) == min(4, processors_here()) and not any("IDLE" in title for title in workers)
+    assert [title for title in titles if "monitor.py" in title or "dashboard.py" in title] == []
+
+
+def test_every_setting_of_ray_is_one_that_ray_has():
+    """Ray heeds no setting that it does not know, and says nothing."""
+    import ray
+
+    home = Path(ray.__file__).parent
+    server = (home / "core" / "src" / "ray" / "raylet" / "raylet").read_bytes()
+    python = b"".join((home / part).read_bytes() for part in ("_private/node.py", "_private/worker.py"))
+    for name in lean_start.WARM | lean_start.COLD | PATIENCE:
+        assert name.encode() in server + python, name
+    assert lean_start.first_workers(processors_here()) == lean_start.WARM
+    assert lean_start.first_workers(processors_here() - 1) == lean_start.COLD
+    for module in lean_start.WARM["RAY_preload_python_modules"].split(","):
+        assert importlib.util.find_spec(module), f"{module}: Ray would go on without"
 
 
 def test_what_does_not_answer_for_long_enough_is_lost():

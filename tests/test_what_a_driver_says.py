@@ -131,6 +131,7 @@ def test_that_nothing_can_start_is_said_with_what_is_free(tmp_path):
 
 def test_that_ray_starts_is_said_before_it_does(tmp_path, monkeypatch):
     from studies.executors import ray_tune
+    from studies.executors.lean_start import first_workers
 
     said = []
 
@@ -139,9 +140,9 @@ def test_that_ray_starts_is_said_before_it_does(tmp_path, monkeypatch):
         raise UsageError("it did not")
 
     monkeypatch.setattr(ray_tune, "start", start)
-    for name, value in ray_tune.SETTINGS.items():
+    for name, value in (ray_tune.SETTINGS | first_workers(1)).items():
         monkeypatch.setenv(name, value)
-    parts = {"address": None, "dashboard": False, "interrupt": Interrupt(), "hide": str}
+    parts = {"first": 1, "address": None, "dashboard": False, "interrupt": Interrupt(), "hide": str}
     parts |= {"doing": said.append, "note": said.append, "capacity": said.append}
     with pytest.raises(UsageError, match="it did not"):
         with ray_tune.opened("s", Resources(1, 0, 1, "local", 1), tmp_path, **parts):
@@ -169,6 +170,7 @@ def test_a_dashboard_says_where_its_token_is(tmp_path, monkeypatch):
     import ray
 
     from studies.executors import ray_tune
+    from studies.executors.lean_start import first_workers
 
     said = []
 
@@ -179,9 +181,9 @@ def test_a_dashboard_says_where_its_token_is(tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
     monkeypatch.setattr(ray_tune, "_watched", enough)
     monkeypatch.setattr(ray_tune, "_shut_down", lambda lost: None)
-    for name, value in ray_tune.SETTINGS.items():
+    for name, value in (ray_tune.SETTINGS | first_workers(1)).items():
         monkeypatch.setenv(name, value)
-    parts = {"address": None, "dashboard": True, "interrupt": Interrupt(), "hide": str}
+    parts = {"first": 1, "address": None, "dashboard": True, "interrupt": Interrupt(), "hide": str}
     parts |= {"doing": lambda text: None, "note": said.append, "capacity": said.append}
     with pytest.raises(UsageError, match="enough"):
         with ray_tune.opened("s", Resources(1, 0, 1, "local", 1), tmp_path, **parts):

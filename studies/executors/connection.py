@@ -7,16 +7,17 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from studies.executors.lean_start import LOCAL, taken_port, without_helpers
 from studies.executors.lifeline import Place
 from studies.executors.private_folder import RAY, TOKEN, is_private
 from studies.running.processors import processors_here
 from trainer.errors import UsageError, one_line
 
-QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
+QUIET = {"log_to_driver": False, "logging_level": "CRITICAL"}  # what fails is raised, and told by us
 OBJECT_STORE_BYTES = 256 * 2**20
 ATTEMPTS = 3
 # a busy machine needs longer than Ray's 5 and 30 seconds, after which it ends the process with a line of C++
@@ -70,11 +71,12 @@ def start(folder: Path, dashboard: bool) -> Any:
     own = {"num_cpus": processors_here(), "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / RAY)}
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with _packages_by_location(), _own_sigterm():
+            with _packages_by_location(), _own_sigterm(), ExitStack() as stack:
+                if not dashboard:
+                    own["dashboard_port"] = stack.enter_context(taken_port())
+                    stack.enter_context(without_helpers(folder))
                 # "local": without it Ray would join any cluster it finds, and refuse the processors it is told to use
-                context = ray.init(
-                    address="local", include_dashboard=dashboard, dashboard_host="127.0.0.1", **own, **QUIET
-                )
+                context = ray.init(address="local", include_dashboard=dashboard, dashboard_host=LOCAL, **own, **QUIET)
             break
         # Ray has no type for a node that did not come up in its 30 seconds, which a busy machine may need
         except Exception as error:

@@ -6,7 +6,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from studies.command.interrupt import Interrupt
 from studies.command.resume_command import resume_command
 from studies.engine.settings import Resources
 from studies.executors.connection import PATIENCE, connect, own_token, places, start
+from studies.executors.lean_start import first_workers
 from studies.executors.lifeline import ClusterLost, Lifeline, within
 from studies.executors.private_folder import TOKEN, TUNE, end_left
 from studies.executors.tune_executor import TuneExecutor
@@ -27,7 +30,6 @@ SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our records replace Tune's files
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's handler ends with exit code 0
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # otherwise one report per 2 s
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     **PATIENCE,
@@ -40,6 +42,7 @@ def opened(
     resources: Resources,
     folder: Path,
     *,
+    first: int,
     address: str | None,
     dashboard: bool,
     interrupt: Interrupt,
@@ -53,6 +56,7 @@ def opened(
     Args:
         name: of the study.
         folder: the study's private one.
+        first: trials that start at once.
         address: of a running Ray cluster, or None to start Ray here.
         doing: says what takes a while.
         note: says a line for the user to keep.
@@ -63,17 +67,21 @@ def opened(
     """
     lost: ClusterLost | None = None
     os.environ |= SETTINGS
+    if address is None:
+        single = resources.backend == "local" and resources.cpus == 1
+        os.environ |= first_workers(first if single else 0)
     doing("starting Ray on this machine" if address is None else f"joining the Ray cluster at {address}")
     with own_token(folder) if address is None else nullcontext():
         try:
             with interrupt.later("Ray has started"):
                 import ray
 
-                import studies.executors.tune_adapters  # Tune takes a second, better spent here than at the first trial
-
                 for logger in ("ray", "ray.tune", "ray.train"):
                     logging.getLogger(logger).setLevel(logging.CRITICAL)  # failures are shown and kept by us
-                context = start(folder, dashboard) if address is None else connect(address)
+                with ThreadPoolExecutor(1) as beside:  # Tune takes a second, in which Ray's servers start
+                    imported = beside.submit(import_module, "studies.executors.tune_adapters")
+                    context = start(folder, dashboard) if address is None else connect(address)
+                adapters = imported.result()
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             _fits(resources, nodes)
             if address is not None:
@@ -86,7 +94,7 @@ def opened(
                     else "it may ask for the cluster's token"
                 )
                 note(f"dashboard: http://{context.dashboard_url} ({key}); it shows Ray's actors and nodes, not trials")
-            with _watched(context, folder) as lifeline, studies.executors.tune_adapters.errors_kept() as errors:
+            with _watched(context, folder) as lifeline, adapters.any_worker(), adapters.errors_kept() as errors:
                 fit = _fit(name, resources, str(folder / TUNE), errors, hide)
                 groups = _groups(resources) if resources.backend == "ray-train" else None
                 executor = TuneExecutor(fit, Capacity(resources, ray.nodes, capacity), groups, lifeline)

@@ -231,6 +231,7 @@ def _ray(
         plan.study,
         plan.resources,
         folder,
+        first=min(plan.resources.concurrent, plan.num_trials or plan.comparison_runs),
         address=address,
         dashboard=dashboard,
         interrupt=interrupt,
