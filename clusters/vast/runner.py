@@ -1,4 +1,8 @@
-"""Ray's ssh commands, with the port that a rented machine's ssh is mapped to; Ray itself knows port 22 only."""
+"""Ray's ssh commands, with the port that a rented machine's ssh is mapped to; Ray itself knows port 22 only.
+
+Of command runners Ray makes only the interface public: whoever wants its ssh and rsync, with their retries, multiplexed
+connections and quoting, inherits the private one.
+"""
 
 from __future__ import annotations
 

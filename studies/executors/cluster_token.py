@@ -4,8 +4,7 @@ minutes."""
 from __future__ import annotations
 
 import grpc
-from ray._private.grpc_utils import init_grpc_channel
-from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+from ray._private.grpc_utils import init_grpc_channel  # no public way finds the token and certificates as Ray does
 from ray.exceptions import AuthenticationError
 
 
@@ -21,9 +20,7 @@ def knock(address: str, seconds: float = 10) -> None:
     """
     channel = init_grpc_channel(address)
     try:
-        gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).GetClusterId(
-            gcs_service_pb2.GetClusterIdRequest(), timeout=seconds
-        )
+        channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")(b"", timeout=seconds)
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise AuthenticationError(error.details()) from None
