@@ -16,6 +16,7 @@ from trainer.data.images import load_images
 from trainer.errors import RecordError, UsageError
 from trainer.loop import train
 from trainer.meter import Meter
+from trainer.method import Method, trained_parameters
 from trainer.record import identity
 from trainer.record.identity import arm_id, run_id
 from trainer.record.run import comparable, read
@@ -224,12 +225,54 @@ def test_what_it_has_not_is_refused_in_one_line(preset):
         tiny(preset, "objective.teacher=ema")
     with pytest.raises(
         UsageError,
-        match="family = 'tyni': must be one of h_jepa, seq_jepa, tiny; folders with others are named in .SEQ_JEPA_FAM",
+        match="family = 'tyni': must be one of h_jepa, seq_jepa, tiny; folders that hold others are named in .SEQ_JEPA",
     ):
         presets.load("digits", ["family=tyni"])
     for name in ("../tiny", "os", "", 3):
         with pytest.raises(UsageError, match="must be one of"):
             presets.load("digits", [], {"family": name})
+    with pytest.raises(UsageError, match="unknown key.* preset digits is of family seq_jepa: write one of family tiny"):
+        presets.load("digits", ["family=tiny"])
+
+
+WRONG = {
+    "__init__": {
+        ("def probes", "def probez"): r"lacks probes; \S+families.__init__.py says what each is",
+        ('"score"', '"scores"'): "its headline names scores, rank, but no score",
+    },
+    "learning": {
+        ("self.step += 1", "self.seen = 1"): "step is 0 after 1 batches; it must count them, or the run never ends",
+        ('{"step": self.step, ', "{"): "state_dict.*holds no step; add it, or a stopped run cannot be continued",
+        ("Group(list(self.encoder.parameters()), decay),", ""): r"encoder.\S+, encoder.* not in exactly one group",
+        ("(self.predictor.parameters()", "(self.parameters()"): r"encoder.\S+, encoder.* not in exactly one group",
+        ('Output({"near": near, ', "Output({"): r"loss terms .'far', 'rate'. and weights .* must have the same names",
+    },
+}
+
+
+@pytest.mark.parametrize("file, change, said", [(file, *one) for file, found in WRONG.items() for one in found.items()])
+def test_a_family_that_is_not_whole_is_refused_in_a_sentence(preset, tmp_path, monkeypatch, file, change, said):
+    name = f"t{abs(hash((change, said)))}"
+    shutil.copytree(HERE / "families" / "tiny", tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = tmp_path / name / f"{file}.py"
+    assert change[0] in path.read_text(encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
+    with pytest.raises(UsageError, match=said):
+        train(tiny(preset, f"family={name}", epochs=1), tmp_path / "runs")
+
+
+def test_its_parameters_and_metrics_are_known_like_those_that_ship(monkeypatch):
+    from studies.engine import metrics
+
+    own = ("norm_sum/code@1", "sum of norms", "", True)
+    monkeypatch.setattr(families.load("tiny"), "METRICS", (own,), raising=False)
+    metrics.known.cache_clear()
+    assert metrics.metric(own[0]) == metrics.Metric(*own)
+    metrics.known.cache_clear()
+    method = Method()
+    method.body, method.token = torch.nn.Linear(2, 3), torch.nn.Parameter(torch.zeros(4))
+    assert trained_parameters(method) == {"body": 9, "token": 4, "total": 13}
 
 
 def test_it_is_trained_from_the_command_line(preset, tmp_path):

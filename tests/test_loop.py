@@ -12,7 +12,7 @@ from forked import trainer
 from small import PROBED, config
 
 from trainer import checkpoint, presets
-from trainer.errors import RecordError
+from trainer.errors import RecordError, UsageError
 from trainer.loop import train
 from trainer.probes import regression
 from trainer.record.identity import run_id
@@ -38,9 +38,9 @@ def few_steps(monkeypatch):
 def test_every_term_needs_a_weight_and_every_weight_a_term():
     terms = {"predict": torch.tensor(2.0), "rate": torch.tensor(-3.0)}
     assert float(total_loss(terms, {"predict": 1.0, "rate": 0.5})) == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="same names"):
+    with pytest.raises(UsageError, match="same names"):
         total_loss(terms, {"predict": 1.0})
-    with pytest.raises(ValueError, match="same names"):
+    with pytest.raises(UsageError, match="same names"):
         total_loss(terms, {"predict": 1.0, "rate": 0.5, "variance": 1.0})
     assert (
         float(

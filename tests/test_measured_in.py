@@ -25,7 +25,7 @@ from analysis.statistics.cost import cost
 from analysis.statistics.differences import differences
 from analysis.tables.paper_frames import arm_numbers
 from studies import Arm, Contrast
-from studies.engine.metrics import METRICS
+from studies.engine.metrics import known
 from studies.result import Result
 
 UNCLIPPED, CLIPPED = {"optim.clip_norm": None}, {"optim.clip_norm": 1.0}
@@ -174,8 +174,8 @@ def test_a_search_is_said_to_rank_by_accuracy_where_the_study_s_metric_is_anothe
 
 
 def test_every_metric_has_its_decimals():
-    shown = {name: decimals(name) for name in METRICS}
-    assert {shown[name] for name in METRICS if METRICS[name].unit == "percent" or name.startswith("rank")} == {1}
+    shown = {name: decimals(name) for name in known()}
+    assert {shown[name] for name in known() if known()[name].unit == "percent" or name.startswith("rank")} == {1}
     assert shown["predict/z_hat@M"] == 4 and shown["r2_action.none/z_pair@2"] == 3
     assert decimals("another/code") == 3
     assert declared({"declared": plain(fixed("rankme/z@M"))}, (), "here").metric.words == "RankMe of z"

@@ -213,18 +213,24 @@ def _train(config: RunConfig, gate: str | None, run: Path, study: str, wandb: st
             dist.destroy_process_group()
 
 
-def _columns(report: dict, columns: Iterable[tuple[str, str, str]], absent: float | None = None) -> str:
-    """Labels and numbers; what the report does not have is left out, or shown as ``absent``."""
-    values = {name.partition("@")[0]: value for name, value in report.items() if isinstance(value, float)}
-    found = ((label, values.get(name, absent), form) for label, name, form in columns)
-    return "  ".join(f"{label} {value:{form}}" for label, value, form in found if value is not None)
+def _columns(report: dict, columns: Iterable[tuple[str, str, str]], all_of_them: bool = False) -> str:
+    """Labels and numbers; one that was not measured is left out, or "-"."""
+    values = {name.partition("@")[0]: value for name, value in report.items()}
+    shown = []
+    for label, name, form in columns:
+        value = values.get(name)
+        if value is not None:
+            shown.append(f"{label} {value:{form}}")
+        elif all_of_them:  # what was measured and is not finite is None on record
+            shown.append(f"{label} {('nan' if name in values else '-').rjust(len(f'{0.0:{form}}'))}")
+    return "  ".join(shown)
 
 
 def _print_epoch(report: dict, columns: Iterable[tuple[str, str, str]]) -> None:
     """One line, of 80 characters for usual numbers."""
     if not report:  # a worker other than the first
         return
-    live = _columns(report, columns, float("nan"))
+    live = _columns(report, columns, all_of_them=True)
     probed = (
         f"  frozen {report['score']:.1f}"
         if report["probe_epoch"] == report["epoch"] and report["score"] is not None

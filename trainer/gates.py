@@ -33,7 +33,7 @@ def judge(config: RunConfig, gate: str, lines: Iterable[dict[str, Any]]) -> Verd
     """
     if gate not in config.gates:
         raise UsageError(f"gate = {gate!r}: must be one of {', '.join(config.gates) or '(this preset has none)'}")
-    rule, named = config.gates[gate], families.load(config.family).headline(config)
+    rule, named = config.gates[gate], families.headline(config)
     by_epoch = {
         line["epoch"]: line["metrics"]
         for line in lines

@@ -164,7 +164,7 @@ def _train(
         # a sum stays NaN once a loss was: one check per epoch where a check would stall the device or must agree
         # between workers (means below), every step where it costs nothing
         finite = not checks_every_step or math.isfinite(float(meter.total))
-        if finite and not source.boundary(done):
+        if finite and done % spe:
             continue
 
         # --- an epoch is complete (or the run has diverged): measure, put on record, make it durable, report
@@ -204,4 +204,8 @@ def _train(
 
 
 def _state(parts: dict[str, Any], arm: str, probe_epoch: int) -> dict[str, Any]:
-    return {"arm_id": arm, "probe_epoch": probe_epoch, **{name: part.state_dict() for name, part in parts.items()}}
+    state = {"arm_id": arm, "probe_epoch": probe_epoch, **{name: part.state_dict() for name, part in parts.items()}}
+    if "step" not in state["views"]:
+        source = type(parts["views"]).__name__
+        raise UsageError(f"{source}.state_dict(): holds no step; add it, or a stopped run cannot be continued")
+    return state

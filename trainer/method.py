@@ -80,7 +80,8 @@ def trained_parameters(method: nn.Module) -> dict[str, int]:
     def count(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
-    parts = {name: number for name, part in method.named_children() if (number := count(part))}
+    own = {name: p.numel() for name, p in method.named_parameters(recurse=False) if p.requires_grad}
+    parts = {name: number for name, part in method.named_children() if (number := count(part))} | own
     return parts | {"total": count(method)}
 
 

@@ -1,5 +1,5 @@
-"""Where batches come from. The loop counts the source's steps; what a batch holds is between the source and the
-family."""
+"""Where batches come from. The loop reads the source's steps and measures after whole epochs of them; what a batch
+holds is between the source and the family."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Plan = dict[str, Any]
 
 
 class Source(Protocol):
-    """Training batches in an order of its own, and where one may stop to measure.
+    """Training batches in an order of its own.
 
     Attributes:
         step: training batches given so far; the loop ends at ``epochs * steps_per_epoch`` of them.
@@ -21,10 +21,6 @@ class Source(Protocol):
 
     def next(self) -> Batch:
         """This worker's share of the next training batch."""
-        ...
-
-    def boundary(self, step: int) -> bool:
-        """Whether the run is measured, recorded and saved after ``step`` batches; it must be at the end of the run."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.config import RunConfig
+from trainer.errors import UsageError
 from trainer.meter import Meter
 from trainer.method import Group, Method, Output, Probes
 from trainer.optimisers import Adam, AdamW
@@ -39,7 +41,13 @@ class Step:
     def __call__(self, step: int) -> Learnt:
         """Train on the batch of step ``step``, which must be the next."""
         rate, scalars = self._rates(step)
-        return self._learn(self._source.next(), rate, given(scalars))
+        batch = self._source.next()
+        if self._source.step != step + 1:
+            raise UsageError(
+                f"{type(self._source).__name__}.next(): step is {self._source.step} after {step + 1} batches; it must"
+                " count them, or the run never ends"
+            )
+        return self._learn(batch, rate, given(scalars))
 
 
 class Learner:
@@ -156,11 +164,11 @@ def total_loss(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """The weighted sum of a method's loss terms, the only place where they meet.
 
     Raises:
-        ValueError: a term has no weight, or a weight no term.
+        UsageError: a term has no weight, or a weight no term.
     """
     wanted = [name for name, weight in weights.items() if weight]
     if not (all(name in terms for name in wanted) and all(name in weights for name in terms)):
-        raise ValueError(
+        raise UsageError(
             f"loss terms {sorted(terms)} and weights {weights} must have the same names: "
             "a term without a weight would be lost, a weight without a term would do nothing"
         )
@@ -174,6 +182,13 @@ def make_optimiser(config: RunConfig, method: Method) -> torch.optim.Optimizer:
     # lr_scale and clip_norm stay with the method: an optimiser restored from a checkpoint forgets what it was not saved
     # with
     groups = [{"params": group.params, "weight_decay": group.weight_decay} for group in method.parameter_groups()]
+    times = Counter(id(p) for group in groups for p in group["params"])
+    wrong = [name for name, p in method.named_parameters() if p.requires_grad and times[id(p)] != 1]
+    if wrong:
+        raise UsageError(
+            f"{type(method).__name__}.parameter_groups(): {', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''} not"
+            " in exactly one group; give each trained parameter one, and the others requires_grad=False"
+        )
     make = AdamW if optim.name == "adamw" else Adam
     return make(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=device in ("cpu", "cuda"))
 

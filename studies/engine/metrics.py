@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 
 from studies.engine.keys import lookup
 from trainer import families
@@ -69,23 +70,24 @@ _OF_SETS = {
 _SET_OF = {one.name: of for one, of in _OF_SETS.items()}
 NEEDS = {one.name: "data.stream.segments" for one in _OF_STREAMS}
 """Key of a setting that a run must have for a metric to be recorded; the others are of every run."""
-METRICS = {
-    one.name: one
-    for one in (
-        Metric(LINACC, "linear accuracy of z_agg", "percent"),
-        Metric("linacc/z_1@1", "linear accuracy of z_1", "percent"),
-        Metric("linacc/z_agg@1", "linear accuracy of z_agg from one view", "percent"),
-        Metric("linacc/z_mean@M", "linear accuracy of the mean z", "percent"),
-        Metric("predict/z_hat@M", "prediction loss", higher=False),
-        *(Metric(name, "R2 of the actions") for name in _ACTIONS),
-        *_RANKS,
-        *(one for family in families.names() for one in _own(family)),
-        *_OF_STREAMS,
-        *_OF_SETS,
-    )
-}
+_OF_ALL = (
+    Metric(LINACC, "linear accuracy of z_agg", "percent"),
+    Metric("linacc/z_1@1", "linear accuracy of z_1", "percent"),
+    Metric("linacc/z_agg@1", "linear accuracy of z_agg from one view", "percent"),
+    Metric("linacc/z_mean@M", "linear accuracy of the mean z", "percent"),
+    Metric("predict/z_hat@M", "prediction loss", higher=False),
+    *(Metric(name, "R2 of the actions") for name in _ACTIONS),
+    *_RANKS,
+)
 ACTIONS = Metric("r2_action", "R2 of the actions")
 """Shown as each run scales its actions; no contrast may be about it, as scalings do not compare."""
+
+
+@cache
+def known() -> dict[str, Metric]:
+    """By name; those of families in folders of one's own among them."""
+    own = (one for family in families.names() for one in _own(family))
+    return {one.name: one for one in (*_OF_ALL, *own, *_OF_STREAMS, *_OF_SETS)}
 
 
 def beside(name: str) -> Metric:
@@ -95,14 +97,12 @@ def beside(name: str) -> Metric:
 
 def metric(name: str) -> Metric:
     """The metric of that name. Raises UsageError for one that no study records."""
-    if name not in METRICS:
-        near = (
-            next((one for one in METRICS if one.startswith(name)), None) or get_close_matches(name, METRICS, 1, 0.0)[0]
-        )
-        raise UsageError(
-            f"metric {name!r}: no study records it (did you mean {near}?); it must be one of {', '.join(METRICS)}"
-        )
-    return METRICS[name]
+    if (found := known().get(name)) is not None:
+        return found
+    near = next((one for one in known() if one.startswith(name)), None) or get_close_matches(name, known(), 1, 0.0)[0]
+    raise UsageError(
+        f"metric {name!r}: no study records it (did you mean {near}?); it must be one of {', '.join(known())}"
+    )
 
 
 def check_recorded(names: Iterable[str], config: RunConfig) -> None:
@@ -114,7 +114,7 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
     Raises:
         UsageError: its family is judged by another score, or its actions are scaled otherwise.
     """
-    score = families.load(config.family).headline(config)["score"]
+    score = families.headline(config)["score"]
     if score != LINACC.replace("@M", f"@{config.data.observed_views}"):
         raise UsageError(
             f"family = {config.family!r}: is judged by {score}, but a study ranks and compares runs by {LINACC}; "

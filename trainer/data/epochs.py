@@ -38,10 +38,6 @@ class Epochs:
             train = one.splits["train"]
             self._train_labels[train] = images.labels[train]
 
-    def boundary(self, step: int) -> bool:
-        """Whether ``step`` batches are whole epochs."""
-        return step % self._config.steps_per_epoch == 0
-
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step}
 

@@ -10,8 +10,9 @@ from (:mod:`trainer.source`) ``make(config, source)``                          t
 ``epoch_macs(config)``                            optional: multiply-adds of an epoch, for a plan's estimate
 ``METRICS``                                     optional: what a study may be asked about beside what all families
 record: (name, words, unit, whether more is better)
-``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows: (label, metric, format),
-and what the labels mean; ``SECOND`` optional: of a second line, where the run has them
+``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows of what its probes measured:
+(label, metric without its number of views, format), and what the labels mean; ``SECOND`` optional: of a second line,
+where the run has them
 
 Importing a family costs neither torch nor ray. README.md says how to add one.
 """
@@ -25,35 +26,53 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from trainer.config import RunConfig
 
 DEFAULT = "seq_jepa"
 FOLDERS = "SEQ_JEPA_FAMILIES"
 """Environment variable: folders with families of one's own, separated as in PATH; trial processes inherit it."""
 __path__ = [*__path__, *filter(None, os.environ.get(FOLDERS, "").split(os.pathsep))]
+FACES = ("Config", "headline", "source", "make", "probes", "check_evaluation", "tables", "COLUMNS", "LEGEND")
 
 
 def names() -> list[str]:
-    """Names of the families that ship here."""
-    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
+    """Names of the families that ship here, and of those in folders of one's own."""
+    return sorted(module.name for module in iter_modules(__path__) if module.ispkg)
 
 
 def load(name: str) -> ModuleType:
     """The family of a name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it lacks a face.
     """
-    folder(name)
-    return import_module(f"{__name__}.{name}")
+    where = folder(name)
+    family = import_module(f"{__name__}.{name}")
+    if lacking := [face for face in FACES if not hasattr(family, face)]:
+        raise UsageError(f"{where}: lacks {', '.join(lacking)}; {__file__} says what each is")
+    return family
+
+
+def headline(config: RunConfig) -> dict[str, str]:
+    """Which metrics a run is judged by, in its family's words. Raises UsageError where no score is among them."""
+    named = load(config.family).headline(config)
+    if "score" not in named:
+        raise UsageError(f"{folder(config.family)}: its headline names {', '.join(named)}, but no score; add one")
+    return named
 
 
 def folder(name: str) -> Path:
     """Where a family's code is. Raises UsageError if there is none of that name."""
     known = isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]*", name)
     spec = find_spec(f"{__name__}.{name}") if known else None
-    if spec is None or spec.origin is None:
-        names = ", ".join(sorted(module.name for module in iter_modules(__path__)))
-        raise UsageError(f"family = {name!r}: must be one of {names}; folders with others are named in ${FOLDERS}")
+    if spec is None or spec.origin is None or spec.submodule_search_locations is None:
+        raise UsageError(
+            f"family = {name!r}: must be one of {', '.join(names())}; folders that hold others are named in ${FOLDERS},"
+            f" now {os.environ.get(FOLDERS, '')!r}"
+        )
     return Path(spec.origin).resolve().parent

@@ -43,9 +43,20 @@ def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | 
         UsageError: unknown preset or key, bad YAML, wrong type or impossible value.
     """
     tree = _read(preset)
+    before = tree.get("family", families.DEFAULT)
     for key, value in [*map(_parse, overrides), *(settings or {}).items()]:
         _assign(tree, key, value)
-    return build(tree)
+    family = tree.get("family", before)
+    families.folder(family)
+    try:
+        return build(tree)
+    except UsageError as error:
+        if family == before:
+            raise
+        raise UsageError(
+            f"{error}; preset {preset} is of family {before}: write one of family {family}, and give it as --preset"
+            " FILE.yaml"
+        ) from None
 
 
 def revisions(preset: str) -> tuple[tuple[str, ...], ...]:

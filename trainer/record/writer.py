@@ -136,9 +136,8 @@ def summarise(evaluations: list[dict[str, Any]], epoch: int, config: RunConfig) 
     # by epoch: one that was lost and trained again stands behind later ones
     for line in sorted((line for line in evaluations if line["epoch"] <= epoch), key=lambda line: line["epoch"]):
         metrics, probed = metrics | line["metrics"], line.get("probe_epoch")
-    named = families.load(config.family).headline(config)
     return {**metrics, "epoch": epoch, "probe_epoch": probed} | {
-        name: metrics.get(metric) for name, metric in named.items()
+        name: metrics.get(metric) for name, metric in families.headline(config).items()
     }
 
 

@@ -21,7 +21,7 @@ class Images:
     def __init__(self, config, images, dtype, rank, workers):
         self._config, self._images, self._dtype, self._share = config, images, dtype, slice(rank, None, workers)
         self._generator = torch.Generator().manual_seed(derived_seed(config.seed, Purpose.ORDER))
-        self.step, self.channels, self.seen = 0, images.images.shape[1], []
+        self.step, self.channels = 0, images.images.shape[1]
 
     def next(self):
         self.step += 1
@@ -34,10 +34,6 @@ class Images:
 
     def images(self, index):
         return self._images.images[index].to(self._dtype) / 255
-
-    def boundary(self, step):
-        self.seen.append(step)
-        return step % self._config.steps_per_epoch == 0
 
     def state_dict(self):
         return {"step": self.step, "generator": self._generator.get_state()}
