@@ -38,6 +38,7 @@ from trainer.probes.regression import r2
 from trainer.record.identity import run_id
 from trainer.record.run import comparable, read
 from trainer.record.writer import RunRecord
+from trainer.restored import restored
 from trainer.subspace.summary import load_arrays
 from trainer.subspace.sweeps import factor_sweeps, planar_pictures, through_zero, unmoved
 
@@ -143,6 +144,21 @@ def test_what_training_measured_too_is_the_same_number(trained, evaluated):
         kind, _, feature = name.partition("/")
         assert found[f"{kind}/untrained_{feature}"] == start[name]
     assert found["leakage_linacc_log/z_agg@3"] == found["linacc/z_agg@3"] - found["linacc/z_1@1"]
+
+
+def test_features_of_a_restored_run_give_its_numbers_in_scikit_learn(trained):
+    path = trained[2]
+    *_, end = (line["metrics"] for line in read(path / "records.jsonl") if line["event"] == "eval")
+    run = restored(str(path))
+    fitted, held = run.probes.health.features(run.method)
+    rows, scored = fitted.z_agg.double().numpy(), held.z_agg.double().numpy()
+    penalty = 0.01 * len(rows) * np.square(rows - rows.mean(0)).mean()
+    reference = ReferenceRidge(alpha=penalty).fit(rows, np.eye(10)[fitted.labels])
+    right = reference.predict(scored).argmax(1) == held.labels.numpy()
+    assert end["linacc/z_agg@3"] == pytest.approx(100 * right.mean())
+    spread = np.linalg.svd(scored - scored.mean(0), compute_uv=False) ** 2
+    assert end["rank_pr/z_agg@3"] == pytest.approx(spread.sum() ** 2 / np.square(spread).sum(), rel=1e-6)
+    assert not run.method.training and run.probes.probe(run.untrained)["linacc/z_agg@3"] != end["linacc/z_agg@3"]
 
 
 def test_settings_of_the_evaluation_change_what_they_name(trained, tmp_path, capsys):

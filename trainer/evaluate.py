@@ -17,7 +17,7 @@ from trainer import families, presets
 from trainer.command.cli import Parser, add_data_options, data_settings, guarded
 from trainer.config import RunConfig
 from trainer.data.sets import require_present
-from trainer.errors import RecordError, UsageError
+from trainer.errors import UsageError
 
 VIEWS, MOST_VIEWS = [1, 2, 3, 4, 5, 6, 7, 8], 8
 SETTABLE = (
@@ -113,38 +113,15 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
     Raises:
         RecordError: the checkpoint is damaged, or belongs to another arm than the record.
     """
-    import torch
-
-    from trainer import checkpoint
-    from trainer.certificates import trust_system
-    from trainer.data.images import load_images
-    from trainer.data.philox import Purpose, derived_seed
+    from trainer.checkpoint import NAME
     from trainer.method import Evaluation
     from trainer.record.evaluation import sha256
-    from trainer.record.identity import arm_id, provenance, run_id
-    from trainer.runtime import card, pick_device, pick_dtype
+    from trainer.record.identity import provenance, run_id
+    from trainer.restored import restored
+    from trainer.runtime import card
 
-    trust_system(config.runtime.system_certs)
-    family, device, dtype = families.load(config.family), pick_device(config), pick_dtype(config)
-    torch.set_num_threads(config.runtime.threads)
-    state = checkpoint.load(folder, device, first["arm_id"], ("method", "online"))
-    if arm_id(config) != first["arm_id"]:
-        raise RecordError(
-            f"{folder}: its configuration is arm {arm_id(config)} in this version of the code, but was recorded as "
-            f"{first['arm_id']}; evaluate it with the commit that trained it"
-        )
-    images = load_images(config).to(device, config.runtime.resident_mib)
-    source = family.source(config, images, dtype)
-    checkpoint.restore(folder, {"views": source}, state)
-
-    # the untrained model is the run's own at step 0: the same random numbers as in training
-    torch.manual_seed(derived_seed(config.seed, Purpose.INIT))
-    method = family.make(config, source).to(device, dtype, memory_format=torch.channels_last)
-    probes = family.probes(config, images, source, method, device)
-    untrained = probes.untrained(method)
-    checkpoint.restore(folder, {"method": method, "online": probes}, state)
-
-    step = source.step
+    run = restored(folder, config)
+    step = run.source.step
     epoch = step // config.steps_per_epoch
     wanted = Evaluation(
         split=options.split, views=tuple(options.views), paper=options.protocol != "ridge",
@@ -153,18 +130,18 @@ def measure(config: RunConfig, folder: Path, first: dict[str, Any], options: Nam
         subspace=out.with_name(f"evaluation-{options.split}-subspace.npz") if options.subspace else None,
         epoch=epoch, say=_say,
     )  # fmt: skip
-    metrics = probes.evaluate(method, untrained, wanted)
+    metrics = run.probes.evaluate(run.method, run.untrained, wanted)
     return {
         "schema_version": first["schema_version"], "event": "eval", "study": first["study"], "run_id": run_id(config),
         "arm_id": first["arm_id"], "seed": config.seed, "step": step, "samples_seen": step * config.optim.batch_size,
-        "epoch": epoch, "probe_epoch": epoch, "split": options.split, **images.on_record,
+        "epoch": epoch, "probe_epoch": epoch, "split": options.split, **run.images.on_record,
         "metrics": metrics,
         "settings": {
             "views": sorted(set(options.views)), "protocol": options.protocol, "epochs": options.epochs,
             "subspace": options.subspace, "overrides": list(options.overrides),
         },
-        "checkpoint": {"sha256": sha256(folder / checkpoint.NAME)}, "device": str(device),
-        "provenance": provenance(config.family, card(device)),
+        "checkpoint": {"sha256": sha256(folder / NAME)}, "device": str(run.device),
+        "provenance": provenance(config.family, card(run.device)),
     }  # fmt: skip
 
 

@@ -41,7 +41,9 @@ def recorded_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         presets.build(copy.deepcopy(line["config"]))
     except UsageError as error:
-        raise UsageError(f"{path}, the configuration on record: {error}; restore the file from a copy") from None
+        raise UsageError(
+            f"{path}, the configuration on record: {error}; if the file was changed, restore it from a copy"
+        ) from None
     return copy.deepcopy(line["config"]), line
 
 
