@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pandas as pd
@@ -60,8 +61,16 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
     }
     if two_objectives(study):
         files["pareto.png"] = png(pareto_figure, study)
-    for name, content in files.items():
-        write_atomically(target / name, content)
+    try:
+        for name, content in files.items():
+            write_atomically(target / name, content)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        # a study of somebody else's, or on a disk that takes nothing: its answer can be read all the same
+        written = f"not written ({error.strerror}: {near(target)}); a page elsewhere: report STUDY --out FILE.html"
+    else:
+        written = str(near(target))
     console = console or terminal()
     if full:
         for sheet in sheets:
@@ -77,24 +86,25 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
             say(f"Importance of searched settings: {weighed}\n", console)
         for sentence in [*said, *bill]:
             say(f"- {sentence}", console)
-        say(f"written to {target}: {', '.join(files)}", console, whole=True)
+        told = f"Report: {written}" if written.startswith("not ") else f"written to {target}: {', '.join(files)}"
+        say(told, console, whole=True)
     else:
-        _short(study, table, found, spent, target, console)
+        _short(study, table, found, spent, written, console)
     return target
 
 
-def _short(study: Study, table: pd.DataFrame, found: pd.DataFrame, spent: Cost, target: Path, console: Console) -> None:
+def _short(study: Study, table: pd.DataFrame, found: pd.DataFrame, spent: Cost, written: str, console: Console) -> None:
     width = console.width
     head = [*answer.question(study, width), "", *answer.answers(study, found, spent, width)]
     folder = near(study.folder)
-    around = len(head) + len(answer.where(target, folder, width, "")) + 1  # and an empty line
+    around = len(head) + len(answer.where(written, folder, width, "")) + 1  # and an empty line
     sheet, rest = answer.table(study, table, found, width, answer.LINES - around)
     for line in head:
         say(line, console)
     if sheet is not None:
         say("", console)
         show(sheet, console)
-    for line in answer.where(near(target), folder, width, rest):
+    for line in answer.where(written, folder, width, rest):
         say(line, console, whole=True)
 
 

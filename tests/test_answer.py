@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -183,6 +184,24 @@ def test_letters_that_the_encoding_lacks(folders):
         and "?" not in text.replace("needed?", "").replace("rate?", "")
     )
     assert plain("5 ± 1", Console(file=io.StringIO())) == "5 ± 1"
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_folder_that_takes_nothing_still_gives_its_answer(folders, monkeypatch, full):
+    usual = printed(folders["usual"], 100, full)
+
+    def refused(path, content):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(report, "write_atomically", refused)
+    lines = printed(folders["usual"], 100, full)
+    said = next(
+        number for number, line in enumerate(lines) if line.startswith("Report: not written (Permission denied")
+    )
+    assert lines[:said] == usual[:said] and "report STUDY --out FILE.html" in " ".join(lines[said:])
+    monkeypatch.setattr(report, "write_atomically", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full"):
+        printed(folders["usual"], 100, full)
 
 
 def run(*arguments: str, **settings) -> subprocess.CompletedProcess:

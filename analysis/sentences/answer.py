@@ -98,10 +98,9 @@ def table(study: Study, numbers: pd.DataFrame, found: pd.DataFrame, width: int, 
     return Sheet(title, sheet.columns, [sheet.rows[place] for place in kept], sheet.text), rest
 
 
-def where(target: Path, folder: Path, width: int, rest: str) -> list[str]:
-    """The path of the rest and the command that prints it; neither is broken within a word."""
-    written = [f"{rest}: {target}" if rest else f"Report: {target}"]
-    return [*written, *command_lines(f"python -m analysis {_quoted(folder)} --full", width)]
+def where(report: str, folder: Path, width: int, rest: str) -> list[str]:
+    """The path of the report, which has the rest, and the command that prints it; neither is broken within a word."""
+    return [f"{rest or 'Report'}: {report}", *command_lines(f"python -m analysis {_quoted(folder)} --full", width)]
 
 
 def _reading(study: Study, primary: pd.DataFrame) -> str:
