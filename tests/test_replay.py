@@ -667,6 +667,9 @@ def test_a_default_study_is_replayed_by_what_it_measured_and_told_what_it_did_no
     assert "ASHA eta 3, rungs 4, 12" in shown and "all full length" in shown
     assert call(study.folder, "--scheduler", "top-k") == 2  # asked for by name
     assert "--probe-epochs 1" in capsys.readouterr().err
+    assert call(study.folder, "--scheduler", "asha,gates", "--grace", "5", "--eta", "2") == 2
+    assert "decides (5, 10); all have it at 0, 4, 12, " in (error := capsys.readouterr().err)
+    assert error.endswith("a study run with --probe-epochs 5,10 has it there\n")
 
 
 def test_every_option_changes_the_numbers(folder, tmp_path):

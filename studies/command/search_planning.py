@@ -107,7 +107,7 @@ def stopping(o: Namespace, study: Question, epochs: int, before: dict | None) ->
     if rule.brackets > max(1, len(rule.rungs)):
         rungs = ", ".join(map(str, rule.rungs)) or "none"
         raise UsageError(
-            f"--brackets {rule.brackets}: there are {len(rule.rungs)} rungs (epochs {rungs}), a bracket each at most"
+            f"--brackets {rule.brackets}: at most one for each of the {len(rule.rungs)} rungs (at epochs: {rungs})"
         )
     return planned
 

@@ -156,11 +156,12 @@ def complete(recorded: Recorded, needed: Iterable[int], missing: str = "leave-ou
     if not any(not curve.diverged for curve in curves):
         have = Counter(epoch for curve in recorded.curves for epoch in curve.values)
         everywhere = [str(epoch) for epoch, n in sorted(have.items()) if n == len(recorded.curves)]
+        wanted = sorted(set(needed))
         raise UsageError(
             f"no run has {recorded.metric} at every epoch where a strategy decides "
-            f"({', '.join(map(str, sorted(set(needed))))}); all have it at {', '.join(everywhere) or 'none'}: "
+            f"({', '.join(map(str, wanted))}); all have it at {', '.join(everywhere) or 'none'}: "
             "choose --grace, --gate and --scheduler to fit, another --metric, or --missing last; "
-            "a study run with --probe-epochs 1,4 has it at those epochs too"
+            f"a study run with --probe-epochs {','.join(map(str, wanted))} has it there"
         )
     return replace(recorded, curves=curves, left_out=left_out, notes=notes)
 
