@@ -118,25 +118,6 @@ def test_a_quarter_turn_is_exact():
     assert torch.allclose(poses.render(image, pose, data), torch.rot90(image, -1, (2, 3)), atol=1e-12)
 
 
-def test_batches_do_not_depend_on_history_or_on_the_number_of_workers(digits):
-    run = config()
-    straight, resumed = views(run, digits), views(run, digits)
-    for _ in range(20):
-        expected = straight.next()
-    resumed.load_state_dict({"step": 19})
-    batch = resumed.next()
-    halves = [views(run, digits, rank, 2) for rank in (0, 1)]
-    for half in halves:
-        half.load_state_dict({"step": 19})
-    shares = [half.next() for half in halves]
-    for name in ("actions", "labels", "index"):
-        assert torch.equal(batch[name], expected[name])
-        assert torch.equal(shares[1][name], expected[name][1::2])
-    for view in range(3):
-        assert torch.equal(batch["observed"][view], expected["observed"][view])
-        assert torch.equal(shares[0]["observed"][view], expected["observed"][view][0::2])
-
-
 def test_an_epoch_shows_each_image_at_most_draws_times_and_never_a_held_out_one(digits):
     run = config("data.draws_per_epoch=2")
     source, train = views(run, digits), set(digits.splits["train"].tolist())

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from effort import effort
 from faults import processes
 
 from studies import step2_rate
@@ -702,25 +701,6 @@ def test_a_limited_machine_is_judged_as_the_study_judges_it(quiet, capsys, monke
         resources.resources(options.parser(step2_rate.STUDY).parse_args(["--cpus-per-trial", "4"]))
 
 
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        ("--preset digit", "did you mean digits"),
-        ("optim.lrr=1", "did you mean lr"),
-        ("--cpus-per-trial 0", "--cpus-per-trial 0"),
-        ("--gpus-per-trial nan", "nan"),
-        ("--gpus-per-trial 1.5", "whole number"),
-        ("--gpus-per-trial 0.5 --workers-per-trial 2", "nccl"),
-        ("--adress auto", "did you mean --address"),
-        ("--wandb perhaps", "perhaps"),
-    ],
-)
-def test_wrong_commands(arguments, words, quiet, capsys):
-    assert main(["doctor", *arguments.split()]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: ") and err.count("\n") == 1 and words in err
-
-
 def test_a_cluster_that_is_not_there(quiet, capsys):
     assert main(["doctor", "--address", "127.0.0.1:1"]) == 1
     assert "FAIL  cluster    127.0.0.1:1" in capsys.readouterr().out
@@ -733,16 +713,6 @@ def test_results_that_cannot_be_written_on_a_cluster(quiet, capsys):
         assert main(["doctor", "--address", f"127.0.0.1:{server.server_port}", "--results-dir", "file/x"]) == 1
         server.shutdown()
     assert "FAIL  cluster    nodes were not asked" in capsys.readouterr().out
-
-
-def test_help_is_quick_and_light():
-    probe = (
-        "import sys\ntry:\n    from studies.__main__ import main\n    main(['doctor', '--help'])\nexcept SystemExit as"
-        " e:\n    assert not e.code\n"
-    )
-    probe += "bad = {'torch', 'ray', 'numpy', 'pandas'} & set(sys.modules)\nassert not bad, bad"
-    seconds, printed, _ = effort([sys.executable, "-c", probe], cwd=ROOT)
-    assert "--gpus-per-trial" in printed and seconds < 1.0
 
 
 def test_summary():

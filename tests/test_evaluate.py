@@ -3,13 +3,11 @@ see."""
 
 import json
 import math
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from effort import effort
 from scipy.spatial.transform import Rotation
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as ReferenceRidge
@@ -254,12 +252,6 @@ def test_missing_and_contradicting_files_are_one_line(trained, tmp_path, capsys)
     fails("belongs to arm")
     (tmp_path / "checkpoint.pt").write_bytes(b"PK" + bytes(100))
     fails("cannot be read")
-
-
-def test_help_needs_no_torch_and_no_second():
-    seconds, shown, imports = effort([sys.executable, "-X", "importtime", "-m", "trainer.evaluate", "--help"])
-    assert seconds < 1.0 and "--split" in shown
-    assert not {line.rpartition("|")[2].strip() for line in imports.splitlines()} & {"torch", "ray", "scipy", "numpy"}
 
 
 # --- what selection must not see

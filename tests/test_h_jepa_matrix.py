@@ -178,6 +178,9 @@ def test_sigreg_of_a_run_sees_shape_scale_and_rank_and_whitens():
         "laplace": (rng.laplace(size=(512, 1)) / 2**0.5, 7),
     }
     shapes["signs"] = rng.choice([-1.0, 1.0], (512, 1)), 53
+    rows = rng.normal(size=(512, 64))
+    shapes |= {"small": (0.01 * rows, 206), "shifted": (rows + 5, 1090), "rank one": (rows[:, :1] * np.ones(64), 79)}
+    shapes["collapsed"] = 1 + 1e-4 * rows, 569
     for name, (rows, about) in shapes.items():
         assert about / 2 < value(rows) < 2 * about, (name, value(rows))
     collapsed = torch.full((64, 16), 0.5) + 1e-4 * torch.randn(64, 16)

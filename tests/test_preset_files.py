@@ -109,13 +109,6 @@ def test_a_name_that_is_none_gives_the_three_nearest(tmp_path):
         assert ("mine.yaml: extends" in str(caught.value)) is (name == str(tmp_path / "mine.yaml"))
 
 
-def test_two_values_for_one_key_are_refused_on_the_command_line_and_the_same_one_twice_is_not(tmp_path, capsys):
-    words = ["--dry-run", "--results-dir", str(tmp_path)]
-    assert main([*words, "optim.lr=0.1", "epochs=3", "--optim.lr", "0.2"]) == 2
-    assert "override optim.lr: given twice, as 0.1 and as 0.2; keep one" in capsys.readouterr().err
-    assert main([*words, "optim.lr=0.1", "optim.lr=0.1"]) == 0
-
-
 @pytest.mark.parametrize("entry", ["trainer", "study"])
 def test_a_dry_run_says_that_the_data_are_absent(entry, tmp_path, capsys):
     from studies import step2_rate

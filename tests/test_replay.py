@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.record_curves import PROBED, config, draws, pack
-from effort import effort
 from scipy import stats
 
 from studies import __main__ as studies_main
@@ -753,15 +752,13 @@ def test_the_report_says_in_words_who_wins():
     )
 
 
-def test_neither_torch_nor_ray_is_imported_and_help_is_quick():
+def test_neither_torch_nor_ray_is_imported():
     code = (
         "import sys, pkgutil, studies.replay as r, importlib, studies.__main__\n"
         "[importlib.import_module(f'studies.replay.{m.name}') for m in pkgutil.iter_modules(r.__path__)]\n"
         "assert not {'torch', 'ray', 'optuna', 'pandas'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    seconds, shown, _ = effort([sys.executable, "-m", "studies", "replay", "--help"], cwd=ROOT)
-    assert seconds < 1 and "--checkpoint-every" in shown
 
 
 # --- the curves on record

@@ -21,7 +21,7 @@ from analysis.sentences.verdict import sentences
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.cost import cost
 from analysis.statistics.differences import differences
-from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide, detectable
+from analysis.statistics.family import BETTER, NO_VERDICT, NOT_RESOLVED, WORSE, decide
 from analysis.statistics.paired import paired
 from studies import step2_grid, step2_rate
 from studies.controls import CONTROLS
@@ -120,14 +120,6 @@ def test_words_follow_holms_rule():
     # a contrast that could not be run counts all the same
     assert decide([of(0.02), None, None])[0].verdict == NOT_RESOLVED and decide([of(0.02)])[0].verdict == BETTER
     assert decide([of(0.02), None])[1].verdict == NO_VERDICT
-
-
-@pytest.mark.parametrize(("n", "level"), [(3, 0.05 / 3), (5, 0.05), (8, 0.05 / 6)])
-def test_the_smallest_difference_with_power_by_simulation(n, level):
-    random = np.random.default_rng(n)
-    drawn = detectable(n, level) + random.standard_normal((20_000, n))
-    found = [paired(dict(enumerate(row)), dict.fromkeys(range(n), 0.0)).p < level for row in drawn[:4000]]
-    assert np.mean(found) == pytest.approx(0.8, abs=2.5 * math.sqrt(0.8 * 0.2 / 4000))
 
 
 def on_disk(folder, study: str, seeds: int, random: np.random.Generator):

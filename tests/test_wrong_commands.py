@@ -7,6 +7,7 @@ import pytest
 from effort import effort
 
 from studies import step2_grid, step2_rate, step5_stream, step6_local
+from studies.__main__ import main as studies_main
 from trainer import __main__ as trainer_main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,6 +152,13 @@ WRONG = [
     ("grid", "--deterministic", ["--deterministic"]),
     ("grid", "schedule.name=cosine", ["schedule.name", "itself"]),
     ("grid", "--optim.lr", ["--optim.lr", "value"]),
+    ("doctor", "--preset digit", ["did you mean digits"]),
+    ("doctor", "optim.lrr=1", ["did you mean lr"]),
+    ("doctor", "--cpus-per-trial 0", ["--cpus-per-trial 0"]),
+    ("doctor", "--gpus-per-trial nan", ["nan"]),
+    ("doctor", "--gpus-per-trial 0.5 --workers-per-trial 2", ["nccl"]),
+    ("doctor", "--adress auto", ["did you mean --address"]),
+    ("doctor", "--wandb perhaps", ["perhaps"]),
 ]  # fmt: skip
 
 ENTRY = {
@@ -159,6 +167,7 @@ ENTRY = {
     "grid": step2_grid.main,
     "stream": step5_stream.main,
     "local": step6_local.main,
+    "doctor": lambda words: studies_main(["doctor", *words]),
 }
 
 
@@ -218,14 +227,19 @@ def _split(arguments, places):
         "studies/step2_rate.py --dry-run",
         "studies/step2_grid.py --dry-run",
         "-m trainer --dry-run",
+        "-m trainer.evaluate --help",
+        "-m studies doctor --help",
+        "-m studies replay --help",
+        "-m clusters.vast study --help",
     ],
 )
 def test_help_and_plans_are_quick_and_light(command, tmp_path):
-    """They answer within a second of processor time and load neither torch nor ray."""
+    """They answer within a second of processor time and load neither torch nor ray, and help not even numpy."""
     probe = "import runpy, sys; sys.argv = sys.argv[1:]; m = sys.argv[0] == '-m' and sys.argv.pop(0)\n"
     probe += "try:\n    (runpy.run_module if m else runpy.run_path)(sys.argv[0], run_name='__main__')\n"
     probe += "except SystemExit as e:\n    assert not e.code, e.code\n"
-    probe += "bad = {'torch', 'ray', 'optuna', 'pandas'} & set(sys.modules)\nassert not bad, bad"
+    more = ", 'numpy'" if "--help" in command else ""
+    probe += f"bad = {{'torch', 'ray', 'optuna', 'pandas', 'scipy'{more}}} & set(sys.modules)\nassert not bad, bad"
     words = command.split()
     words = [str(ROOT / word) if word.startswith("studies/") else word for word in words]
     command = [sys.executable, "-c", probe, *words]
