@@ -213,10 +213,6 @@ def _finals(
     }
     for (arm_id, role), line in compared.items():
         run_ids, seeds = line.get("runs") or [], line.get("seeds") or []
-        if len(run_ids) != len(seeds):
-            raise UsageError(
-                f"arm {arm_id} ({role}) lists {len(run_ids)} runs for {len(seeds)} seeds in decisions.jsonl"
-            )
         label = line.get("label") or f"{role} {asked.level(line) or ''}".strip()
         arm = {"arm_id": arm_id, "role": role, "key": arm_key(line, info, asked, twins), "label": label}
         arm |= {name: line.get(name) for name in (*names, "reference", "peer", "search_value", "place")}

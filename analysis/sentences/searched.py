@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.recorded.arms import NOT_ENDED
 from analysis.recorded.study import Study
 from analysis.recorded.trials import NOT_RUN
 from analysis.sentences.race import races
@@ -77,11 +78,10 @@ def _runs_left(study: Study, spent: Cost) -> tuple[int, int]:
     runs = spent.runs[spent.runs["trial"].isna()]
     trained = study.finals[study.finals["role"] != "untrained"]
     # before ends were noted for the comparison, only the run's own record tells
-    begun = ("no record", "not ended", "nothing evaluated")
     over = {
         run_id
         for run_id, problem in zip(trained["run_id"], trained["problem"], strict=True)
-        if not problem.startswith(begun)
+        if not problem.startswith(NOT_ENDED)
     }
     return int(((runs["state"] == "unfinished") & ~runs["name"].isin(over)).sum()), len(runs)
 
