@@ -14,6 +14,7 @@ from rich.text import Text
 
 from studies.engine.best import Best, BestSoFar
 from studies.engine.remaining import Remaining
+from trainer.command.duration import duration
 
 if TYPE_CHECKING:
     from studies.engine.jobs import Jobs  # it imports Optuna
@@ -57,7 +58,9 @@ class Live:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._doing:
             self._spinner.update(
-                text=Text(f"{self._doing} ({minutes(self._clock() - self._since)})", overflow="ellipsis", no_wrap=True)
+                text=Text(
+                    f"{self._doing} ({duration(round(self._clock() - self._since))})", overflow="ellipsis", no_wrap=True
+                )
             )
             yield self._spinner
         if self._jobs is not None:
@@ -122,17 +125,11 @@ class Live:
             return ""
         since, before = self._training
         trained, seconds = self.remaining.trained - before, self._clock() - since
-        return f", about {minutes(left * seconds / trained)} left" if trained >= 3 else ""
+        return f", about {duration(round(left * seconds / trained))} left" if trained >= 3 else ""
 
 
 def shown(best: Best) -> str:
     return f"{best.name}  linacc {best.value:.1f} at epoch {best.epoch}  {best.label}"
-
-
-def minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _trials(jobs: Jobs) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from studies.engine.metrics import LINACC
 from studies.engine.plan import Plan
-from trainer.command.duration import estimate, measured, work
+from trainer.command.duration import duration, estimate, measured, work
 from trainer.data.sets import require_present
 from trainer.errors import UsageError
 from trainer.record.registration import registered_words, registration
@@ -69,7 +69,7 @@ def plan_lines(plan: Plan) -> list[str]:
         text.append(f"data       absent, the study would not start: {error}")
     if expected is not None:
         text.append(
-            f"time       about {_minutes(expected)}, at most {_minutes(most)}, at the preset's measured time per step"
+            f"time       about {duration(expected)}, at most {duration(most)}, at the preset's measured time per step"
         )
     elif plan.base.runtime.seconds_per_epoch is None:
         told = estimate(plan.base, plan.expected_epochs(), max(1, r.concurrent or 1))
@@ -134,7 +134,3 @@ def _search_lines(plan: Plan) -> list[str]:
         if s.verdict
         else "then       nothing: a search without a verdict",
     ]
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
