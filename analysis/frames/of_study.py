@@ -114,7 +114,7 @@ def _runs(study: Study, spent: Cost) -> list[dict[str, Any]]:
             elif end["run_id"] in study.runs:
                 row |= {"complete": bool(end["complete"])}
     for trial in study.search.to_dict("records"):
-        run_id, name = trial["run_id"], trial["name"] or f"t{trial['trial']:03d}"
+        run_id, name = trial["run_id"], trial["name"]
         if run_id not in rows and pd.notna(run_id):
             ended = _ended(study, run_id, costs.get(name, {}))
             rows[run_id] = {"arm_id": trial["arm_id"], "arm": trial["label"], "phase": "search"} | ended

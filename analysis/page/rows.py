@@ -83,7 +83,7 @@ def _trials(facts: Facts) -> Table:
     scores = _last(facts, LINACC)
     rows = []
     for trial in search.to_dict("records"):
-        name = trial["name"] or f"t{trial['trial']:03d}"
+        name = trial["name"]
         cost = paid.get(name, {})
         epoch, value, reason = _whole(trial["epoch"]), _plain(trial["value"]), _reason(trial)
         if trial["state"] == "unfinished":  # what it has so far, at the epoch where that was measured

@@ -27,7 +27,7 @@ def details(facts: Facts, ids: list[str]) -> dict[str, dict[str, Any]]:
         ids: trials wanted, the most wanted first.
     """
     study = facts.study
-    trials = {trial["name"] or f"t{trial['trial']:03d}": trial for trial in study.search.to_dict("records")}
+    trials = {trial["name"]: trial for trial in study.search.to_dict("records")}
     rungs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in study.decisions:
         if line["event"] == "rung" and line.get("name"):

@@ -30,7 +30,8 @@ def own_trials(decisions: list[dict[str, Any]], asked: Declared) -> pd.DataFrame
         end = ends.get(number, {"state": "unfinished"})
         if number in again and end.get("state") in NOT_RUN:
             end = {"state": "unfinished"}
-        rows.append(_row(line, end) | {"stop_reason": stops.get(number, {}).get("reason", "")})
+        name = line.get("name") or f"t{number:03d}"  # as a driver names it
+        rows.append(_row(line, end) | {"name": name, "stop_reason": stops.get(number, {}).get("reason", "")})
     return _frame(rows, asked)
 
 

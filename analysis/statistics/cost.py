@@ -226,7 +226,7 @@ def _jobs(study: Study) -> list[dict[str, Any]]:
     """Who each job is: the trials, then the runs of the comparison, each once."""
     rows = [
         {
-            "name": trial["name"] or f"t{trial['trial']:03d}",
+            "name": trial["name"],
             "trial": trial["trial"],
             "arm": trial["label"],
             "state": trial["state"],

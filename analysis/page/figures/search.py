@@ -112,7 +112,7 @@ def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, kind: dict[str
             alpha = 1 if trial["own"] else 0.45
             (drawn,) = panel.plot(x, trial["value"], markerfacecolor=face, alpha=alpha, **kind)
             if trial["own"]:
-                drawn.set_gid(mark(trial["name"] or f"t{trial['trial']:03d}"))
+                drawn.set_gid(mark(trial["name"]))
             if how == "stopped" and pd.notna(trial["epoch"]):
                 panel.annotate(f"{trial['epoch']}", (x, trial["value"]), fontsize=11, color=INK)
     return marks
