@@ -11,6 +11,7 @@ action  held-out R^2 of the differences on k functions of the factor alone (Four
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,20 +54,26 @@ def principal_axes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(eigenvalues[order], 0.0), axes[:, order]
 
 
-def subspace_basis(differences: np.ndarray, k: int) -> np.ndarray:
+def subspace_basis(
+    differences: np.ndarray, k: int, principal: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """Orthonormal basis (D, k') of the k leading directions of (..., D) differences.
 
     k' < k where fewer directions carry variance: the missing ones would be arbitrary.
+
+    Args:
+        principal: the rows' principal axes, where they are at hand.
     """
-    eigenvalues, axes = principal_axes(differences.reshape(-1, differences.shape[-1]))
+    eigenvalues, axes = principal or principal_axes(differences.reshape(-1, differences.shape[-1]))
     alive = int(np.sum(eigenvalues > 1e-10 * max(eigenvalues[0], 1e-300)))
     return np.linalg.qr(axes[:, : min(k, alive)])[0]
 
 
-def ev_per_anchor(differences: np.ndarray, k: int) -> float:
-    """Mean over anchors of the top-k share of each anchor's own variance; (A, T, D) differences. Anchors at rest count
-    0."""
-    return float(np.mean([_share(principal_axes(anchor)[0], k) for anchor in differences]))
+def ev_per_anchor(differences: np.ndarray, ks: Sequence[int]) -> list[float]:
+    """For each k, the mean over anchors of the top-k share of each anchor's own variance; (A, T, D) differences.
+    Anchors at rest count 0."""
+    spectra = [principal_axes(anchor)[0] for anchor in differences]
+    return [float(np.mean([_share(eigenvalues, k) for eigenvalues in spectra])) for k in ks]
 
 
 def ev_action(sweep: Sweep, train: np.ndarray, held: np.ndarray, k: int) -> float:
@@ -109,7 +116,13 @@ def effective_rank(differences: np.ndarray) -> float:
     return float(np.trace(gram) ** 2 / np.square(gram).sum()) if np.trace(gram) > 0 else 1.0
 
 
-def eigenspectrum(differences: np.ndarray, top: int, seed: int, draws: int = 200) -> Spectrum:
+def eigenspectrum(
+    differences: np.ndarray,
+    top: int,
+    seed: int,
+    draws: int = 200,
+    principal: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Spectrum:
     """Normalised cumulative eigenspectrum of (A, T, D) differences with a bootstrap band over anchors.
 
     The band is the estimate +- 1.96 standard deviations over resampled anchors, within [0, 1]. Anchors are
@@ -120,10 +133,11 @@ def eigenspectrum(differences: np.ndarray, top: int, seed: int, draws: int = 200
     Args:
         top: length K of the spectrum; cut to D.
         seed: of the numpy Generator that resamples.
+        principal: the rows' principal axes, where they are at hand.
     """
     count, steps, width = differences.shape
     rows = differences.reshape(-1, width)
-    eigenvalues, axes = principal_axes(rows)
+    eigenvalues, axes = principal or principal_axes(rows)
     top = min(top, len(eigenvalues))
     if eigenvalues[0] == 0:
         return Spectrum(*(np.zeros(top) for _ in range(3)))

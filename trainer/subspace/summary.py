@@ -121,12 +121,13 @@ def _factor(sweep: Sweep, ks: tuple[int, ...], dims: int, seed: int) -> Summary:
     """Everything about one factor in one code; names still without factor and code."""
     train, held = split_anchors(len(sweep.codes), seed)
     differences, flat = sweep.differences(), sweep.codes.reshape(-1, sweep.codes.shape[2])
-    spectrum = spectra.eigenspectrum(differences, max(TOP, *ks), seed)
-    basis = spectra.subspace_basis(differences, dims)
+    principal = spectra.principal_axes(differences.reshape(flat.shape))
+    spectrum = spectra.eigenspectrum(differences, max(TOP, *ks), seed, principal=principal)
+    basis = spectra.subspace_basis(differences, dims, principal)
     metrics: dict[str, float] = {}
-    for k in ks:
+    for k, each in zip(ks, spectra.ev_per_anchor(differences, ks), strict=True):
         metrics[f"subspace_ev.pooled.k{k}"] = spectrum.cumulative[min(k, len(spectrum.cumulative)) - 1]
-        metrics[f"subspace_ev.anchor.k{k}"] = spectra.ev_per_anchor(differences, k)
+        metrics[f"subspace_ev.anchor.k{k}"] = each
         if k < len(sweep.values):
             metrics[f"subspace_ev.action.k{k}"] = spectra.ev_action(sweep, train, held, k)
     metrics["subspace_effrank"] = spectra.effective_rank(differences)
