@@ -50,7 +50,7 @@ class Glimpses:
             place = torch.searchsorted(total, wanted, right=True).squeeze(1).clamp_max(side * side - 1)
             row, column = place // side, place % side
             chosen.append(torch.stack([row, column], dim=1))
-            if self._glimpse.inhibition != "none":
+            if self._glimpse.inhibition != "none" and view < views - 1:
                 far_y = (axis[None] - row[:, None]).abs()[:, :, None]
                 far_x = (axis[None] - column[:, None]).abs()[:, None, :]
                 radius = self._glimpse.radius
