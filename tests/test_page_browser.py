@@ -42,7 +42,7 @@ def files(tmp_path_factory):
     found["wrong"] = folder / "wrong.html"
     found["wrong"].write_text(page([gather(load(wrong.folder))]), encoding="utf-8")
     found["several"] = folder / "several.html"
-    found["several"].write_text(page([gather(load(folder / name)) for name in ("full", "half")]), encoding="utf-8")
+    found["several"].write_text(page([gather(load(folder / name)) for name in ("half", "one_trial")]), encoding="utf-8")
     return found
 
 
@@ -102,17 +102,20 @@ def test_no_error_no_request_and_no_sideways_scroll(tab, files, name, size):
 @pytest.mark.parametrize("name", ["full", "half"])
 def test_it_is_there_at_once_and_is_small(tab, files, name):
     assert files[name].stat().st_size <= 450_000
-    assert first_paint(tab, files[name].as_uri()) <= 1500
+    assert first_paint(tab, files[name].as_uri()) <= AT_ONCE
+
+
+AT_ONCE = 1500
 
 
 def first_paint(tab, address):
-    """Milliseconds, the least of three: neighbours on the machine are no fault of the page."""
-    found = []
+    """Milliseconds; where that is too long, once more and again: neighbours on the machine are no fault of the page."""
     for _ in range(3):
         show(tab, address)
         entry = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-        found.append(WebDriverWait(tab, 20).until(lambda _: tab.execute_script(entry)))
-    return min(found)
+        if (found := WebDriverWait(tab, 20).until(lambda _: tab.execute_script(entry))) <= AT_ONCE:
+            break
+    return found
 
 
 @pytest.mark.parametrize("size", ["desk", "phone"])
@@ -167,9 +170,9 @@ def test_every_text_can_be_read(tab, files):
     }
     return [bad, seen];"""
     try:
-        for media, asked in MEDIA.items():
-            for name, size in (("full", "desk"), ("full", "phone"), ("half", "desk"), ("empty", "desk")):
-                show(tab, files[name].as_uri() + ("#s=s1&view=runs&run=s1-best-1" if name == "full" else ""), size)
+        for name, size in (("full", "desk"), ("full", "phone"), ("half", "desk"), ("empty", "desk")):
+            show(tab, files[name].as_uri() + ("#s=s1&view=runs&run=s1-best-1" if name == "full" else ""), size)
+            for media, asked in MEDIA.items():
                 tab.execute_cdp_cmd("Emulation.setEmulatedMedia", asked)
                 bad, seen = tab.execute_script(script)
                 assert bad == [] and seen > 30, (media, name, size, seen)
@@ -247,7 +250,7 @@ def test_thousands_of_rows_keep_few_in_the_document(tab, tmp_path):
     path = tmp_path / "many.html"
     path.write_text(page([gather(load(study.folder))]), encoding="utf-8")
     assert path.stat().st_size <= 2_000_000
-    assert first_paint(tab, path.as_uri()) <= 1500
+    assert first_paint(tab, path.as_uri()) <= AT_ONCE
     count = "return document.querySelectorAll('[data-table=trials] tbody tr').length"
     assert 50 < tab.execute_script(count) < 150
     last = """const one = document.querySelector('[data-table=trials] .scroll');
