@@ -7,9 +7,9 @@ it had before, the latest first, so that a study begun with them can go on.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import json
+import pickle
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """Names of the presets that ship with the package."""
-    return sorted(path.stem for path in FOLDER.rglob("*.yaml"))
+    return sorted(_shipped(FOLDER))
 
 
 def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | None = None) -> RunConfig:
@@ -82,9 +82,15 @@ def build(tree: dict[str, Any]) -> RunConfig:
         raise UsageError("; ".join(lines[:3]) + more) from None
 
 
-@lru_cache(maxsize=64)
-def _parsed(path: Path, mtime_ns: int, size: int) -> Any:
-    return parse(path.read_text(encoding="utf-8"))
+@lru_cache
+def _shipped(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in folder.rglob("*.yaml")}
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, mtime_ns: int, size: int) -> bytes:
+    """The tree, pickled: every reader changes one of its own."""
+    return pickle.dumps(parse(path.read_text(encoding="utf-8")))
 
 
 def _read(
@@ -101,7 +107,7 @@ def _read(
         path = Path(preset) if beside is None else beside / preset
         preset = str(path)
     else:
-        path = next((path for path in FOLDER.rglob("*.yaml") if path.stem == preset), FOLDER / f"{preset}.yaml")
+        path = _shipped(FOLDER).get(preset, FOLDER / f"{preset}.yaml")
     if not path.is_file():
         by = f"{children[-1]}: extends" if children else "preset"
         raise UsageError(f"{by} = {preset!r} is neither a preset nor a YAML file; {_nearest(Path(preset).stem)}")
@@ -110,7 +116,7 @@ def _read(
     try:
         facts = path.stat()
         # a study resolves its preset for every run, and parsing is most of that
-        tree = copy.deepcopy(_parsed(path, facts.st_mtime_ns, facts.st_size))
+        tree = pickle.loads(_parsed(path, facts.st_mtime_ns, facts.st_size))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a tag that does not fit its value
         raise UsageError(f"{path}: not valid YAML: {one_line(error)}") from None
     except OSError as error:
