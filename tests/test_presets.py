@@ -36,7 +36,7 @@ OF_FAMILY = {
 
 
 def tiny(name):
-    """Overrides that make a preset run in a second or two: at most 32 images, reduced width, two epochs."""
+    """Overrides that make a preset run in a second or less: at most 32 images, reduced width."""
     config = presets.load(name)
     words = [
         *(OF_FAMILY.get(config.family, TINY)),
@@ -55,7 +55,7 @@ def tiny(name):
     if getattr(config.model, "fpn", None) is not None:
         words.append("model.fpn.width=8")
     if hasattr(config.eval, "subspace") and config.eval.subspace.epochs:
-        words.append("eval.subspace={epochs: [2], anchors: 8, steps: 8}")
+        words.append("eval.subspace={epochs: [1], anchors: 8, steps: 8}")
     return words
 
 
@@ -70,7 +70,7 @@ def kinds(tree):
 
 def shape(name):
     """All that decides which code a tiny preset runs through; gates and runtime settings decide none."""
-    config = presets.load(name, tiny(name), {"epochs": 2}).model_dump(mode="json")
+    config = presets.load(name, tiny(name), {"epochs": 1}).model_dump(mode="json")
     return repr(kinds({part: settings for part, settings in config.items() if part not in ("gates", "runtime")}))
 
 
@@ -86,7 +86,7 @@ def test_a_preset_runs_from_the_command_line(name, tmp_path, capsys, monkeypatch
         "--preset",
         name,
         "--epochs",
-        "2",
+        "1",
         "--gate",
         "none",
         "--results-dir",
@@ -98,7 +98,7 @@ def test_a_preset_runs_from_the_command_line(name, tmp_path, capsys, monkeypatch
     (path,) = tmp_path.glob("single/runs/*/records.jsonl")
     lines = list(read(path))
     split = presets.load(name).data.select_on
-    measured = [line for line in lines if line["event"] == "eval" and line["epoch"] == 2]
+    measured = [line for line in lines if line["event"] == "eval" and line["epoch"] == 1]
     assert measured and all(line["split"] == split for line in measured)
     m = presets.load(name).data.observed_views
     metrics = measured[0]["metrics"]
@@ -191,7 +191,7 @@ def test_what_a_preset_says_is_better_has_its_interval():
 
 
 def test_the_diagnostics_of_the_cifar_preset_sweep_every_factor_of_the_logs_affine_data():
-    config = presets.load("cifar10_subspace", tiny("cifar10_subspace"), {"epochs": 2})
+    config = presets.load("cifar10_subspace", tiny("cifar10_subspace"), {"epochs": 1})
     images = load_images(config)
     views = Views(config, images, torch.float32)
     swept = factor_sweeps(config, images, views, images.splits["validation"][:4], 8)
@@ -243,7 +243,8 @@ def test_sizes_follow_the_names():
         (write_mnist, "mnist_rot_only"),
     ],
 )
-def test_files_in_the_published_format_are_trained_on(writer, name, tmp_path, capsys):
+def test_files_in_the_published_format_are_trained_on(writer, name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(regression, "STEPS", 2)
     root = tmp_path / "data"
     writer(root, 50, 8)
     words = [word for word in tiny(name) if not word.startswith("data.generated")]

@@ -128,24 +128,28 @@ def test_chunks_of_other_families_are_not_collected_either(made, monkeypatch):
     assert len(living) == 8 and living[-1] <= living[2]
 
 
-@pytest.mark.parametrize("count", range(3 * SIZE, 4 * SIZE))
+FEW = 4
+"""Rows of a chunk where every remainder of it is gone through."""
+
+
+@pytest.mark.parametrize("count", range(3 * FEW, 4 * FEW))
 def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
     """Start-up, live and frozen probes, evaluation and sweeps, in batch statistics, over every remainder of the
     chunk."""
     monkeypatch.setattr(regression, "STEPS", 2)  # all of them on the same rows
     for module in (health, parts, suite, neighbours):
-        monkeypatch.setattr(module, "CHUNK", SIZE)
-    monkeypatch.setattr(sweeps, "ANCHORS_AT_ONCE", SIZE)
-    monkeypatch.setattr(protocol, "BATCH", SIZE)
+        monkeypatch.setattr(module, "CHUNK", FEW)
+    monkeypatch.setattr(sweeps, "ANCHORS_AT_ONCE", FEW)
+    monkeypatch.setattr(protocol, "BATCH", FEW)
     extract, aggregate = features.extract, features.aggregate
-    monkeypatch.setattr(health, "extract", lambda method, fixed, chunk, **how: extract(method, fixed, SIZE, **how))
+    monkeypatch.setattr(health, "extract", lambda method, fixed, chunk, **how: extract(method, fixed, FEW, **how))
     # odd: of an even number of draws per image a single sequence is never left over otherwise
-    monkeypatch.setattr(parts, "aggregate", lambda method, z, actions: aggregate(method, z, actions, SIZE - 1))
+    monkeypatch.setattr(parts, "aggregate", lambda method, z, actions: aggregate(method, z, actions, FEW - 1))
     calibrated = FixedInChunks(monkeypatch)
     words = [
         *SMALL,
         f"data.sizes=[{count},{count},{count}]",
-        "optim.batch_size=8",
+        f"optim.batch_size={FEW}",
         "eval.probe_bn=train",
         "eval.action_probe=true",
     ]
@@ -171,17 +175,17 @@ def test_no_probe_meets_a_batch_of_one(count, monkeypatch):
     ).measure(method, untrained, online)
     Diagnostics(config, images, views, untrained, "validation").measure(method)
     assert min(seen.rows) >= 2 and len(seen.rows) > 100
-    assert max(seen.sequences) <= SIZE + 1
+    assert max(seen.sequences) <= FEW + 1
 
 
 class FixedInChunks:
-    """While on, the start-up statistics are taken in chunks of SIZE: their own size depends on the number of pixels."""
+    """While on, the start-up statistics are taken in chunks of FEW: their own size depends on the number of pixels."""
 
     def __init__(self, monkeypatch):
         from trainer.data.views import FixedViews
 
         self.on, original = False, FixedViews.batches
-        monkeypatch.setattr(FixedViews, "batches", lambda fixed, size: original(fixed, SIZE if self.on else size))
+        monkeypatch.setattr(FixedViews, "batches", lambda fixed, size: original(fixed, FEW if self.on else size))
 
 
 class Rows:
@@ -200,8 +204,9 @@ class Rows:
 
 
 @pytest.mark.parametrize("images", [342])
-def test_a_preset_with_one_image_left_over_runs(images, tmp_path, capsys):
+def test_a_preset_with_one_image_left_over_runs(images, tmp_path, capsys, monkeypatch):
     """342 images of 32 x 32 in chunks of 341, which every CIFAR preset of the published size came to."""
+    monkeypatch.setattr(regression, "STEPS", 2)
     words = [
         "data.generated=true",
         "model.encoder={name: conv, width: 4}",  # normalised over the chunk like any other
