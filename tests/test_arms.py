@@ -667,13 +667,21 @@ ARMS = {
 }
 
 
+FEWER = [*TINY, "data.sizes=[96,32,32]", "optim.batch_size=32"]
+
+
+@pytest.fixture(scope="module")
+def fewer_images():
+    return load_images(config(*FEWER, epochs=1))
+
+
 @pytest.mark.parametrize("teacher", TEACHERS)
 @pytest.mark.parametrize("arm", ARMS)
-def test_a_stopped_arm_carries_on_bit_for_bit(tmp_path, images, arm, teacher, monkeypatch):
+def test_a_stopped_arm_carries_on_bit_for_bit(tmp_path, fewer_images, arm, teacher, monkeypatch):
     monkeypatch.setattr(regression, "STEPS", 4)  # how well a probe is fitted is not the question
     if arm == "double_bn" and teacher == "ema":
         return  # refused, see above
-    settings = [*TINY, f"objective.teacher={teacher}", *ARMS[arm]]
+    settings = [*FEWER, f"objective.teacher={teacher}", *ARMS[arm]]
     long, short = (
         config(*settings, "eval.probe_epochs=[1]", epochs=2),
         config(*settings, "eval.probe_epochs=[1]", epochs=1),
@@ -681,7 +689,7 @@ def test_a_stopped_arm_carries_on_bit_for_bit(tmp_path, images, arm, teacher, mo
     results = {}
     for name, runs in (("straight", [long]), ("resumed", [short, long])):
         for run in runs:
-            train(run, tmp_path / name, images=images)
+            train(run, tmp_path / name, images=fewer_images)
         folder = tmp_path / name / run_id(long)
         lines = [comparable(line) for line in read(folder / "records.jsonl") if line["event"] in ("epoch", "eval")]
         state = checkpoint.load(folder, torch.device("cpu"), run_id(long).split("-")[0])
