@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 # whole studies on rented machines that are lost, and on three nodes: about 10 minutes more, with make cluster-faults
 CLUSTERS := tests/test_vast_study.py tests/test_vast_bucket.py tests/test_several_nodes.py
 
+# a study is tens of processes, the tests thousands: each would compile the product anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: study full test faults cluster-faults presets oracles gpu
 
 study: $(VENV)/.installed
@@ -56,5 +59,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.12 study")'
 	$(PYTHON) -m venv $(VENV)
 	@echo 'installing (about 2 minutes; 6 GB on disk, most of it torch)'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[test]'
+	@# what pip compiles on one processor, without the libraries' own tests; a few files are for other Pythons
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null 2>&1 || true
 	touch $@
