@@ -5,24 +5,18 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 
-from analysis.figures.pareto_plot import pareto_figure
-from analysis.figures.plots import curves_figure, setting_figure
-from analysis.figures.style import png
-from analysis.recorded.study import Study, load
+from analysis.page.facts import Facts, gather
+from analysis.page.figures import FIGURES
+from analysis.recorded.study import load
 from analysis.rendering import render
 from analysis.rendering.formats import to_markdown
 from analysis.rendering.layout import WIDTH, say, show
 from analysis.sentences import answer
 from analysis.sentences.bill import costs
-from analysis.sentences.confirmation import confirmation
 from analysis.sentences.pareto import two_objectives
 from analysis.sentences.verdict import sentences
-from analysis.statistics.comparison_table import comparison_table
-from analysis.statistics.cost import Cost, cost
-from analysis.statistics.differences import differences
 from analysis.tables.importance import importance, importance_sheet
 from trainer.command.terminal import Terminal, near
 from trainer.record.run import write_atomically
@@ -40,12 +34,10 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
     Raises:
         UsageError: see ``analysis.recorded.study.load``.
     """
-    study = load(folder)
+    facts = gather(load(folder))
+    study, table, spent = facts.study, facts.table, facts.spent
     target = Path(folder) / "report"
-    spent = cost(study)
-    table = comparison_table(study, spent)
-    found = differences(study)
-    sheets = render.sheets(table, found, confirmation(study), study.declared)
+    sheets = render.sheets(table, facts.found, facts.confirmed, study.declared)
     said = sentences(study, table, spent)
     bill = costs(study, table, spent)
     points = "\n".join(f"- {line}" for line in [*said, *bill])
@@ -56,11 +48,11 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         "table.parquet": table.to_parquet(index=False),
         "verdict.txt": "\n".join(said).encode() + b"\n",
         "cost.csv": spent.runs.to_csv(index=False).encode(),
-        "setting.png": png(setting_figure, study),
-        "curves.png": png(curves_figure, study),
+        "setting.png": FIGURES["search"].png(facts),
+        "curves.png": FIGURES["curves"].png(facts),
     }
     if two_objectives(study):
-        files["pareto.png"] = png(pareto_figure, study)
+        files["pareto.png"] = FIGURES["objectives"].png(facts)
     try:
         for name, content in files.items():
             write_atomically(target / name, content)
@@ -89,16 +81,16 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         told = f"Report: {written}" if written.startswith("not ") else f"written to {target}: {', '.join(files)}"
         say(told, console, whole=True)
     else:
-        _short(study, table, found, spent, written, console)
+        _short(facts, written, console)
     return target
 
 
-def _short(study: Study, table: pd.DataFrame, found: pd.DataFrame, spent: Cost, written: str, console: Console) -> None:
-    width = console.width
-    head = [*answer.question(study, width), "", *answer.answers(study, found, spent, width)]
+def _short(facts: Facts, written: str, console: Console) -> None:
+    study, width = facts.study, console.width
+    head = [*answer.question(study, width), "", *answer.answers(study, facts.found, facts.spent, width)]
     folder = near(study.folder)
     around = len(head) + len(answer.where(written, folder, width, "")) + 1  # and an empty line
-    sheet, rest = answer.table(study, table, found, width, answer.LINES - around)
+    sheet, rest = answer.table(study, facts.table, facts.found, width, answer.LINES - around)
     for line in head:
         say(line, console)
     if sheet is not None:

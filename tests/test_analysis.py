@@ -16,10 +16,9 @@ import pytest
 from rich.console import Console
 
 import analysis
-from analysis.figures.plots import curves_figure, setting_figure
-from analysis.figures.style import png
 from analysis.page.arms_table import arms_table
 from analysis.page.facts import gather
+from analysis.page.figures import FIGURES
 from analysis.page.writing import page
 from analysis.recorded.study import load
 from analysis.recorded.typed import typed
@@ -312,8 +311,8 @@ def test_degenerate_studies(tmp_path, kind):
         and "better:" not in said
         and "worse:" not in said
     )
-    for draw in (setting_figure, curves_figure):
-        assert len(png(draw, found)) > 5000
+    for name in ("search", "curves"):
+        assert len(FIGURES[name].png(gather(found))) > 5000
     assert all("nan" not in sentence for sentence in [said, *costs(found, table, cost(found))])
 
 

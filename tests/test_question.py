@@ -188,8 +188,8 @@ def test_its_report_speaks_of_its_own_settings(tmp_path):
         }
         made.decide({"event": "compare", **who, "runs": runs, "seeds": [0, 1, 2]})
     study = load(made.folder)
-    from analysis.figures.plots import setting_figure
-    from analysis.figures.style import png
+    from analysis.page.facts import gather
+    from analysis.page.figures import FIGURES
     from analysis.sentences.verdict import sentences
     from analysis.statistics.comparison_table import comparison_table
 
@@ -201,7 +201,7 @@ def test_its_report_speaks_of_its_own_settings(tmp_path):
         "Clipping: linear accuracy of z_agg of lr=0.003 clip_norm=1 (best) 61.0 against 50.8 percent of lr=0.003"
         " (unclipped), better" in said
     )
-    assert len(png(setting_figure, study)) > 5000
+    assert len(FIGURES["search"].png(gather(study))) > 5000
 
 
 def plain(study: Study) -> dict:

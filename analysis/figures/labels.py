@@ -14,8 +14,6 @@ _PLACES = [("left", "center", 5, 0), ("right", "center", -5, 0), ("center", "bot
 """Alignment of the text and its offset in points, best first."""
 _GAP = 3
 """Pixels between two pieces of text."""
-_EDGE = "edge"
-"""Marks the labels of ``right_labels``, which stay where they are."""
 
 
 def place_beside(panel: Axes, reaches: tuple[float, ...] = (1.0,)) -> None:
@@ -31,7 +29,7 @@ def place_beside(panel: Axes, reaches: tuple[float, ...] = (1.0,)) -> None:
     panel.autoscale_view()  # matplotlib leaves the limits open until it draws, and with them where the markers are
     taken = _markers(panel)
     inside = panel.get_window_extent(renderer)
-    for note in [child for child in panel.texts if isinstance(child, Annotation) and child.get_gid() != _EDGE]:
+    for note in [child for child in panel.texts if isinstance(child, Annotation)]:
         for reach, (horizontal, vertical, right, up) in product(reaches, _PLACES):
             note.set(ha=horizontal, va=vertical)
             note.set_position((reach * right, reach * up))
@@ -44,20 +42,6 @@ def place_beside(panel: Axes, reaches: tuple[float, ...] = (1.0,)) -> None:
                 break
         else:
             note.remove()
-
-
-def right_labels(panel: Axes, levels: dict[str, float], colour: str) -> None:
-    """Name horizontal lines at the right edge of a panel, moved apart where they lie close together."""
-    low, high = panel.get_ylim()
-    height = panel.get_window_extent().height / panel.figure.dpi * 72  # points
-    apart = 10.0 * (high - low) / height
-    below = float("-inf")
-    for name, value in sorted(levels.items(), key=lambda item: item[1]):
-        y = max(value, below + apart)
-        panel.annotate(f"{name} {value:.1f}", (1.0, value), xycoords=("axes fraction", "data"), xytext=(1.02, y),
-                       textcoords=("axes fraction", "data"), va="center", fontsize=8, color=colour,
-                       annotation_clip=False).set_gid(_EDGE)  # fmt: skip
-        below = y
 
 
 def _markers(panel: Axes) -> list[Bbox]:

@@ -18,13 +18,10 @@ from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Of the levels in their order; distinguishable with the common colour-vision deficiencies (Okabe and Ito)."""
-CONTROL, GREY = "#8C5E9E", "#444444"
+GREY = "#444444"
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.grid": True,
          "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.ymargin": 0.08}  # fmt: skip
-SIZE, DPI = (9.0, 4.6), 150  # 100 px per inch at the 900 px that a README shows
-FAINT = 0.45
-"""Opacity of what is not a full-length trial of the study itself."""
-YLABEL = "linear accuracy of z_agg, validation (%)"
+DPI = 150
 
 
 @contextmanager
@@ -48,8 +45,3 @@ def png(draw: Callable[[Any], Figure], shown: Any, style: dict[str, Any] = STYLE
 def nothing(panel: Axes, text: str) -> None:
     """Say in an empty panel why it is empty."""
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY)
-
-
-def colour_of(level: str | None, levels: tuple[str, ...]) -> str:
-    """The colour of a level in every figure; what is none of the study's levels is a control."""
-    return COLOURS[levels.index(level) % len(COLOURS)] if level in levels else CONTROL

@@ -22,8 +22,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import analysis
-from analysis.figures.plots import curves_figure
 from analysis.figures.style import STYLE
+from analysis.page.facts import gather
+from analysis.page.figures import FIGURES
 from analysis.recorded.packed import unpacked
 
 STUDY = "digits.tar.xz"  # or a study's folder, as "results/step2_rate_digits"
@@ -75,7 +76,7 @@ arms[["mean", "low", "high", "n", "planned", "search_value", "gate_passed", "col
 
 # %%
 for study in frames.loaded:
-    curves_figure(study).set_dpi(90)
+    FIGURES["curves"].figure(gather(study))
 scored = frames.epochs.query("split == 'validation' and origin == 'study'").dropna(subset="linacc/z_agg@M")
 ends = f", the last at epoch {scored['epoch'].max()}" if len(scored) else ", so there is no curve yet"
 print(f"{len(scored)} validation scores of {scored['run_id'].nunique()} runs{ends}.")

@@ -7,7 +7,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.page.facts import Facts
-from analysis.page.figures.drawing import COLOURS, DASHES, MARKERS, SOFT, WIDE, Refused, figure_of, thin_frame
+from analysis.page.figures.drawing import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    SOFT,
+    WIDE,
+    Refused,
+    figure_of,
+    look_of,
+    thin_frame,
+)
 from analysis.page.figures.labels import End, end_labels
 from analysis.recorded.study import values
 from analysis.rendering.decimals import decimals
@@ -16,13 +26,14 @@ from analysis.statistics.differences import Key
 from analysis.statistics.paired import MIN_SEEDS, mean_interval
 
 MOST = 8
-"""Arms with a label; of more the first in the order of the tables."""
+"""Arms with a label: of more the first in the order of the tables, and the others are grey lines."""
 
 
 def draw(facts: Facts, width: int) -> Figure:
     study, metric = facts.study, facts.study.declared.metric
     curves = _curves(facts)
-    shown = [key for key in study.arms.ordered if key[1] != "untrained"][:MOST]
+    trained = [key for key in study.arms.ordered if key[1] != "untrained"]
+    shown, others = trained[:MOST], trained[MOST:]
     if not shown:
         raise Refused("No arm has been compared yet.")
     if curves.empty or not curves["run_id"].isin([run for key in shown for run in study.arms.runs[key].values()]).any():
@@ -55,12 +66,16 @@ def draw(facts: Facts, width: int) -> Figure:
             panel.fill_between(epochs, summary["mean"] - summary["half"], summary["mean"] + summary["half"],
                                color=colour, alpha=0.12, linewidth=0)  # fmt: skip
         ends.append((facts.names[key], float(summary["mean"].iloc[-1]), colour, DASHES[index % len(DASHES)]))
+    for key in others:
+        mean = curves[curves["run_id"].isin(study.arms.rows[key]["run_id"])].groupby("epoch")["score"].mean()
+        panel.plot(mean.index.to_numpy(float), mean, color=SOFT, linewidth=0.5, zorder=1)
     if (level := _untrained(facts)) is not None:
         panel.axhline(level, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         ends.append(("untrained", level, SOFT, (0, (4, 3))))
     thin_frame(panel)
     unit = " (%)" if metric.unit == "percent" else f" ({metric.unit})" if metric.unit else ""
-    panel.set_title(f"{metric.words}{unit}, validation", fontsize=11)
+    more = f"; {len(others)} more arm{'s' if len(others) > 1 else ''} in grey" if others else ""
+    panel.set_title(f"{metric.words}{unit}, validation{more}", fontsize=11)
     panel.set_xlabel("epoch")
     panel.xaxis.get_major_locator().set_params(integer=True)
     figure.subplots_adjust(left=0.07 if wide else 0.12, right=0.72 if wide else 0.97, top=0.91 if wide else 0.9,
@@ -101,5 +116,4 @@ def _colour(facts: Facts, key: Key, index: int) -> str:
     levels = facts.study.declared.levels
     if len(levels) < 2:
         return COLOURS[index % len(COLOURS)]
-    level = facts.study.arms.level(key)
-    return COLOURS[levels.index(level) % (len(COLOURS) - 1)] if level in levels else COLOURS[-1]
+    return look_of(facts.study.arms.level(key), levels)["color"]

@@ -13,8 +13,10 @@ import matplotlib.pyplot as plt
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from analysis.figures.style import STYLE, styled
+from analysis.figures import style
+from analysis.figures.style import nothing, png, styled
 from analysis.page.facts import Facts
 
 WIDE, NARROW = 760, 358
@@ -26,10 +28,12 @@ MARKERS = ("o", "s", "^", "D", "v")
 SINGLE = 150
 """Marks that are drawn one by one, each leading to its row; more are drawn together."""
 INK, SOFT = "#1a1a1a", "#666666"
+FAINT = 0.45
+"""Opacity of what an earlier study found."""
 RUN = "run--"
 """Beginning of the gid of a mark that stands for a run: ``run--t003``."""
 
-_STYLE = STYLE | {
+STYLE = style.STYLE | {
     "svg.fonttype": "none", "svg.hashsalt": "page", "font.size": 11, "axes.titlesize": 11, "legend.fontsize": 11,
     "xtick.labelsize": 11, "ytick.labelsize": 11, "axes.labelsize": 11, "text.color": INK, "axes.labelcolor": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": SOFT, "figure.dpi": 72, "savefig.dpi": 72,
@@ -76,8 +80,22 @@ class Drawing:
             Markup("").join(Markup('<div class="{}">{}</div>').format(kind, svg) for kind, svg in drawn), below
         )
 
+    def figure(self, facts: Facts) -> Figure:
+        """The wide one; in its place the sentence that says why there is none."""
+        try:
+            return self.draw(facts, WIDE)
+        except Refused as why:
+            figure, panel = figure_of(WIDE, 100)
+            panel.set_axis_off()
+            nothing(panel, str(why))
+            return figure
+
+    def png(self, facts: Facts) -> bytes:
+        """The same as a picture of twice as many pixels."""
+        return png(self.figure, facts, STYLE | {"figure.facecolor": "white", "savefig.transparent": False}, 144)
+
     def svg(self, facts: Facts, width: int, name: str) -> Markup:
-        with styled(_STYLE):
+        with styled(STYLE):
             figure = self.draw(facts, width)
             try:
                 return to_svg(figure, name, self.title, self.describe(facts))
@@ -103,6 +121,21 @@ def thin_frame(panel: Axes) -> None:
 def look(index: int) -> dict[str, Any]:
     """Marks of the ``index``-th of several kinds, told apart without their colour too."""
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "linestyle": ""}
+
+
+def look_of(level: str | None, levels: tuple[str, ...]) -> dict[str, Any]:
+    """The same of a level in every figure; what is none of the study's levels is grey."""
+    return look(levels.index(level) % (len(COLOURS) - 1) if level in levels else len(COLOURS) - 1)
+
+
+def entry(label: str, **look: Any) -> Line2D:
+    """Of a legend: a mark that stands for those of every colour and shape."""
+    return Line2D([], [], **({"linestyle": "", "marker": "o", "color": SOFT, "markersize": 6, "label": label} | look))
+
+
+def legend_below(figure: Figure, handles: list[Line2D], columns: int) -> None:
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 0.0), ncols=columns, handletextpad=0.3,
+                  columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
 
 
 def mark(run: str) -> str:
