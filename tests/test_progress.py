@@ -10,7 +10,7 @@ from rich.console import Console
 from studies.command.console import NAME, StudyConsole, masked, secrets
 from studies.command.live import Live
 from studies.command.progress import Shown
-from studies.engine.remaining import Remaining, expected_from
+from studies.engine.remaining import Remaining
 from trainer.record.run import write_atomically
 
 
@@ -92,7 +92,7 @@ def test_a_resumed_study_starts_where_the_killed_one_was(tmp_path, epochs):
 def test_the_expected_rest_is_the_plans_at_the_beginning_and_shrinks_within_a_trial(tmp_path):
     p = plan(tmp_path)
     assert Remaining(make(p)).left == pytest.approx(p.expected_epochs())
-    rest = [expected_from(p, epoch) for epoch in range(p.epochs + 1)]
+    rest = [p.expected_from(epoch) for epoch in range(p.epochs + 1)]
     assert (
         rest[0] == pytest.approx(10 + 20 / 3) and rest[10] == 20 and rest[30] == 0 and all(value >= 0 for value in rest)
     )

@@ -187,11 +187,17 @@ class Plan:
 
     def expected_epochs(self) -> float:
         """Epochs if the stopping rule keeps its usual share of the trials at each rung."""
-        per_trial, alive, before = 0.0, 1.0, 0
+        full = self.noise_floor + self.race_runs + self.comparison_runs
+        return self.num_trials * self.expected_from(0) + full * self.epochs
+
+    def expected_from(self, epoch: int) -> float:
+        """Epochs a search trial has still to train if the rule keeps its usual share at each rung after ``epoch``."""
+        total, alive, before = 0.0, 1.0, epoch
         for rung in (*self.rungs, self.epochs):
-            per_trial += alive * (rung - before)
-            alive, before = alive * self.rule.share, rung
-        return self.num_trials * per_trial + (self.noise_floor + self.race_runs + self.comparison_runs) * self.epochs
+            if rung > epoch:
+                total += alive * (rung - before)
+                alive, before = alive * self.rule.share, rung
+        return total
 
     def stored(self) -> dict[str, Any]:
         """``study.json``: what a continued study must agree with, and what the analysis names."""

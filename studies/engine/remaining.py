@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from studies.engine.job import Job
-from studies.engine.plan import Plan
 from trainer.record.run import read
 from trainer.record.writer import NAME
 
@@ -47,20 +46,10 @@ class Remaining:
         for job in jobs.unfinished:
             at = self.at.get(job.name, 0)
             chance = plan.rule.share if jobs.search is not None and job.trial in jobs.search.waiting else 1
-            epochs += plan.epochs - at if job.trial is None else chance * expected_from(plan, at)
+            epochs += plan.epochs - at if job.trial is None else chance * plan.expected_from(at)
         trials = plan.num_trials - len(jobs.search.trials) if jobs.search is not None else 0
         unknown = jobs.comparison.left - len(jobs.comparison.queue)
-        return epochs + trials * expected_from(plan, 0) + unknown * plan.epochs
-
-
-def expected_from(plan: Plan, epoch: int) -> float:
-    """Epochs a search trial has still to train if the rule keeps its usual share at each rung after ``epoch``."""
-    total, alive, before = 0.0, 1.0, epoch
-    for rung in (*plan.rungs, plan.epochs):
-        if rung > epoch:
-            total += alive * (rung - before)
-            alive, before = alive * plan.rule.share, rung
-    return total
+        return epochs + trials * plan.expected_from(0) + unknown * plan.epochs
 
 
 def _on_record(jobs: Jobs, job: Job) -> int:

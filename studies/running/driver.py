@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -188,11 +187,25 @@ def _execute(
             "mirror_environment": str(mirror_environment) if mirror_environment.exists() else None,
         }
         packing, watchdog = Packing(plan.resources.gpus), Watchdog(plan.limits.hang_minutes * 60)
-        opened = (
-            nullcontext(processes)
-            if processes
-            else _ray(plan, jobs, console, interrupt, folder, address, dashboard, values, shown)
-        )
+        opened: AbstractContextManager[Executor]
+        if processes:
+            opened = nullcontext(processes)
+        else:
+            from studies.executors import ray_tune
+
+            opened = ray_tune.opened(
+                plan.study,
+                plan.resources,
+                folder,
+                first=min(plan.resources.concurrent, plan.num_trials or plan.comparison_runs),
+                address=address,
+                dashboard=dashboard,
+                interrupt=interrupt,
+                hide=lambda text: redact(text, values=values),
+                doing=shown.doing,
+                note=lambda line: console.print(line, soft_wrap=True),
+                capacity=lambda fit: jobs.decisions.append("capacity", concurrent=fit),
+            )
         try:
             with opened as executor, _mirrored(plan, jobs) as mirror:
 
@@ -212,34 +225,6 @@ def _execute(
                 f"{what}; what is on record stands, and the same command with --resume continues"
             ) from None
     return jobs.complete
-
-
-def _ray(
-    plan: Plan,
-    jobs: Jobs,
-    console: Console,
-    interrupt: Interrupt,
-    folder: Path,
-    address: str | None,
-    dashboard: bool,
-    secrets: list[str],
-    shown: Shown,
-) -> AbstractContextManager[Executor]:
-    from studies.executors import ray_tune
-
-    return ray_tune.opened(
-        plan.study,
-        plan.resources,
-        folder,
-        first=min(plan.resources.concurrent, plan.num_trials or plan.comparison_runs),
-        address=address,
-        dashboard=dashboard,
-        interrupt=interrupt,
-        hide=lambda text: redact(text, values=secrets),
-        doing=shown.doing,
-        note=lambda line: console.print(line, soft_wrap=True),
-        capacity=lambda fit: jobs.decisions.append("capacity", concurrent=fit),
-    )
 
 
 def _task(plan: Plan, job: Job, share: float, for_all: dict[str, Any]) -> dict[str, Any]:
