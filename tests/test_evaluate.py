@@ -26,6 +26,7 @@ from trainer.data.views import Views
 from trainer.families.seq_jepa.method import SeqJEPA
 from trainer.families.seq_jepa.probing.diagnostics import MOST_PIXELS, Diagnostics, small
 from trainer.families.seq_jepa.probing.features import Features
+from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.families.seq_jepa.probing.path import path_features, whole_path
 from trainer.families.seq_jepa.probing.retrieval import CANDIDATES, candidate_codes, chance, retrieval_scores
 from trainer.gates import judge
@@ -45,6 +46,15 @@ RUN = ["data.sizes=[200,60,60]", "optim.batch_size=50", "objective.teacher=ema"]
 
 def of(*overrides, **settings):
     return config(*RUN, *overrides, **settings)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow_probes():
+    """The paper's networks of 1,024 units, dozens of them, took most of the time of every evaluation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "HIDDEN", 64)
+        patch.setattr(OnlineProbe, "HIDDEN", 64)
+        yield
 
 
 @pytest.fixture(scope="module")

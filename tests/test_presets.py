@@ -13,6 +13,7 @@ from trainer.__main__ import main
 from trainer.config import SETS
 from trainer.data.images import load_images
 from trainer.data.views import Views
+from trainer.families.seq_jepa.probing.online import OnlineProbe
 from trainer.gates import judge
 from trainer.probes import regression
 from trainer.record.identity import run_id
@@ -81,7 +82,9 @@ DIFFERENT = list({shape(name): name for name in reversed(NAMES)}.values())
 
 @pytest.mark.parametrize("name", sorted(DIFFERENT))
 def test_a_preset_runs_from_the_command_line(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(regression, "STEPS", 2)  # of a probe whose score on 16 images nobody reads: most of the time
+    # of probes whose score on 16 images nobody reads: most of the time
+    monkeypatch.setattr(regression, "STEPS", 2)
+    monkeypatch.setattr(OnlineProbe, "HIDDEN", 16)
     command = [
         "--preset",
         name,

@@ -25,7 +25,7 @@ from trainer.data.planar import Planar
 from trainer.data.sets import mini3d, saliency
 from trainer.data.store import MappedImages
 from trainer.families.seq_jepa.probing import retrieval
-from trainer.probes import regression
+from trainer.probes import protocol, regression
 
 SMALLEST = ["model.encoder={name: conv, width: 1}", "model.action_dim=4", "model.predictor_hidden=8"]
 
@@ -157,6 +157,7 @@ def look_blank(monkeypatch):
         ),
     )
     monkeypatch.setattr(regression, "STEPS", 2)
+    monkeypatch.setattr(protocol, "HIDDEN", 64)
     monkeypatch.setattr(retrieval, "CANDIDATES", 3)
 
 
