@@ -11,6 +11,7 @@ from rich.console import Console
 from test_power import random_arms, recorded
 
 from analysis import report
+from analysis.page.figures.drawing import Drawing
 from studies import step2_grid, step2_rate, step2_schedule, step2_target, step2_variants
 from studies.command.options import parser
 from studies.engine.metrics import ACTIONS, beside
@@ -21,7 +22,7 @@ STUDY = step2_rate.STUDY
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(report, "png", lambda plot, study: b"")
+    monkeypatch.setattr(Drawing, "png", lambda *_: b"")
 
 
 def first_table(folder, also: tuple[str, ...], width: int) -> list[str]:

@@ -20,6 +20,7 @@ from test_confirmation import top_three
 from test_verdict_words import on_disk
 
 from analysis import report
+from analysis.page.figures.drawing import Drawing
 from analysis.rendering.layout import Sheet, plain, show
 from analysis.sentences import answer
 from trainer.command.terminal import command_lines
@@ -67,7 +68,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(report, "png", lambda plot, study: b"")
+    monkeypatch.setattr(Drawing, "png", lambda *_: b"")
 
 
 def printed(folder: Path, width: int, full: bool = False) -> list[str]:

@@ -79,7 +79,7 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def written(monkeypatch):
     """No pictures, no files, and nothing is trained: a study that would need Ray is interrupted."""
-    monkeypatch.setattr(report, "png", lambda *_: b"")
+    monkeypatch.setattr(Drawing, "png", lambda *_: b"")
     monkeypatch.setattr(Drawing, "html", lambda *_: Markup(""))
     monkeypatch.setattr(driver, "_execute", lambda *_: False)
     monkeypatch.setattr(report, "terminal", lambda: Console(quiet=True))
