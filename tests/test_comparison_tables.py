@@ -353,6 +353,7 @@ def two(tmp_path, **differs) -> tuple[str, str]:
         for path in (folder / "runs").glob("*/records.jsonl"):
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             lines[0]["config"]["data"] |= {"name": "digits", "max_angle": 180.0} | changed.get("data", {})
+            lines[0]["config"]["eval"] = {"probe_bn": "eval", "probe_epochs": [1]} | changed.get("eval", {})
             lines[0]["split_hash"] = changed.get("split", "a" * 64)
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         info = json.loads((folder / "study.json").read_text())
@@ -383,6 +384,10 @@ def test_studies_that_measure_the_same_stand_in_one_table(tmp_path, capsys):
         ({"data": {"name": "mnist"}}, "data set differs (one has digits; two has mnist)"),
         ({"split": "b" * 64}, "split differs (one has aaaaaaaaaaaa; two has bbbbbbbbbbbb)"),
         ({"info": {"epochs": 3}}, "number of epochs differs (one has 6; two has 3)"),
+        (
+            {"eval": {"probe_bn": "train", "probe_epochs": [2]}},
+            "eval.probe_bn differs (one has eval; two has train)",
+        ),
     ],
 )
 def test_studies_that_differ_are_refused_with_the_reason(tmp_path, capsys, differs, reason):
@@ -395,7 +400,7 @@ def test_studies_that_differ_are_refused_with_the_reason(tmp_path, capsys, diffe
 
 def test_a_field_that_later_code_added_is_no_difference(tmp_path, capsys):
     base = {"base": {"data": {"name": "digits", "max_angle": 180.0, "augment": None}}}
-    first, second = two(tmp_path, data={"added": 0}, info=base)
+    first, second = two(tmp_path, data={"added": 0}, eval={"added": 0, "live_every": 2}, info=base)
     info = json.loads((tmp_path / "one" / "study.json").read_text())
     (tmp_path / "one" / "study.json").write_text(json.dumps(info | base))
     assert said(capsys, "compare", first, second).count("| two |") == 6

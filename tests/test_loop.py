@@ -246,11 +246,15 @@ def test_a_checkpoint_of_another_arm_is_refused(tmp_path, digits):
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_a_run_of_another_commit_needs_a_flag(tmp_path, digits):
+def test_a_run_of_another_commit_needs_a_flag_and_one_of_other_probes_is_another(tmp_path, digits):
     run = config(epochs=1)
     strict = run.model_copy(update={"runtime": run.runtime.model_copy(update={"across_commits": False})})
     train(run, tmp_path, images=digits)
     path = tmp_path / run_id(run) / "records.jsonl"
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match=r"measured with eval.probe_bn = 'eval', not 'train': .*evaluate --set"):
+        train(config("eval.probe_bn=train", epochs=2), tmp_path, images=digits)
+    assert path.read_bytes() == before
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[0]["provenance"]["commit"] = "0" * 40
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

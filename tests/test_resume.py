@@ -15,6 +15,7 @@ from studies.engine.folder import _which, agree
 from studies.engine.job import Seen
 from studies.engine.plan_lines import plan_lines
 from studies.running import driver
+from trainer import presets
 from trainer.errors import RecordError, UsageError
 from trainer.record import identity
 
@@ -84,6 +85,27 @@ def test_runs_of_another_commit_are_refused_unless_allowed(tmp_path, monkeypatch
         warm_start.check(planned(tmp_path, *later), step2_rate.STUDY)
     agree(planned(tmp_path, "--study", "one", "--resume", "--across-commits"))
     warm_start.check(planned(tmp_path, *later, "--across-commits"), step2_rate.STUDY)
+
+
+def test_runs_that_were_measured_otherwise_are_neither_continued_nor_started_from(tmp_path):
+    """The same arms by their ids: what is measured changes nothing that is learnt."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: digits\n")
+    p = begun(tmp_path, "--study", "one", "--preset", str(mine))
+    config = presets.load("digits", settings={"eval.probe_epochs": [1]}).model_dump(mode="json")
+    recorded_by(p.folder, None)
+    with (p.folder / "runs" / "r" / "records.jsonl").open("a") as file:
+        file.write(json.dumps(LINE | {"run_id": "r", "event": "eval", "config": config}) + "\n")
+    resumed = planned(tmp_path, "--study", "one", "--preset", str(mine), "--resume")
+    agree(resumed)
+    later = ("--study", "two", "--preset", str(mine), "--warm-start", str(p.folder), "--across-commits")
+    warm_start.check(planned(tmp_path, *later), step2_rate.STUDY)
+    mine.write_text("extends: digits\neval: {probe_bn: train}\n")
+    words = "measured with eval.probe_bn = 'eval', not 'train'"
+    with pytest.raises(RecordError, match=f"{p.folder} was {words}: .* choose another --study name"):
+        agree(resumed)
+    with pytest.raises(UsageError, match=f"--warm-start {p.folder}: {words}, so its values are not comparable"):
+        warm_start.check(planned(tmp_path, *later), step2_rate.STUDY)
 
 
 def test_runtime_settings_may_change_and_others_may_not(tmp_path):

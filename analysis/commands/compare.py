@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         prog="python -m analysis compare",
         description=(
-            "The arms of several studies side by side. They must measure the same: metric, data set and all its"
+            "The arms of several studies side by side. They must measure the same: metric, probes, data set and all its"
             " settings, split and epochs; otherwise one line says what differs. No test is made across studies."
         ),
         examples=EXAMPLES,

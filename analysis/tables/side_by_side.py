@@ -6,10 +6,12 @@ import pandas as pd
 
 from analysis.frames.build import flat
 from analysis.frames.read import Frames
+from analysis.recorded.study import Study
 from analysis.rendering.layout import Sheet
 from analysis.rendering.render import number
 from analysis.tables.paper_frames import count, headed, mean_cell, whole
 from trainer.errors import UsageError
+from trainer.record.probing import probing
 
 ALIKE = {"metric": "metric", "dataset": "data set", "split_hash": "split", "epochs": "number of epochs"}
 """What must agree between studies, and how it is called."""
@@ -67,7 +69,17 @@ def _difference(frames: Frames, arms: pd.DataFrame) -> str | None:
         found = {study: of_study.get(name, []) for study, of_study in values.items()}
         if len({tuple(one) for one in found.values()}) > 1:
             return _told(name.removeprefix("config."), found)
+    measured = {name: _probing(study) for study, name in frames.named()}
+    for key in dict.fromkeys(key for of_study in measured.values() for key in of_study):
+        found = {study: [of_study[key]] for study, of_study in measured.items() if key in of_study}
+        if len({str(one) for one in found.values()}) > 1:
+            return _told(key, found)
     return None
+
+
+def _probing(study: Study) -> dict[str, object]:
+    """How its runs were measured: all of a study alike."""
+    return next((probing(run.config) for run in study.runs.values() if run.config), {})
 
 
 def _data_settings(frames: Frames, arms: pd.DataFrame) -> dict[str, dict[str, list[object]]]:

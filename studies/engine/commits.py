@@ -1,4 +1,5 @@
-"""Runs of different code do not belong in one table, and those of different processors differ in their last bits."""
+"""Runs of different code or probes do not belong in one table, and those of different processors differ in their last
+bits."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from studies.engine.plan import Plan
 from trainer.record.identity import other_code as other_code_of
 from trainer.record.identity import processor
 from trainer.record.jsonl import parse, raw_lines
+from trainer.record.probing import other_probing
 from trainer.record.run import read_run
 
 
@@ -22,6 +24,13 @@ def other_code(folder: Path, plan: Plan) -> str | None:
     """
     found = [other_code_of(list(read_run(path, path.parent.name))) for path in _records(folder)]
     return None if plan.across_commits else next(filter(None, found), None)
+
+
+def other_probes(folder: Path, plan: Plan) -> str | None:
+    """How the runs in a study's folder were measured otherwise, by the first record that says it: all are alike."""
+    lines = (line for path in _records(folder) for line in read_run(path))
+    config = next((line["config"] for line in lines if line.get("config")), {})
+    return other_probing(config, plan.base.model_dump(mode="json"))
 
 
 def other_processor(folder: Path, cards: Iterable[str] = ()) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine import warm_start
-from studies.engine.commits import other_code
+from studies.engine.commits import other_code, other_probes
 from studies.engine.plan import Plan
 from trainer.errors import RecordError, UsageError
 from trainer.record.dotted import dotted
@@ -44,7 +44,7 @@ def checked(plan: Plan, also: Callable[[], None] = lambda: None) -> dict[str, An
     """
     path, now = plan.folder / "study.json", plan.stored()
     if plan.begun:
-        _same_commit(plan)
+        _same_code_and_probes(plan)
         before = stored(plan)
         now_plain = json.loads(json.dumps(now))
         for key in COMPARED:
@@ -183,10 +183,15 @@ def _same_warm_start(plan: Plan, before: dict) -> list[dict | None]:
     return [one or warm_start.identity(folder) for one, folder in zip(known, ours, strict=True)]
 
 
-def _same_commit(plan: Plan) -> None:
-    """Refuse to mix runs of different code in one table unless asked to."""
+def _same_code_and_probes(plan: Plan) -> None:
+    """Refuse to mix runs of different probes in one table, and of different code unless asked to."""
     if found := other_code(plan.folder, plan):
         raise RecordError(
             f"{plan.folder} was {found}: numbers of different code do not belong in one table; choose another --study"
             " name, or give --across-commits if you know that nothing relevant changed"
+        )
+    if found := other_probes(plan.folder, plan):  # a preset of the same name that measures otherwise now
+        raise RecordError(
+            f"{plan.folder} was measured with {found}: numbers of different probes do not belong in one table; choose"
+            " another --study name"
         )

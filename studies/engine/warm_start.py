@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from studies.engine.commits import other_code
+from studies.engine.commits import other_code, other_probes
 from studies.engine.decisions import NAME, Decisions
 from studies.engine.job import NOT_RUN
 from studies.engine.plan import Plan
@@ -52,6 +52,8 @@ def check(plan: Plan, question: Question) -> None:
                 )
         if others:
             raise UsageError(f"--warm-start {folder}: {others}, so its values are not comparable")
+        if found := other_probes(folder, plan):
+            raise UsageError(f"--warm-start {folder}: measured with {found}, so its values are not comparable")
         if found := other_code(folder, plan):
             raise UsageError(
                 f"--warm-start {folder}: {found}; give --across-commits if you know that nothing relevant changed"

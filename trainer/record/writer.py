@@ -12,6 +12,7 @@ from trainer.errors import RecordError
 from trainer.record.identity import arm_id, other_code, provenance, run_id
 from trainer.record.lock import NAME as LOCK
 from trainer.record.lock import Lock
+from trainer.record.probing import other_probing
 from trainer.record.run import RecordFile, read_run
 
 NAME = "records.jsonl"
@@ -35,6 +36,7 @@ class RunRecord:
         self._lock = Lock(folder / LOCK, busy, wait)
         try:
             _same_commit(self.path, config)
+            _same_probes(self.path, config)
             common = {"study": study, "run_id": self._name, "arm_id": arm_id(config), "seed": config.seed}
             self._file = RecordFile(self.path, common)
         except BaseException:
@@ -163,6 +165,15 @@ def reports_on_record(path: Path, config: RunConfig, name: str | None = None) ->
         epoch = (reports[-1]["epoch"] if reports else 0) + 1
         reports.append({"epoch": epoch, "score": None, "diverged": True})
     return reports, "completed" in ends
+
+
+def _same_probes(path: Path, config: RunConfig) -> None:
+    before = next((line["config"] for line in read_run(path) if line.get("config")), {})
+    if found := other_probing(before, config.model_dump(mode="json")):
+        raise RecordError(
+            f"{path} was measured with {found}: numbers of different probes are not one curve; choose another --study"
+            " name, or measure the checkpoint so with python -m trainer.evaluate --set"
+        )
 
 
 def _same_commit(path: Path, config: RunConfig) -> None:
