@@ -7,10 +7,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import gc  # noqa: E402
+
 import pytest  # noqa: E402
 from interruptible import interruptible  # noqa: E402
 
 interruptible()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What all test modules import stays: looking through it for garbage takes a tenth of importing it, and again in
+    every test, and in every process that a test forks would copy it."""
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
 
 
 @pytest.fixture(scope="session")
