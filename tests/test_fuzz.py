@@ -25,6 +25,7 @@ from small import SMALL
 
 from analysis import __main__ as analysis_main
 from analysis import report
+from analysis.page import command as page
 from analysis.page.figures.drawing import Drawing
 from analysis.recorded.study import load
 from studies import __main__ as studies_main
@@ -88,8 +89,9 @@ def written(monkeypatch):
 
 @pytest.fixture
 def quick(written, monkeypatch):
-    """The report is only read for, which takes a tenth of the time."""
+    """The report and its page are only read for, which takes a tenth of the time."""
     monkeypatch.setattr(report, "report", lambda folder, *_, **__: load(folder))
+    monkeypatch.setattr(page, "write", lambda folder: folder)
 
 
 def rows(study: Path) -> dict[tuple, tuple]:
@@ -182,10 +184,10 @@ def test_a_damaged_study_file(whole, quick, tmp_path, capsys, data):
         right(rows(study), whole[1])
 
 
-@mutated(4)
+@mutated(6)
 @given(st.data())
 def test_a_report_on_damaged_files(whole, written, tmp_path, capsys, data):
-    """All of it, with verdicts and costs."""
+    """All of it, with verdicts and costs, and the page."""
     name = data.draw(
         st.sampled_from(
             [
@@ -198,6 +200,7 @@ def test_a_report_on_damaged_files(whole, written, tmp_path, capsys, data):
     _, raw = data.draw(damaged((whole[0] / name).read_bytes()))
     study, file = broken_copy(whole, tmp_path, name, raw)
     outcome(analysis_main.main, [study], capsys, tmp_path, file, "report")
+    outcome(analysis_main.main, ["report", study], capsys, tmp_path, file, "page")
 
 
 @mutated(25)

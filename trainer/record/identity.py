@@ -54,12 +54,18 @@ def _without_legacy(value: Any) -> Any:
     if not isinstance(value, BaseModel):
         return value
     kept = {}
-    for name, field in type(value).model_fields.items():
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    for name, legacy in _legacy(type(value)).items():
         item = getattr(value, name)
-        if item != extra.get("legacy", _ABSENT):
+        if item != legacy:
             kept[name] = _without_legacy(item)
     return kept
+
+
+@cache
+def _legacy(kind: type[BaseModel]) -> dict[str, Any]:
+    """The legacy value of each field."""
+    extras = {name: field.json_schema_extra for name, field in kind.model_fields.items()}
+    return {name: (extra if isinstance(extra, dict) else {}).get("legacy", _ABSENT) for name, extra in extras.items()}
 
 
 @cache
