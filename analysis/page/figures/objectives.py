@@ -109,5 +109,5 @@ def _handles(facts: Facts, trials: pd.DataFrame, confirmed: bool) -> list[Line2D
     if (~trials["own"].astype(bool)).any():
         handles.append(entry("of an earlier study", alpha=FAINT))
     if confirmed:
-        handles.append(entry("confirmed, 95 % from 3 seeds; its place", marker="D", markeredgecolor=INK, markersize=8))
+        handles.append(entry("confirmed mean, 95 % (n ≥ 3); its place", marker="D", markeredgecolor=INK, markersize=8))
     return handles

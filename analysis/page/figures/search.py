@@ -35,7 +35,7 @@ from analysis.recorded.trials import all_trials
 from analysis.statistics.paired import mean_interval
 
 PANELS = 4
-WORDS = "search score, percent on validation"
+WORDS = "linear accuracy, percent on validation"
 _ONLY_ZERO, _DECADES = 1.6, 5
 """Widths of panels: a level that was only run at 0 needs no axis of decades."""
 _UNTRAINED = {"untrained": (0, (5, 3)), "pixels, M views": (0, (1, 2)), "pixels, 1 view": (0, (7, 2, 1, 2))}
@@ -83,7 +83,7 @@ def draw(facts: Facts, width: int) -> Figure:
     figure.set_size_inches(width / 72, height / 72)
     of = "" if asked.axis is None else asked.axis.title or asked.axis.name
     scale = f"{of} (log scale{'; 0 apart' if axis.has_zero else ''})" if of else ""
-    words = f"{WORDS} ({_counted(facts)})" if len(every) else "linear accuracy, percent on validation"
+    words = f"{WORDS} ({_counted(facts)})" if len(every) else WORDS
     figure.suptitle(words, fontsize=11, x=0.01, ha="left", y=0.995, va="top")
     figure.supxlabel(scale, fontsize=11, y=((32 if wide else 40) + more) / height)
     figure.subplots_adjust(left=0.06 if wide else 0.11, right=0.985, top=1 - 48 / height,
@@ -193,7 +193,7 @@ def _handles(marks: set[str]) -> list[Line2D]:
         "stopped": entry("stopped, at epoch", markerfacecolor="white"),
         "taken over": entry("of an earlier study", alpha=FAINT),
         "rug": entry("no score", marker="|", markersize=9),
-        "confirmed": entry("confirmed, 95 % from 3 seeds", markersize=8, **diamond),
+        "confirmed": entry("confirmed mean, 95 % (n ≥ 3)", markersize=8, **diamond),
         "further": entry("confirmed, 2nd, 3rd, …", **diamond),
     }
     return [handle for kind, handle in entries.items() if kind in marks]
