@@ -1,6 +1,9 @@
 """Ray dies under a study: the driver ends by itself, says how to go on, and counts it against no trial."""
 
 import importlib.util
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -67,6 +70,22 @@ def test_every_setting_of_ray_is_one_that_ray_has():
     assert lean_start.first_workers(processors_here() - 1) == lean_start.COLD
     for module in lean_start.WARM["RAY_preload_python_modules"].split(","):
         assert importlib.util.find_spec(module), f"{module}: Ray would go on without"
+
+
+def test_helpers_of_this_ray_alone_are_ended(tmp_path):
+    (tmp_path / "monitor.py").write_text("import time\nprint(flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, str(tmp_path / "monitor.py")]
+    folders = (tmp_path / "ours", tmp_path / "other")
+    ours, other = (subprocess.Popen([*command, f"--logs-dir={f}/logs"], stdout=subprocess.PIPE) for f in folders)
+    try:
+        other.stdout.readline()  # both run
+        with lean_start.without_helpers(folders[0]):
+            assert ours.wait(10) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        for process in (ours, other):
+            process.kill()
+            process.communicate()
 
 
 def test_what_does_not_answer_for_long_enough_is_lost():

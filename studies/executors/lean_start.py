@@ -1,7 +1,7 @@
 """A study's own Ray starts what the trials need, and nothing else. No ray.
 
-Of the 16 processor seconds that two trials' first epoch took (AMD EPYC, two cores), 3 went to workers that nobody used
-and to servers that nobody asks.
+Until two trials' first epoch was on record it took 17.2 processor seconds, and takes 12.6 (medians of 5 starts each, in
+turn, on two cores of an AMD EPYC; ``tests/benchmarks/ray_start.py``). What was saved is told where it is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from studies.running.processors import processors_here
 LOCAL = "127.0.0.1"
 # a cluster's scaler, and what copies workers' output to the driver: of no use here
 HELPERS = (b"/monitor.py\0", b"/log_monitor.py\0")
-# Ray starts a worker per processor before anything is asked of it, and ends idle ones after a second once all
-# processors are reserved, which Tune does before it asks for a worker
+# Ray starts a worker per processor before anything is asked of it: half a processor second each, for nothing where no
+# trial takes it. It ends idle ones after a second once all processors are reserved, as Tune does before it asks for one
 WARM = {
     "RAY_prestart_worker_first_driver": "1",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
@@ -40,8 +40,8 @@ def first_workers(trials: int) -> dict[str, str]:
 
 @contextmanager
 def taken_port() -> Iterator[int]:
-    """Ray starts its dashboard's process and waits for it also where none is asked for, 1 of 15 processor seconds until
-    the first epoch; told to put it at a port that is taken, it goes without."""
+    """Ray starts its dashboard's process also where none is asked for, and waits while that imports for 1.1 processor
+    seconds; told to put it at a port that is taken, it goes without."""
     with socket.create_server((LOCAL, 0)) as server:
         yield server.getsockname()[1]
 
@@ -50,7 +50,7 @@ def taken_port() -> Iterator[int]:
 def without_helpers(folder: Path) -> Iterator[None]:
     """While this lasts, :data:`HELPERS` of the Ray with its files in ``folder`` are ended as they appear.
 
-    Ray has no setting against them; each takes half a processor second to import, and the first a second to end. Where
+    Ray has no setting against them; each takes 0.6 processor seconds to import, and the first a second to end. Where
     the system does not list processes they stay.
     """
     over = threading.Event()

@@ -142,8 +142,8 @@ class TrialCallback(_NotSaved, tune.Callback):
 def any_worker() -> Iterator[None]:
     """While this lasts, Tune's trials take the workers that Ray has started already.
 
-    Tune gives each trial's process a variable for PyTorch Lightning, so Ray would have to start another for it, by way
-    of a third that makes the environment: 2 of the 15 processor seconds until two trials' first epoch.
+    Tune gives each trial's process a variable for PyTorch Lightning. No worker has it that was started before, so Ray
+    would start others, each by way of a process that sets it: a processor second a trial.
     """
     before = dict(class_cache.DEFAULT_ENV_VARS)
     class_cache.DEFAULT_ENV_VARS.clear()
