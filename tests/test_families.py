@@ -270,6 +270,17 @@ def test_its_parameters_and_metrics_are_known_like_those_that_ship(monkeypatch):
     metrics.known.cache_clear()
     assert metrics.metric(own[0]) == metrics.Metric(*own)
     metrics.known.cache_clear()
+    # what runs never have is refused before they are trained; what they have is not
+    for family, has, lacks in (
+        ("digits", "linacc/z_1@1", "knn20/z_agg@M"),
+        ("digits", "r2_action", "std/z_agg@M"),
+        ("h_jepa_digits", "knn20/z_agg@M", "linacc/z_1@1"),
+        ("h_jepa_digits", "rankme/z@M", "r2_action"),
+        ("h_jepa_digits", "predict/z_hat@M", "r2_action.feature_std/z_pair@2"),
+    ):
+        metrics.check_recorded([has], presets.load(family))
+        with pytest.raises(UsageError, match="runs of family .* do not record it"):
+            metrics.check_recorded([lacks], presets.load(family))
     method = Method()
     method.body, method.token = torch.nn.Linear(2, 3), torch.nn.Parameter(torch.zeros(4))
     assert trained_parameters(method) == {"body": 9, "token": 4, "total": 13}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cache
 
 from studies.engine.keys import lookup
@@ -70,7 +71,7 @@ _OF_SETS = {
 _SET_OF = {one.name: of for one, of in _OF_SETS.items()}
 NEEDS = {one.name: "data.stream.segments" for one in _OF_STREAMS}
 """Key of a setting that a run must have for a metric to be recorded; the others are of every run."""
-_OF_ALL = (
+_OF_RUNS = (
     Metric(LINACC, "linear accuracy of z_agg", "percent"),
     Metric("linacc/z_1@1", "linear accuracy of z_1", "percent"),
     Metric("linacc/z_agg@1", "linear accuracy of z_agg from one view", "percent"),
@@ -79,6 +80,7 @@ _OF_ALL = (
     *(Metric(name, "R2 of the actions") for name in _ACTIONS),
     *_RANKS,
 )
+_USUAL = {one.name for one in (*_OF_RUNS, *_OF_STREAMS, *_OF_SETS)}
 ACTIONS = Metric("r2_action", "R2 of the actions")
 """Shown as each run scales its actions; no contrast may be about it, as scalings do not compare."""
 
@@ -87,7 +89,7 @@ ACTIONS = Metric("r2_action", "R2 of the actions")
 def known() -> dict[str, Metric]:
     """By name; those of families in folders of one's own among them."""
     own = (one for family in families.names() for one in _own(family))
-    return {one.name: one for one in (*_OF_ALL, *own, *_OF_STREAMS, *_OF_SETS)}
+    return {one.name: one for one in (*_OF_RUNS, *own, *_OF_STREAMS, *_OF_SETS)}
 
 
 def beside(name: str) -> Metric:
@@ -112,23 +114,28 @@ def check_recorded(names: Iterable[str], config: RunConfig) -> None:
         names: of the metrics that the study and its contrasts are about.
 
     Raises:
-        UsageError: its family is judged by another score, or its actions are scaled otherwise.
+        UsageError: its family is judged by another score or does not record them, or its actions are scaled otherwise.
     """
-    score = families.headline(config)["score"]
-    if score != LINACC.replace("@M", f"@{config.data.observed_views}"):
+    headline, m = families.headline(config), f"@{config.data.observed_views}"
+    score = headline["score"]
+    if score != LINACC.replace("@M", m):
         raise UsageError(
             f"family = {config.family!r}: is judged by {score}, but a study ranks and compares runs by {LINACC}; "
             "train it with python -m trainer"
         )
     scale = config.data.action_scale
-    of_others = {one.name for family in families.names() if family != config.family for one in _own(family)}
+    patterns = getattr(families.load(config.family), "USUAL", ())
+    recorded = {one.name for one in _own(config.family)} | {
+        one for one in _USUAL if any(fnmatchcase(one, pattern) for pattern in patterns)
+    }
     tree = config.model_dump()
     mixed = {one.name for one in config.data.mixture or ()}
     for name in names:
         if (of := _SET_OF.get(name)) is not None and of not in mixed:
             there = f"mixes {', '.join(sorted(mixed))}" if mixed else "mixes no sets (data.mixture)"
             raise UsageError(f"metric {name!r}: is recorded of a mixture with {of}, and this study {there}")
-        if name in of_others - {one.name for one in _own(config.family)}:
+        named = name in headline or name.replace("@M", m) in headline.values()
+        if not (named or name in recorded):
             raise UsageError(f"metric {name!r}: runs of family {config.family} do not record it")
         needs = NEEDS.get(name)
         if needs and lookup(tree, needs) is None:

@@ -107,7 +107,7 @@ class Plan:
         for overrides in [*(arm.overrides for arm in self.arms), *points]:
             config = self.config(overrides, self.seeds[0])
             devices.check(config, self.resources, here)
-            beside = {one.name for one in self.declared.also}
+            beside = {one.name for one in self.declared.also} | {*self.search.objectives} - {"linacc"}
             check_recorded(
                 beside | {self.declared.metric.name, *(one.metric for one in self.declared.contrasts)}, config
             )

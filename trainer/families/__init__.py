@@ -8,8 +8,10 @@ from (:mod:`trainer.source`) ``make(config, source)``                          t
 ``check_evaluation(config, views, subspace)``     raises UsageError for what cannot be evaluated
 ``tables(metrics, config)``                       an evaluation's metrics as tables on the console
 ``epoch_macs(config)``                            optional: multiply-adds of an epoch, for a plan's estimate
-``METRICS``                                     optional: what a study may be asked about beside what all families
-record: (name, words, unit, whether more is better)
+``METRICS``                                     optional: what a study may be asked about that only this family
+records: (name, words, unit, whether more is better)
+``USUAL``                                       optional: patterns of the names in :mod:`studies.engine.metrics` that
+its probes record as well, beside those of the headline
 ``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows of what its probes measured:
 (label, metric without its number of views, format), and what the labels mean; ``SECOND`` optional: of a second line,
 where the run has them

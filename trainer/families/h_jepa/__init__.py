@@ -69,6 +69,7 @@ METRICS = (
     ("pair_cosine/z_agg@M", "mean cosine of two images' z_agg", "", False),
 )
 """Of a study's metrics: name, words, unit, and whether more is better."""
+USUAL = ("rank*/z@M", "rank*/z_agg@M", "predict/z_hat@M", "linacc.*/z_agg@M", "knn20.*/z_agg@M")
 LEGEND = """loss: of prediction, on held-out images; std, cosine: of two images' mean tokens, 0 and 1 if all are
 alike; linacc, knn: accuracy (%) of the mean token of the frozen target encoder, if probed"""
 COLUMNS = (

@@ -88,6 +88,7 @@ def tables(metrics: Mapping[str, float | None], config: Config) -> list[Table]:
     return tables(metrics, config.data.observed_views)
 
 
+USUAL = ("*",)
 LEGEND = """loss: of prediction; linacc: linear accuracy (%) of z_agg, in training; rank:
 effective rank of z and of z_agg; frozen: linacc of the frozen model, if probed"""
 COLUMNS = (
