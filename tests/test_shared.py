@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import Program
 from on_disk import write_cifar100
 
 from trainer import presets
@@ -68,7 +69,6 @@ def stored(folder):
 
 PROGRAM = """
 import sys, time
-{first}
 from trainer import presets
 from trainer.data import shared
 real = shared.load_images
@@ -84,18 +84,9 @@ print("ready", int(images.images[images.splits["train"]].sum()), flush=True)
 """
 
 
-def process(then="", delay=0, first="", before=""):
+def process(then="", delay=0, before=""):
     """Another process that asks for the digits, taking ``delay`` seconds if it decodes, then does something."""
-    program = PROGRAM.format(delay=delay, then=then, first=first, before=before)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", program], env=environment, text=True, cwd=ROOT, **pipes)
-
-
-def finished(other):
-    """(exit code, lines of stdout, stderr) of a process."""
-    out, err = other.communicate(timeout=120)
-    return other.returncode, out.splitlines(), err
+    return Program(PROGRAM.format(delay=delay, then=then, before=before), {"TMPDIR": os.environ["TMPDIR"]})
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar100"])
@@ -131,14 +122,14 @@ def test_the_second_time_nothing_is_decoded(decoded, folder):
     for _ in range(2):
         shared.shared_images(digits())
     assert decoded == ["digits"]
-    code, lines, _ = finished(process())
+    code, lines, _ = process().finished()
     assert code == 0 and len(lines) == 1 and lines[0].startswith("ready")
     assert len(stored(folder)) == 1
 
 
 def test_processes_that_start_together_decode_once(folder):
     others = [process(delay=2) for _ in range(3)]
-    results = [finished(other) for other in others]
+    results = [other.finished() for other in others]
     assert [code for code, _, _ in results] == [0] * 3
     assert sum(lines.count("decodes") for _, lines, _ in results) == 1
     assert len({lines[-1] for _, lines, _ in results}) == 1
@@ -157,9 +148,8 @@ def test_a_killed_writer_leaves_nobody_waiting_or_reading_half_a_file(when, fold
     time.sleep(1)
     assert waiting.poll() is None
     assert [path.suffix for path in stored(folder)] == ([".tmp"] if when == "writing" else [])
-    first.send_signal(signal.SIGKILL)
-    first.wait(10)
-    code, lines, _ = finished(waiting)
+    first.kill()
+    code, lines, _ = waiting.finished()
     assert code == 0 and lines[0] == "decodes" and lines[1].startswith("ready")
     [path] = stored(folder)  # what the killed process left is gone
     assert path.suffix != ".tmp"
@@ -187,7 +177,7 @@ def test_an_ordinary_write_is_a_python_error():
 def test_a_write_behind_that_fails_and_the_next_reader_sees_the_original(how):
     mapped = shared.shared_images(digits())
     before = mapped.images[torch.arange(len(mapped.images))]
-    code, lines, _ = finished(process(then=f"images.images._tensor{how}\nprint('wrote')"))
+    code, lines, _ = process(then=f"images.images._tensor{how}\nprint('wrote')").finished()
     assert code == -signal.SIGSEGV and "wrote" not in lines
     everything = torch.arange(len(before))
     assert torch.equal(mapped.images[everything], before)
@@ -199,9 +189,9 @@ def test_extras_are_protected_and_labels_are_ones_own():
         "read = real; real = lambda config: (lambda made: (made.extras.update(hue=made.labels.float()),"
         " made)[1])(read(config))"
     )
-    code, lines, _ = finished(
-        process(before=add, then="print(float(images.extras['hue'].sum()), flush=True); images.extras['hue'][0] = 7")
-    )
+    code, lines, _ = process(
+        before=add, then="print(float(images.extras['hue'].sum()), flush=True); images.extras['hue'][0] = 7"
+    ).finished()
     assert code == -signal.SIGSEGV and float(lines[-1]) > 0
     images = shared.shared_images(digits())
     images.labels.zero_()
@@ -235,13 +225,17 @@ def test_the_memory_is_really_shared(folder):
         assert int(facts["Private_Dirty"]) == int(facts["Shared_Dirty"]) == int(facts["Private_Clean"]) == 0
         assert int(facts["Shared_Clean"]) == int(facts["Rss"]) >= 1797 * 64 // 1024
     for other in others:
-        finished(other)
+        other.finished()
 
 
 def test_a_warning_free_start():
+    """All that is imported included, and so in an interpreter of its own."""
     shared.shared_images(digits())
-    code, _, err = finished(process(first="import warnings; warnings.simplefilter('error')"))
-    assert code == 0 and err == ""
+    command = [sys.executable, "-W", "error", "-c", PROGRAM.format(delay=0, then="", before="")]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("ready")
 
 
 OTHER_SETS = [
