@@ -18,6 +18,7 @@ from trainer.fast.accelerate import switch, whether_it_pays
 from trainer.fast.fused_norm import fused_act
 from trainer.fast.packed_conv import COUNTS, packed
 from trainer.loop import train
+from trainer.probes import regression
 from trainer.record.run import read
 from trainer.step import forward
 
@@ -134,7 +135,8 @@ def test_compiling_changes_no_state_and_reports_what_it_saves(kernels):
     assert forward(run, "cpu", model, model.weights, batch)[1].item() == plain
 
 
-def test_a_compiled_run_follows_the_plain_one_and_resumes_bit_for_bit(kernels, tmp_path, capsys):
+def test_a_compiled_run_follows_the_plain_one_and_resumes_bit_for_bit(kernels, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(regression, "STEPS", 2)
     losses = {}
     for name in ("false", "true"):
         run = presets.load(

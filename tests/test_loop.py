@@ -12,6 +12,7 @@ from forked import trainer
 from small import PROBED, config
 
 from trainer import checkpoint, presets
+from trainer.data.images import load_images
 from trainer.errors import RecordError, UsageError
 from trainer.loop import train
 from trainer.probes import regression
@@ -86,18 +87,27 @@ def test_a_run_records_every_epoch_and_reports_it(tmp_path, digits):
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_carrying_on_from_a_shorter_run_equals_one_long_run(tmp_path, digits):
-    long, short = config(epochs=3), config(epochs=1)
-    train(long, tmp_path / "a", images=digits)
-    train(short, tmp_path / "b", images=digits)
-    train(long, tmp_path / "b", images=digits)
+def test_carrying_on_from_a_shorter_run_equals_one_long_run(tmp_path, fewer):
+    long, short = config(FEWER, epochs=3), config(FEWER, epochs=1)
+    train(long, tmp_path / "a", images=fewer)
+    train(short, tmp_path / "b", images=fewer)
+    train(long, tmp_path / "b", images=fewer)
     straight = [comparable(line) for line in records(tmp_path / "a", long) if line["event"] == "epoch"]
     resumed = [comparable(line) for line in records(tmp_path / "b", long) if line["event"] == "epoch"]
     assert straight == resumed
     assert any(line["event"] == "resume" for line in records(tmp_path / "b", long))
     before = records(tmp_path / "b", long)
-    again = train(long, tmp_path / "b", images=digits)
+    again = train(long, tmp_path / "b", images=fewer)
     assert records(tmp_path / "b", long) == before and again["epoch"] == 3
+
+
+FEWER = "data.sizes=[256,64,64]"
+"""Four steps an epoch."""
+
+
+@pytest.fixture(scope="module")
+def fewer():
+    return load_images(config(FEWER))
 
 
 STREAM = [
@@ -109,8 +119,8 @@ STREAM = [
 @pytest.mark.parametrize(
     ("arm", "moments"),
     [
-        ([*PROBED, "objective.teacher=ema", "model.dropout=0.1"], ((1, 0.0), (3, 0.05), (7, 0.0))),
-        ([*PROBED, "objective.teacher=stopgrad", "data.transform=affine"], ((1, 0.0), (3, 0.05), (7, 0.0))),
+        ([*PROBED, FEWER, "objective.teacher=ema", "model.dropout=0.1"], ((1, 0.0), (3, 0.05), (7, 0.0))),
+        ([*PROBED, FEWER, "objective.teacher=stopgrad", "data.transform=affine"], ((1, 0.0), (3, 0.05), (7, 0.0))),
         (STREAM, ((7, 0.0),)),  # in the middle of its second segment
     ],
     ids=["ema", "affine", "stream"],
@@ -160,10 +170,10 @@ def test_a_torn_record_is_repaired_and_said(tmp_path, digits):
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_probes_and_their_epochs_never_change_training(tmp_path, digits):
-    one, other = config("eval.probe_epochs=[1,2]", epochs=3), config("eval.probe_epochs=[3]", epochs=3)
-    train(one, tmp_path / "a", images=digits, baselines=True)
-    train(other, tmp_path / "b", images=digits)
+def test_probes_and_their_epochs_never_change_training(tmp_path, fewer):
+    one, other = (config(FEWER, f"eval.probe_epochs={epochs}", epochs=3) for epochs in ("[1,2]", "[3]"))
+    train(one, tmp_path / "a", images=fewer, baselines=True)
+    train(other, tmp_path / "b", images=fewer)
     left, right = weights_of(tmp_path / "a", one), weights_of(tmp_path / "b", other)
     assert all(torch.equal(left[name], right[name]) for name in left)
 
@@ -186,7 +196,7 @@ def test_a_run_that_diverges_stops_with_a_reason_and_no_number(tmp_path, digits,
     assert seen[-1]["diverged"] and seen[-1]["score"] is None and seen[-1]["epoch"] == 2
 
 
-SHORT = ("schedule.horizon_epochs=3", "schedule.warmup_epochs=1")
+SHORT = (FEWER, "schedule.horizon_epochs=3", "schedule.warmup_epochs=1")
 
 
 def second_epoch(folder, run):
@@ -194,9 +204,9 @@ def second_epoch(folder, run):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory, digits):
+def base(tmp_path_factory, fewer):
     folder, run = tmp_path_factory.mktemp("base"), config(*SHORT, epochs=2)
-    train(run, folder, images=digits)
+    train(run, folder, images=fewer)
     return second_epoch(folder, run)
 
 
@@ -208,9 +218,9 @@ def base(tmp_path_factory, digits):
      "schedule.warmup_epochs=0", "schedule.final_lr_ratio=0.9", "precision=bf16", "data.draws_per_epoch=2",
      "objective.weights.predict=0.5"],
 )  # fmt: skip
-def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, base, change):
+def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, fewer, base, change):
     run = config(*SHORT, change, epochs=2)
-    train(run, tmp_path, images=digits)
+    train(run, tmp_path, images=fewer)
     changed = second_epoch(tmp_path, run)
     assert base["term/predict"] != changed["term/predict"]
     if change == "precision=bf16":
@@ -218,18 +228,18 @@ def test_switches_of_optimiser_schedule_and_precision_act(tmp_path, digits, base
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_runtime_switches(tmp_path, digits, monkeypatch):
+def test_runtime_switches(tmp_path, fewer, monkeypatch):
     """Checkpoints every second epoch and at the end; the configured number of threads, which are only asked for here:
     two that wait for each other take minutes beside other work."""
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    run, steps = config("runtime.checkpoint_every=2", "runtime.threads=2", epochs=3), []
+    run, steps = config(FEWER, "runtime.checkpoint_every=2", "runtime.threads=2", epochs=3), []
 
     def saved(_):
         steps.append(checkpoint.load(tmp_path / run_id(run), torch.device("cpu"), run_id(run)[:10])["views"]["step"])
 
-    train(run, tmp_path, report=saved, images=digits)
-    assert steps == [0, 34, 51] and asked[0] == 2
+    train(run, tmp_path, report=saved, images=fewer)
+    assert steps == [0, 8, 12] and asked[0] == 2
 
 
 @pytest.mark.usefixtures("few_steps")
