@@ -29,7 +29,7 @@ pytestmark = pytest.mark.heavy
 def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server):
     study = Study(tmp_path, "--num-trials", "4", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL).start()
     study.until(lambda: study.epochs >= 1, "an epoch")
-    _nothing_was_started_for_nothing(study)
+    titles = [processes.title(pid) for pid in processes.below(study.driver.pid)]
     servers = [
         pid for pid in processes.below(study.driver.pid) if processes.title(pid).split(" ")[0].endswith(f"/{server}")
     ]
@@ -45,13 +45,13 @@ def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server)
     )
     assert "Traceback" not in said
     study.gone(30)
+    _nothing_was_started_for_nothing(titles)
     assert [line for line in study.decisions("fail") if line["counted"]] == []
     assert study.decisions("finish") == [] or all(line["state"] == "complete" for line in study.decisions("finish"))
 
 
-def _nothing_was_started_for_nothing(study):
+def _nothing_was_started_for_nothing(titles):
     """Of Ray's workers and servers, before anybody asked for one: see lean_start.py."""
-    titles = [processes.title(pid) for pid in processes.below(study.driver.pid)]
     workers = [title for title in titles if title.startswith("ray::") and "Agent" not in title]
     assert len(workers) == min(4, processors_here()) and not any("IDLE" in title for title in workers)
     assert [title for title in titles if "monitor.py" in title or "dashboard.py" in title] == []
