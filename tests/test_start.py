@@ -161,6 +161,11 @@ def test_the_first_usable_temporary_folder_is_taken(tmp_path):
     assert private_folder.base({"TMPDIR": str(long)}) == Path("/tmp") and private_folder.base({}) == Path("/tmp")
     with temporary() as place:
         assert private_folder.base({"TMPDIR": place}) == Path(place)
+        (named := Path(place) / "tmp é").mkdir()
+        assert private_folder.base({"TMPDIR": str(named)}) == Path("/tmp")  # where Ray fails to start
+        with pytest.raises(UsageError, match="letters beyond ASCII; set RAY_TMPDIR"):
+            with private_folder.private_folder({"RAY_TMPDIR": str(named)}):
+                pass
     with pytest.raises(
         UsageError, match=r"x/?: Ray's sockets would have \d+-byte paths, 107 are allowed; set RAY_TMPDIR"
     ):

@@ -40,13 +40,15 @@ def fault(folder: Path) -> str | None:
     length = socket_bytes(folder)
     if length > LONGEST_SOCKET:
         return f"Ray's sockets would have {length}-byte paths, {LONGEST_SOCKET} are allowed"
+    if not str(folder).isascii():
+        return "Ray starts below no path with letters beyond ASCII"
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return "not a folder that Ray could write to"
     return None
 
 
 def base(environment: Mapping[str, str]) -> Path:
-    """The temporary folder to use: RAY_TMPDIR if it is set, else TMPDIR if Ray's sockets fit below it, else /tmp."""
+    """The temporary folder to use: RAY_TMPDIR if it is set, else TMPDIR if Ray's files can lie there, else /tmp."""
     if environment.get("RAY_TMPDIR"):
         return Path(environment["RAY_TMPDIR"])
     wished = Path(environment.get("TMPDIR") or SYSTEM_TEMPORARY)
@@ -63,8 +65,8 @@ def private_folder(environment: Mapping[str, str] = os.environ) -> Iterator[Path
     place = base(environment)
     if why := fault(place):
         raise UsageError(
-            f"temporary folder {place}: {why}; set RAY_TMPDIR to a folder with a short path that you can write to, such"
-            " as /tmp"
+            f"temporary folder {place}: {why}; set RAY_TMPDIR to a folder with a short plain path that you can write"
+            " to, such as /tmp"
         )
     _remove_left(place)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))  # mode 700
