@@ -90,6 +90,12 @@ def test_gates_of_another_shape_are_named_with_their_file(shape, tmp_path):
         presets.load(str(tmp_path / "mine.yaml"))
 
 
+def test_null_takes_a_gate_back_on_the_command_line_as_in_a_preset():
+    gates = presets.load("digits").gates
+    assert presets.load("digits", ["gates.quick=null"]).gates == {k: v for k, v in gates.items() if k != "quick"}
+    assert presets.load("digits", ["gates=null"]).gates == {}
+
+
 def test_extends_is_found_from_where_the_file_is(tmp_path, monkeypatch):
     (tmp_path / "below").mkdir()
     (tmp_path / "base.yaml").write_text("extends: digits\nseed: 7\n")

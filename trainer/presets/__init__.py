@@ -46,6 +46,8 @@ def load(preset: str, overrides: Iterable[str] = (), settings: dict[str, Any] | 
     before = tree.get("family", families.DEFAULT)
     for key, value in [*map(_parse, overrides), *(settings or {}).items()]:
         _assign(tree, key, value)
+    if isinstance(gates := tree.get("gates"), dict | None):  # null takes one back, as in a preset that extends another
+        tree["gates"] = {name: gate for name, gate in (gates or {}).items() if gate is not None}
     family = tree.get("family", before)
     families.folder(family)
     try:
