@@ -71,6 +71,24 @@ def no_figures(monkeypatch):
     monkeypatch.setattr(Drawing, "png", lambda *_: b"")
 
 
+@pytest.fixture
+def read_once(monkeypatch):
+    """A study is read and its numbers are found once, however often they are printed."""
+    for name in ("load", "cost", "comparison_table", "confirmation", "sentences", "costs"):
+        monkeypatch.setattr(report, name, once(getattr(report, name)))
+
+
+def once(function):
+    made = {}
+
+    def found(study, *more):
+        if study not in made:
+            made[study] = function(study, *more)
+        return made[study]
+
+    return found
+
+
 def printed(folder: Path, width: int, full: bool = False) -> list[str]:
     file = io.StringIO()
     report.report(folder, Console(width=width, file=file), full)
@@ -82,7 +100,7 @@ def words(lines: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_finished_study_fits_a_terminal(folders, monkeypatch, name):
+def test_a_finished_study_fits_a_terminal(folders, monkeypatch, read_once, name):
     monkeypatch.chdir(folders[name].parent)
     for width in (70, 80, 100, 120):
         lines = printed(folders[name], width)
@@ -97,7 +115,7 @@ def test_a_finished_study_fits_a_terminal(folders, monkeypatch, name):
 
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("full", [False, True])
-def test_no_word_is_broken_at_any_width(folders, monkeypatch, name, full):
+def test_no_word_is_broken_at_any_width(folders, monkeypatch, read_once, name, full):
     monkeypatch.chdir(folders[name].parent)
     known = words(printed(folders[name], 1000, full))
     for width in (70, 80, 99):

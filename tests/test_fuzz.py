@@ -33,6 +33,7 @@ from studies import step2_rate
 from studies.running import driver
 from trainer import __main__ as trainer_main
 from trainer.presets import __file__ as presets_file
+from trainer.probes import regression
 from trainer.record import run as trainer_records
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
@@ -227,7 +228,15 @@ TINY = [
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory):
+def few_steps():
+    """Probes of which only the same numbers are asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regression, "STEPS", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, few_steps):
     """A run after one of its two epochs, and the lines it would write next."""
     place = tmp_path_factory.mktemp("begun")
     for name, epochs in (("one", 1), ("two", 2)):

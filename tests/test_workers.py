@@ -89,12 +89,12 @@ def test_two_workers_equal_one(digits, of_two, arm):
         assert float(error) < 1e-9, f"{name}: {float(error):.1e}"
 
 
-def train_late(rank, world, place, digits, folder, queue):
+def train_late(rank, world, place, folder, queue):
     """The second worker looks for a checkpoint when the first has had the time to write one."""
     torch.set_num_threads(1)
     signal.alarm(120)  # workers that wait for each other would wait for ever
     join(place, rank, world)
-    run = config("optim.batch_size=32", epochs=1)
+    run = config("optim.batch_size=32", "data.sizes=[128,64,64]", epochs=1)
     path, load = folder / run_id(run) / checkpoint.NAME, checkpoint.load
 
     def late(*arguments):
@@ -105,12 +105,12 @@ def train_late(rank, world, place, digits, folder, queue):
 
     if rank == 1:
         checkpoint.load = late
-    queue.put(train(run, folder, images=digits)["stopped"])
+    queue.put(train(run, folder)["stopped"])
     dist.destroy_process_group()
 
 
-def test_a_worker_that_looks_late_starts_where_the_first_one_does(digits, tmp_path):
-    assert together(2, train_late, digits, tmp_path, answers=2) == ["completed"] * 2
+def test_a_worker_that_looks_late_starts_where_the_first_one_does(tmp_path):
+    assert together(2, train_late, tmp_path, answers=2) == ["completed"] * 2
 
 
 def test_a_worker_that_sees_no_checkpoint_where_the_first_does_says_so(digits, tmp_path, monkeypatch):
