@@ -6,6 +6,7 @@ from small import config
 from trainer import presets
 from trainer.config import GateConfig
 from trainer.errors import UsageError
+from trainer.families.seq_jepa.probing import health
 from trainer.gates import judge
 from trainer.loop import train
 from trainer.record.identity import run_id
@@ -104,6 +105,8 @@ FIRST = ["objective.weights.rate=0.1"]
 def trained(tmp_path_factory, digits):
     """Full-length runs of the preset as it is, of its controls and of the arm it is meant for."""
     folder, lines = tmp_path_factory.mktemp("gates"), {}
+    patch = pytest.MonkeyPatch()
+    patch.setattr(health, "mlp_r2", lambda *_: 0.0)  # of poses, which no gate reads: two of a probe's three networks
     for name, overrides in {"rate": [], "first": FIRST, "strong": ["objective.weights.rate=1"], **CONTROLS}.items():
         # gates read full probes alone, and nothing is resumed; at gate30 the strong rate is not judged
         how = {"runtime.across_commits": True, "runtime.checkpoint_every": 30, "eval.live_every": 30}
@@ -111,6 +114,7 @@ def trained(tmp_path_factory, digits):
         run = presets.load("digits", overrides, how)
         train(run, folder, images=digits)
         lines[name] = list(read(folder / run_id(run) / "records.jsonl"))
+    patch.undo()
     return lines
 
 
