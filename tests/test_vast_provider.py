@@ -150,7 +150,7 @@ def test_limits_do_not_change_what_the_machine_is():
             "disk_gb: 4 must be a whole number of at least 8",
         ),
         (("available_node_types", "head", "node_config", "max_usd"), 4, "limits belong under provider"),
-        (("provider", "max_usd"), "lots", "provider.max_usd = 'lots': Input should be a valid number"),
+        (("provider", "max_usd"), "lots", "provider.max_usd: 'lots' must be a positive number"),
         (("auth", "ssh_private_key"), "~/.ssh/id_ed25519", "is a personal key"),
         (("file_mounts", "~/study/x"), "nothing", "file_mounts: nothing"),
     ],

@@ -179,7 +179,7 @@ def test_mistakes_cost_nothing(tmp_path):
             (["studies/nothing.py"], "studies/nothing.py: give a file"),
             (["studies/step2_rate.py", "--epohcs", "3"], "did you mean --epochs"),
             (["studies/step2_rate.py", "--address", "auto"], "--address: this command sets it"),
-            (["studies/step2_rate.py", "--max-usd", "-1"], "provider.max_usd = -1.0: Input should be greater than 0"),
+            (["studies/step2_rate.py", "--max-usd", "-1"], "provider.max_usd: -1.0 must be a positive number"),
             (["studies/step2_rate.py", "--quick"], "rent it? Nobody can answer here; add --yes"),
         ):
             said = laptop.run("python", "-m", "clusters.vast", "study", *words, "--config", str(laptop.yaml), code=2)

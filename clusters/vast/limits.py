@@ -5,10 +5,10 @@ It is kept there and not in ``node_config``, because Ray ends and rents a machin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from dataclasses import dataclass, fields
+from typing import Any
 
 from clusters.vast.errors import VastError
 
@@ -18,80 +18,89 @@ RAYS_OWN = {"type", "module", "public_key", "private_key_file"}
 LEAST_MINUTES = 15
 
 
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-Amount = Annotated[float, Field(gt=0, lt=1e6)]
-Count = Annotated[int, Field(gt=0, lt=1e6)]
-
-
-class Card(BaseModel):
+@dataclass(frozen=True)
+class Card:
     """A kind of GPU, how many on one machine, and the most they may cost in USD per hour, storage included."""
 
-    model_config = STRICT
-    name: Annotated[str, AfterValidator(lambda name: name.replace("_", " "))]
-    count: Annotated[int, Field(ge=1, le=16)]
-    max_usd_per_hour: Annotated[float, Field(gt=0, lt=1000)]
+    name: str
+    count: int
+    max_usd_per_hour: float
 
 
-class Limits(BaseModel):
+@dataclass(frozen=True)
+class Limits:
     """Attributes:
 
     gpus: in order of preference.
     max_usd, max_hours: of one machine; it deletes itself at the first that is reached.
     idle_minutes: without a study or a Ray task, it deletes itself as well.
     boot_minutes: after that long without a working ssh it is given back and another one is taken.
-    min_reliability: a share of 1.
     max_instances: of this project, over all clusters of the account.
     max_launches_per_hour: more means that something is wrong, and stops.
     download_gb, upload_gb: traffic expected, for the estimate of the price.
     watch_seconds: between two looks of the machine's own watchdog.
     interruptible: bid for machines that whoever bids more takes away, without notice; a study goes on with --resume.
-    bid_over_min: the bid, as a multiple of the least one that is accepted; a lower one is refused.
+    bid_over_min: the bid, as a multiple of the least one that is accepted.
     overlay: name of a private network, without which several machines cannot reach each other ("": one machine).
     physical_cluster: number of the service's cluster that this network is in; all machines are rented there.
     """
 
-    model_config = STRICT
-    gpus: Annotated[tuple[Card, ...], Field(strict=False)]
-    max_usd: Amount
-    max_hours: Amount
-    idle_minutes: Amount = 20.0
-    boot_minutes: Amount = 10.0
-    min_reliability: Annotated[float, Field(gt=0, le=1)] = 0.98
-    min_cuda: Amount = 13.0
-    min_download_mbps: Amount = 200.0
-    max_instances: Count = 1
-    max_launches_per_hour: Count = 6
-    download_gb: Amount = 15.0
-    upload_gb: Amount = 1.0
-    watch_seconds: Count = 15
+    gpus: tuple[Card, ...]
+    max_usd: float
+    max_hours: float
+    idle_minutes: float = 20.0
+    boot_minutes: float = 10.0
+    min_reliability: float = 0.98
+    min_cuda: float = 13.0
+    min_download_mbps: float = 200.0
+    max_instances: int = 1
+    max_launches_per_hour: int = 6
+    download_gb: float = 15.0
+    upload_gb: float = 1.0
+    watch_seconds: int = 15
     interruptible: bool = False
-    bid_over_min: Annotated[float, Field(ge=1, lt=1e6)] = 1.2
-    overlay: Annotated[str, Field(pattern="^[a-z0-9-]{0,60}$")] = ""
-    physical_cluster: Annotated[int, Field(ge=0, lt=1e6)] = 0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Limits:
-        if not self.gpus:
-            raise ValueError("gpus: give a list such as [{name: RTX 4090, count: 1, max_usd_per_hour: 0.6}]")
-        if "bid_over_min" in self.model_fields_set and not self.interruptible:
-            raise ValueError("bid_over_min has a meaning only with interruptible: true; remove it")
-        if bool(self.overlay) != bool(self.physical_cluster):
-            raise ValueError("overlay and physical_cluster belong together: give both, or neither")
-        return self
+    bid_over_min: float = 1.2
+    overlay: str = ""
+    physical_cluster: int = 0
 
 
 def read(provider: Mapping[str, Any]) -> Limits:
     """Raises VastError with the key, the value and the rule."""
-    own = {key: value for key, value in provider.items() if not key.startswith("_") and key not in RAYS_OWN}
-    try:
-        return Limits.model_validate(own)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["provider", *map(str, first["loc"])])
-        if first["type"] == "extra_forbidden":
-            raise VastError(f"{where}: unknown key; known: {', '.join(Limits.model_fields)}") from None
-        given = "" if first["type"] in ("missing", "value_error") else f" = {first['input']!r}"
-        raise VastError(f"{where}{given}: {first['msg'].removeprefix('Value error, ')}") from None
+    known = {f.name: f for f in fields(Limits)}
+    if strange := {key for key in provider if not key.startswith("_")} - set(known) - RAYS_OWN:
+        raise VastError(f"provider: unknown key {sorted(strange)[0]!r}; known: {', '.join(known)}")
+    values: dict[str, Any] = {"gpus": _cards(provider.get("gpus"))}
+    for name, field in known.items():
+        if name == "gpus":
+            continue
+        if name not in provider:
+            if name in ("max_usd", "max_hours"):
+                raise VastError(f"provider.{name} is missing: a machine is only rented with a limit")
+            continue
+        value = provider[name]
+        if field.type == "bool":
+            if not isinstance(value, bool):
+                raise VastError(f"provider.{name}: {value!r} must be true or false")
+            values[name] = value
+            continue
+        if field.type == "str":
+            if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9-]{1,60}", value):
+                raise VastError(f"provider.{name}: {value!r} must be of lower-case letters, digits and -")
+            values[name] = value
+            continue
+        whole = field.type == "int"
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < 1e6:
+            raise VastError(f"provider.{name}: {value!r} must be a positive {'whole ' if whole else ''}number")
+        values[name] = value if whole else float(value)
+    if values.get("min_reliability", 0) > 1:
+        raise VastError(f"provider.min_reliability: {values['min_reliability']:g} is a share of 1")
+    if values.get("bid_over_min", 1) < 1:
+        raise VastError(f"provider.bid_over_min: {values['bid_over_min']:g} must be at least 1, a lower bid is refused")
+    if "bid_over_min" in provider and not values.get("interruptible"):
+        raise VastError("provider.bid_over_min has a meaning only with interruptible: true; remove it")
+    if ("overlay" in values) != ("physical_cluster" in values):
+        raise VastError("provider.overlay and provider.physical_cluster belong together: give both, or neither")
+    return Limits(**values)
 
 
 def seconds(limits: Limits, usd_per_hour: float) -> tuple[int, int]:
@@ -107,3 +116,19 @@ def seconds(limits: Limits, usd_per_hour: float) -> tuple[int, int]:
             f"per hour; allow at least {LEAST_MINUTES}"
         )
     return int(limits.max_hours * 3600), money
+
+
+def _cards(rows: object) -> tuple[Card, ...]:
+    if not isinstance(rows, list) or not rows:
+        raise VastError("provider.gpus: give a list such as [{name: RTX 4090, count: 1, max_usd_per_hour: 0.6}]")
+    found = []
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != {"name", "count", "max_usd_per_hour"}:
+            raise VastError(f"provider.gpus: {row!r} needs exactly name, count and max_usd_per_hour")
+        name, count, price = str(row["name"]).replace("_", " "), row["count"], row["max_usd_per_hour"]
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 16:
+            raise VastError(f"provider.gpus: {name}: count {count!r} must be 1 to 16")
+        if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 < price < 1000:
+            raise VastError(f"provider.gpus: {name}: max_usd_per_hour {price!r} must be positive")
+        found.append(Card(name, count, float(price)))
+    return tuple(found)
