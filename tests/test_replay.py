@@ -421,6 +421,7 @@ class Study:
         teacher="ema",
         horizon=30,
         name="digits",
+        probe_bn="eval",
         config=True,
     ):
         run_id = f"{arm}-s{seed}"
@@ -462,6 +463,7 @@ class Study:
                 "data": {"name": name, "observed_views": 3},
                 "schedule": {"horizon_epochs": horizon},
                 "objective": {"teacher": teacher},
+                "eval": {"probe_bn": probe_bn},
             }
         path = self.folder / "runs" / run_id / "records.jsonl"
         path.parent.mkdir(parents=True)
@@ -537,6 +539,10 @@ def test_epochs_that_were_not_measured(tmp_path):
     [
         ({"name": "cifar10"}, "data settings of a-s0 and b-s0 differ"),
         ({"horizon": 300}, "schedule horizon = 30 in a-s0, 300 in b-s0"),
+        (
+            {"probe_bn": "train"},
+            "a-s0 was measured with eval.probe_bn = 'eval', not 'train' as b-s0: such curves do not",
+        ),
     ],
 )
 def test_curves_of_different_tasks_are_refused(tmp_path, changes, words):

@@ -16,6 +16,7 @@ from typing import Any
 
 from studies.replay.runs import RunLines, read_runs
 from trainer.errors import UsageError
+from trainer.record.probing import other_probing
 
 METRIC = "linacc/z_agg@M"
 """The studies' score: linear accuracy of the aggregate, percent; M stands for the run's own number of views."""
@@ -220,7 +221,13 @@ def _setting(config: dict[str, Any], key: str | None) -> str:
 
 
 def _same_task(runs: list[RunLines]) -> None:
-    """Scores of different data, or on schedules of different length, do not rank against each other."""
+    """Scores of different data or probes, or on schedules of different length, do not rank against each other."""
+    for run in runs[1:]:
+        if found := other_probing(runs[0].config, run.config):
+            raise UsageError(
+                f"{runs[0].name} was measured with {found} as {run.name}: such curves do not rank against each other;"
+                " replay each study by itself"
+            )
     for what, of in (
         ("data", lambda c: c.get("data")),
         ("schedule horizon", lambda c: c.get("schedule", {}).get("horizon_epochs")),
