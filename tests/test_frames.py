@@ -21,6 +21,7 @@ from analysis.frames.columns import CATEGORIES, COLUMNS
 from analysis.recorded.study import load as load_study
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.differences import differences
+from analysis.tables.leakage import gap_numbers
 from trainer.errors import UsageError
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
@@ -272,6 +273,25 @@ def test_single_runs_and_evaluations(tmp_path):
         assert not found.epochs.loc[found.epochs["origin"] == "single", "conflict"].any()
     alone = analysis.load(folder / "evaluation.jsonl")
     assert len(alone.epochs) == 3 and alone.runs.empty
+
+
+def test_an_evaluation_that_measured_otherwise_says_so_and_completes_no_gap(tmp_path):
+    """Batch statistics in one number and stored ones in the other are no difference of features."""
+    study = unpacked(tmp_path)
+    record = study / "runs" / "0130926e57-s0"
+    first = json.loads((record / "records.jsonl").read_text().splitlines()[0])
+    line = {name: first[name] for name in ("schema_version", "study", "run_id", "arm_id", "seed")}
+    line |= {"event": "eval", "epoch": 2, "split": "validation", "metrics": {"linacc/z_agg_no_actions@3": 99.0}}
+    gaps = []
+    for value in ("eval", "train"):
+        line["settings"] = {"overrides": ["runtime.threads=2", f"eval.probe_bn={value}"]}
+        (record / "evaluation.jsonl").write_text(json.dumps(line) + "\n")
+        found = analysis.load(study)
+        said = found.epochs.loc[found.epochs["origin"] == "evaluation", "caveat"]
+        assert said.notna().tolist() == [value == "train"]
+        gaps.append("z_agg without actions" in set(gap_numbers(found)["whole"]))
+    assert said.tolist() == ["measured with eval.probe_bn=train, unlike the run's own numbers"]
+    assert gaps == [True, False]
 
 
 def test_test_split_rows_of_a_study_reach_no_arm(tmp_path):

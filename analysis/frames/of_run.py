@@ -9,6 +9,7 @@ from typing import Any
 from analysis.frames.build import flat
 from analysis.frames.columns import EVALUATION, SINGLE
 from analysis.recorded.runs import Run, read_run
+from trainer.record.probing import probing
 from trainer.record.run_lines import read_run as read_lines
 
 NOT_SCIENCE = ("seed", "epochs", "eval", "gates", "runtime")
@@ -100,11 +101,19 @@ def evaluation_rows(path: Path, study: str | None = None) -> list[dict[str, Any]
     Args:
         study: name to give; default: the one on record.
     """
-    rows, views = [], _views(path.with_name("records.jsonl"))
-    names = {f"{_LINACC}M": f"{_LINACC}{views}"}
+    config = _config(path.with_name("records.jsonl"))
+    names, own, rows = (
+        {f"{_LINACC}M": f"{_LINACC}{(config.get('data') or {}).get('observed_views')}"},
+        probing(config),
+        [],
+    )
     for line in read_lines(path):
         who = {"study": study or line.get("study"), "run_id": line["run_id"], "arm_id": line["arm_id"]}
         who |= {"seed": line["seed"], "epoch": line.get("epoch"), "origin": EVALUATION, "source": str(path)}
+        given = dict(text.partition("=")[::2] for text in (line.get("settings") or {}).get("overrides") or [])
+        other = [f"{key}={value}" for key, value in given.items() if key in own and value.strip() != str(own[key])]
+        if other:
+            who["caveat"] = f"measured with {', '.join(other)}, unlike the run's own numbers"
         rows.append(who | {"conflict": False} | measured(line, names))
     return rows
 
@@ -117,7 +126,7 @@ def data_sets(config: Mapping[str, Any]) -> str | None:
     return "+".join(names) or data.get("name")
 
 
-def _views(record: Path) -> int | None:
-    """Observed views of the run whose record lies beside its evaluations; None without one."""
+def _config(record: Path) -> dict[str, Any]:
+    """Configuration of the run whose record lies beside its evaluations; {} without one."""
     first = next(iter(read_lines(record)), {}) if record.is_file() else {}
-    return ((first.get("config") or {}).get("data") or {}).get("observed_views")
+    return first.get("config") or {}

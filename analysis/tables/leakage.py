@@ -41,7 +41,7 @@ COLUMNS = [
 _NOTE = (
     "Means and half of the 95 % t interval, of differences within each run; no interval below 3. Read an arm against"
     " the controls, and the aggregate against the plain mean of the same views: what the mean gains as well is not the"
-    " aggregator's. What training did not probe is read from evaluations of the validation split."
+    " aggregator's. What training did not probe is read from evaluations on validation that measured as it did."
 )
 
 
@@ -79,9 +79,10 @@ def _fewer(row: pd.Series) -> bool:
 
 
 def _evaluations(frames: Frames, name: str) -> dict[str, dict[str, Any]]:
-    """The latest evaluation of each run on validation images, by run_id."""
+    """The latest evaluation of each run on validation images, measured as the run itself was, by run_id."""
     epochs = frames.epochs
     chosen = epochs["study"].eq(name) & epochs["origin"].eq(EVALUATION) & epochs["split"].eq("validation")
+    chosen &= epochs["caveat"].isna()
     columns = [column for column in (*VIEW.values(), *_columns(epochs)) if column in epochs]
     found: dict[str, dict[str, Any]] = {}
     for row in epochs.loc[chosen, ["run_id", "epoch", *columns]].sort_values("epoch").to_dict("records"):
