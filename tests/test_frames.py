@@ -21,7 +21,7 @@ from analysis.frames.columns import CATEGORIES, COLUMNS
 from analysis.recorded.study import load as load_study
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.differences import differences
-from analysis.tables.leakage import gap_numbers
+from analysis.tables.leakage import gap_numbers, gap_sheets
 from trainer.errors import UsageError
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
@@ -290,6 +290,10 @@ def test_an_evaluation_that_measured_otherwise_says_so_and_completes_no_gap(tmp_
         said = found.epochs.loc[found.epochs["origin"] == "evaluation", "caveat"]
         assert said.notna().tolist() == [value == "train"]
         gaps.append("z_agg without actions" in set(gap_numbers(found)["whole"]))
+        if value == "eval":  # of one run, beside numbers of all
+            (accuracy, *_) = gap_sheets(gap_numbers(found))
+            last = [row[-2] for row in accuracy.rows if row[-2] != "-"]
+            assert accuracy.columns[-2] == "z_agg without actions - z_1" and last[0].endswith(" (n=1)")
     assert said.tolist() == ["measured with eval.probe_bn=train, unlike the run's own numbers"]
     assert gaps == [True, False]
 

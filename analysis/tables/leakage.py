@@ -132,8 +132,9 @@ def _sheet(found: pd.DataFrame, what: str) -> Sheet:
     wholes = [label for label in WHOLES[what] if label in set(found["whole"])]
     rows = []
     for arm, of_arm in found.groupby("arm", sort=False):
-        cells = {row["whole"]: _gap(row, digits) for _, row in of_arm.iterrows()}
         first = of_arm.iloc[0]
+        few = {row["whole"]: f" (n={row['n']})" for _, row in of_arm.iterrows() if row["n"] != first["n"]}
+        cells = {row["whole"]: _gap(row, digits) + few.get(row["whole"], "") for _, row in of_arm.iterrows()}
         rows.append(
             [arm, number(first["part_mean"], digits), *(cells.get(label, EMPTY) for label in wholes), str(first["n"])]
         )
