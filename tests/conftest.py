@@ -34,6 +34,16 @@ def digits():
     return load_images(presets.load("digits"))
 
 
+@pytest.fixture(scope="module")
+def few_steps():
+    """Probes are fitted in two steps, for modules in which nobody reads their scores: a fifth of a short run's time."""
+    from trainer.probes import regression
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regression, "STEPS", 2)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     import torch

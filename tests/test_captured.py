@@ -11,17 +11,11 @@ from trainer.fast import accelerate
 from trainer.fast.captured import CapturedStep
 from trainer.loop import train
 from trainer.method import Output
-from trainer.probes import regression
 from trainer.record.run import read
 
+pytestmark = pytest.mark.usefixtures("few_steps")
 FP64 = ["precision=fp64", "eval.probe_epochs=[2]", "epochs=2", "data.sizes=[512,64,64]"]
 TEACHER = ["objective.teacher=ema", "objective.ema.half_life=0.1"]
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch):
-    """How well a probe is fitted is not the question."""
-    monkeypatch.setattr(regression, "STEPS", 2)
 
 
 class Uncaptured(CapturedStep):

@@ -11,6 +11,8 @@ from trainer.record.identity import run_id
 from trainer.record.run import comparable, read
 from trainer.step import Step
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 
 class Stopped(BaseException):
     """As a kill: nothing is said or written after it."""

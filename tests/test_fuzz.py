@@ -33,7 +33,6 @@ from studies import step2_rate
 from studies.running import driver
 from trainer import __main__ as trainer_main
 from trainer.presets import __file__ as presets_file
-from trainer.probes import regression
 from trainer.record import run as trainer_records
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
@@ -225,14 +224,6 @@ TINY = [
     "schedule.horizon_epochs=2",
     "schedule.warmup_epochs=0", "runtime.across_commits=true",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def few_steps():
-    """Probes of which only the same numbers are asked."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regression, "STEPS", 2)
-        yield
 
 
 @pytest.fixture(scope="module")

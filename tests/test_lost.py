@@ -38,6 +38,8 @@ from trainer.record.lock import Lock
 from trainer.record.run import RecordFile, comparable, read, write_atomically
 from trainer.record.study_lines import read_decisions
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 COMMON = {"study": "s", "run_id": "r-s0", "arm_id": "r", "seed": 0}
 
 

@@ -27,6 +27,8 @@ from trainer.loop import train
 from trainer.record.identity import arm_id, run_id
 from trainer.record.run import comparable, read
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 WEIGHTS = {"digits": 0.6, "mnist": 0.3, "cifar10": 0.1}
 EPOCH = 200
 

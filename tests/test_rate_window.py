@@ -14,6 +14,8 @@ from trainer.record.identity import arm_id
 from trainer.record.run import read
 from trainer.step import make_optimiser, optimise
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 D = 12
 
 

@@ -19,6 +19,8 @@ from trainer import presets
 from trainer.errors import RecordError, UsageError
 from trainer.record import identity
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 
 def planned(results, *words):
     o = options.parser(step2_rate.STUDY).parse_args(["--results-dir", str(results), *words])

@@ -19,6 +19,8 @@ from trainer.probes import regression
 from trainer.record.identity import arm_id
 from trainer.step import make_optimiser, optimise
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 REPLAY = "data.stream.replay={capacity: 16}"
 
 

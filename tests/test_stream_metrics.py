@@ -12,6 +12,8 @@ from trainer.loop import train
 from trainer.probes import regression
 from trainer.probes.continual import cka, summary
 
+pytestmark = pytest.mark.usefixtures("few_steps")
+
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", ["metrics_T4_forgets", "metrics_T3_improves", "metrics_T4_upper_nan", "metrics_T1"])
