@@ -26,6 +26,10 @@ def pytest_collection():
     return found
 
 
+def pytest_unconfigure():
+    gc.unfreeze()  # libraries look for what is left when the interpreter ends
+
+
 @pytest.fixture(scope="session")
 def digits():
     from trainer import presets
