@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +24,7 @@ from studies.executors.worker_groups import WorkerGroups
 from studies.running.capacity import Capacity, idle_gpus, trials_at_once
 from trainer.errors import UsageError
 
+ADAPTERS = "studies.executors.tune_adapters"
 MOST_TRIALS = 4096
 SHUTDOWN_SECONDS = 15.0
 SETTINGS = {
@@ -78,10 +79,11 @@ def opened(
 
                 for logger in ("ray", "ray.tune", "ray.train"):
                     logging.getLogger(logger).setLevel(logging.CRITICAL)  # failures are shown and kept by us
-                with ThreadPoolExecutor(1) as beside:  # Tune takes a second, in which Ray's servers start
-                    imported = beside.submit(import_module, "studies.executors.tune_adapters")
-                    context = start(folder, dashboard) if address is None else connect(address)
-                adapters = imported.result()
+                # Tune takes a second, in which Ray's servers start; nobody waits for this thread when Ctrl-C ends the
+                # study, which may leave a lock of logging taken that the import asks for
+                threading.Thread(target=import_module, args=(ADAPTERS,), daemon=True).start()
+                context = start(folder, dashboard) if address is None else connect(address)
+                adapters = import_module(ADAPTERS)
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             _fits(resources, nodes)
             if address is not None:
