@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from studies.executors.worker_groups import WorkerGroups
 from studies.running.capacity import Capacity, idle_gpus, trials_at_once
 from trainer.errors import UsageError
 
-ADAPTERS = "studies.executors.tune_adapters"
 MOST_TRIALS = 4096
 SHUTDOWN_SECONDS = 15.0
 SETTINGS = {
@@ -77,13 +74,13 @@ def opened(
             with interrupt.later("Ray has started"):
                 import ray
 
+                # a second, better spent here than at the first trial; not in a thread while Ray's servers start, as
+                # Ctrl-C in the midst of an import can leave a lock taken for which that thread waits for ever
+                from studies.executors import tune_adapters
+
                 for logger in ("ray", "ray.tune", "ray.train"):
                     logging.getLogger(logger).setLevel(logging.CRITICAL)  # failures are shown and kept by us
-                # Tune takes a second, in which Ray's servers start; nobody waits for this thread when Ctrl-C ends the
-                # study, which may leave a lock of logging taken that the import asks for
-                threading.Thread(target=import_module, args=(ADAPTERS,), daemon=True).start()
                 context = start(folder, dashboard) if address is None else connect(address)
-                adapters = import_module(ADAPTERS)
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             _fits(resources, nodes)
             if address is not None:
@@ -96,7 +93,11 @@ def opened(
                     else "it may ask for the cluster's token"
                 )
                 note(f"dashboard: http://{context.dashboard_url} ({key}); it shows Ray's actors and nodes, not trials")
-            with _watched(context, folder) as lifeline, adapters.any_worker(), adapters.errors_kept() as errors:
+            with (
+                _watched(context, folder) as lifeline,
+                tune_adapters.any_worker(),
+                tune_adapters.errors_kept() as errors,
+            ):
                 fit = _fit(name, resources, str(folder / TUNE), errors, hide)
                 groups = _groups(resources) if resources.backend == "ray-train" else None
                 executor = TuneExecutor(fit, Capacity(resources, ray.nodes, capacity), groups, lifeline)
