@@ -200,10 +200,16 @@ def test_the_folder_is_private_and_goes_and_what_killed_drivers_left_goes_too():
         subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
         left = set(Path(place).glob("sj-*")) - {first}
         assert len(left) == 1 and (next(iter(left)) / "token").exists()
+        waits = "import sys; file = open(sys.argv[1], 'w'); print(flush=True); sys.stdin.read()"
+        agent = subprocess.Popen(
+            [sys.executable, "-c", waits, str(next(iter(left)) / "log")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        agent.stdout.readline()
         foreign = Path(place) / "sj-notours1"
         foreign.mkdir()  # without a lock: somebody else's
         with private_folder.private_folder({"TMPDIR": place}) as second:
             assert set(Path(place).glob("sj-*")) == {first, second, foreign}
+            assert agent.wait(10) == -signal.SIGKILL
         assert not second.exists()
 
 

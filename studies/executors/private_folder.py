@@ -123,11 +123,12 @@ def is_private(path: str) -> bool:
 
 
 def _remove_left(place: Path) -> None:
-    """Remove this user's folders whose driver is gone."""
+    """Remove this user's folders whose driver is gone, and what still runs in them."""
     for folder in place.glob(f"{PREFIX}????????"):
         with contextlib.suppress(OSError):  # another user's, in use, or removed meanwhile by another driver
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue
             with open(folder / LOCK) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                end_left(folder)  # of a driver killed while Ray started, its agents and workers wait for minutes
                 shutil.rmtree(folder, ignore_errors=True)
