@@ -79,13 +79,12 @@ def private_folder(environment: Mapping[str, str] = os.environ) -> Iterator[Path
             write_private(folder / TOKEN, _TOKEN)
             yield folder
     finally:
-        for attempt in range(20):  # Ray's processes write to their logs until they have ended
+        end_left(folder)  # after a start that was interrupted twice: Ray's agents live on, and make the folder again
+        for _ in range(20):  # what ends by itself writes to its logs until then
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 break
             time.sleep(0.1)
-            if attempt >= 5:
-                end_left(folder)  # of a start that was interrupted Ray itself ends nothing
         else:
             with contextlib.suppress(OSError):
                 (folder / LOCK).touch()  # what is still written there is the next driver's to remove
