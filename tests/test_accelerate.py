@@ -2,10 +2,11 @@
 
 import math
 import platform
+import subprocess
+import sys
 
 import pytest
 import torch
-from forked import Program
 from small import config, method, views
 
 from trainer import placing, presets
@@ -210,9 +211,9 @@ def test_the_method_can_be_traced_for_a_compiler(digits, overrides):
 
 
 FAULTS = """
-import resource, torch
+import resource, sys, torch
 from trainer.fast.allocator import huge_pages, keep_freed_memory
-kept = "{how}" == "kept" and keep_freed_memory()
+kept = sys.argv[1] == "kept" and keep_freed_memory()
 torch.ones(2**24)
 if kept:
     huge_pages()
@@ -226,9 +227,10 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_kept_memory_is_not_faulted_in_again():
     found = {}
     for how in ("returned", "kept"):
-        code, (line,), _ = Program(FAULTS.format(how=how), {}).finished()
-        assert code == 0
-        found[how] = [int(word) for word in line.split()]
+        words = subprocess.run(
+            [sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True
+        ).stdout.split()
+        found[how] = [int(word) for word in words]
     kept, faults = found["kept"]
     # mallopt is glibc's: there it must hold, and elsewhere the setting must say that it does not
     assert bool(kept) == (platform.libc_ver()[0] == "glibc") and not found["returned"][0]
