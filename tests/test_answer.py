@@ -74,7 +74,7 @@ def no_figures(monkeypatch):
 @pytest.fixture
 def read_once(monkeypatch):
     """A study is read and its numbers are found once, however often they are printed."""
-    for name in ("load", "cost", "comparison_table", "confirmation", "sentences", "costs"):
+    for name in ("load", "gather", "sentences", "costs"):
         monkeypatch.setattr(report, name, once(getattr(report, name)))
 
 

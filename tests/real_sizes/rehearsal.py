@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-import trainer.data.images
+import trainer.restored
 from trainer import presets
 from trainer.config import SETS, RunConfig
 from trainer.data.images import ImageSet, load_images
@@ -79,7 +79,7 @@ def rehearse(
         if not evaluated:
             return lines
         few = replace(images, splits={part: index[: CHUNK + 1] for part, index in images.splits.items()})
-        changed.enter_context(mock.patch.object(trainer.data.images, "load_images", lambda _: few))
+        changed.enter_context(mock.patch.object(trainer.restored, "load_images", lambda _: few))
         sweeps = config.data.transform in ("rotation", "affine") or config.data.name == "mini3d"
         if not sweep_again and hasattr(config.eval, "subspace") and config.eval.subspace.epochs:
             sweeps = False
