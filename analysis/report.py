@@ -60,9 +60,12 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         # a study of somebody else's, or on a disk that takes nothing: its answer can be read all the same
-        written = f"not written ({error.strerror}: {near(target)}); a page elsewhere: report STUDY --out FILE.html"
+        whole, written = (
+            False,
+            f"not written ({error.strerror}: {near(target)}); a page elsewhere: report STUDY --out FILE.html",
+        )
     else:
-        written = str(near(target))
+        whole, written = True, str(near(target))
     console = console or terminal()
     if full:
         for sheet in sheets:
@@ -78,8 +81,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
             say(f"Importance of searched settings: {weighed}\n", console)
         for sentence in [*said, *bill]:
             say(f"- {sentence}", console)
-        told = f"Report: {written}" if written.startswith("not ") else f"written to {target}: {', '.join(files)}"
-        say(told, console, whole=True)
+        say(f"written to {target}: {', '.join(files)}" if whole else f"Report: {written}", console, whole=True)
     else:
         _short(facts, written, console)
     return target

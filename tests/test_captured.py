@@ -100,7 +100,10 @@ def test_the_twelfth_trial_of_a_process_is_compiled_too(monkeypatch):
         assert optimiser.param_groups[0]["capturable"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: python tests/gpu/verify.py")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="a recorded graph on a device: needs CUDA, run by make gpu; what is recorded, and when, is tested above",
+)
 def test_cuda_graph_resumes_and_matches_the_plain_step(tmp_path):
     settings = [
         "runtime.device=cuda",

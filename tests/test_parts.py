@@ -11,6 +11,7 @@ from small import config, method, views
 from torch import nn
 
 from trainer.blocks.faces import Aggregator, Encoder, make_encoder
+from trainer.blocks.patches import PatchEncoder
 from trainer.config import AGGREGATORS, ENCODERS, REGULARISERS, parts
 from trainer.errors import UsageError
 from trainer.losses.term import Regularising, Term, regularise
@@ -58,6 +59,16 @@ class Norm(Regularising):
 
     def forward(self, rows, step=None):
         return Term(rows.square().mean(), {"mean_square": rows.detach().square().mean()})
+
+
+@pytest.mark.parametrize(("face", "lacking"), [(Encoder, "tokens"), (PatchEncoder, "tokens"), (Aggregator, "forward")])
+def test_a_part_without_its_face_cannot_be_made(face, lacking):
+    class Lacking(face):
+        def __init__(self):
+            nn.Module.__init__(self)
+
+    with pytest.raises(TypeError, match=f"abstract method '?{lacking}"):
+        Lacking()
 
 
 def test_an_encoder_of_patches(monkeypatch, digits):

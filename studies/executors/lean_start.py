@@ -1,7 +1,8 @@
 """A study's own Ray starts what the trials need, and nothing else. No ray.
 
-Until two trials' first epoch was on record it took 17.2 processor seconds, and takes 12.6 (medians of 5 starts each, in
-turn, on two cores of an AMD EPYC; ``tests/benchmarks/ray_start.py``). What was saved is told where it is.
+Until two trials' first epoch was on record it took 9.0 s and 13.5 processor seconds, and takes 6.6 and 10.2 (medians of
+5 starts each, in turn, on two idle cores of an AMD EPYC; ``tests/benchmarks/ray_start.py``). On a busy machine all
+figures here are a third higher: 17.2 processor seconds and 12.6.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from trainer.config import AGGREGATORS, ENCODERS, EncoderConfig
 from trainer.config.parts import PREDICTORS, implementation
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Images to tokens; pooling them to a code is the method's.
 
     Attributes:
@@ -19,12 +20,12 @@ class Encoder(nn.Module):
 
     features: int
 
+    @abstractmethod
     def tokens(self, images: Tensor) -> Tensor:
         """(N, C, H, W) images to (N, n, ``features``) tokens."""
-        raise NotImplementedError
 
 
-class Aggregator(nn.Module):
+class Aggregator(nn.Module, ABC):
     """A sequence of codes and the actions between them to one vector.
 
     Attributes:
@@ -33,9 +34,9 @@ class Aggregator(nn.Module):
 
     width: int
 
+    @abstractmethod
     def forward(self, z: Tensor, actions: Tensor) -> Tensor:
         """Codes (B, M, D) and the embedded actions between them (B, M-1, E) to (B, ``width``); any M from 1 on."""
-        raise NotImplementedError
 
     @property
     def no_decay(self) -> tuple[nn.Parameter, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from torch import Tensor, nn
 
 from trainer.blocks.faces import Encoder
@@ -27,6 +29,7 @@ class PatchEncoder(Encoder):
         """(N, C, S, S) images to (N, n, ``features``) patches in row order, without their places."""
         return self.embed(images).flatten(2).transpose(1, 2)
 
+    @abstractmethod
     def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """(N, C, S, S) images to (N, n, ``features``) tokens.
 
@@ -34,7 +37,6 @@ class PatchEncoder(Encoder):
             keep: (N, n) int64, patches by their number in row order, to compute and return in this order; the others
                 are never looked at. Default: all.
         """
-        raise NotImplementedError
 
 
 def kept(x: Tensor, keep: Tensor | None) -> Tensor:

@@ -75,7 +75,7 @@ def draw(facts: Facts, width: int) -> Figure:
     low, high = panels.flat[0].get_ylim()
     if high - low < 2:
         panels.flat[0].set_ylim(low - 1, high + 1)
-    handles = [*_handles(marks), *lines]
+    handles = [*_handles(marks, sorted({arm["n"] for arm in arms})), *lines]
     across = 4 if wide else 2
     legend_below(figure, handles, across)
     more = 17 * max(0, math.ceil(len(handles) / across) - (1 if wide else 2))
@@ -124,23 +124,27 @@ def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, kind: dict[str
     if len(lost):
         panel.plot([axis.at(value) for value in lost["setting"]], [0.015] * len(lost), "|", color=SOFT, markersize=9,
                    transform=panel.get_xaxis_transform())  # fmt: skip
-    kind = kind | {"markersize": 6, "markeredgewidth": 1.2, "zorder": 4}
-    faces = {True: ("whole", kind["color"]), False: ("stopped", "white")}
+    # in front of the arms' diamonds, which are where the best trial is
+    kind = kind | {"markersize": 6, "markeredgewidth": 1.2, "zorder": 6}
+    looks = {
+        True: ("whole", {"markerfacecolor": kind["color"], "markeredgecolor": "white"}),
+        False: ("stopped", {"markerfacecolor": "white"}),
+    }
     if len(scored) > SINGLE:
         for (whole, own), group in scored.groupby([scored["state"] == "complete", scored["own"].astype(bool)]):
-            how, face = faces[bool(whole)]
+            how, look = looks[bool(whole)]
             marks.add(how if own else "taken over")
             places = [axis.at(value) for value in group["setting"]]
-            panel.plot(places, group["value"], markerfacecolor=face, alpha=0.8 if own else FAINT, **kind)
+            panel.plot(places, group["value"], alpha=0.8 if own else FAINT, **kind, **look)
         return marks
     for value, group in scored.groupby("setting"):
         for place, trial in enumerate(group.sort_values("value").to_dict("records")):
             # several trials at one value (a grid, or 0) are drawn side by side
             x = axis.at(value) + axis.step * (place - (len(group) - 1) / 2)
-            how, face = faces[trial["state"] == "complete"]
+            how, look = looks[trial["state"] == "complete"]
             marks.add(how if trial["own"] else "taken over")
             alpha = 1 if trial["own"] else FAINT
-            (drawn,) = panel.plot(x, trial["value"], markerfacecolor=face, alpha=alpha, **kind)
+            (drawn,) = panel.plot(x, trial["value"], alpha=alpha, **kind, **look)
             if trial["own"]:
                 drawn.set_gid(mark(trial["name"]))
             if how == "stopped" and pd.notna(trial["epoch"]):
@@ -149,7 +153,7 @@ def _trials(panel: Axes, axis: SettingAxis, trials: pd.DataFrame, kind: dict[str
 
 
 def _means(study: Study) -> list[dict[str, Any]]:
-    """Level, setting, role, mean and half of the interval (NaN where there is none) of each arm that has a score."""
+    """Level, setting, role, n, mean and half of the interval (NaN where there is none) of each arm with a score."""
     found = []
     for key in study.arms.ordered:
         rows = placed(study.arms.rows[key], study.declared)
@@ -158,7 +162,7 @@ def _means(study: Study) -> list[dict[str, Any]]:
         mean = mean_interval(values(rows, LINACC))
         if mean.n:
             first = {"level": rows["level"].iloc[0], "setting": rows["setting"].iloc[0], "role": key[1]}
-            found.append(first | {"mean": mean.mean, "half": mean.half})
+            found.append(first | {"mean": mean.mean, "half": mean.half, "n": mean.n})
     return found
 
 
@@ -185,15 +189,16 @@ def _untrained_lines(panels: list[Axes], study: Study) -> list[Line2D]:
     return handles
 
 
-def _handles(marks: set[str]) -> list[Line2D]:
-    """An entry for every kind of mark that was drawn, and for no other."""
+def _handles(marks: set[str], seeds: list[int]) -> list[Line2D]:
+    """An entry for every kind of mark that was drawn, and for no other; ``seeds``: of the confirmed arms."""
+    counted = " to ".join(map(str, dict.fromkeys(seeds[:1] + seeds[-1:])))
     diamond = {"marker": "D", "markeredgecolor": INK}
     entries = {
         "whole": entry("full length"),
         "stopped": entry("stopped, at epoch", markerfacecolor="white"),
         "taken over": entry("of an earlier study", alpha=FAINT),
         "rug": entry("no score", marker="|", markersize=9),
-        "confirmed": entry("confirmed mean, 95 % (n ≥ 3)", markersize=8, **diamond),
+        "confirmed": entry(f"confirmed mean, 95 % (n = {counted})", markersize=8, **diamond),
         "further": entry("confirmed, 2nd, 3rd, …", **diamond),
     }
     return [handle for kind, handle in entries.items() if kind in marks]
