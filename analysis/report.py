@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from analysis.sentences.pareto import two_objectives
 from analysis.sentences.verdict import sentences
 from analysis.tables.importance import importance, importance_sheet
 from trainer.command.terminal import Terminal, near
+from trainer.errors import NO_RIGHT
 from trainer.record.run import write_atomically
 
 
@@ -57,7 +57,7 @@ def report(folder: str | Path, console: Console | None = None, full: bool = Fals
         for name, content in files.items():
             write_atomically(target / name, content)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in NO_RIGHT:
             raise
         # a study of somebody else's, or on a disk that takes nothing: its answer can be read all the same
         whole, written = (

@@ -20,6 +20,7 @@ from test_confirmation import top_three
 from test_verdict_words import on_disk
 
 from analysis import report
+from analysis.__main__ import main as analysis_command
 from analysis.page.figures.drawing import Drawing
 from analysis.rendering.layout import Sheet, plain, show
 from analysis.sentences import answer
@@ -221,6 +222,18 @@ def test_a_folder_that_takes_nothing_still_gives_its_answer(folders, monkeypatch
     monkeypatch.setattr(report, "write_atomically", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with pytest.raises(OSError, match="full"):
         printed(folders["usual"], 100, full)
+
+
+@pytest.mark.parametrize("command", ["report", "forgetting"])
+def test_a_folder_that_takes_nothing_is_said_with_the_option_for_another(folders, monkeypatch, capsys, command):
+    def refused(*_):
+        raise OSError(errno.EROFS, "Read-only file system", "report/x")
+
+    monkeypatch.setattr("trainer.record.run.write_atomically", refused)
+    monkeypatch.setattr("analysis.figures.forgetting.render", refused)
+    assert analysis_command([command, str(folders["usual"])]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: report/x: Read-only file system; name a ") and "as --out " in said
 
 
 def run(*arguments: str, **settings) -> subprocess.CompletedProcess:

@@ -1,11 +1,13 @@
 """An arm's identity: scientific settings only, stable when fields are added."""
 
+import os
 import platform
 
 import pytest
 from pydantic import Field
 from small import config
 
+from studies.executors.environment import needed
 from trainer import presets
 from trainer.config import OptimConfig
 from trainer.families.seq_jepa import Config
@@ -97,3 +99,11 @@ def test_provenance_tells_processors_apart_whose_kernels_round_otherwise(tmp_pat
     assert identity.processor(file) == f"{platform.machine()} {widest}".strip()
     assert identity.provenance()["processor"] == identity.processor()
     assert identity.provenance(card="Card 1")["processor"] == f"{identity.processor()}, Card 1"
+
+
+@pytest.mark.parametrize("limit", identity.LIMITS)
+def test_a_limit_on_the_libraries_kernels_reaches_the_trials_and_is_on_record(monkeypatch, limit):
+    before = identity.processor()
+    monkeypatch.setenv(limit, "AVX2")
+    assert identity.processor() == f"{before} {limit}=AVX2"
+    assert needed(os.environ)[limit] == "AVX2"

@@ -219,6 +219,7 @@ def test_same_decisions_for_the_same_record(straight, tmp_path):
                 "rank": line.get("rank", 9.0),
             }
             jobs.search.report(job, kill_engine.Seen.of(report))
+        jobs.decisions.close()
         made = next(event for event in jobs.decisions.of(line["event"]) if event["name"] == line["name"])
         assert comparable(made) == comparable(line)
         checked[line["event"]] += 1

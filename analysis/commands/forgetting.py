@@ -34,7 +34,9 @@ def main(argv: list[str]) -> int:
     )
     options = parser.parse_args(argv)
     from analysis.figures.forgetting import render
+    from trainer.errors import otherwise
 
-    for path in render(options.study, options.out or options.study / "report", options.metric):
-        print(path)
+    with otherwise("name a folder of yours, as --out figures"):
+        for path in render(options.study, options.out or options.study / "report", options.metric):
+            print(path)
     return 0

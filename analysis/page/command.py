@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     from analysis.page.facts import gather
     from analysis.page.writing import page
     from analysis.recorded.study import load
-    from trainer.errors import UsageError
+    from trainer.errors import UsageError, otherwise
     from trainer.record.run import write_atomically
 
     if options.out is not None and options.out.is_dir():
@@ -48,8 +48,9 @@ def main(argv: list[str]) -> int:
         write_atomically(options.out, page([gather(load(folder)) for folder in options.studies]).encode())
         print(options.out)
         return 0
-    for folder in options.studies:
-        print(write(folder))
+    with otherwise(f"name a file of yours, as --out {NAME}"):
+        for folder in options.studies:
+            print(write(folder))
     return 0
 
 

@@ -92,15 +92,21 @@ def provenance(family: str = families.DEFAULT, card: str | None = None) -> dict[
     }
 
 
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+"""Variables by which PyTorch and its libraries take other kernels than the widest that this processor has."""
+
+
 def processor(facts: Path = Path("/proc/cpuinfo")) -> str:
-    """Architecture and widest vector instructions, as ``x86_64 avx512f``: the libraries' kernels for others round
-    otherwise, so that the same commit gives numbers that differ in their last bits."""
+    """Architecture and widest vector instructions, as ``x86_64 avx512f``, and which of :data:`LIMITS` are set: the
+    libraries' kernels for others round otherwise, so that the same commit gives numbers that differ in their last
+    bits."""
     known: set[str] = set()
     if facts.is_file():
         lines = (line.partition(":") for line in facts.read_text(encoding="utf-8", errors="replace").splitlines())
         known = next((set(value.split()) for name, _, value in lines if name.strip() in ("flags", "Features")), known)
     widest = next((name for name in ("avx512f", "avx2", "avx", "sve", "asimd") if name in known), "")
-    return f"{platform.machine()} {widest}".strip()
+    limits = [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
+    return " ".join(filter(None, (platform.machine(), widest, *limits)))
 
 
 @cache
