@@ -176,6 +176,11 @@ def test_the_command_plans_seeds_from_records(tmp_path, capsys):
         for changed in (alone, weaker):
             assert changed["resolvable"] < row["resolvable"]
             assert changed["seeds_for_difference"] < row["seeds_for_difference"]
+    often = str(recorded(tmp_path / "often" / "looks", random_arms(4), seeds=[0, 1, 2, 3], until=8))
+    for row, (_, line) in zip(
+        json.loads(command(capsys, often, "--json")[1]), differences(load(often)).iterrows(), strict=False
+    ):
+        assert row["looks"] == 3 and row["resolvable"] == pytest.approx(line["resolvable_with_power"])
     shutil.copytree(folder, tmp_path / "copy")
     code, said, noted = command(capsys, folder, str(tmp_path / "copy"), "--json")
     assert code == 0 and len(json.loads(said)) == 3

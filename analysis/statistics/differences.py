@@ -67,7 +67,7 @@ def _differences(study: Study) -> pd.DataFrame:
     found = {comparison: compare_arms(study, *comparison) for comparison in plan}
     # a contrast that could not be run counts like the others: what was declared does not shrink afterwards
     absent = len(study.declared.contrasts) - len(primary)
-    family = [None if _same_arm(study, *c[1:]) else found[c] for c in primary] + [None] * absent
+    family = [None if same_arm(study, *c[1:]) else found[c] for c in primary] + [None] * absent
     decisions = dict(zip(primary, decide(family, len(study.looks)), strict=False))
     rows = []
     for (metric, key, reference), one in found.items():
@@ -83,7 +83,7 @@ def _differences(study: Study) -> pd.DataFrame:
             "primary": decision is not None,
             "question": primary[metric, key, reference].question if decision else None,
         }
-        if _same_arm(study, key, reference):
+        if same_arm(study, key, reference):
             # one arm in two roles (the reference won the search): a difference of exactly 0 says nothing
             row |= {"verdict": SAME_ARM, "p": _NAN, "effect": _NAN, "improvement": _NAN}
         elif decision is None:
@@ -150,7 +150,8 @@ def _exploratory(study: Study) -> list[Comparison]:
     return [*found, *((metric, key, best[0]) for key in best[1:])]
 
 
-def _same_arm(study: Study, key: Key, reference: Key) -> bool:
+def same_arm(study: Study, key: Key, reference: Key) -> bool:
+    """Whether both are the same runs, as where the search chose the reference itself."""
     runs = study.arms.runs
     return set(runs[key].values()) == set(runs[reference].values()) and "untrained" not in (key[1], reference[1])
 

@@ -82,13 +82,13 @@ def planned(study: Study, difference: float | None, power: float, contrasts: int
     ``resolvable`` is the smallest true difference resolved with ``power`` at the seeds on record, None below
     ``MIN_SEEDS``; ``seeds_for_*`` is None where it takes more than ``MAX_SEEDS`` seeds or no difference was given.
     """
-    from analysis.statistics.differences import compare_arms, resolve
+    from analysis.statistics.differences import compare_arms, resolve, same_arm
 
-    family = contrasts or len(study.declared.contrasts)
-    level, rows = step(family), []
+    family, looks = contrasts or len(study.declared.contrasts), len(study.looks)
+    level, rows = step(family, looks), []
     for contrast in study.declared.contrasts:
         comparison = resolve(study, contrast)
-        if comparison is None:
+        if comparison is None or same_arm(study, *comparison[1:]):
             continue
         one = compare_arms(study, *comparison)
         if one.n < 2 or not one.spread > 0:
@@ -103,6 +103,7 @@ def planned(study: Study, difference: float | None, power: float, contrasts: int
                 "sd": one.spread,
                 "seeds": one.n,
                 "contrasts": family,
+                "looks": looks,
                 "power": power,
                 "resolvable": detectable(one.n, level, power) * one.spread if one.n >= MIN_SEEDS else None,
                 "seeds_for_observed": seeds_for(one.mean, one.spread, level, power),
@@ -143,7 +144,11 @@ def _tables(found: list[tuple[Study, list[dict[str, Any]]]], difference: float |
             needed = [row["seeds_for_observed"], *([] if difference is None else [row["seeds_for_difference"]])]
             seeds = [str(n) if n else f"> {MAX_SEEDS}" for n in needed]
             cells.append([row["contrast"], str(row["seeds"]), *own, smallest(row["resolvable"], digits), *seeds])
-        show(Sheet(f"{study.name}: Holm over {rows[0]['contrasts']}, power {100 * power:g} %", columns, cells), console)
+        looks = f", {rows[0]['looks']} looks" if rows[0]["looks"] > 1 else ""
+        show(
+            Sheet(f"{study.name}: Holm over {rows[0]['contrasts']}{looks}, power {100 * power:g} %", columns, cells),
+            console,
+        )
         few = min(row["seeds"] for row in rows)
         low, high = (_times(few, tail) for tail in (0.025, 0.975))
         say(f"An s.d. from {few} seeds is known to {low:.2g} to {high:.2g} times itself (95 %).", console)
