@@ -28,6 +28,9 @@ def test_the_reference_runs_first_on_seeds_that_nothing_else_uses(tmp_path):
     assert len(again.noise.queue) == 3 and len(again.decisions.of("noise")) == 1
     play(again)
     assert again.left == 0 and make(p).left == 0 and not make(p).noise.queue
+    more = make(plan(tmp_path, noise_floor=5, top_k=2, race=1))  # a continued study may ask for more of them
+    assert [job.seed for job in more.noise.queue] == [1103, 1104]
+    assert more.decisions.last("noise")["seeds"] == [1100, 1101, 1102, 1103, 1104]
     without = make(plan(tmp_path / "b"))
     assert without.next().trial == 0 and not without.decisions.of("noise")
 

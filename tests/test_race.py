@@ -1,13 +1,18 @@
 """The race: the search's first few on fresh seeds, and the winner alone is compared."""
 
+import re
+from collections import Counter
+from dataclasses import replace
+
 import pytest
-from engine import make, plan, play, score_of
+from engine import make, plan, play, score_of, seen_of
 
 from studies.command.options import parser
 from studies.command.planning import make_plan
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.folder import agree
 from studies.engine.job import Seen
+from studies.engine.plan_lines import plan_lines
 from studies.step2_rate import STUDY
 from trainer.errors import UsageError
 
@@ -95,7 +100,7 @@ def planned(folder, *words):
 
 def test_the_default_races_three_and_a_begun_study_keeps_what_it_began_with(tmp_path):
     p = planned(tmp_path)
-    assert (p.search.top_k, p.search.race, p.seeds, p.confirmed) == (3, 1, (0, 1, 2, 3), 1)
+    assert (p.search.top_k, p.search.race, p.seeds, p.chosen) == (3, 1, (0, 1, 2, 3), 4)
     old = planned(tmp_path, "--race", "0", "--seeds", "3", "--stopping", "asha-stop", "--study", "old")
     old.folder.mkdir()
     agree(old)
@@ -133,6 +138,35 @@ def test_the_samplers_seed_is_apart_from_the_runs(tmp_path):
     assert points[5] != points[6] != points[None]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_trials": 5, "top_k": 3, "race": 1},
+        {"num_trials": 2, "top_k": 5, "race": 2},
+        {"num_trials": 3, "top_k": 5, "race": 0},
+        {"num_trials": 1, "top_k": 1, "noise_floor": 3},
+        {"num_trials": 4, "top_k": 2, "race": 1, "twice": True},
+    ],
+)
+def test_the_plan_promises_the_runs_that_there_will_be(tmp_path, settings):
+    """Also where a level has fewer trials than are handed on, or none, and where two fixed arms are one run."""
+    more = {}
+    if settings.pop("twice", False):
+        first, *others = STUDY.fixed_arms(False)
+        more = {"arms": (first, replace(first, key="again", label="the same once more"), *others)}
+    p = plan(tmp_path, rule="none", **settings, **more)
+    kinds = {}
+
+    def seen(job, epoch):
+        kinds[job.name] = job.role if job.role in ("search", "race", "noise floor") else "comparison"
+        return seen_of(job, epoch)
+
+    trained = play(make(p), seen=seen)
+    (said,) = (line for line in plan_lines(p) if line.startswith("runs"))
+    promised = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z ]+)(?= \+|;)", said)}
+    assert promised == Counter(kinds.values()) and trained == p.most_epochs == p.expected_epochs()
+
+
 def test_a_search_without_a_verdict_compares_nothing(tmp_path):
     p = planned(tmp_path, "--no-verdict", "--num-trials", "4")
     assert p.comparison_runs == p.race_runs == 0 and p.arms == () and p.declared.contrasts == ()
@@ -142,6 +176,8 @@ def test_a_search_without_a_verdict_compares_nothing(tmp_path):
     assert jobs.left == 0 and len(jobs.decisions.of("select")) == 2 and jobs.comparison.arms == []
     for words, said in (
         (["--no-verdict", "--race", "1"], "--race has no effect"),
+        (["--no-verdict", "--top-k", "2"], "--top-k has no effect"),
+        (["--no-verdict", "--seeds", "8"], "--seeds has no effect"),
         (["--top-k", "1", "--race", "2"], "nobody runs against a single arm"),
         (["--race", "21"], "must be 0"),
     ):

@@ -284,6 +284,7 @@ def test_options_of_the_rules(tmp_path):
         (["--stopping", "median", "--eta", "2"], "has no effect with --stopping median"),
         (["--stopping", "gate", "--brackets", "2"], "has no effect with --stopping gate"),
         (["--stopping", "none", "--collapse-rank", "1"], "has no effect with --stopping none"),
+        (["--stopping", "none", "--one-bracket"], "has no effect with --stopping none"),
     ):
         with pytest.raises(UsageError, match=said):
             planned(*words)

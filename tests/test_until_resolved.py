@@ -108,7 +108,8 @@ def test_the_option_is_planned_registered_and_checked(tmp_path):
     for words, said in (
         (["--until-resolved", "4"], "must be more than the 4 seeds"),
         (["--until-resolved", "101"], "at most 100"),
-        (["--until-resolved", "8", "--no-verdict"], "no primary contrast is declared"),
+        (["--until-resolved", "8", "--no-verdict"], "--until-resolved has no effect"),
+        (["--until-resolved", "8", "--seeds", "2"], "begins with 2 seeds, of which a look resolves nothing"),
     ):
         with pytest.raises(UsageError, match=said):
             planned(tmp_path, *words)

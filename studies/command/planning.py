@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from studies.command.search_planning import searching, stopping
+from studies.command.search_planning import nothing_after, searching, stopping
 from studies.engine.contrasts import Declaration
 from studies.engine.folder import stored
 from studies.engine.plan import Plan, begun
@@ -56,6 +56,8 @@ def make_plan(o: Namespace, study: Question) -> Plan:
         raise UsageError(f"--epochs {base.epochs}: a study needs at least 1")
     declared = study.declaration(arms, base.epochs)
     if search and o.no_verdict:
+        if not before:  # what was begun goes on by the command it was begun with
+            nothing_after(o, study)
         arms, declared = (), replace(declared, contrasts=(), controls={})
     trials = _trials(o, study) if search else 0
     writable(place)
@@ -163,7 +165,7 @@ def _epochs(text: str | None, last: int) -> tuple[int, ...]:
 
 
 def _noise(o: Namespace, before: dict) -> int:
-    seeds = o.noise_floor or before.get("noise_floor", 0)
+    seeds = max(o.noise_floor, before.get("noise_floor", 0)) if o.noise_floor >= 0 else o.noise_floor
     if seeds and not MIN_SEEDS <= seeds <= 100:
         raise UsageError(f"--noise-floor {seeds}: must be {MIN_SEEDS} (a spread takes so many) to 100 seeds")
     return seeds
@@ -175,6 +177,11 @@ def _until(o: Namespace, seeds: tuple[int, ...], declared: Declaration, before: 
         return before.get("until")
     if not declared.contrasts:
         raise UsageError(f"--until-resolved {most}: no primary contrast is declared, so nothing can be resolved")
+    if len(seeds) < MIN_SEEDS and not before:
+        raise UsageError(
+            f"--until-resolved {most}: begins with {len(seeds)} seeds, of which a look resolves nothing and still"
+            f" costs its part of the level; give --seeds {MIN_SEEDS} or more"
+        )
     if not len(seeds) < most <= 100:
         raise UsageError(
             f"--until-resolved {most}: must be more than the {len(seeds)} seeds it begins with, at most 100"

@@ -51,8 +51,6 @@ def searching(o: Namespace, before: dict | None) -> SearchPlan:
         raise UsageError(f"--race {race}: nobody runs against a single arm; give --top-k 2 or more, or no --race")
     if seed is not None and not 0 <= seed < 2**31:
         raise UsageError(f"--search-seed {seed}: must be 0 to {2**31 - 1}")
-    if o.no_verdict and o.race:
-        raise UsageError("--no-verdict: nothing runs after the search, so --race has no effect; remove one of them")
     lag = (o.lag or LAG) if o.deterministic else 0
     choose = o.choose if o.choose is not None else usual["choose"]
     if choose == "smoothed" and len(objectives) > 1:
@@ -81,8 +79,9 @@ def stopping(o: Namespace, study: Question, epochs: int, before: dict | None) ->
             value = before.get(option)
         if value is not None:
             given[option] = value
-    if o.collapse_rank and name == "none":
-        raise UsageError("--collapse-rank: has no effect with --stopping none; remove one of them")
+    for option in ("collapse_rank", "one_bracket"):
+        if getattr(o, option, None) and name == "none":
+            raise UsageError(f"--{option.replace('_', '-')}: has no effect with --stopping none; remove one of them")
     for option, least in (("grace", 1), ("eta", 2), ("brackets", 1)):
         if given.get(option, least) < least:
             raise UsageError(f"--{option} {given[option]}: must be at least {least}")
@@ -110,6 +109,17 @@ def stopping(o: Namespace, study: Question, epochs: int, before: dict | None) ->
             f"--brackets {rule.brackets}: at most one for each of the {len(rule.rungs)} rungs (at epochs: {rungs})"
         )
     return planned
+
+
+def nothing_after(o: Namespace, study: Question) -> None:
+    """Raise UsageError for what is about runs after the search where there are none; a study's own defaults stay."""
+    usual = {**study.defaults, **(study.quick if o.quick else {})}
+    for name in ("seeds", "until_resolved", "race", "top_k"):
+        if getattr(o, name) is not None and name not in usual:
+            raise UsageError(
+                f"--no-verdict: nothing runs after the search, so --{name.replace('_', '-')} has no effect;"
+                " remove one of them"
+            )
 
 
 def _rule(o: Namespace, study: Question, before: dict | None) -> str:

@@ -47,7 +47,7 @@ class Comparison:
         if self.selected:
             return len(self.queue)
         plan = self._plan
-        unknown = len(plan.confirm) * (plan.confirmed + plan.twins) * len(self.seeds)
+        unknown = plan.chosen * len(self.seeds)
         return len(self.queue) + unknown + (0 if self.race.begun else plan.race_runs)
 
     def finished(self, name: str, state: str, value: float | None) -> None:

@@ -41,5 +41,6 @@ class NoiseFloor:
         ]
         self.names = [job.name for job in jobs]
         self.queue = [job for job in jobs if not ended(job)]
-        if jobs and decisions.last("noise") is None:
+        noted = decisions.last("noise")
+        if jobs and (noted is None or noted["runs"] != self.names):
             decisions.append("noise", label=label, seeds=list(plan.noise_seeds), runs=self.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,26 @@ class Plan:
     @property
     def comparison_runs(self) -> int:
         """Runs on the seed list; an untrained row reads epoch 0 of a control's and costs nothing."""
-        paid = [arm for arm in self.arms if arm.role != "untrained"]
-        return (len(paid) + (self.twins + self.confirmed) * len(self.confirm)) * len(self.seeds)
+        return (self._fixed + self.chosen) * len(self.seeds)
+
+    @cached_property
+    def _fixed(self) -> int:
+        # arms with the same settings share their runs
+        return len({self.arm_id(arm) for arm in self.arms if arm.role != "untrained"})
+
+    @property
+    def handed_on(self) -> list[int]:
+        """How many arms each level's search hands on at most; a level without a trial has none."""
+        if not self.search.verdict or not self.num_trials:
+            return []
+        trials = [len(range(at, self.num_trials, len(self.confirm))) for at in range(len(self.confirm))]
+        # those of earlier studies may be chosen as well
+        return [self.search.top_k if self.search.warm_start else min(n, self.search.top_k) for n in trials if n]
+
+    @property
+    def chosen(self) -> int:
+        """Arms on the seed list that the search chooses, and their references."""
+        return sum((1 if self.races else top) + self.twins for top in self.handed_on)
 
     @property
     def sampler_seed(self) -> int:
@@ -170,15 +189,8 @@ class Plan:
         return (arm.label, arm.overrides) if arm else ("the preset", {})
 
     @property
-    def confirmed(self) -> int:
-        """Arms of each level that are run on the seed list."""
-        if not self.search.verdict:
-            return 0
-        return 1 if self.races else self.search.top_k
-
-    @property
     def race_runs(self) -> int:
-        return len(self.races) * self.search.top_k * len(self.confirm)
+        return len(self.races) * sum(top for top in self.handed_on if top > 1)
 
     @property
     def most_epochs(self) -> int:

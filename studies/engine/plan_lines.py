@@ -38,14 +38,10 @@ def plan_lines(plan: Plan) -> list[str]:
             f" every verdict is resolved: {len(plan.looks)} looks at most, each at .05 / {len(plan.looks)}"
         )
     text += [
-        *_contrast_lines(plan),
+        *(_contrast_lines(plan) if plan.search.verdict else []),
         (f"registered as {registered['hash']}: {registered_words(registered)}"),
         f"gate       {plan.gate} judged at the end of every compared run" if plan.gate else "gate       none",
-        (
-            f"runs       {plan.num_trials} search + {f'{plan.race_runs} race + ' if plan.races else ''}"
-            f"{plan.comparison_runs} comparison; "
-            f"{plan.expected_epochs():.0f} epochs expected, {plan.most_epochs} at most"
-        ),
+        f"runs       {_runs(plan)}; {plan.expected_epochs():.0f} epochs expected, {plan.most_epochs} at most",
         (
             f"each trial {r.workers} worker{'s' if r.workers > 1 else ''}"
             f" ({'a plain process' if r.executor == 'process' else r.backend}), {r.cpus}"
@@ -54,13 +50,11 @@ def plan_lines(plan: Plan) -> list[str]:
         ),
     ]
     if plan.limits.budget_hours is not None or plan.limits.budget_usd is not None:
-        hours = "" if plan.limits.budget_hours is None else f"{plan.limits.budget_hours:g} hours "
-        usd = (
-            ""
-            if plan.limits.budget_usd is None
-            else f"{plan.limits.budget_usd:g} USD at {plan.limits.usd_per_hour:g} per hour "
-        )
-        text.append(f"budget     {hours}{usd}of wall time over all sessions; then no new run is started")
+        hours = [] if plan.limits.budget_hours is None else [f"{plan.limits.budget_hours:g} hours"]
+        price = f"{plan.limits.usd_per_hour:g} per hour"
+        usd = [] if plan.limits.budget_usd is None else [f"{plan.limits.budget_usd:g} USD at {price}"]
+        either = " or ".join([*hours, *usd])
+        text.append(f"budget     {either} of wall time over all sessions; then no new run is started")
     if computed := work(plan.base, plan.expected_epochs(), plan.most_epochs):
         text.append(computed)
     try:
@@ -88,6 +82,16 @@ def seconds(plan: Plan, epochs: float) -> float | None:
     if not plan.resources.concurrent:
         return None  # only the cluster knows
     return None if per_epoch is None else START_SECONDS + epochs * per_epoch / plan.resources.concurrent
+
+
+def _runs(plan: Plan) -> str:
+    kinds = {
+        "noise floor": plan.noise_floor,
+        "search": plan.num_trials,
+        "race": plan.race_runs,
+        "comparison": plan.comparison_runs,
+    }
+    return " + ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
 
 
 def _contrast_lines(plan: Plan) -> list[str]:
@@ -118,16 +122,18 @@ def _search_lines(plan: Plan) -> list[str]:
         else f" for the Pareto front of {' and '.join(s.objectives)}, ranked by {s.objectives[0]},"
     )
     mode = f"; deterministic, each suggestion and judgement on the trials up to {s.lag} before it" if s.lag else ""
-    top = "trial's settings" if s.top_k == 1 else f"{s.top_k} trials' settings"
+    most = max(plan.handed_on, default=1)
+    top = "trial's settings" if most == 1 else f"{most} trials' settings"
     top += " by smoothed score" if s.choose == "smoothed" else ""
     if plan.declared.metric.name != LINACC:
         top += f" by linear accuracy (not by the {plan.declared.metric.words})"
-    if plan.races:
+    if plan.race_runs:
         top += f" race on seed {', '.join(map(str, plan.races))}, and the winner is compared"
     each = f"per {stratum} ({', '.join(plan.confirm)}): " if stratum else ""
     seeds = f"seed {plan.search_seed}" + ("" if s.seed is None else f", the sampler's {s.seed}")
+    number = f"{plan.num_trials} trial{'' if plan.num_trials == 1 else 's'}"
     return [
-        f"search     {plan.num_trials} trials on {seeds} ({s.sampler}){goal} {rule}{mode}",
+        f"search     {number} on {seeds} ({s.sampler}){goal} {rule}{mode}",
         *(f"           {name}: {text}" for name, text in plan.ranges.items()),
         *(f"           warm start from {folder}" for folder in s.warm_start),
         f"then       {each}the best {top}{', and the reference of the best one' if plan.twins else ''}"
