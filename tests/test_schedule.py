@@ -1,11 +1,14 @@
 """The learning rate is a function of the step alone, and its horizon is not the run's length."""
 
 import math
+from typing import get_args
 
 import pytest
 from small import config
 
-from trainer.schedule import learning_rate
+from trainer.config.optim import OptimConfig, ScheduleConfig
+from trainer.optimisers import OPTIMISERS
+from trainer.schedule import SHAPES, learning_rate
 
 
 def test_values():
@@ -26,6 +29,11 @@ def test_values():
     middle = (2 * per_epoch + last) / 2
     expected = 0.001 + 0.099 * (math.cos(math.pi * (int(middle) - 2 * per_epoch) / (last - 2 * per_epoch)) + 1) / 2
     assert learning_rate(run, int(middle)) == pytest.approx(expected)
+
+
+def test_every_name_has_what_it_names():
+    for kind, made in ((OptimConfig, OPTIMISERS), (ScheduleConfig, SHAPES)):
+        assert {*get_args(kind.model_fields["name"].annotation)} == made.keys(), kind
 
 
 def test_switch_constant():

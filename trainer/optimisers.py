@@ -27,3 +27,7 @@ class Adam(torch.optim.Adam):
 
 class AdamW(torch.optim.AdamW):
     step = _step
+
+
+OPTIMISERS = {"adamw": AdamW, "adam": Adam}
+"""By ``optim.name``, made as ``(groups, lr, betas, fused)``."""

@@ -15,7 +15,7 @@ from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.meter import Meter
 from trainer.method import Group, Method, Output, Probes
-from trainer.optimisers import Adam, AdamW
+from trainer.optimisers import OPTIMISERS
 from trainer.schedule import learning_rate
 from trainer.source import Batch, Source
 
@@ -189,7 +189,7 @@ def make_optimiser(config: RunConfig, method: Method) -> torch.optim.Optimizer:
             f"{type(method).__name__}.parameter_groups(): {', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''} not"
             " in exactly one group; give each trained parameter one, and the others requires_grad=False"
         )
-    make = AdamW if optim.name == "adamw" else Adam
+    make = OPTIMISERS[optim.name]
     return make(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=device in ("cpu", "cuda"))
 
 
