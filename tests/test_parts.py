@@ -128,9 +128,19 @@ from small import config, method
 run = config("objective.weights.norm=0.5", "objective.norm.on=z")
 from trainer.families import seq_jepa
 from trainer.data.images import load_images
+from trainer.errors import UsageError
 batch = seq_jepa.source(run, load_images(run), torch.float32).next()
 output = method(run)(batch)
 assert float(output.terms["norm"]) == float(output.health["mean_square/z"]) > 0 and run.objective.weights.norm == 0.5
+one_row = "data.stream.segments=2 optim.batch_size=1 model.norm=group schedule.warmup_epochs=0".split()
+one_row += ["schedule.horizon_epochs=2", "epochs=2"]
+for words, why in ((one_row, "one row has no spread"), (["objective.local={stage: encoder}"], "no gradient of it")):
+    try:
+        config(*words, "objective.weights.rate=0", "objective.weights.norm=0.5", "objective.norm.on=z")
+    except UsageError as refused:
+        assert why in str(refused), refused
+    else:
+        raise AssertionError(words)
 print("registered")
 """
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainer.config.losses import REGULARISERS
 from trainer.config.node import Node, NonNegative, Positive, added, only_when
 
 
@@ -101,7 +102,7 @@ def check_local(run: Any) -> None:
     if objective.teacher == "shared" and local.stage != "auxiliary":
         raise ValueError("objective.teacher = 'shared' would train the encoder end-to-end; take stopgrad or ema")
     if local.stage != "auxiliary":
-        for name in ("rate", "sigreg", "vicreg"):
+        for name in REGULARISERS:
             term = getattr(objective, name)
             if term is not None and getattr(objective.weights, name) and term.on != "agg":
                 raise ValueError(

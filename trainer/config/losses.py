@@ -131,15 +131,19 @@ class Regulariser:
     Attributes:
         config: its settings.
         implementation: ``module:class`` of a :class:`trainer.losses.term.Regularising`.
+        of_one_row: why it says nothing of a single row.
     """
 
     config: type[Node]
     implementation: str
+    of_one_row: str = "one row has no spread"
 
 
 REGULARISERS = {
-    "rate": Regulariser(RateConfig, "trainer.losses.coding_rate:CodingRate"),
-    "sigreg": Regulariser(SigRegConfig, "trainer.losses.sigreg:SigReg"),
-    "vicreg": Regulariser(VicRegConfig, "trainer.losses.vicreg:VicReg"),
+    "rate": Regulariser(
+        RateConfig, "trainer.losses.coding_rate:CodingRate", "the coding rate of one row is a constant"
+    ),
+    "sigreg": Regulariser(SigRegConfig, "trainer.losses.sigreg:SigReg", "one row has no distribution"),
+    "vicreg": Regulariser(VicRegConfig, "trainer.losses.vicreg:VicReg", "one row has no variance"),
 }
 """By the name of their weight: one line each, and everything that can be regularised offers them."""

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-COUPLED = {
-    "rate": "the coding rate of one row is a constant",
-    "sigreg": "one row has no distribution",
-    "vicreg": "one row has no variance",
-}
-"""Terms that only say something of several rows, and why."""
+from trainer.config import REGULARISERS
+
 REMEDY = "take optim.batch_size of 2 or more, or data.stream.replay into them"
 WINDOW = ", or objective.rate.window"
 """The rate's own way out."""
@@ -42,15 +38,15 @@ def check_stream(run: Any) -> None:
         )
     replay = stream.replay
     into_regularisers = batch + (stream.replayed(batch) if replay and replay.into != "prediction" else 0)
-    for name, why in COUPLED.items():
+    for name, part in REGULARISERS.items():
         weight, term = getattr(objective.weights, name), getattr(objective, name)
-        # before anything is remembered the first step has its own rows only, and a variance of one row is not a number
-        rows = batch if name == "vicreg" else into_regularisers
+        # before anything is remembered the first step has its own rows only: of one, only these two are numbers
+        rows = into_regularisers if name in ("rate", "sigreg") else batch
         # a window holds rows beside this one, and the codes of several views are several rows
         more = name == "rate" and (term.window is not None or term.on == "z" and run.data.observed_views > 1)
         if weight and rows < 2 and not more:
             raise ValueError(
-                f"objective.weights.{name} = {weight:g} with optim.batch_size=1: {why}; {REMEDY}"
+                f"objective.weights.{name} = {weight:g} with optim.batch_size=1: {part.of_one_row}; {REMEDY}"
                 f"{WINDOW if name == 'rate' else ''}"
             )
     if replay is not None and replay.into != "both" and objective.symmetric:
@@ -59,6 +55,6 @@ def check_stream(run: Any) -> None:
         )
     if objective.consolidate is not None and stream.segments == 1:
         raise ValueError("objective.consolidate with one segment: there is nothing to keep; give data.stream segments")
-    regularised = [name for name in COUPLED if getattr(objective.weights, name)]
+    regularised = [name for name in REGULARISERS if getattr(objective.weights, name)]
     if replay is not None and replay.into == "rate" and not regularised:
         raise ValueError("data.stream.replay.into = 'rate' without a regulariser does nothing; give one a weight")
