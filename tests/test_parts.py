@@ -12,6 +12,7 @@ from torch import nn
 
 from trainer.blocks.faces import Aggregator, Encoder, make_encoder
 from trainer.blocks.patches import PatchEncoder
+from trainer.command.duration import estimate, work
 from trainer.config import AGGREGATORS, ENCODERS, REGULARISERS, parts
 from trainer.errors import UsageError
 from trainer.losses.term import Regularising, Term, regularise
@@ -75,6 +76,7 @@ def test_an_encoder_of_patches(monkeypatch, digits):
     monkeypatch.setitem(ENCODERS, "patches", parts.Encoder("test_parts:Patches", growth=2))
     run = config("model.encoder={name: patches, width: 8}")
     model, batch = method(run), views(run, digits).next()
+    assert work(run, 1, 1) is None and estimate(run, 1) is None  # nobody counted its arithmetic: no guess
     assert model.encoder.tokens(batch["observed"][0]).shape == (64, 4, 16)
     optimise(run, 0, model, model, make_optimiser(run, model), batch)
     with torch.no_grad():
@@ -106,8 +108,8 @@ def test_an_aggregator_of_another_width(monkeypatch, digits):
 
 @pytest.mark.parametrize("setting", ["model.encoder.name", "model.aggregator"])
 def test_a_name_of_no_table_is_refused_in_one_line(setting):
-    names = "(conv, resnet18, vit, crate, stack|transformer, crate, crate_alpha, tost)"
-    with pytest.raises(UsageError, match=f"{setting}: 'swin' must be one of {names}$"):
+    names = {"model.encoder.name": ENCODERS, "model.aggregator": AGGREGATORS}[setting]
+    with pytest.raises(UsageError, match=f"{setting}: 'swin' must be one of {', '.join(names)}$"):
         config(f"{setting}=swin")
 
 

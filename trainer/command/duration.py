@@ -16,15 +16,14 @@ def estimate(config: RunConfig, epochs: float, cores: int = 1) -> str | None:
     """A sentence's part: how long so many epochs of such runs train, without their probes, within a factor of about
     two.
 
-    None where the family does not count its arithmetic.
+    None where nobody counted the arithmetic of the family or the encoder.
 
     Args:
         cores: runs that train side by side, a core each.
     """
-    family = families.load(config.family)
-    if not hasattr(family, "epoch_macs"):
+    if (macs := _epoch_macs(config)) is None:
         return None
-    macs = epochs * family.epoch_macs(config)
+    macs *= epochs
     where = "one CPU core" if cores == 1 else f"{cores} CPU cores"
     return (
         f"about {duration(macs / CORE_MACS / cores)} on {where}, {duration(macs / H200_MACS)} on one H200 with"
@@ -46,15 +45,19 @@ def measured(config: RunConfig, preset: str) -> float | None:
 def work(config: RunConfig, expected: float, most: int) -> str | None:
     """A plan's line on what is computed, whatever computes it: a machine's price is estimated from it.
 
-    None where the family does not count its arithmetic.
+    None as for :func:`estimate`.
     """
-    family = families.load(config.family)
-    if not hasattr(family, "epoch_macs"):
+    if (macs := _epoch_macs(config)) is None:
         return None
     return (
-        f"work       an epoch is {config.steps_per_epoch} steps and {family.epoch_macs(config):.3g} multiply-adds in"
+        f"work       an epoch is {config.steps_per_epoch} steps and {macs:.3g} multiply-adds in"
         f" {config.precision}; {expected:.0f} expected, {most} at most"
     )
+
+
+def _epoch_macs(config: RunConfig) -> float | None:
+    count = getattr(families.load(config.family), "epoch_macs", None)
+    return None if count is None else count(config)
 
 
 def duration(seconds: float) -> str:
@@ -65,8 +68,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days" if seconds > 10 * 86400 else f"{seconds / 86400:.2g} days"
 
 
-def encoder_macs(encoder: EncoderConfig, channels: int, side: int) -> float:
-    """Multiply-adds of one image's forward pass through the convolutions.
+def encoder_macs(encoder: EncoderConfig, channels: int, side: int) -> float | None:
+    """Multiply-adds of one image's forward pass through the convolutions; None of an encoder that is not counted here.
 
     Args:
         side: height and width of the image in pixels.
@@ -82,6 +85,8 @@ def encoder_macs(encoder: EncoderConfig, channels: int, side: int) -> float:
     if encoder.name == "stack":
         channels_inside = 4 * width
         return 9 * _halved(side) ** 2 * channels_inside * (channels + (encoder.blocks - 1) * channels_inside)
+    if encoder.name != "resnet18":
+        return None
     imagenet = encoder.stem == "imagenet"
     side = _halved(side) if imagenet else side
     total = (49 if imagenet else 9) * channels * width * side**2

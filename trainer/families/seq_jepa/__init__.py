@@ -51,9 +51,9 @@ def probes(config: Config, images: ImageSet, source: Views, method: SeqJEPA, dev
     return SeqJEPAProbes(config, images, source, method, device)
 
 
-def epoch_macs(config: Config) -> float:
+def epoch_macs(config: Config) -> float | None:
     """Multiply-adds of an epoch's training: backward costs twice the forward pass, and a target without gradient has
-    none."""
+    none. None where the encoder's are not known."""
     from trainer.command.duration import encoder_macs
 
     sequences, stream = config.images_per_epoch, config.data.stream
@@ -63,7 +63,8 @@ def epoch_macs(config: Config) -> float:
     if config.objective.symmetric:  # all views are observed once, and both ends are targets
         targets, observed = 2, observed + 1
     passes = 3 * observed + (3 if config.objective.teacher == "shared" else 1) * targets
-    return sequences * passes * encoder_macs(config.model.encoder, SETS[config.data.name].channels, config.data.canvas)
+    macs = encoder_macs(config.model.encoder, SETS[config.data.name].channels, config.data.canvas)
+    return None if macs is None else sequences * passes * macs
 
 
 def check_evaluation(config: Config, views: list[int], subspace: bool) -> None:
