@@ -17,9 +17,11 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
+from small import config
 
 from trainer.config import SETS
 from trainer.data import sets
+from trainer.data.images import load_images
 from trainer.data.sets import cifar, jpeg, mini3d, saliency, tiny_imagenet
 from trainer.data.sets.raw import RawSet
 from trainer.data.store import MappedImages
@@ -55,6 +57,12 @@ def test_a_lossless_format_is_read_pixel_for_pixel(name, tmp_path):
     assert np.array_equal(all_of(raw.images), images)
     assert np.array_equal(raw.labels.numpy(), labels) and raw.labels.dtype == torch.int64
     assert raw.test == TEST[name]
+
+
+def test_a_set_without_files_is_a_line_of_each_table(monkeypatch):
+    monkeypatch.setitem(sets.READERS, "own", sets.Reader("digits"))
+    monkeypatch.setitem(SETS, "own", SETS["digits"])
+    assert torch.equal(load_images(config("data.name=own")).images, load_images(config("data.name=digits")).images)
 
 
 def test_mnist_is_read_from_unpacked_files_too(tmp_path):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import importlib.util
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,9 +86,8 @@ class ImageSet:
 def load_images(config: RunConfig) -> ImageSet:
     """Load the configured image set.
 
-    ``digits``: scikit-learn's copy of the UCI optical recognition set, 1,797 images of 8 x 8, 10 classes. The others
-    are read from ``runtime.data_root`` in the form they are published in; ``mini3d`` is rendered. A mixture's sets are
-    loaded one by one and joined.
+    Most are read from ``runtime.data_root`` in the form they are published in; digits come with scikit-learn, and
+    ``mini3d`` is rendered. A mixture's sets are loaded one by one and joined.
 
     Raises:
         UsageError: the files are absent, damaged, or not the published number.
@@ -138,16 +134,6 @@ def load_images(config: RunConfig) -> ImageSet:
 
 def _read(config: RunConfig) -> RawSet:
     data = config.data
-    if data.name == "digits":
-        pixels, target = _digits()
-        # intensities are 0..16
-        images = torch.from_numpy(np.round(pixels * (255 / 16)).astype(np.uint8))[:, None].contiguous()
-        return RawSet(images, torch.from_numpy(target.astype(np.int64)), 0, {})
-    if data.name == "mini3d":
-        from trainer.data.sets import mini3d
-
-        facts = SETS["mini3d"]
-        return mini3d.generate(sum(facts.splits), facts.views, facts.side, facts.classes)
     if data.generated:
         from trainer.data.generated import generate
 
@@ -160,7 +146,8 @@ def _read(config: RunConfig) -> RawSet:
     raw = sets.read(
         data.name, root, config.runtime.download, made=made_folder(config), own_files=config.runtime.own_files
     )
-    _as_published(config, raw)
+    if data.name in FOLDERS:
+        _as_published(config, raw)
     return raw
 
 
@@ -183,20 +170,6 @@ def _as_published(config: RunConfig, raw: RawSet) -> None:
             " files are your own"
         )
     check_classes(root / FOLDERS[data.name], raw.labels[: found[0]], facts.classes)
-
-
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """What ``sklearn.datasets.load_digits`` returns, without its import, which costs every trial process seconds."""
-    package = importlib.util.find_spec("sklearn").submodule_search_locations[0]
-    path = Path(package) / "datasets" / "data" / "digits.csv.gz"
-    if not path.exists():
-        from sklearn.datasets import load_digits
-
-        raw = load_digits()
-        return raw.images, raw.target
-    with gzip.open(path, "rt") as file:
-        table = np.array([line.split(",") for line in file], dtype=np.float64)
-    return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
 
 
 def _splits(config: RunConfig, raw: RawSet) -> dict[str, Tensor]:

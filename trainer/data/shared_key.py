@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 from importlib.metadata import version
@@ -79,8 +78,9 @@ def _files(config: RunConfig) -> list[Any]:
     """
     found: list[Any] = []
     if config.data.name == "digits":
-        package = Path(importlib.util.find_spec("sklearn").origin).parent
-        _look(package / "datasets" / "data" / "digits.csv.gz", 0, found)
+        from trainer.data.sets import digits
+
+        _look(digits.file(), 0, found)
     if root := _root(config):
         _look(Path(root), 3, found)
     if config.runtime.saliency_file:

@@ -33,6 +33,7 @@ class Reader(NamedTuple):
 
 
 READERS = {
+    "digits": Reader("digits"),
     "mnist": Reader("mnist", folder="MNIST/raw"),
     "cifar10": Reader("cifar", "read_cifar10", "cifar-10-batches-py"),
     "cifar100": Reader("cifar", "read_cifar100", "cifar-100-python"),
