@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 
 import pytest
 from engine import make, plan, score_of, seen_of
@@ -243,3 +244,24 @@ def test_a_command_on_a_narrow_terminal_can_be_pasted():
     pipe = Console(file=io.StringIO(), width=60)
     print_command(pipe, "Continue with:", command)
     assert pipe.file.getvalue() == f"Continue with:\n  {command}\n"
+
+
+def test_the_part_that_changes_is_not_drawn_while_a_line_is_printed(monkeypatch):
+    monkeypatch.setattr("sys.stdout", terminal().file)
+    console = StudyConsole()
+    console._force_terminal = True
+    meanwhile = []
+
+    class Line:
+        def __rich_console__(self, where, options):
+            if where is console:  # not its log
+                other = threading.Thread(target=shown._screen.refresh)
+                other.start()
+                other.join(0.1)
+                meanwhile.append(other.is_alive())
+            yield "a line"
+
+    with Shown(console) as shown:
+        shown._screen.auto_refresh = False
+        console.print(Line())
+    assert meanwhile == [True]

@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 class StudyConsole(Terminal):
     """A console whose lines are also kept in a file from :meth:`keep` on; what was printed before is in it too.
 
-    A reader that goes away (``| head``) ends the study as Ctrl-C does, and ``left`` says so.
+    A reader that goes away (``| head``) ends the study as Ctrl-C does, and ``left`` says so. ``drawing`` is held while
+    something is printed.
     """
 
     def __init__(self) -> None:
@@ -37,13 +38,15 @@ class StudyConsole(Terminal):
         super().__init__(width=None if terminal else WIDTH)  # a pipe has no width; the tables need this much
         self.log = StudyLog()
         self.left = False
+        self.drawing: AbstractContextManager[Any] = nullcontext()
         self._plain = Console(file=self.log, width=WIDTH, no_color=True, force_terminal=False)
 
     def print(self, *objects: Any, **settings: Any) -> None:
         """See :meth:`rich.console.Console.print`."""
         if not objects or not all(isinstance(one, Control) for one in objects):
             self._plain.print(*objects, **settings)
-        super().print(*objects, **settings)
+        with self.drawing:
+            super().print(*objects, **settings)
 
     def keep(self, folder: Path) -> None:
         """Write to ``study.log`` of this folder from now on, behind what is there."""

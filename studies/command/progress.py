@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.live import Live as Screen
 
 from studies.command import live
-from studies.command.console import beside_name
+from studies.command.console import StudyConsole, beside_name
 from studies.engine.job import PAUSED, RESULTS
 from trainer.record.run import write_atomically
 
@@ -26,7 +25,7 @@ WORDS = {
 class Shown:
     """Prints the study as it goes. Use as a context manager, from the first moment on."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: StudyConsole):
         self._console = console
         self._live = live.Live()
         self._screen = Screen(self._live, console=console, refresh_per_second=4, transient=True)
@@ -35,6 +34,9 @@ class Shown:
 
     def __enter__(self) -> Shown:
         if self._console.is_terminal:
+            # rich measures the part that changes before a line is printed, and its other thread may draw it with more
+            # or fewer lines meanwhile: one line would be lost, or one left over
+            self._console.drawing = self._screen._lock
             self._screen.start()
         return self
 
