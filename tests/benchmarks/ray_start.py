@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from faults import processes  # noqa: E402
 from small import SMALL  # noqa: E402
 
-WORDS = "--study s --num-trials 2 --epochs 2 --seeds 1 --stopping none --no-verdict --wandb off --across-commits"
+WORDS = "--study s --num-trials 2 --epochs 2 --stopping none --no-verdict --wandb off --across-commits"
 KINDS = ("gcs_server", "/raylet", "log_monitor.py", "monitor.py", "dashboard.py", "default_worker", "ray::")
 
 
