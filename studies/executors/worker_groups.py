@@ -1,7 +1,7 @@
 """Frees the placement groups of trials that have workers of their own.
 
-Ray frees a killed trial's group only through its dashboard's API server; without one it stays for as long as the driver
-lives, and the next trial waits for ever. A trial tells its group with its first report. One that ends before is
+Ray itself frees a killed trial's group through its dashboard's API server alone, by one process more per trial, which
+beside another cluster finds the wrong one. Here a trial tells its group with its first report. One that ends before is
 found by elimination: as soon as no trial is starting, every group of the driver's own job that no trial has told is
 nobody's.
 """

@@ -14,19 +14,12 @@ def nodes(number: int) -> Iterator[Any]:
     """A running cluster, one processor per node; stopped afterwards."""
     from ray.cluster_utils import Cluster
 
-    # the dashboard belongs to it: what looks for "the" dashboard of this machine then finds a wrong one
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 1,
-            "include_dashboard": True,
-            "dashboard_port": None,
-            "object_store_memory": 128 * 2**20,
-        },
-    )
+    memory = 128 * 2**20
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": memory}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(number - 1):
-            cluster.add_node(num_cpus=1, object_store_memory=128 * 2**20)
+            cluster.add_node(num_cpus=1, object_store_memory=memory)
         yield cluster
     finally:
         cluster.shutdown()
