@@ -17,6 +17,7 @@ from small import SMALL
 from studies.command.interrupt import Interrupt
 from studies.executors import private_folder
 from trainer.errors import UsageError
+from trainer.record.run import comparable
 
 pytestmark = pytest.mark.heavy
 
@@ -123,10 +124,9 @@ def test_signals_are_left_alone_in_a_thread():
     assert failed == []
 
 
-@pytest.mark.parametrize("executor", ["ray", "process"])
-def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_folder(tmp_path, monkeypatch, executor):
+def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_folder(tmp_path, monkeypatch):
     """The user's trainer.py, studies.py and analysis.py are not ours, in no process; Ray's sockets find a shorter
-    place."""
+    place. One worker under Ray Train is the run in a plain process."""
     here = tmp_path / "here"
     here.mkdir()
     for name in ("trainer", "studies", "analysis", "search_spaces"):
@@ -136,20 +136,16 @@ def test_a_study_in_a_thread_beside_the_users_own_files_with_a_long_temporary_fo
     monkeypatch.chdir(here)
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    study = Study(
-        tmp_path / "results",
-        "--epochs",
-        "2",
-        "--seeds",
-        "1",
-        "--workers-per-trial",
-        "1",
-        *SMALL,
-        script=ROOT / "tests" / "faults" / "in_thread.py",
-        executor=executor,
-    )
-    said = study.start().wait(0)
-    assert "was imported" not in said and "linear accuracy" in said.lower()
+    records = []
+    for executor, words in (("process", ()), ("ray", ("--backend", "ray-train"))):
+        settings = ["--epochs", "2", "--seeds", "1", "--workers-per-trial", "1", *words, *SMALL]
+        script = ROOT / "tests" / "faults" / "in_thread.py"
+        study = Study(tmp_path / executor, *settings, script=script, executor=executor)
+        said = study.start().wait(0)
+        assert "was imported" not in said and "linear accuracy" in said.lower()
+        (run,) = study.run_ids
+        records.append([comparable(line) for line in study.lines(run)])
+    assert "1 worker (ray-train)" in said and records[0] == records[1]
 
 
 # --- the private folder
