@@ -1,22 +1,9 @@
-"""What --address reaches: a cluster with the right token, never another study's own Ray."""
-
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+"""What --address reaches: a cluster, never another study's own Ray. That one's token is refused: test_lost_ray.py."""
 
 import pytest
-from faults import processes
-from faults.study import ROOT, Study
-from small import SMALL
 
-from studies.executors import connection
 from studies.executors.connection import cluster_here, own_token
-from studies.executors.private_folder import write_private
 from trainer.errors import UsageError
-
-pytestmark = pytest.mark.heavy
 
 
 def node(proc, number, gcs, session):
@@ -57,49 +44,3 @@ def test_the_environment_is_as_it_was_after_a_study_of_ones_own(tmp_path):
         assert environment == {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "X": "1"}
         environment["RAY_AUTH_MODE"] = "token"  # as Ray does
     assert environment == before
-
-
-def test_no_study_joins_anothers_ray_and_a_refused_token_is_named(tmp_path, monkeypatch):
-    """One study runs; a second is told to join whatever there is, then exactly that one."""
-    with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as place:
-        monkeypatch.setenv("TMPDIR", place)
-        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR"):
-            monkeypatch.delenv(name, raising=False)
-        token = Path(place) / "another"
-        write_private(token, "0" * 64)
-        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        first = Study(
-            tmp_path / "first", "--num-trials", "8", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL
-        ).start()
-        try:
-            first.until(lambda: first.epochs >= 1, "an epoch")
-            (raylet,) = [
-                pid
-                for pid in processes.below(first.driver.pid)
-                if processes.title(pid).split(" ")[0].endswith("/raylet")
-            ]
-            words = Path(f"/proc/{raylet}/cmdline").read_bytes().decode().split("\0")
-            gcs = next(word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
-            addresses = [address for address, session in connection._nodes(Path("/proc")) if session.startswith(place)]
-            assert addresses == [gcs]
-            command = [
-                sys.executable,
-                str(ROOT / "studies" / "step2_rate.py"),
-                "--results-dir",
-                str(tmp_path / "second"),
-                "--wandb",
-                "off",
-                "--across-commits",
-            ]
-            done = subprocess.run(
-                [*command, "--address", gcs],
-                capture_output=True,
-                text=True,
-                timeout=200,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-            assert done.returncode == 2 and "Traceback" not in done.stderr
-            assert f"the cluster refused the token in {token}" in done.stderr and "RAY_AUTH_TOKEN_PATH" in done.stderr
-            assert first.driver.poll() is None and first.decisions("fail") == []
-        finally:
-            first.kill()

@@ -1,9 +1,11 @@
 """Ray dies under a study: the driver ends by itself, says how to go on, and counts it against no trial."""
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -11,13 +13,14 @@ from types import SimpleNamespace
 
 import pytest
 from faults import processes
-from faults.study import Study
+from faults.study import ROOT, Study
 from small import SMALL
 
 from studies.command import exit_codes
-from studies.executors import lean_start
+from studies.executors import connection, lean_start
 from studies.executors.connection import PATIENCE
 from studies.executors.lifeline import SILENT_SECONDS, ClusterLost, Lifeline, within
+from studies.executors.private_folder import write_private
 from studies.executors.tune_executor import TuneExecutor
 from studies.running.processors import processors_here
 from trainer.workers.failure import describe
@@ -25,16 +28,32 @@ from trainer.workers.failure import describe
 pytestmark = pytest.mark.heavy
 
 
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """One that runs, on a Ray of its own, in a folder with a trainer.py of the user's, which is not ours."""
+    (tmp_path / "trainer.py").write_text("raise RuntimeError('the user\\'s trainer.py was imported')\n")
+    words = ["--num-trials", "4", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL]
+    with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as place, monkeypatch.context() as here:
+        here.setenv("TMPDIR", place)
+        here.chdir(tmp_path)
+        study = Study(tmp_path / "results", *words).start()
+        study.until(lambda: study.epochs >= 1, "an epoch")
+        yield study
+        if study.driver.poll() is None:
+            study.kill()
+
+
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])
-def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server):
-    study = Study(tmp_path, "--num-trials", "4", "--stopping", "none", "--epochs", "30", "--seeds", "1", *SMALL).start()
-    study.until(lambda: study.epochs >= 1, "an epoch")
-    titles = [processes.title(pid) for pid in processes.below(study.driver.pid)]
-    servers = [
-        pid for pid in processes.below(study.driver.pid) if processes.title(pid).split(" ")[0].endswith(f"/{server}")
-    ]
-    assert len(servers) == 1
-    processes.kill(servers[0])
+def test_a_dead_server_ends_the_driver_with_the_resume_command(study, server):
+    """Before, no other study joins this one's Ray."""
+    pids = processes.below(study.driver.pid)
+    titles = [processes.title(pid) for pid in pids]
+    (killed,) = [pid for pid in pids if processes.title(pid).split(" ")[0].endswith(f"/{server}")]
+    if server == "gcs_server":
+        for trial in processes.named("ray::ImplicitFunc", pids):
+            processes.freeze(trial)  # it takes what is judged here from nobody, only processors
+        _refused(study)
+    processes.kill(killed)
     began = time.monotonic()
     said = study.wait(exit_codes.LOST_CLUSTER, seconds=60)  # measured: see the assertion below
     assert time.monotonic() - began < 60
@@ -43,11 +62,28 @@ def test_a_dead_server_ends_the_driver_with_the_resume_command(tmp_path, server)
         and said.rstrip().endswith("--resume " + " ".join(SMALL))
         or "--resume" in said.splitlines()[-1]
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in said and "was imported" not in said
     study.gone(30)
     _nothing_was_started_for_nothing(titles)
     assert [line for line in study.decisions("fail") if line["counted"]] == []
     assert study.decisions("finish") == [] or all(line["state"] == "complete" for line in study.decisions("finish"))
+
+
+def _refused(study):
+    """Another is told to join exactly this Ray, with a token of its own, which is named."""
+    place = Path(os.environ["TMPDIR"])
+    write_private(place / "another", "0" * 64)
+    ((gcs, _),) = [node for node in connection._nodes(Path("/proc")) if node[1].startswith(str(place))]
+    words = ["--results-dir", str(place / "second"), "--wandb", "off", "--across-commits", "--address", gcs]
+    none = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR")
+    given = {name: value for name, value in os.environ.items() if name not in none}
+    given |= {"PYTHONPATH": str(ROOT), "RAY_AUTH_TOKEN_PATH": str(place / "another")}
+    command = [sys.executable, str(ROOT / "studies" / "step2_rate.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=given)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"the cluster refused the token in {place / 'another'}" in done.stderr
+    assert "RAY_AUTH_TOKEN_PATH" in done.stderr
+    assert study.driver.poll() is None and study.decisions("fail") == []
 
 
 def _nothing_was_started_for_nothing(titles):

@@ -117,6 +117,8 @@ def looked(tmp_path_factory):
             "30",
             "--seeds",
             "1",
+            "--max-concurrent",
+            "1",  # the first fails, the second is frozen while we look
         ]
         study = Study(place / "results", script=ROOT / "tests" / "faults" / "leaky.py")
         at = study._command.index("--results-dir")
@@ -127,6 +129,7 @@ def looked(tmp_path_factory):
         try:
             study.until(lambda: study.epochs >= 1 and list(study.folder.glob("errors/*.txt")), "an epoch and a failure")
             pids = processes.below(study.driver.pid)
+            trials = [pid for pid in processes.named("ray::ImplicitFunc", pids) if processes.freeze(pid)]
             (seen.folder,) = Path(temporary).glob("sj-*")
             seen.modes = {path.name: path.stat().st_mode & 0o777 for path in (seen.folder, seen.folder / "token")}
             seen.token = (seen.folder / "token").read_text()
@@ -166,6 +169,8 @@ def looked(tmp_path_factory):
                 attempt: one.communicate(timeout=240)[0] for attempt, one in zip(attempts, outsiders, strict=True)
             }
             seen.alive = study.driver.poll() is None
+            for pid in trials:
+                processes.thaw(pid)
             study.driver.send_signal(signal.SIGINT)
             seen.said = study.wait(130)
             seen.left = list(Path(temporary).glob("sj-*"))
