@@ -311,7 +311,7 @@ def test_what_follows_a_search_is_by_default_what_the_default_study_compares():
     o = replay_command.parser().parse_args(["records"])
     asked = After(o.confirm_arms, o.twins, o.controls, o.confirm_seeds, o.race_runs)
     assert After() == asked and asked.runs == planned.race_runs + planned.comparison_runs == 26
-    assert asked.arms == planned.confirmed * len(planned.confirm) and asked.twins == len(planned.confirm)
+    assert asked.arms + asked.twins == planned.chosen and asked.twins == len(planned.confirm)
 
 
 def test_an_arm_with_several_seeds_is_drawn_by_run_and_judged_by_their_mean():
