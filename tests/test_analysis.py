@@ -19,11 +19,13 @@ import analysis
 from analysis.page.arms_table import arms_table
 from analysis.page.facts import gather
 from analysis.page.figures import FIGURES
+from analysis.page.words import at_an_edge
 from analysis.page.writing import page
 from analysis.recorded.study import load
 from analysis.recorded.typed import typed
 from analysis.rendering.render import sheets, short_accuracy
 from analysis.report import report
+from analysis.sentences.answer import answers
 from analysis.sentences.bill import costs
 from analysis.sentences.verdict import sentences
 from analysis.statistics.comparison_table import comparison_table
@@ -186,6 +188,9 @@ def test_few_seeds_give_no_verdict():
     assert words(paired({1: 1.0, 2: 2.1, 3: 3.0}, {1: 0.0, 2: 1.0, 3: 2.0})) == [BETTER]
     same = paired({1: 1.0, 2: 2.0, 3: 3.0}, {1: 1.0, 2: 2.0, 3: 3.0})
     assert words(same) == [NOT_RESOLVED] and decide([same])[0].seeds_needed is None
+    ahead = paired({1: 1.0, 2: 2.1, 3: 3.0}, {1: 0.0, 2: 1.0, 3: 2.0})
+    alike = decide([ahead, ahead, same])  # whichever is declared first
+    assert (alike[0], alike[1].verdict) == (alike[1], BETTER) and alike[0].level == pytest.approx(0.05 / 3)
 
 
 def test_full_study(tmp_path):
@@ -314,6 +319,46 @@ def test_degenerate_studies(tmp_path, kind):
     for name in ("search", "curves"):
         assert len(FIGURES[name].png(gather(found))) > 5000
     assert all("nan" not in sentence for sentence in [said, *costs(found, table, cost(found))])
+
+
+@pytest.mark.parametrize(("rate", "end"), [(0.4, "largest λ"), (0.01, "smallest λ"), (0.1, ""), (0.0, "")])
+def test_an_arm_at_an_end_of_what_was_tried_is_said_to_be_there(tmp_path, rate, end):
+    """By the report and by the page alike."""
+    study = Builder(tmp_path / "demo")
+    study.arm("s1", "best", "stopgrad", rate, [70.0, 71.0, 72.5], "s0")
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0])
+    for number, tried in enumerate((0.0, 0.01, 0.1, 0.4)):
+        study.trial(number, "stopgrad", tried, 60.0)
+    study.trial(4, "ema", 1.0, 60.0)  # of another level
+    found = load(study.folder)
+    said, widen = " ".join(sentences(found, comparison_table(found))), at_an_edge(gather(found))
+    assert (f"the {end} tried" in said and f"the {end} tried" in widen) if end else not ("tried:" in said or widen)
+
+
+@pytest.mark.parametrize(
+    ("best", "rank", "control", "said"),
+    [
+        ([70.0, 71.0, 72.5], 20.0, 1.0, "So this repairs collapse here"),
+        ([51.0, 51.5, 51.0], 1.0, 1.0, "So collapse is not repaired here: every run of the arm collapsed."),
+        ([70.0, 71.0, 72.5], 1.0, 1.0, "So collapse is not repaired here: every run of the arm collapsed."),
+        ([30.0, 31.0, 32.5], 20.0, 1.0, "So this is no repair: the linear accuracy of z_agg is worse"),
+        ([70.0, 71.0, 72.5], 20.0, 20.0, "CONTROL FAILED: shared λ=0 collapsed in 0 of 3 runs, so nothing shows that"),
+        ([70.0, None, 72.5], 20.0, 1.0, "left out of its means and pairs: stopgrad λ=0.1 (best) seed 2."),
+        ([50.0, 51.0, 52.0], 20.0, 1.0, " in 80 % of studies)."),
+        ([70.0], 20.0, 1.0, "observed difference +20.0 (n = 1 pair, 2 dropped)"),
+    ],
+)
+def test_what_is_said_of_odd_outcomes_fits_them(tmp_path, best, rank, control, said):
+    """On the terminal or in the sentences: of collapse on both sides, of a control that trains, of a number that is
+    missing, of no difference at all."""
+    study = Builder(tmp_path / "demo")
+    study.arm("s1", "best", "stopgrad", 0.1, best, "s0", rank=rank)
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0], rank=1.7)
+    study.arm("sh", "shared", "shared", 0.0, [30.0, 31.0, 32.0], rank=control)
+    found = load(study.folder)
+    whole = [*sentences(found, comparison_table(found)), *answers(found, differences(found), cost(found), 200)]
+    assert said in " ".join(whole)
+    assert ("CONTROL FAILED" in " ".join(whole)) == (control > 1)
 
 
 @pytest.mark.parametrize(

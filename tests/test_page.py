@@ -172,13 +172,26 @@ def test_state_and_next_step(facts, tmp_path):
     assert "it must collapse in all" in next_step(gather(load(wrong.folder))).text
 
 
-def test_more_seeds_are_priced_and_commanded(tmp_path):
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        (
+            "python studies/demo.py --seeds 3 --quick --until-resolved 5 --resume",
+            r"python studies/demo.py --quick --seeds (\d+) --study demo_\1_seeds",
+        ),
+        (
+            "study.run('optim.lr=0.1', quick=True, seeds=(0, 1, 2), resume=True)",
+            r"study.run\('optim.lr=0.1', quick=True, seeds=(\d+), study='demo_\1_seeds'\)",
+        ),
+    ],
+)
+def test_more_seeds_are_priced_and_commanded(tmp_path, command, wanted):
     study = full(tmp_path / "seeds")
     study.decide({"event": "begin", "t": 0.0, "cores": 2, "concurrent": 2, "workers": 1, "gpus": 0, "cpus": 1,
-                  "usd_per_hour": 0, "command": "python studies/demo.py --seeds 3 --quick --resume"})  # fmt: skip
+                  "usd_per_hour": 0, "command": command})  # fmt: skip
     study.decide({"event": "session", "t": 9.0, "seconds": 9.0, "cores": 2, "finished": True, "budget": None})
     step = next_step(gather(load(study.folder)))
-    found = re.fullmatch(r"python studies/demo.py --quick --seeds (\d+) --study demo_\1_seeds", step.command)
+    found = re.fullmatch(wanted, step.command)
     assert found and f"{found[1]} seeds instead of 3" in step.text and "smallest resolvable" in step.text
 
 

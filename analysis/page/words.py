@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import shlex
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +17,8 @@ from analysis.recorded.study import values
 from analysis.rendering.decimals import decimals
 from analysis.rendering.render import duration, interval, money, number, smallest
 from analysis.sentences.claims import unresolved
+from analysis.sentences.controls import UNNOTICED
+from analysis.sentences.edge import edge
 from analysis.statistics.differences import SAME_ARM
 from analysis.statistics.family import BETTER, DIVERGED, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
 from analysis.statistics.paired import MIN_SEEDS
@@ -182,7 +186,7 @@ def next_step(facts: Facts) -> Step:
         return Step("Start it:", again)
     wrong = [line for line in shown_controls(facts) if not line.good]
     if wrong:
-        return Step(f"Look at the control first: {wrong[0].text}; what is compared with it cannot be believed.")
+        return Step(f"Look at the control first: {wrong[0].text}, {UNNOTICED}.")
     if at.state == RUNNING:
         return Step("Nothing: it is running.")
     if at.state in (INTERRUPTED, OUT_OF_BUDGET):
@@ -228,34 +232,39 @@ def _more_seeds(facts: Facts, lines: pd.DataFrame) -> Step:
 
 
 def at_an_edge(facts: Facts) -> str:
-    """Whether a chosen arm stands at an end of what was tried of the searched number."""
-    asked, axis = facts.study.declared, facts.study.declared.axis
-    if axis is None or facts.study.search.empty:
-        return ""
-    search = facts.study.search
-    for key, row in facts.study.arms.first.items():
-        value = row[axis.name]
-        if key[1] != "best" or value is None or value != value:
-            continue
-        tried = search.loc[search[asked.stratum] == asked.level(row), axis.name] if asked.stratum else search[axis.name]
-        tried = tried.dropna()
-        if tried.nunique() > 2 and (value >= tried.max() or 0 < value <= tried[tried > 0].min()):
-            end = "largest" if value >= tried.max() else "smallest"
-            return f"Widen the search: {facts.names[key]} is the {end} {axis.symbol or axis.name} tried."
+    """Which chosen arm stands at an end of what was tried of the searched number."""
+    for key in facts.study.arms.ordered:
+        if end := edge(facts.study, key):
+            return f"Widen the search: {facts.names[key]} is the {end} tried."
     return ""
 
 
 def _with_seeds(facts: Facts, seeds: int) -> str:
     """The study's command with more seeds, under another name: a study keeps the seeds that it was registered with."""
+    name = f"{facts.study.name}_{seeds}_seeds"
+    if facts.study.command.startswith("study.run("):
+        return _call_with(facts.study.command, seeds=seeds, study=name)
     kept, words = [], shlex.split(resume(facts)) if facts.study.command else [_UNKNOWN]
     skip = False
     for word in words:
-        name = word.partition("=")[0]
-        if not skip and name not in ("--seeds", "--study", "--resume"):
+        option = word.partition("=")[0]
+        if not skip and option not in (*_REPLACED, "--resume"):
             kept.append(word)
-        skip = not skip and name in ("--seeds", "--study") and "=" not in word
-    more = ["--seeds", str(seeds), "--study", f"{facts.study.name}_{seeds}_seeds"]
+        skip = not skip and option in _REPLACED and "=" not in word
+    more = ["--seeds", str(seeds), "--study", name]
     return f"{shlex.join(kept) if facts.study.command else _UNKNOWN} {shlex.join(more)}"
+
+
+def _call_with(call: str, **changed: Any) -> str:
+    """The same for a study that was started from Python."""
+    try:
+        found = ast.parse(call, mode="eval").body
+    except SyntaxError:  # an argument whose repr is no expression
+        return f"study.run({', '.join(f'{name}={value!r}' for name, value in changed.items())}, ...)"
+    dropped = {*changed, "resume", "until_resolved"}
+    kept = [one for one in found.keywords if one.arg not in dropped]
+    found.keywords = [*kept, *(ast.keyword(name, ast.Constant(value)) for name, value in changed.items())]
+    return ast.unparse(found)
 
 
 def resume(facts: Facts) -> str:
@@ -264,3 +273,4 @@ def resume(facts: Facts) -> str:
 
 
 _UNKNOWN = "(the command that started it)"
+_REPLACED = ("--seeds", "--study", "--until-resolved")

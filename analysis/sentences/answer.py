@@ -15,6 +15,7 @@ from analysis.rendering.decimals import decimals
 from analysis.rendering.layout import Sheet, narrowed
 from analysis.rendering.render import accuracy_title, interval, short_accuracy
 from analysis.sentences.claims import unresolved
+from analysis.sentences.controls import failed_controls
 from analysis.sentences.predicted import short
 from analysis.sentences.search_only import best_found
 from analysis.sentences.searched import missing
@@ -39,7 +40,7 @@ def answers(study: Study, found: pd.DataFrame, spent: Cost, width: int) -> list[
     primary = found[found["primary"]]
     open_ = [
         line
-        for sentence in [*missing(study, spent), *_altered(study)]
+        for sentence in [*missing(study, spent), *_altered(study), *failed_controls(study)]
         for line in textwrap.wrap(_cut(sentence, 2 * width - 4), width)
     ]
     if primary.empty and (asked := [*best_found(study), *short(study)]):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
 from analysis.recorded.registered import registered
 from analysis.recorded.runs import COLLAPSED_BELOW
 from analysis.recorded.study import Study
+from analysis.statistics.differences import resolve
 from analysis.statistics.family import NO_VERDICT
 
 
@@ -26,6 +28,7 @@ def caveats(study: Study, table: pd.DataFrame, found: pd.DataFrame) -> list[str]
         *_looks(study),
         *_provenance(study),
         *_incomplete(study),
+        *_without_value(study),
         *_superseded(study),
     ]
 
@@ -120,6 +123,23 @@ def _incomplete(study: Study) -> list[str]:
     more = f"; and {len(named) - 8} more" if len(named) > 8 else ""
     count = f"Incomplete runs, {len(rows)} of {len(study.finals)}, are left out of every mean"
     return [f"{count}: {'; '.join(named[:8])}{more}."]
+
+
+def _without_value(study: Study) -> list[str]:
+    """Complete runs that a declared contrast has no number of: they are in no mean and no pair."""
+    lost: dict[str, dict[str, None]] = {}
+    for contrast in study.declared.contrasts:
+        comparison = resolve(study, contrast)
+        for key in comparison[1:] if comparison else ():
+            rows = study.arms.rows[key]
+            without = rows["complete"].to_numpy() & np.isnan(study.measured(contrast.metric, key))
+            runs = {f"{study.arms.names[key]} seed {seed}": None for seed in rows.loc[without, "seed"]}
+            lost.setdefault(contrast.measures, {}).update(runs)
+    return [
+        f"Complete runs without a value of {measures}, left out of its means and pairs: {'; '.join(runs)}."
+        for measures, runs in lost.items()
+        if runs
+    ]
 
 
 def _superseded(study: Study) -> list[str]:

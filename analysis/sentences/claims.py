@@ -13,7 +13,8 @@ from trainer.record.resolvable import MAX_SEEDS, POWER
 def claim(line: pd.Series) -> str:
     """``better: difference +3.1 [+0.4, +5.8] (adjusted interval, ...)`` from a row of ``differences``."""
     digits = decimals(line["metric"])
-    pairs = f"n = {line['n']} pairs" + (f", {line['dropped']} dropped" if line["dropped"] else "")
+    pairs = f"n = {line['n']} pair{'' if line['n'] == 1 else 's'}"
+    pairs += f", {line['dropped']} dropped" if line["dropped"] else ""
     if line["verdict"] in (NO_VERDICT, PENDING) or pd.isna(line["low"]):
         return (
             f"observed difference {interval(line['mean'], line['low'], line['high'], digits)} ({pairs})"
@@ -38,11 +39,11 @@ def could_resolve(line: pd.Series) -> str:
     """The smallest difference that this study could have resolved, beside every "not resolved"."""
     needed, digits = line["seeds_needed"], decimals(line["metric"])
     seeds = f"about {needed} seeds" if pd.notna(needed) else f"more than {MAX_SEEDS} seeds"
+    to_resolve = f"; one as observed needs {seeds}, were mean and s.d. to stay" if line["mean"] else ""
     return (
         f"at this spread and n an observed difference of {smallest(line['resolvable'], digits)} would have been"
         f" resolved, a true one of {smallest(line['resolvable_with_power'], digits)} in {100 * POWER:.0f} % of"
-        " studies; one as"
-        f" observed needs {seeds}"
+        f" studies{to_resolve}"
     )
 
 

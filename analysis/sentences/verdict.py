@@ -15,6 +15,8 @@ from analysis.rendering.render import interval, number
 from analysis.sentences.caveats import caveats
 from analysis.sentences.claims import claim
 from analysis.sentences.confirmation import confirmation, order_held
+from analysis.sentences.controls import UNNOTICED
+from analysis.sentences.edge import edge
 from analysis.sentences.how_chosen import how_chosen
 from analysis.sentences.noise_floor import noise_floor
 from analysis.sentences.pareto import front_found
@@ -81,11 +83,14 @@ def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: 
         _of(study, contrast, line["reference_arm_id"], line["reference_role"]),
     )
     unit = f" {contrast.unit}" if contrast.unit else ""
+    end = edge(study, (line["arm_id"], line["role"]))
+    beyond = f" (the {end} tried: the optimum may lie beyond)" if end else ""
     values = (
-        f"{contrast.measures} of {line['arm']}{_edge(study, one)} {own} against {against}{unit} of {line['reference']},"
+        f"{contrast.measures} of {line['arm']}{beyond} {own} against {against}{unit} of {line['reference']},"
         f" {claim(line)}."
     )
-    said = [f"{head} {f'{words}. ' if words else ''}{values[0].upper() if words else values[0]}{values[1:]}"]
+    begins = values[0].upper() if words or contrast.asks else values[0]
+    said = [f"{head} {f'{words}. ' if words else ''}{begins}{values[1:]}"]
     if study.declared.kind(line["reference_role"]) == "reference" and line["role"] == "best":
         return [*said, _collapse(found, contrast, one, other, line)]
     return [*said, *(_effort(study, contrast) if line["role"] == line["reference_role"] == "best" else [])]
@@ -130,13 +135,15 @@ def _repaired(base: pd.Series, best: pd.Series, decided: pd.Series, contrast: Co
         return ""
     if base["collapsed"] == 0:
         return "The reference did not collapse by this measure, so there was nothing to repair."
+    if best["collapsed"] == best["collapsed_judged"]:
+        return "So collapse is not repaired here: every run of the arm collapsed."
     if decided["verdict"] == NOT_RESOLVED:
         return (
             f"Whether collapse is repaired is not resolved: the adjusted interval of the {contrast.measures}"
             " includes 0."
         )
     if decided["verdict"] == WORSE:
-        return "So this does not repair collapse here."
+        return f"So this is no repair: the {contrast.measures} is worse than the reference's."
     if best["collapsed"] == 0 and base["collapsed"] == base["collapsed_judged"]:
         return (
             "So this repairs collapse here: every run of the reference collapsed, none of the arm, and its"
@@ -197,7 +204,7 @@ def _controls(study: Study, table: pd.DataFrame) -> list[str]:
     """Whether each control did what it must do."""
     rows = [_row(table, key) for key in study.arms.ordered if study.declared.controls.get(key[1]) == "collapse"]
     if not rows:
-        return ["Control: none was compared that must collapse, so nothing shows that collapse would be noticed."]
+        return [f"Control: none was compared that must collapse, {UNNOTICED}."]
     said = []
     for row in rows:
         judged, gate = row["collapsed_judged"], row["gate_judged"]
@@ -207,7 +214,7 @@ def _controls(study: Study, table: pd.DataFrame) -> list[str]:
         elif row["collapsed"] == judged:
             answer = "it behaved as a control should"
         else:
-            answer = "it did NOT collapse throughout, so read the other collapse counts with care"
+            answer = f"it did NOT collapse throughout, {UNNOTICED}"
         numbers = (
             f"rank of z {number(row['rank_pr_z_mean'])}, linear accuracy {number(row['linacc_z_agg_mean'])} percent"
         )
@@ -232,22 +239,6 @@ def _collapsed(row: pd.Series) -> str:
     if not row["collapsed_judged"]:
         return "no run could be judged for collapse"
     return f"{row['collapsed']} of {row['collapsed_judged']} runs collapsed"
-
-
-def _edge(study: Study, best: pd.Series) -> str:
-    """Whether a searched arm stands at an end of what was tried of the study's first number."""
-    axis, stratum = study.declared.axis, study.declared.stratum
-    if axis is None or best["role"] != "best" or pd.isna(best[axis.name]):
-        return ""
-    tried = pd.concat(
-        [
-            trials.loc[trials[stratum] == best[stratum], axis.name] if stratum else trials[axis.name]
-            for trials in (study.search, study.warm)
-        ]
-    )
-    if len(tried) > 1 and best[axis.name] >= tried.max():
-        return f" (the largest {axis.symbol or axis.name} tried: the optimum may lie beyond)"
-    return ""
 
 
 def _row(table: pd.DataFrame, key: Key) -> pd.Series:

@@ -61,12 +61,14 @@ def decide(family: Sequence[Difference | None], looks: int = 1) -> list[Decision
     """
     p = [1.0 if one is None or math.isnan(one.p) else one.p for one in family]
     decided: list[Decision | None] = [None] * len(family)
-    largest, level, open_ = 0.0, step(len(family), looks), True
+    largest, level, open_, before = 0.0, step(len(family), looks), True, None
     for rank, index in enumerate(sorted(range(len(family)), key=p.__getitem__)):
         left = len(family) - rank
         largest = max(largest, min(1.0, p[index] * left * looks))
-        if open_:  # the first contrast that is not resolved ends the steps; the rest is judged at its level
-            level, open_ = step(left, looks), p[index] < step(left, looks)
+        # the first contrast that is not resolved ends the steps; the rest is judged at its level, and equals at one
+        if open_ and p[index] != before:
+            level, before = step(left, looks), p[index]
+            open_ = before < level
         decided[index] = _decision(family[index], largest, level, open_)
     return [one for one in decided if one is not None]
 
