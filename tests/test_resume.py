@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from engine import make, plan, play, seen_of
 from rich.console import Console
+from test_analysis import Builder
 
 from studies import step2_rate
 from studies.command import cli, exit_codes, options, planning, search_options
@@ -209,6 +210,20 @@ def test_whatever_was_decided_begins_a_study_and_a_study_without_its_settings_is
     ):
         agree(plan(tmp_path))
     assert not (tmp_path / "study.json").exists()
+
+
+@pytest.mark.parametrize("left", ["nothing", "begin"])
+def test_results_that_no_decision_knows_are_no_new_studys(tmp_path, left):
+    """As a copy that was interrupted leaves them: what is declared now would count as declared before them."""
+    runs = Builder(tmp_path / "s")
+    runs.run("a-s1", 60.0, epochs=2, reason=None)  # begun, as a kill right after the start leaves it
+    (runs.folder / "decisions.jsonl").unlink()
+    if left == "begin":
+        Decisions(runs.folder).append("begin")
+    assert not plan(runs.folder).begun
+    runs.run("a-s2", 60.0)
+    with pytest.raises(UsageError, match="run a-s2 has ended, and .* does not know of it.*restore .*decisions.jsonl"):
+        agree(plan(runs.folder))
 
 
 # --- what is left

@@ -43,8 +43,9 @@ def checked(plan: Plan, also: Callable[[], None] = lambda: None) -> dict[str, An
         RecordError: runs recorded by another commit.
     """
     path, now = plan.folder / "study.json", plan.stored()
-    if plan.begun:
-        _same_code_and_probes(plan)
+    begun = plan.begun
+    _same_code_and_probes(plan)
+    if begun:
         before = stored(plan)
         now_plain = json.loads(json.dumps(now))
         for key in COMPARED:

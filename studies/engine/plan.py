@@ -17,6 +17,7 @@ from trainer.config import RunConfig
 from trainer.errors import UsageError
 from trainer.record.identity import arm_id, arm_settings
 from trainer.record.looks import looks
+from trainer.record.run_lines import read_run
 from trainer.record.study_lines import SCHEMA_VERSION, read_decisions
 
 NOISE = 100  # seeds of the noise floor begin so far above that of the search; those of the race lie between
@@ -238,4 +239,17 @@ def begun(folder: Path) -> bool:
             f"{path} is the record of a study whose study.json is missing: which study it was cannot be told;"
             f" restore {folder / 'study.json'} from a copy, or choose another --study name"
         )
+    if not decided and (ended := _ended(folder)):
+        raise UsageError(
+            f"{folder}: {ended} has ended, and {path} does not know of it: what the study declared before its results"
+            f" cannot be told; restore {path} from a copy, or choose another --study name"
+        )
     return decided
+
+
+def _ended(folder: Path) -> str | None:
+    """A run on record that ended; a driver that is killed early leaves none without a decision."""
+    for path in sorted((folder / "runs").glob("[!.]*/records.jsonl")):
+        if any(line["event"] == "stop" for line in read_run(path, path.parent.name)):
+            return f"run {path.parent.name}"
+    return None
