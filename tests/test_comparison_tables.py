@@ -357,7 +357,8 @@ def two(tmp_path, **differs) -> tuple[str, str]:
             lines[0]["split_hash"] = changed.get("split", "a" * 64)
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         info = json.loads((folder / "study.json").read_text())
-        (folder / "study.json").write_text(json.dumps(info | {"study": folder.name} | changed.get("info", {})))
+        own = {"study": folder.name, "created": folder.name}
+        (folder / "study.json").write_text(json.dumps(info | own | changed.get("info", {})))
     return str(first), str(second)
 
 

@@ -211,7 +211,7 @@ def begun(folder, created):
     return folder
 
 
-@pytest.mark.parametrize("last", ["whole", "earlier", "damaged"])
+@pytest.mark.parametrize("last", ["whole", "earlier", "damaged", "renamed", "both went on"])
 def test_a_copy_of_a_study_or_run_counts_once_and_is_said(tmp_path, last, capsys):
     """``cp -r`` makes no second observation; a copy made before the last run is one as well."""
     first = full(tmp_path / "a").folder
@@ -222,6 +222,14 @@ def test_a_copy_of_a_study_or_run_counts_once_and_is_said(tmp_path, last, capsys
     elif last == "damaged":
         first, copy = copy, first
         (copy / "study.json").write_text("[]")
+    elif last == "renamed":  # and continued under that name
+        first, copy = copy, first
+        info = json.loads((copy / "study.json").read_text())
+        (copy / "study.json").write_text(json.dumps(info | {"study": "other"}))
+        shutil.rmtree(copy / "runs" / "s1-best-1")
+    elif last == "both went on":  # the same run was trained here and there
+        again = copy / "runs" / "s1-best-1" / "records.jsonl"
+        again.write_text(again.read_text().replace('"train": 2.0', '"train": 2.1'))
     run = shutil.copytree(first / "runs" / "s1-best-2", tmp_path / "c" / "runs" / "s1-best-2")
     with pytest.warns(UserWarning) as warned:
         found = analysis.load(tmp_path)

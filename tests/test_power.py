@@ -70,7 +70,8 @@ def recorded(folder, values: dict[str, list[float]], **info):
     """A study like step2_rate with arms by their keys and values by seed."""
     declared = step2_rate.STUDY.declaration(step2_rate.STUDY.fixed_arms(False))
     noted = {"question": declared.question, "contrasts": [vars(one) for one in declared.contrasts]}
-    made = Builder(folder, **{"study": folder.name, "preset": "digits", "declared": noted, "epochs": 30} | info)
+    begun = {"study": folder.name, "created": folder.name, "preset": "digits", "declared": noted, "epochs": 30}
+    made = Builder(folder, **begun | info)
     for key, measured in values.items():
         teacher = key.split("/")[1]
         role = "lambda0" if key.endswith("lambda0") else "best"
