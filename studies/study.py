@@ -40,11 +40,14 @@ class Study(Question):
             ClusterLost: Ray went away; the same call with ``resume=True`` continues.
         """
         from studies.command import cli
-        from studies.command.options import as_arguments, as_words
+        from studies.command.options import as_arguments, as_words, parser
         from studies.command.resume_command import called_as
         from studies.result import Result
 
-        words = [*overrides, *(word for name, value in options.items() for word in as_words(name, value))]
+        if wrong := [one for one in overrides if not isinstance(one, str)]:
+            raise UsageError(f"override {wrong[0]!r}: a setting is given as text, 'optim.lr=0.001'")
+        p = parser(self)
+        words = [*overrides, *(word for name, value in options.items() for word in as_words(name, value, p))]
         given = ", ".join(
             [*map(repr, overrides), *(f"{name}={value!r}" for name, value in (options | {"resume": True}).items())]
         )

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from random import random
 
+import numpy as np
 import pytest
 from engine import play
 from test_analysis import Builder
@@ -761,8 +762,7 @@ def test_options_of_a_call_are_those_of_the_command_line():
     ]
     with pytest.raises(UsageError, match="only an option of the command line"):
         as_words("help", True)
-    with pytest.raises(UsageError, match="unknown option '--sead'"):
-        two_settings().run(sead=3)
+    assert as_words("seeds", np.arange(2)) == ["--seeds", "0,1"] and as_words("quick", np.bool_(False)) == []
 
 
 @pytest.mark.parametrize(
@@ -773,6 +773,10 @@ def test_options_of_a_call_are_those_of_the_command_line():
         ("the same command with --resume continues", "the same call with resume=True continues"),
         ("python -m studies doctor --address a --dashboard; or --live", None),
         ("start one with: ray start --head", "start one with: ray start --head"),
+        (
+            "unknown option '--hang-minute' (did you mean --hang-minutes?); see python mine.py --help",
+            "unknown option 'hang_minute' (did you mean hang_minutes?); study.main(['--help']) lists them all",
+        ),
     ],
 )
 def test_a_message_names_options_as_the_call_takes_them(said, as_call):
@@ -781,9 +785,23 @@ def test_a_message_names_options_as_the_call_takes_them(said, as_call):
     assert as_arguments(said, two_settings()) == as_call
 
 
-def test_a_call_that_is_refused_speaks_of_its_arguments(tmp_path):
-    with pytest.raises(UsageError, match=r"^num_trials=0: must be at least 1"):
-        two_settings().run(num_trials=0, results_dir=tmp_path)
+@pytest.mark.parametrize(
+    ("overrides", "options", "said"),
+    [
+        ((), {"num_trials": 0}, "num_trials=0: must be at least 1"),
+        ((), {"sead": 3}, "unknown option 'sead'"),
+        ((), {"quick": "yes"}, "quick='yes': is on or off; give True or False"),
+        ((), {"epochs": False}, "epochs=False: takes a value; give one, or leave epochs out"),
+        ((), {"seeds": [-1, 2]}, "seeds='-1,2': give a number of seeds"),
+        ((), {"optim.lr": 0.1}, "optim.lr=0.1: is no option; a setting is given as text, 'optim.lr=0.1'"),
+        ((("optim.lr", 0.1),), {}, "override ('optim.lr', 0.1): a setting is given as text"),
+        ((None,), {}, "override None: a setting is given as text"),
+    ],
+)
+def test_a_call_that_is_refused_speaks_of_its_arguments(tmp_path, overrides, options, said):
+    with pytest.raises(UsageError) as refused:
+        two_settings().run(*overrides, **options, results_dir=tmp_path)
+    assert str(refused.value).startswith(said)
 
 
 def test_a_call_takes_a_folder_as_a_path():

@@ -163,7 +163,7 @@ def _set_defaults(p: Parser, study: Question, quick: bool) -> None:
                     f"{field} {name!r}: is no option of a study; it must be one of {', '.join(sorted(known))}"
                 )
             try:
-                read = p.parse_args(as_words(name, value))
+                read = p.parse_args(as_words(name, value, p))
             except UsageError as error:
                 raise UsageError(f"{field} {name!r}: {error}") from None
             p.set_defaults(**{name: getattr(read, name)})
@@ -200,21 +200,37 @@ def as_arguments(text: str, study: Question) -> str:
             return found[0]
         return action.dest + ("=True" if action.nargs == 0 else "=" if found[2] else "")
 
-    said = re.sub(r"\bpython -m [^;,]*|(--[a-z][a-z-]*)( (?=[\d']))?", argument, text)
+    text = re.sub(r"see python \S+ --help$", "study.main(['--help']) lists them all", text)
+    text = re.sub(r"(?<=unknown option ')--([a-z-]+)", lambda found: found[1].replace("-", "_"), text)
+    said = re.sub(r"\bpython -m [^;,]*|\['--help'\]|(--[a-z][a-z-]*)( (?=[\d']))?", argument, text)
     return said.replace("the same command", "the same call")
 
 
-def as_words(name: str, value: Any) -> list[str]:
-    """An option given from Python (:meth:`studies.study.Study.run`, a study's defaults) as a command line has it."""
+def as_words(name: str, value: Any, p: Parser | None = None) -> list[str]:
+    """An option given from Python (:meth:`studies.study.Study.run`, a study's defaults) as a command line has it.
+
+    Args:
+        p: refuses True of an option that takes a value, and a value of one that is on or off.
+    """
     option = f"--{name.replace('_', '-')}"
     if option in ("--help", "--version"):
         raise UsageError(f"{name}: is only an option of the command line")
-    if value is None or value is False:
+    if "." in name:
+        raise UsageError(f"{name}={value!r}: is no option; a setting is given as text, '{name}={value}'")
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+        value = value.tolist()
+    if value is None:
         return []
-    if value is True:
-        return [option]
+    action = next((one for one in p._actions if one.dest == name), None) if p is not None else None
+    if action is not None and action.nargs == 0 and value not in (False, True):
+        raise UsageError(f"{name}={value!r}: is on or off; give True or False")
+    if action is not None and action.nargs != 0 and isinstance(value, bool):
+        raise UsageError(f"{name}={value!r}: takes a value; give one, or leave {name} out")
+    if isinstance(value, bool) or (action is not None and action.nargs == 0):
+        return [option] if value else []
     if name == "warm_start" and not isinstance(value, str | os.PathLike):
         return [word for folder in value for word in (option, str(folder))]
     if isinstance(value, tuple | list | range):
-        return [option, "".join(f"{one}," for one in value).rstrip(",") + ("," if len(value) == 1 else "")]
-    return [option, str(value)]
+        value = "".join(f"{one}," for one in value).rstrip(",") + ("," if len(value) == 1 else "")
+    # one word, where the value would look like an option
+    return [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
