@@ -274,3 +274,7 @@ def test_ctrl_c_is_one_line(tmp_path):
         process.send_signal(signal.SIGINT)
         said = process.stderr.read().decode()
     assert process.wait(timeout=60) == 130 and said.strip().count("\n") == 0 and said.strip().startswith("interrupted")
+
+
+def test_a_folder_that_begins_with_a_dash_is_no_option():
+    assert answer.where("r", Path("-x"), 80, "")[1] == "python -m analysis ./-x --full"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -242,6 +243,24 @@ def test_a_copy_of_a_study_or_run_counts_once_and_is_said(tmp_path, last, capsys
         assert capsys.readouterr().err.startswith(
             f"note: counted once: the runs of {copy} are those of {first}\nerror: 1 "
         )
+
+
+def test_runs_of_a_race_and_of_a_noise_floor_are_no_runs_from_elsewhere(tmp_path):
+    study = full(tmp_path / "demo")
+    for run_id in ("s1-1001", "s2-1001", "s0-1100"):
+        study.run(run_id, 60.0)
+    raced = {"event": "race", "teacher": "stopgrad", "trials": [0, 1], "values": [65.0, 61.5], "epochs": [6, 6]}
+    study.decide(
+        {**raced, "seeds": [1001], "race_runs": [["s1-1001"], ["s2-1001"]]},
+        {"event": "noise", "label": "the preset", "seeds": [1100], "runs": ["s0-1100"]},
+    )
+    runs = analysis.load(study.folder).runs.set_index("run_id")
+    assert Counter(runs["phase"]) == {"verdict": 18, "search": 12, "race": 2, "noise floor": 1}
+    assert runs.loc[["s1-1001", "s2-1001", "s0-1100"], "arm"].tolist() == [
+        "stopgrad λ=0.1",
+        "stopgrad λ=0.03",
+        "the preset",
+    ]
 
 
 def test_a_results_folder_gives_all_its_studies_and_names_tell_them_apart(tmp_path):

@@ -14,7 +14,7 @@ STATES = (
     "complete", "pruned", "collapsed", "diverged", "failed", "out_of_memory", "unfinished", "planned", "not started",
     "interrupted", "finished",
 )  # fmt: skip
-PHASES = ("search", "verdict", "single")
+PHASES = ("search", "race", "verdict", "noise floor", "single")
 SPLITS = ("train", "validation", "test")
 STUDY, SINGLE, EVALUATION, REFERENCE = "study", "single", "evaluation", "reference"
 WANDB, WANDB_CSV, TENSORBOARD, RAY_TUNE = "wandb", "wandb_csv", "tensorboard", "ray_tune"
@@ -84,7 +84,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _ARM,
         Column("arm", TEXT, "", "short name of the compared arm; else the trial's label"),
         _SEED,
-        Column("phase", CATEGORY, "", "search, verdict or single; NA where it came from elsewhere"),
+        Column("phase", CATEGORY, "", "what it was run for; NA where it came from elsewhere or serves nothing now"),
         Column("role", TEXT, "", "what its arm is in the comparison; several separated by spaces"),
         Column("state", CATEGORY, "", "how it ended; planned: nothing on record, unfinished: no end on record"),
         Column("reason", TEXT, "", "why it was stopped or does not count as complete"),

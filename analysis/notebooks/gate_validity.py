@@ -35,10 +35,12 @@ plt.rcParams.update(STYLE)
 # %% [markdown]
 # ## Which runs can answer?
 #
-# Those of a search, or alone, that were scored at the last epoch. Runs of a verdict are few settings many times.
+# Those of a search, or alone, that were scored at the last epoch. Runs of a verdict, a race or a noise floor are few
+# settings many times.
 
 # %%
-runs = frames.runs[(frames.runs["phase"] != "verdict") & frames.runs["complete"].fillna(False)]
+alone = frames.runs["phase"].isna() | frames.runs["phase"].isin(["search", "single"])
+runs = frames.runs[alone & frames.runs["complete"].fillna(False)]
 rows = frames.epochs.query("split == 'validation' and origin != 'evaluation'").merge(runs[["study", "run_id"]])
 scores = rows.pivot_table(index="run_id", columns="epoch", values="linacc/z_agg@M").dropna(axis="columns")
 last = scores.columns.max()

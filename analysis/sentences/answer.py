@@ -153,4 +153,5 @@ def _cut(text: str, most: int) -> str:
 def _quoted(folder: Path) -> str:
     """A path that a shell takes as one word."""
     text = str(folder)
+    text = f"./{text}" if text.startswith("-") else text  # no option
     return text if re.fullmatch(r"[\w./~+:@%-]+", text, re.ASCII) else "'" + text.replace("'", "'\\''") + "'"
