@@ -91,7 +91,9 @@ def _runs(plan: Plan) -> str:
         "race": plan.race_runs,
         "comparison": plan.comparison_runs,
     }
-    return " + ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+    # an arm that the search chooses may be its own reference, or share one with another
+    open_ = ("race", "comparison") if plan.chosen else ()
+    return " + ".join(f"{'up to ' if kind in open_ else ''}{number} {kind}" for kind, number in kinds.items() if number)
 
 
 def _contrast_lines(plan: Plan) -> list[str]:
