@@ -27,6 +27,7 @@ from analysis.rendering.render import sheets, short_accuracy
 from analysis.report import report
 from analysis.sentences.answer import answers
 from analysis.sentences.bill import costs
+from analysis.sentences.caveats import caveats
 from analysis.sentences.verdict import sentences
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.cost import cost
@@ -335,6 +336,19 @@ def test_an_arm_at_an_end_of_what_was_tried_is_said_to_be_there(tmp_path, rate, 
     assert (f"the {end} tried" in said and f"the {end} tried" in widen) if end else not ("tried:" in said or widen)
 
 
+def test_a_run_that_was_only_begun_is_of_no_other_code(tmp_path):
+    """Its record is empty, as a fault right after the start leaves it."""
+    study = Builder(tmp_path / "demo")
+    study.arm("s1", "best", "stopgrad", 0.1, [70.0, 71.0, "missing"], "s0")
+    empty = study.folder / "runs" / "s1-best-3" / "records.jsonl"
+    empty.parent.mkdir()
+    empty.touch()
+    found = load(study.folder)
+    assert not [said for said in caveats(found, comparison_table(found), differences(found)) if "mix" in said]
+    assert analysis.load(study.folder).studies["commit"].tolist() == ["a" * 40]
+    assert page([gather(found)])
+
+
 @pytest.mark.parametrize(
     ("best", "rank", "control", "said"),
     [
@@ -345,7 +359,8 @@ def test_an_arm_at_an_end_of_what_was_tried_is_said_to_be_there(tmp_path, rate, 
         ([70.0, 71.0, 72.5], 20.0, 20.0, "CONTROL FAILED: shared λ=0 collapsed in 0 of 3 runs, so nothing shows that"),
         ([70.0, None, 72.5], 20.0, 1.0, "left out of its means and pairs: stopgrad λ=0.1 (best) seed 2."),
         ([50.0, 51.0, 52.0], 20.0, 1.0, " in 80 % of studies)."),
-        ([70.0], 20.0, 1.0, "observed difference +20.0 (n = 1 pair, 2 dropped)"),
+        ([70.0], 20.0, 1.0, "70.0 against 50.0 percent of stopgrad λ=0, observed difference +20.0 (n = 1 pair, 2 "),
+        ([70.0, "missing", 72.0], 20.0, 1.0, "71.0 against 51.0 percent of stopgrad λ=0, observed difference +20.0"),
     ],
 )
 def test_what_is_said_of_odd_outcomes_fits_them(tmp_path, best, rank, control, said):

@@ -220,7 +220,7 @@ def test_a_run_that_fails_is_said_kept_apart_and_does_not_stop_the_study(tmp_pat
         *PROCESS,
     ]
     out = study("step2_grid.py", tmp_path, *arguments, check=1)
-    assert "FAILED" in out and "1 runs failed" in out and str(tmp_path / "s" / "errors") in out
+    assert "FAILED" in out and "1 run failed and counts as not run" in out and str(tmp_path / "s" / "errors") in out
     assert "RecordError" in (tmp_path / "s" / "errors" / f"{broken.name}.txt").read_text()
     states = [line["state"] for line in decisions(tmp_path, "finish")]
     assert states.count("failed") == 1 and states.count("complete") == 8

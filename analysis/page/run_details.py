@@ -63,7 +63,7 @@ def _detail(
     provenance = (first_line(path).get("provenance") or {}) if run else {}
     versions = ", ".join(f"{name} {version}" for name, version in (provenance.get("versions") or {}).items())
     origin = {
-        "commit": (run.commit + (" with uncommitted changes" if run.dirty else "")) if run else "",
+        "commit": (run.commit + (" with uncommitted changes" if run.dirty else "")) if run and run.commit else "",
         "host": provenance.get("host"), "python": provenance.get("python"), "libraries": versions,
         "device": run.started.get("device") if run else None,
         "split": run.started.get("split_hash") if run else None,

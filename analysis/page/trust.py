@@ -23,7 +23,7 @@ def trust(facts: Facts) -> list[tuple[str, str]]:
     seeds = ", ".join(map(str, info.get("seeds") or []))
     asked = len(study.declared.contrasts)
     rows = [
-        ("code", _listed({commit[:12] for run in runs for commit in run.commit.split("+")})),
+        ("code", _listed({commit[:12] for run in runs if run.commit for commit in run.commit.split("+")})),
         ("uncommitted changes", f"in {dirty} of {len(runs)} runs" if runs else ""),
         ("libraries", _listed(versions)),
         ("machines", _listed({str(one["host"]) for one in lines if one.get("host")})),

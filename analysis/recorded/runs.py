@@ -43,7 +43,7 @@ class Run:
     stop: dict[str, Any]
     views: int | None
     epochs: int | None
-    commit: str
+    commit: str | None
     dirty: bool | None
     training: dict[int, dict[str, Any]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -151,7 +151,7 @@ def run_of(lines: Iterable[dict[str, Any]], path: Path) -> Run:
         stop=stop,
         views=config.get("data", {}).get("observed_views"),
         epochs=config.get("epochs"),
-        commit="+".join(commits) or "unknown",
+        commit="+".join(commits) or ("unknown" if line else None),  # a run that was only begun has none
         dirty=any(known) if known else None,
         training=training,
         config=config,

@@ -26,7 +26,7 @@ from analysis.sentences.searched import missing, searched
 from analysis.statistics.cost import Cost, cost
 from analysis.statistics.differences import RANKS, SAME_ARM, Key, differences, resolve
 from analysis.statistics.family import BETTER, EXPLORATORY, NOT_RESOLVED, WORSE
-from analysis.statistics.paired import MIN_SEEDS, mean_interval
+from analysis.statistics.paired import MIN_SEEDS
 
 _UNRESOLVED = "Not resolved (which does not show that the two are equal)"
 
@@ -78,10 +78,7 @@ def _contrast(study: Study, table: pd.DataFrame, found: pd.DataFrame, contrast: 
     words = contrast.words.get(line["verdict"]) or (
         _UNRESOLVED if contrast.asks and line["verdict"] == NOT_RESOLVED else ""
     )
-    own, against = (
-        _of(study, contrast, line["arm_id"], line["role"]),
-        _of(study, contrast, line["reference_arm_id"], line["reference_role"]),
-    )
+    own, against = _means(study, contrast.metric, line)
     unit = f" {contrast.unit}" if contrast.unit else ""
     end = edge(study, (line["arm_id"], line["role"]))
     beyond = f" (the {end} tried: the optimum may lie beyond)" if end else ""
@@ -194,10 +191,12 @@ def _absent(study: Study, contrast: Contrast) -> list[str]:
     return [key for key in (contrast.arm, contrast.reference) if key not in study.arms.keys]
 
 
-def _of(study: Study, contrast: Contrast, arm_id: str, role: str) -> str:
-    return number(
-        mean_interval(study.measured(contrast.metric, (arm_id, role)).tolist()).mean, decimals(contrast.metric)
-    )
+def _means(study: Study, metric: str, line: pd.Series) -> tuple[str, ...]:
+    """Of both arms over their pairs, so that they differ by what is said; without a pair each over its own runs."""
+    keys = [(line["arm_id"], line["role"]), (line["reference_arm_id"], line["reference_role"])]
+    frame = pd.concat([pd.Series(study.measured(metric, key), list(study.arms.runs[key])) for key in keys], axis=1)
+    pairs = frame.dropna()
+    return tuple(number(mean, decimals(metric)) for mean in (frame if pairs.empty else pairs).mean())
 
 
 def _controls(study: Study, table: pd.DataFrame) -> list[str]:

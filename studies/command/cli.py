@@ -175,7 +175,9 @@ def _conclude(plan: Plan, options: Namespace, console: StudyConsole, complete: b
     console.print(f"Page: {near(write(plan.folder))}", highlight=False, soft_wrap=True)
     report_to_mirrors(plan, reported)
     if jobs.failed:
-        print_command(console, f"{jobs.failed} runs failed and count as not run. Try them again with:", again)
+        failed = "1 run failed and counts as not run. Try it" if jobs.failed == 1 else f"{jobs.failed} runs failed and"
+        failed += "" if jobs.failed == 1 else " count as not run. Try them"
+        print_command(console, f"{failed} again with:", again)
     if not complete:
         cut = f" and {len(jobs.running)} were interrupted" if jobs.running else ""
         print_command(
