@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from studies.engine.question import Question
@@ -16,6 +17,14 @@ class Study(Question):
 
     In a file, ``if __name__ == "__main__": study.main()`` gives it every option of the studies that ship here.
     """
+
+    def __init__(self, *declared: Any, **fields: Any):
+        # a misspelt field is one line of the command, as every other mistake in a declaration, not a traceback here
+        given = {"name": "", "question": ""} | dict(zip(Question.__dataclass_fields__, declared, strict=False)) | fields
+        super().__init__(**{name: given.pop(name) for name in [*given] if name in Question.__dataclass_fields__})
+        object.__setattr__(self, "unknown", tuple(given))
+
+    __init__.__signature__ = signature(Question.__init__)
 
     def main(self, argv: list[str] | None = None) -> int:
         """Run it as a command; returns one of :mod:`studies.command.exit_codes`."""

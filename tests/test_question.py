@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from inspect import currentframe
 from pathlib import Path
 from random import random
 
@@ -319,9 +320,11 @@ WRONG = {
     "contrast twice": ({"contrasts": lambda _: (Contrast("x", "best", "shared"), Contrast("y", "best", "shared"))},
     "contrast 'y': compares the same as 'x'"),
     "no question": ({"question": "Clipping."}, "must be a question"),
+    "misspelt field": ({"trial": 3}, "trial: is no field of a study (did you mean trials?); it has name, question, "),
     "nothing to run": ({"space": None, "reference": None, "contrasts": lambda _: ()},
     "neither a search space nor arms"),
-    "space fails": ({"space": lambda trial: {"optim.lr": trial.nothing}}, "the search space fails: AttributeError"),
+    "space fails": ({"space": lambda trial: {"optim.lr": trial.nothing}},
+    f"and no nothing; correct line {currentframe().f_lineno - 1} of {__file__}"),
     "space returns nothing": ({"space": lambda trial: None}, "must return a dict"),
     "taken name": ({"settings": {"epoch": "optim.lr"}}, "setting 'epoch'"),
     "shown without setting": ({"shown": {"momentum": Show()}}, "shown 'momentum'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from studies.engine import parts
@@ -89,6 +90,10 @@ def check(question: Question, quick: bool) -> None:
     Raises:
         UsageError: a field of the wrong kind, or a function of the author that fails or returns something else.
     """
+    for name in getattr(question, "unknown", ()):
+        known = Question.__dataclass_fields__
+        near = get_close_matches(name, known, 1, 0.0)[0]
+        raise UsageError(f"{name}: is no field of a study (did you mean {near}?); it has {', '.join(known)}")
     for name, (rule, fits) in FIELDS.items():
         value = getattr(question, name)
         if not (value is None and name in OPTIONAL) and not fits(value):

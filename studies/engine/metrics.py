@@ -102,8 +102,10 @@ def metric(name: str) -> Metric:
     if (found := known().get(name)) is not None:
         return found
     near = next((one for one in known() if one.startswith(name)), None) or get_close_matches(name, known(), 1, 0.0)[0]
+    usual = ", ".join(one for one in known() if one not in NEEDS and one not in _SET_OF)
     raise UsageError(
-        f"metric {name!r}: no study records it (did you mean {near}?); it must be one of {', '.join(known())}"
+        f"metric {name!r}: no study records it (did you mean {near}?); it must be one of {usual}, or of a stream's or a"
+        " mixture's"
     )
 
 

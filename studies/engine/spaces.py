@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from random import Random
 from typing import Any
 
+from studies.engine.guard import line_of
 from trainer.errors import UsageError, with_kind
 
 Space = Callable[[Any], dict[str, Any]]
@@ -188,7 +189,7 @@ def branches(
             raise
         except Exception as error:  # whatever the function of a user raises
             where = f" at {walker.raw}" if walker.raw else ""
-            raise UsageError(f"the search space fails{where}: {with_kind(error)}; correct its function") from None
+            raise UsageError(f"the search space fails{where}: {with_kind(error)}; correct {line_of(error)}") from None
         if not isinstance(keys, dict) or not keys or not all(isinstance(key, str) for key in keys):
             raise UsageError(
                 f"the search space returns {keys!r}; it must return a dict of configuration keys, for example"
