@@ -1,20 +1,20 @@
 """Families of models, one folder each; the loop and the evaluation know a family by its name and these faces only.
 
-``Config``                                        the run's settings, a :class:`trainer.config.RunConfig` with the
-family's model and objective ``headline(config)``                              which metrics a run is judged by:
-``score`` (higher is better), and others by name ``source(config, images, dtype, rank, workers)``  where batches come
-from (:mod:`trainer.source`) ``make(config, source)``                          the :class:`trainer.method.Method`
-``probes(config, images, source, method, device)``  its :class:`trainer.method.Probes`
-``check_evaluation(config, views, subspace)``     raises UsageError for what cannot be evaluated
-``tables(metrics, config)``                       an evaluation's metrics as tables on the console
-``epoch_macs(config)``                            optional: multiply-adds of an epoch, for a plan's estimate
-``METRICS``                                     optional: what a study may be asked about that only this family
-records: (name, words, unit, whether more is better)
-``USUAL``                                       optional: patterns of the names in :mod:`studies.engine.metrics` that
-its probes record as well, beside those of the headline
-``COLUMNS``, ``LEGEND``                           what an epoch's line on the console shows of what its probes measured:
-(label, metric without its number of views, format), and what the labels mean; ``SECOND`` optional: of a second line,
-where the run has them
+* ``Config``: the run's settings, a :class:`trainer.config.RunConfig` with the family's model and objective
+* ``headline(config)``: which metrics a run is judged by: ``score`` (higher is better), and others by name
+* ``source(config, images, dtype, rank, workers)``: where batches come from (:mod:`trainer.source`)
+* ``make(config, source)``: the :class:`trainer.method.Method`
+* ``probes(config, images, source, method, device)``: its :class:`trainer.method.Probes`
+* ``check_evaluation(config, views, subspace)``: raises UsageError for what cannot be evaluated
+* ``tables(metrics, config)``: an evaluation's metrics as tables on the console
+* ``COLUMNS``, ``LEGEND``: what an epoch's line on the console shows of what its probes measured (label, metric without
+  its number of views, format), and what the labels mean
+* ``SECOND``, optional: of a second line, where the run has them
+* ``epoch_macs(config)``, optional: multiply-adds of an epoch, for a plan's estimate; None where they are not known
+* ``METRICS``, optional: what a study may be asked about that only this family records (name, words, unit, whether more
+  is better)
+* ``USUAL``, optional: patterns of the names in :mod:`studies.engine.metrics` that its probes record as well, beside
+  those of the headline
 
 Importing a family costs neither torch nor ray. README.md says how to add one.
 """

@@ -9,7 +9,7 @@ event              ``epoch`` (training terms of an epoch), ``eval`` (probes), ``
 study, run_id, arm_id, seed, attempt
 step, samples_seen counted since the start of the run, over all attempts
 epoch              completed epochs, null where the data have none
-probe_epoch        the epoch after which the dearer probes were last fitted
+probe_epoch        the epoch after which the more expensive probes were last fitted
 split              ``train`` | ``validation`` | ``test``
 metrics            {``name/feature@views``: number}; null stands for NaN or infinity
 =================  ==========================================================================
