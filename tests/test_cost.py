@@ -124,7 +124,7 @@ def test_killed_session_and_two_prices(tmp_path):
     # 95 of the 200 thousandths that the study cost are nobody's
     assert "cost 0.20 USD at 3.6 and 7.2 USD per hour: search 0.065, comparison 0.040, start-up and idle 0.095" in said
     assert "3 attempts were lost (1 out of memory, 1 preempted, 1 cut when a session ended)" in said
-    assert "Dearest arm of the comparison: stopgrad λ=0.1 (best), 0.011 core-hours, 0.040 USD" in said
+    assert "Most expensive arm of the comparison: stopgrad λ=0.1 (best), 0.011 core-hours, 0.040 USD" in said
     problem = " ".join(sentences(found, table, spent))
     assert "seed 2: not run (out of memory)" in problem and "INCOMPLETE" not in problem
 

@@ -678,11 +678,11 @@ def test_a_report_and_its_exit_codes(quiet, capsys, monkeypatch):
         assert any(
             line.split(maxsplit=1)[1].startswith(what) for line in out.splitlines() if line.startswith(("ok ", "warn "))
         ), what
-    assert SECRET not in out and "nothing stands in the way" in out
+    assert SECRET not in out and "ready to run" in out
     assert list(quiet.iterdir()) == []  # a look changes nothing
     assert main(["doctor", "--preset", "cifar100_aug_30"]) == 1
     out = capsys.readouterr().out
-    assert "FAIL  data" in out and "1 to mend before a study can run" in out
+    assert "FAIL  data" in out and "1 to fix before a study can run" in out
 
 
 def test_a_limited_machine_is_judged_as_the_study_judges_it(quiet, capsys, monkeypatch):
@@ -716,7 +716,7 @@ def test_results_that_cannot_be_written_on_a_cluster(quiet, capsys):
 
 
 def test_summary():
-    assert summary([ok("a", "b")]) == "nothing stands in the way"
+    assert summary([ok("a", "b")]) == "ready to run"
     assert "1 to look at" in summary([ok("a", "b"), warn("a", "b", "c", "d")])
 
 

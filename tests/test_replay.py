@@ -612,7 +612,7 @@ def test_the_command_prints_and_repeats_itself(folder, tmp_path, capsys):
         "ASHA eta 2, rungs 3, 6, 12",
         "ASHA eta 3, rungs 3, 9",
         "1 run left out: ",
-        "14 runs left out: its seed",
+        "14 runs left out: seed is not",
         "is a gate here valid?",
         "13 arms",
         "30 orders; intervals are meant for 500",

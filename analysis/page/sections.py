@@ -99,7 +99,9 @@ def _cost(facts: Facts, draw: Draw) -> dict[str, Any]:
 
 
 def _trust(facts: Facts, draw: Draw) -> dict[str, Any]:
-    return {"rows": trust(facts), "said": caveats(facts.study, facts.table, facts.found)}
+    rows = trust(facts)
+    said = caveats(facts.study, facts.table, facts.found)
+    return {"rows": rows, "said": [one for one in said if one not in dict(rows).values()]}
 
 
 def _again(facts: Facts, draw: Draw) -> dict[str, Any]:

@@ -31,9 +31,12 @@ def trust(facts: Facts) -> list[tuple[str, str]]:
         ("devices", _listed({str(run.started["device"]) for run in runs if run.started.get("device")})),
         ("data", f"{info.get('preset', '')} {' '.join(map(str, info.get('overrides') or []))}".strip()),
         ("split", _listed({str(run.started["split_hash"])[:16] for run in runs if run.started.get("split_hash")})),
-        ("seed of the choice", str(info.get("search_seed", "")) if info.get("num_trials") else ""),
-        ("seeds of the proof", seeds),
-        ("decided together", f"{asked} primary contrast{'' if asked == 1 else 's'}, Holm, 5 %" if asked else "nothing"),
+        ("search seed", str(info.get("search_seed", "")) if info.get("num_trials") else ""),
+        ("verdict seeds", seeds),
+        (
+            "adjusted for",
+            f"{asked} primary contrast{'' if asked == 1 else 's'}, Holm, 5 %" if asked else "nothing",
+        ),
         ("declaration", " ".join(registered(study))),
         ("begun", str(info.get("created", ""))),
     ]

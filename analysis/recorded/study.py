@@ -139,7 +139,10 @@ def load(folder: str | Path, read: Callable[[Path], Run] = read_run) -> Study:
     """
     folder = Path(folder)
     if not (folder / "study.json").is_file():
-        raise UsageError(f"{folder} is not a study folder: it holds no study.json")
+        near = sorted(file.parent for where in (folder, folder.parent) for file in where.glob("*/study.json"))
+        there = f"; studies near it: {', '.join(map(str, near[:5]))}{', ...' if len(near) > 5 else ''}" if near else ""
+        why = "it holds no study.json" if folder.is_dir() else "there is no such folder"
+        raise UsageError(f"{folder} is not a study folder: {why}{there}")
     try:
         info = read_info(folder / "study.json")
         decisions = read_decisions(folder / "decisions.jsonl")

@@ -29,7 +29,7 @@ def costs(study: Study, table: pd.DataFrame, found: Cost) -> list[str]:
         table: the study's ``tables.comparison_table``.
         found: its ``cost.cost``.
     """
-    said = [*_record(study), *_machine(study, found), *_money(found), *_dearest(table, found)]
+    said = [*_record(study), *_machine(study, found), *_money(found), *_most_expensive(table, found)]
     return [*said, *_lost(found.lost), *_saved(study)]
 
 
@@ -93,15 +93,14 @@ def _money(found: Cost) -> list[str]:
     return [f"It cost {money(found.usd)} USD at {rates} USD per hour: {_parts(found, 'usd', money)}, {rest}."]
 
 
-def _dearest(table: pd.DataFrame, found: Cost) -> list[str]:
+def _most_expensive(table: pd.DataFrame, found: Cost) -> list[str]:
     paid = table[table["device_seconds"] > 0] if len(table) else table
     if paid.empty:
         return []
     row = paid.loc[paid["device_seconds"].idxmax()]
     usd = f", {money(row['usd'])} USD" if found.priced else ""
-    return [
-        f"Dearest arm of the comparison: {row['arm']}, {row['device_seconds'] / 3600:.2g} {found.device}-hours{usd}."
-    ]
+    hours = f"{row['device_seconds'] / 3600:.2g} {found.device}-hours"
+    return [f"Most expensive arm of the comparison: {row['arm']}, {hours}{usd}."]
 
 
 def _lost(lost: Counter[str]) -> list[str]:

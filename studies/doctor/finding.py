@@ -50,5 +50,5 @@ def summary(findings: Iterable[Finding]) -> str:
     levels = [finding.level for finding in findings]
     wrong, doubtful = levels.count("FAIL"), levels.count("warn")
     if wrong:
-        return f"{wrong} to mend before a study can run{f', {doubtful} to look at' if doubtful else ''}"
-    return f"nothing stands in the way{f'; {doubtful} to look at' if doubtful else ''}"
+        return f"{wrong} to fix before a study can run{f', {doubtful} to look at' if doubtful else ''}"
+    return f"ready to run{f'; {doubtful} to look at' if doubtful else ''}"

@@ -255,7 +255,7 @@ def _on_seeds(curves: list[Curve], seeds: tuple[int, ...] | None, left_out: list
     kept = []
     for curve in curves:
         if curve.seed not in seeds:
-            left_out.append((curve.run, f"its seed is not {' or '.join(map(str, seeds))} (--run-seeds)"))
+            left_out.append((curve.run, f"seed is not {' or '.join(map(str, seeds))} (--run-seeds)"))
         elif not set(seeds) <= of_arm[curve.arm]:
             left_out.append((curve.run, f"its arm has no run on every one of seeds {', '.join(map(str, seeds))}"))
         else:

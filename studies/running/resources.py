@@ -33,8 +33,8 @@ def resources(o: Namespace) -> Resources:
         )
     if gpus > have_gpus:
         raise UsageError(
-            f"one trial would take {gpus:g} GPUs, this machine has {have_gpus}; lower --gpus-per-trial or give a"
-            " cluster's --address"
+            f"one trial would take {gpus:g} GPU{'s' if gpus > 1 else ''}, this machine has {have_gpus}; lower"
+            " --gpus-per-trial or give a cluster's --address"
         )
     fit = trials_at_once(
         [{"CPU": have_cpus, "GPU": have_gpus}], o.cpus_per_trial, o.gpus_per_trial, o.workers_per_trial
