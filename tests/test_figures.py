@@ -253,6 +253,7 @@ def texts_of(figure):
     renderer = figure.canvas.get_renderer()
     found = [(figure._suptitle, "title"), (figure._supxlabel, "x label"), (figure._supylabel, "y label")]
     found = [(text, name) for text, name in found if text is not None]
+    found += [(text, text.get_text()) for text in figure.texts if text not in [one for one, _ in found]]
     for panel in shown(figure):
         parts = [panel.title, panel._left_title, panel.xaxis.label, panel.yaxis.label, *panel.texts]
         found += [(text, text.get_text()) for text in parts if text.get_visible() and text.get_text()]
@@ -275,7 +276,15 @@ def collisions(figure):
     return [(a, b) for i, (box, a) in enumerate(shrunk) for other, b in shrunk[i + 1 :] if box.overlaps(other)]
 
 
-@pytest.mark.parametrize("rule", [unlabelled, undrawn, cut, collisions])
+def short(figure):
+    """Samples of a line beside its name that end before its dashes are told from others."""
+    samples = [line for line in figure.artists if isinstance(line, Line2D)]
+    lengths = {line: float(np.ptp(line.get_xdata())) * figure.bbox.width for line in samples}
+    dashes = {line: sum(line._dash_pattern[1] or ()) * figure.dpi / 72 for line in samples}
+    return [line.get_linestyle() for line in samples if lengths[line] < dashes[line]]
+
+
+@pytest.mark.parametrize("rule", [unlabelled, undrawn, cut, collisions, short])
 def test_no_figure_breaks_a_rule(drawn, rule):
     assert len(drawn) > 50
     broken = {name: found for name, figure in drawn.items() if (found := rule(figure))}

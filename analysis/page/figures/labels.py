@@ -41,9 +41,9 @@ def end_labels(figure: Figure, panel: Axes, ends: list[End], digits: int, beside
     for name, value, colour, dash, y in places:
         at = (y - over) / height
         start = box.x1 + 8 / width
-        figure.add_artist(Line2D([start, start + 14 / width], [at, at], color=colour, linestyle=dash, linewidth=2.2))
+        figure.add_artist(Line2D([start, start + 24 / width], [at, at], color=colour, linestyle=dash, linewidth=2.2))
         figure.text(
-            start + 18 / width, at, f"{cut(name, 24)} {number(value, digits)}", va="center", fontsize=11, color=INK
+            start + 29 / width, at, f"{cut(name, 23)} {number(value, digits)}", va="center", fontsize=11, color=INK
         )
 
 
@@ -56,5 +56,5 @@ def _below(figure: Figure, panel: Axes, ends: list[End], digits: int) -> None:
     panel.set_position([box.x0, (box.y0 * old + more) / new, box.width, box.height * old / new])
     for row, (name, value, colour, dash) in enumerate(sorted(ends, key=lambda end: -end[1])):
         at = (more - _APART * (row + 0.5)) / new
-        figure.add_artist(Line2D([6 / width, 22 / width], [at, at], color=colour, linestyle=dash, linewidth=2.2))
-        figure.text(27 / width, at, f"{cut(name, 44)} {number(value, digits)}", va="center", fontsize=11, color=INK)
+        figure.add_artist(Line2D([6 / width, 30 / width], [at, at], color=colour, linestyle=dash, linewidth=2.2))
+        figure.text(35 / width, at, f"{cut(name, 44)} {number(value, digits)}", va="center", fontsize=11, color=INK)
