@@ -91,8 +91,12 @@ def test_the_table_says_how_many_blocks_can_be_trained_apart(name):
 
 
 def test_an_aggregator_of_another_width(monkeypatch, digits):
-    monkeypatch.setitem(AGGREGATORS, "averaged", "test_parts:Averaged")
-    run = config("model.aggregator=averaged")
+    unread = "layers", "heads", "ffn_ratio", "dropout", "time_embedding"
+    monkeypatch.setitem(AGGREGATORS, "averaged", parts.Aggregator("test_parts:Averaged", unread=unread))
+    for name, value in zip(unread, (1, 3, 2.0, 0.1, "true"), strict=True):
+        with pytest.raises(UsageError, match=f"{name} = .* (does nothing|has a meaning only)"):
+            config("model.aggregator=averaged", f"model.{name}={value}")
+    run = config("model.aggregator=averaged", "model.action_dim=7")
     model, batch = method(run), views(run, digits).next()
     output = model(batch)
     assert (

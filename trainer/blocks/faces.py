@@ -55,7 +55,7 @@ def make_encoder(config: EncoderConfig, channels: int) -> Encoder:
 
 def make_aggregator(model: Any) -> Aggregator:
     """The aggregator that a family's model settings name."""
-    return implementation(AGGREGATORS[model.aggregator])(model)
+    return implementation(AGGREGATORS[model.aggregator].implementation)(model)
 
 
 def make_predictor(model: Any, aggregate: int, action: int, outputs: int) -> nn.Module:

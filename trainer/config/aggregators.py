@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,13 +11,8 @@ from trainer.config.node import Fraction, Node, NonNegative, Positive, only_when
 
 
 class AggregatorNode(Node):
-    """What every aggregator's own settings have.
+    """What every aggregator's own settings have."""
 
-    Attributes:
-        ffn: whether its layers have the hidden layer of ``model.ffn_ratio``.
-    """
-
-    ffn: ClassVar[bool] = True
     expand: Annotated[float, Field(gt=0, le=16)] | None = None
     """Width inside over that of the tokens, rounded to a multiple of the heads, between linear maps from the tokens and
     back: to match another aggregator's parameters. Default: the tokens' own width, without maps."""
@@ -48,13 +43,10 @@ class CodingNode(Node):
 class CrateConfig(AggregatorNode, CodingNode):
     """aggregator=crate: a square dictionary, one step, no residual around the coding."""
 
-    ffn: ClassVar[bool] = False
-
 
 class CrateAlphaConfig(AggregatorNode, CodingNode):
     """aggregator=crate_alpha (2405.20299): overcomplete dictionary, two steps, a read-out of its own, a residual."""
 
-    ffn: ClassVar[bool] = False
     ratio: Annotated[float, Field(ge=1, le=64)] = 4.0
     """Atoms of the dictionary over channels."""
     scale: Positive | None = None

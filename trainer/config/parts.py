@@ -36,6 +36,22 @@ class Encoder:
     stages: int | None = None
 
 
+@dataclass(frozen=True)
+class Aggregator:
+    """An aggregator of views.
+
+    Attributes:
+        implementation: ``module:class`` of a :class:`trainer.blocks.faces.Aggregator`.
+        config: settings of its own, as ``model.<name>``.
+        unread: which of the model's ``layers``, ``heads``, ``ffn_ratio``, ``dropout`` and ``time_embedding`` it does
+            not read, so that they are refused under it.
+    """
+
+    implementation: str
+    config: type[AggregatorNode] | None = None
+    unread: tuple[str, ...] = ()
+
+
 ENCODERS = {
     "conv": Encoder("trainer.blocks.conv:ConvEncoder", growth=4, stages=3),
     "resnet18": Encoder("trainer.blocks.resnet:ResNet18", growth=8, stages=4),
@@ -44,18 +60,11 @@ ENCODERS = {
     "stack": Encoder("trainer.blocks.residual:StackEncoder", growth=4),
 }
 AGGREGATORS = {
-    "transformer": "trainer.blocks.transformer:Transformer",
-    "crate": "trainer.blocks.crate:Crate",
-    "crate_alpha": "trainer.blocks.crate:CrateAlpha",
-    "tost": "trainer.blocks.tost:Tost",
+    "transformer": Aggregator("trainer.blocks.transformer:Transformer"),
+    "crate": Aggregator("trainer.blocks.crate:Crate", CrateConfig, ("ffn_ratio",)),
+    "crate_alpha": Aggregator("trainer.blocks.crate:CrateAlpha", CrateAlphaConfig, ("ffn_ratio",)),
+    "tost": Aggregator("trainer.blocks.tost:Tost", TostConfig),
 }
-"""``module:class`` of each :class:`trainer.blocks.faces.Aggregator`."""
-AGGREGATOR_SETTINGS: dict[str, type[AggregatorNode]] = {
-    "crate": CrateConfig,
-    "crate_alpha": CrateAlphaConfig,
-    "tost": TostConfig,
-}
-"""Settings of those aggregators that have some of their own, as ``model.<name>``."""
 PREDICTORS = {"mlp": "trainer.blocks.predictor:mlp", "crate": "trainer.blocks.predictor:CratePredictor"}
 """``module:class`` of each predictor, made as :func:`trainer.blocks.faces.make_predictor` says."""
 PREDICTOR_SETTINGS: dict[str, type[Node]] = {"crate": CratePredictorConfig}

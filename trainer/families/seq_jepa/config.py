@@ -13,7 +13,7 @@ from trainer.config.consolidation import ConsolidateConfig
 from trainer.config.evaluation import Epochs
 from trainer.config.local import LocalConfig, check_local
 from trainer.config.node import Node, NonNegative, Positive, added, one_of, only_when
-from trainer.config.parts import AGGREGATOR_SETTINGS, PREDICTOR_SETTINGS, PREDICTORS
+from trainer.config.parts import PREDICTOR_SETTINGS, PREDICTORS
 from trainer.config.sets import split_sizes
 from trainer.families.seq_jepa.continual.rules import check_stream
 
@@ -21,7 +21,7 @@ CONTROLS = {name: part.config for name, part in REGULARISERS.items() if name != 
 """Regularisers that are there only with a weight; the rate is always measured."""
 
 
-_OWN = {name: (kind, "aggregator", name) for name, kind in AGGREGATOR_SETTINGS.items()} | {
+_OWN = {name: (part.config, "aggregator", name) for name, part in AGGREGATORS.items() if part.config} | {
     f"predictor_{name}": (kind, "predictor", name) for name, kind in PREDICTOR_SETTINGS.items()
 }
 """Settings of one part alone, by field: their type, and the setting and value they belong to."""
@@ -71,21 +71,27 @@ class ModelConfig(_Parts):
     @classmethod
     def resolve(cls, values: dict[str, Any]) -> None:
         parts = {"aggregator": "transformer", "predictor": "mlp"}
-        # what is no name is refused by its own rule
         chosen = {part: str(values.get(part, default)) for part, default in parts.items()}
         for field, (_, part, name) in _OWN.items():
             only_when(values, field, chosen[part] == name, f"model.{part}={name}", {})
-        kind = AGGREGATOR_SETTINGS.get(chosen["aggregator"])
-        ffn = kind is None or kind.ffn
-        without = " or ".join(name for name in AGGREGATORS if getattr(AGGREGATOR_SETTINGS.get(name), "ffn", True))
-        only_when(values, "ffn_ratio", ffn, f"model.aggregator={without}", 4.0)
+        reading = [name for name, part in AGGREGATORS.items() if "ffn_ratio" not in part.unread]
+        # what is no name is refused by its own rule
+        ffn = chosen["aggregator"] in reading or chosen["aggregator"] not in AGGREGATORS
+        only_when(values, "ffn_ratio", ffn, f"model.aggregator={' or '.join(reading)}", 4.0)
         own = chosen["predictor"] in PREDICTOR_SETTINGS
         only_when(values, "predictor_hidden", not own, "model.predictor=mlp", 128)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> ModelConfig:
-        own = getattr(self, self.aggregator, None)
-        if (own is None or own.expand is None) and self.token_width % self.heads:
+        own, unread = getattr(self, self.aggregator, None), AGGREGATORS[self.aggregator].unread
+        for name in unread:
+            value, usual = getattr(self, name), type(self).model_fields[name].default
+            if value != usual:
+                raise ValueError(
+                    f"model.{name} = {value!r} does nothing with model.aggregator={self.aggregator}; leave it at"
+                    f" {usual!r}"
+                )
+        if "heads" not in unread and (own is None or own.expand is None) and self.token_width % self.heads:
             raise ValueError(
                 f"model.heads = {self.heads} must divide the token width {self.token_width} "
                 f"(= {self.encoder.features} encoder features + {self.token_width - self.encoder.features} action)"
