@@ -10,6 +10,7 @@ import json
 import math
 import re
 import shlex
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.differences import differences
 from analysis.statistics.family import PENDING
 from analysis.tables.importance import importance
-from trainer import presets
+from trainer import evaluate, presets
 from trainer.record.identity import arm_id, arm_settings
 
 ASSETS = Path(__file__).resolve().parent.parent / "analysis" / "page" / "assets"
@@ -170,6 +171,29 @@ def test_state_and_next_step(facts, tmp_path):
     wrong = full(tmp_path / "wrong")
     wrong.arm("sh2", "shared", "shared", 0.0, [60.0, 61.0, 60.5], reference="s0", rank=20.0)
     assert "it must collapse in all" in next_step(gather(load(wrong.folder))).text
+
+
+def test_after_a_resolved_study_comes_a_command_that_runs(tmp_path, capsys):
+    study = Builder(tmp_path / "a study", num_trials=3, confirm=["stopgrad"], seeds=[1, 2, 3])
+    study.decide({"event": "begin", "t": 0.0, "cores": 2, "concurrent": 2, "workers": 1, "gpus": 0, "cpus": 1,
+                  "usd_per_hour": 0, "command": "python studies/demo.py --resume"})  # fmt: skip
+    study.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0], rank=1.7, gate=False)
+    study.arm("s1", "best", "stopgrad", 0.1, [62.0, 63.0, 64.5], "s0", 65.0)
+    for trial, (weight, score) in enumerate([(0.1, 65.0), (0.01, 55.0), (0.001, 50.0)]):
+        study.trial(trial, "stopgrad", weight, score)
+    study.decide({"event": "session", "t": 9.0, "seconds": 9.0, "cores": 2, "finished": True, "budget": None})
+    assert next_step(gather(load(study.folder))).text.startswith("Try larger λ: ")
+    study.trial(3, "stopgrad", 0.5, 60.0)
+    command = next_step(gather(load(study.folder))).command
+    for seed in (1, 2, 3, 1000):  # the last one's was a search's
+        (study.folder / "runs" / f"0123456789-s{seed}").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f'python() {{ printf "%s\\n" "$@"; }}; {command}'], capture_output=True, text=True
+    )
+    given = done.stdout.split("-m\ntrainer.evaluate\n")[1:]
+    assert [one.splitlines()[1] for one in given] == [f"{study.folder}/runs/0123456789-s{seed}" for seed in (1, 2, 3)]
+    assert evaluate.main(given[0].splitlines()) == 2
+    assert "there is no file" in capsys.readouterr().err  # of the checkpoint: the words are understood
 
 
 @pytest.mark.parametrize(

@@ -201,9 +201,11 @@ def next_step(facts: Facts) -> Step:
         return _more_seeds(facts, open_)
     if (facts.primary["verdict"] == DIVERGED).any():
         return Step("The arm that is ahead has runs that diverged: compare settings which do not.")
+    seeds = sorted({int(seed) for seed in facts.study.finals["seed"]})  # none of which served a search
+    runs = " ".join(f"{shlex.quote(str(facts.study.folder))}/runs/*-s{seed}" for seed in seeds)
     return Step(
-        "Resolved on validation. Measure the compared arms once on test images:",
-        f"python -m trainer.evaluate {shlex.quote(str(facts.study.folder))} --split test",
+        "Resolved on validation. Measure the compared runs once on test images:",
+        f'for run in {runs}; do python -m trainer.evaluate --checkpoint "$run" --split test; done',
     )
 
 
@@ -235,7 +237,9 @@ def at_an_edge(facts: Facts) -> str:
     """Which chosen arm stands at an end of what was tried of the searched number."""
     for key in facts.study.arms.ordered:
         if end := edge(facts.study, key):
-            return f"Widen the search: {facts.names[key]} is the {end} tried."
+            way, _, symbol = end.partition(" ")
+            beyond = {"largest": "larger", "smallest": "smaller"}[way]
+            return f"Try {beyond} {symbol}: {facts.names[key]} is the {end} tried."
     return ""
 
 
