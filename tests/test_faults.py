@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import fcntl
 import os
+import signal
 import time
 
 import pytest
@@ -71,13 +72,28 @@ def test_killed_drivers_and_trials_full_disks_torn_lines_and_a_hung_trial_change
     assert study.lines(frozen.run) == before
     os.close(lock)
     hung = moments.mid_epoch(study, avoid=[frozen.run])
-    out = study.wait()
-    assert "HUNG" in out and "raise --hang-minutes" in out
+    _hangs_and_is_interrupted(study, signal.SIGINT)
+    study.finish()
     fails = study.decisions("fail")
     assert {"failed", "hung"} <= {line["kind"] for line in fails} and all(line["again"] for line in fails)
     assert all(line["reason"] != "no exception was left" for line in fails)
     assert {killed.run, caught.run, frozen.run, hung.run} <= set(study.run_ids)
     assert compare.differences(study, reference) == []
+    study.gone()
+
+
+def _hangs_and_is_interrupted(study, how):
+    """Once a hung trial was noticed, so in the middle; the record says who ended how, and nothing is left."""
+    study.until(
+        lambda: [line for line in study.decisions("fail") if line["kind"] == "hung"], "the hung trial was noted"
+    )
+    ended = len(study.decisions("session"))
+    study.driver.send_signal(how)
+    said = study.wait(130)
+    assert "HUNG" in said and "raise --hang-minutes" in said and "--resume" in said and "Traceback" not in said
+    assert len(study.decisions("session")) == ended + 1 and not (study.folder / "report" / "table.csv").exists()
+    command = study.decisions("begin")[-1]["command"]
+    assert "studies/step2_rate.py" in command and command.count("--resume") == 1
     study.gone()
 
 
@@ -89,13 +105,12 @@ def _said_to_be_full(said):
 
 def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_trial_hangs(reference, tmp_path):
     """The reference ran in plain processes: decisions, records and table are the same whoever executes, and whatever
-    befalls it."""
-    study = Study(
-        tmp_path, *SHORT, "--retries", "20", "--hang-minutes", "0.6"
-    )  # a trial is silent while it imports torch, for long on a busy machine
-    with (
-        processes.adopting()
-    ):  # where orphans do not go to process 1, Ray takes a minute to see them: the system ends them
+    befalls it, and plain processes go on with what Ray began."""
+    # a trial is silent while it imports torch, for long on a busy machine
+    faults = [*SHORT, "--retries", "20", "--hang-minutes", "0.6"]
+    study = Study(tmp_path, *faults)
+    # where orphans do not go to process 1, Ray takes a minute to see them: the system ends them
+    with processes.adopting():
         study.start()
         frozen = moments.mid_epoch(study)  # it must be cleared away all the same
         study.kill()
@@ -104,14 +119,11 @@ def test_ray_gives_the_same_study_though_a_driver_and_a_trial_are_killed_and_a_t
     caught = moments.checkpoint_write(study)
     processes.kill(caught.pid)
     hung = moments.mid_epoch(study, avoid=[caught.run])
-    out = study.wait()
-    assert "HUNG" in out and "raise --hang-minutes" in out
-    kinds = [line["kind"] for line in study.decisions("fail")]
-    assert (
-        kinds.count("failed") >= 1
-        and kinds.count("hung") >= 1
-        and all(line["again"] for line in study.decisions("fail"))
-    )
+    _hangs_and_is_interrupted(study, signal.SIGTERM)
+    study = Study(tmp_path, *faults, executor="process")
+    study.finish()
+    fails = study.decisions("fail")
+    assert {"failed", "hung"} <= {line["kind"] for line in fails} and all(line["again"] for line in fails)
     assert {frozen.run, caught.run, hung.run} <= set(study.run_ids)
     assert compare.differences(study, reference) == []
     study.gone()

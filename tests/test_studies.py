@@ -1,20 +1,15 @@
-"""Whole studies: reuse of trial processes, interruption and resuming, several workers, refusals. In plain processes
-where Ray is not the point."""
+"""Whole studies: reuse of trial processes, several workers, failures, refusals. In plain processes."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from faults import processes
 from small import SMALL
 
 from trainer import presets
-from trainer.loop import train
 from trainer.record.identity import run_id
 from trainer.record.run import comparable, read
 
@@ -30,7 +25,7 @@ HANGS = 900
 """Seconds after which a study hangs: on a machine that others use too it takes many times its own half a minute."""
 
 
-def study(script, results, *arguments, wait=True, check=0):
+def study(script, results, *arguments, check=0):
     command = [
         sys.executable,
         str(ROOT / "studies" / script),
@@ -41,14 +36,11 @@ def study(script, results, *arguments, wait=True, check=0):
         *arguments,
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANGS
     )
-    if not wait:
-        return process
-    out, _ = process.communicate(timeout=HANGS)
-    assert process.returncode == check, out
-    return out
+    assert done.returncode == check, done.stdout
+    return done.stdout
 
 
 def runs(results):
@@ -127,58 +119,6 @@ def test_other_settings_are_refused(finished):
     results, _ = finished
     out = study("step2_rate.py", results, "--num-trials", "4", "--seeds", "3", "--resume", *SETTINGS, check=2)
     assert "seeds = [0, 1], not [0, 1, 2]" in out
-
-
-# long enough to be interrupted twice
-GRID = ["--quick", "--seeds", "1", *SMALL, "data.sizes=[512,128,128]", "--across-commits", "--epochs", "3"]
-
-
-def straight(results, folder):
-    """The same runs as those of a study, each trained in this process, uninterrupted."""
-    found = {}
-    for path in sorted((results / "s" / "runs").glob("*/records.jsonl")):
-        first, *_ = lines = list(read(path))
-        gate = next((line["gate"]["gate"] for line in lines if line.get("gate")), None)
-        baselines = any("pixels" in name for name in first["metrics"])
-        train(presets.build(first["config"]), folder, "s", gate=gate, baselines=baselines)
-        found[path.parent.name] = [comparable(line) for line in read(folder / path.parent.name / path.name)]
-    return found
-
-
-def test_a_study_interrupted_again_and_again_resumes_to_the_same_runs(tmp_path):
-    """By Ctrl-C and SIGTERM, with either executor, whichever continues; what is on record stays. SIGKILL is
-    test_faults.py's."""
-    deadline = time.monotonic() + HANGS
-    resume = []
-    for ended, (how, executor) in enumerate(((signal.SIGINT, "ray"), (signal.SIGTERM, "process")), 1):
-        before = recorded(tmp_path)
-        process = study("step2_grid.py", tmp_path, *GRID, "--executor", executor, *resume, wait=False)
-        while recorded(tmp_path) < before + 12:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        started = {pid: processes.born(pid) for pid in processes.below(process.pid)} if processes.PROC.is_dir() else {}
-        os.kill(process.pid, how)
-        out, _ = process.communicate(timeout=HANGS)
-        assert process.returncode == 130 and "--resume" in out and "Traceback" not in out, out
-        assert len(decisions(tmp_path, "session")) == ended
-        assert not complete(tmp_path), "it was interrupted in the middle"
-        begun = decisions(tmp_path, "begin")[-1]
-        assert "studies/step2_grid.py" in begun["command"] and begun["command"].count("--resume") == 1
-        while alive := [pid for pid, born in started.items() if born is not None and processes.born(pid) == born]:
-            assert time.monotonic() < deadline, f"left behind: {[processes.title(pid) for pid in alive]}"
-            time.sleep(0.1)
-        resume = ["--resume"]
-    study("step2_grid.py", tmp_path, *GRID, "--resume", *PROCESS)
-    assert complete(tmp_path) and runs(tmp_path) == straight(tmp_path, tmp_path / "straight")
-
-
-def recorded(results):
-    """Complete lines of all runs' records."""
-    return sum(path.read_bytes().count(b"\n") for path in (results / "s" / "runs").glob("*/records.jsonl"))
-
-
-def complete(results):
-    return len(decisions(results, "finish")) == 9
 
 
 def test_a_cluster_that_does_not_exist_is_one_line(tmp_path):
