@@ -19,8 +19,8 @@ study: $(VENV)/.installed
 full: $(VENV)/.installed
 	$(BIN)/python studies/step2_rate.py --resume
 
-# wait for an emulated service: a fifth of a processor while they run, so they run beside what computes
-WAITING := tests/test_vast_trip.py tests/test_vast_faults.py tests/test_bucket.py
+# wait for an emulated service: a third of a processor while they run, so they run beside what computes
+WAITING := tests/test_vast_ray.py tests/test_vast_trip.py tests/test_vast_faults.py tests/test_vast_command.py tests/test_bucket.py
 # collecting all tests takes ten seconds
 HEAVY = $(filter-out $(CLUSTERS) $(WAITING),$(shell grep -l mark.heavy tests/test_*.py))
 PYTEST := $(BIN)/python -m pytest
