@@ -337,6 +337,19 @@ def test_a_warm_start_tells_the_sampler_and_repeats_no_grid_point(tmp_path):
     assert any(candidate.trial < 0 for candidate in jobs.search.ranking("ema"))
 
 
+def test_an_earlier_study_and_its_copy_are_told_once(tmp_path):
+    finished_study(tmp_path / "old")
+    run = tmp_path / "old" / "runs" / "r" / "records.jsonl"
+    run.parent.mkdir(parents=True, exist_ok=True)
+    run.write_text("{}\n")
+    shutil.copytree(tmp_path / "old", tmp_path / "copy")
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    for twice in ("old", "link", "copy"):
+        with pytest.raises(UsageError, match=r"holds the runs of .*; name each earlier study once"):
+            given = tuple(str(tmp_path / name) for name in ("old", twice))
+            warm_start.check(plan(tmp_path / "new", warm_start=given), STUDY)
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [

@@ -208,12 +208,12 @@ def _controls(study: Study, table: pd.DataFrame) -> list[str]:
     for row in rows:
         judged, gate = row["collapsed_judged"], row["gate_judged"]
         passed = f", gate passed {row['gate_passed']} of {gate}" if gate else ""
-        if judged < MIN_SEEDS:
-            answer = f"fewer than {MIN_SEEDS} runs, too few to say whether it behaved"
-        elif row["collapsed"] == judged:
-            answer = "it behaved as a control should"
-        else:
+        if row["collapsed"] < judged:
             answer = f"it did NOT collapse throughout, {UNNOTICED}"
+        elif judged < MIN_SEEDS:
+            answer = f"fewer than {MIN_SEEDS} runs, too few to say whether it behaved"
+        else:
+            answer = "it behaved as a control should"
         numbers = (
             f"rank of z {number(row['rank_pr_z_mean'])}, linear accuracy {number(row['linacc_z_agg_mean'])} percent"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from studies.engine.job import NOT_RUN
 from studies.engine.plan import Plan
 from studies.engine.question import Question
 from trainer.errors import UsageError, with_kind
+from trainer.record.copies import copies
 from trainer.record.identity import arm_id
 from trainer.record.lock import NAME as LOCK
 from trainer.record.study_lines import read_decisions, read_info
@@ -31,6 +33,8 @@ def check(plan: Plan, question: Question) -> None:
             another commit.
     """
     ours = json.loads(json.dumps(plan.stored()))
+    if not plan.begun:
+        _once(plan.search.warm_start)
     for folder in map(Path, plan.search.warm_start):
         if folder.resolve() == plan.folder.resolve():
             raise UsageError(f"--warm-start {folder}: is this study itself; use --resume")
@@ -58,6 +62,16 @@ def check(plan: Plan, question: Question) -> None:
             raise UsageError(
                 f"--warm-start {folder}: {found}; give --across-commits if you know that nothing relevant changed"
             )
+
+
+def _once(given: Sequence[str]) -> None:
+    """Refuse an earlier study and its copy: the sampler would be told each trial twice."""
+    folders = [Path(folder).resolve() for folder in given]
+    twice = copies(folder for folder in folders if folder.is_dir())
+    for place, folder in enumerate(folders):
+        if folder in folders[:place] or folder in twice:
+            of = twice.get(folder, folder)
+            raise UsageError(f"--warm-start {given[place]}: holds the runs of {of}; name each earlier study once")
 
 
 def _other_arms(plan: Plan, question: Question, folder: Path) -> str | None:
