@@ -167,6 +167,8 @@ def test_features_of_a_restored_run_give_its_numbers_in_scikit_learn(trained):
     spread = np.linalg.svd(scored - scored.mean(0), compute_uv=False) ** 2
     assert end["rank_pr/z_agg@3"] == pytest.approx(spread.sum() ** 2 / np.square(spread).sum(), rel=1e-6)
     assert not run.method.training and run.probes.probe(run.untrained)["linacc/z_agg@3"] != end["linacc/z_agg@3"]
+    with pytest.raises(evaluate.UsageError, match="the configuration given is arm .*, its own is"):
+        restored(path, of("model.layers=1", epochs=1))
 
 
 def test_settings_of_the_evaluation_change_what_they_name(trained, tmp_path, capsys):

@@ -13,7 +13,7 @@ from trainer.certificates import trust_system
 from trainer.config import RunConfig
 from trainer.data.images import ImageSet, load_images
 from trainer.data.philox import Purpose, derived_seed
-from trainer.errors import RecordError
+from trainer.errors import RecordError, UsageError
 from trainer.method import Method, Probes
 from trainer.record.evaluation import recorded_config
 from trainer.record.identity import arm_id
@@ -37,16 +37,24 @@ class Restored:
 def restored(folder: Path | str, config: RunConfig | None = None) -> Restored:
     """The run of a folder with ``checkpoint.pt`` and ``records.jsonl``.
 
+    Seeds torch's generator, as the run did, and sets its number of threads.
+
     Args:
         config: default the one on record; another may differ in where it computes and what it measures.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run, or ``config`` is another arm's.
         RecordError: the checkpoint is damaged, or belongs to another arm than the record.
     """
     folder = Path(folder)
     tree, first = recorded_config(folder)
-    config = config or presets.build(tree)
+    recorded = presets.build(tree)
+    config = config or recorded
+    if arm_id(config) != arm_id(recorded):
+        raise UsageError(
+            f"{folder}: the configuration given is arm {arm_id(config)}, its own is {arm_id(recorded)}; it may"
+            " differ in where it computes and what it measures"
+        )
     trust_system(config.runtime.system_certs)
     family, device, dtype = families.load(config.family), pick_device(config), pick_dtype(config)
     torch.set_num_threads(config.runtime.threads)
