@@ -20,6 +20,7 @@ from studies import step2_rate
 from studies.__main__ import main as studies_main
 from studies.engine.earlier_pairs import Earlier
 from studies.engine.power import power_lines, smallest
+from trainer.record.identity import arm_id
 from trainer.record.resolvable import detectable, seeds_for, step
 
 LEVELS = ("stopgrad", "ema")
@@ -134,6 +135,17 @@ def test_the_spread_is_of_the_same_contrast_else_of_other_arms_else_a_guess(tmp_
     assert "from the same contrast in one" in said()
     recorded(tmp_path / "two", random_arms(3, 2))
     assert "in 2 studies" in said() and "other pair" not in said()
+
+
+def test_studies_with_other_common_settings_tell_less_and_are_said_to_have_them(tmp_path):
+    now = plan(tmp_path / "now", seeds=(5, 6, 7, 8))
+    other = "with other settings common to all arms"
+    recorded(tmp_path / "other", random_arms(5, 1), base_arm="0" * 10)
+    said = " ".join(" ".join(power_lines(now)).split())
+    assert f"from the same contrast in other (5 pairs of runs), {other}" in said
+    recorded(tmp_path / "own", random_arms(3, 2), base_arm=arm_id(now.base))
+    said = " ".join(" ".join(power_lines(now)).split())
+    assert "from the same contrast in own (3 pairs of runs)" in said and other not in said
 
 
 def test_more_seeds_and_fewer_contrasts_change_what_the_dry_run_says(tmp_path):

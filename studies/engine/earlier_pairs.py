@@ -27,12 +27,14 @@ class Pair:
 
     Attributes:
         question: of the contrast that declared them, None if none did.
+        alike: whether the settings common to all arms are those asked for.
         differences: arm minus reference by seed.
     """
 
     study: str
     question: str | None
     differences: tuple[float, ...]
+    alike: bool = True
 
     @property
     def squares(self) -> float:
@@ -57,6 +59,10 @@ class Spread:
         return list(dict.fromkeys(pair.study for pair in self.pairs))
 
     @property
+    def alike(self) -> bool:
+        return all(pair.alike for pair in self.pairs)
+
+    @property
     def seeds(self) -> int:
         return sum(len(pair.differences) for pair in self.pairs)
 
@@ -69,21 +75,25 @@ class Earlier:
         results: the folder.
         preset: its name on record.
         epochs: of a run.
+        base: arm of the settings common to all arms; None: whatever they are.
     """
 
     results: Path
     preset: str
     epochs: int
+    base: str | None = None
     _runs: dict[tuple[Path, str], dict[str, float]] = field(default_factory=dict)
 
     def spread(self, question: str, metric: str) -> Spread | None:
-        """The s.d. of a contrast: of the same question where that was asked, else of any arm and its reference.
+        """The s.d. of a contrast: of the same question where that was asked, else of any arm and its reference; of
+        studies with the same common settings where there are any, else of others.
 
         None where fewer than two degrees of freedom are on record, or seeds agree throughout.
         """
         pairs = [pair for one in self._studies for pair in self._pairs(one, metric)]
-        for same in (True, False):
-            wanted = [pair for pair in pairs if len(pair.differences) > 1 and (not same or pair.question == question)]
+        pairs = [pair for pair in pairs if len(pair.differences) > 1]
+        for alike, same in ((True, True), (True, False), (False, True), (False, False)):
+            wanted = [one for one in pairs if one.alike >= alike and (not same or one.question == question)]
             freedom = sum(len(pair.differences) - 1 for pair in wanted)
             if freedom >= 2 and (squares := math.fsum(pair.squares for pair in wanted)) > 0:
                 return Spread(math.sqrt(squares / freedom), tuple(wanted), same)
@@ -112,7 +122,7 @@ class Earlier:
         folder, info, lines = study
         by_key = {line["key"]: line for line in lines if line.get("key")}
         by_arm = {line["arm_id"]: line for line in lines if line["role"] != "untrained"}
-        contrasts = _contrasts(info)
+        contrasts, alike = _contrasts(info), self.base is None or info.get("base_arm") in (None, self.base)
         asked = [(one["question"], by_key.get(one["arm"]), by_key.get(one["reference"])) for one in contrasts]
         others = [(None, line, by_arm.get(line.get("reference"))) for line in by_arm.values()]
         known = set()
@@ -124,7 +134,7 @@ class Earlier:
             known.add(compared)
             ours, theirs = (self._values(folder, line, metric) for line in (arm, reference))
             both = sorted(ours.keys() & theirs.keys())
-            yield Pair(str(info["study"]), question, tuple(ours[seed] - theirs[seed] for seed in both))
+            yield Pair(str(info["study"]), question, tuple(ours[seed] - theirs[seed] for seed in both), alike)
 
     def _values(self, folder: Path, line: dict[str, Any], metric: str) -> dict[int, float]:
         """The metric at the last epoch by seed, of the runs that reached it."""

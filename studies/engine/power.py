@@ -9,6 +9,7 @@ from pathlib import Path
 from studies.engine.contrasts import Contrast
 from studies.engine.earlier_pairs import Earlier, Spread
 from studies.engine.plan import Plan
+from trainer.record.identity import arm_id
 from trainer.record.resolvable import MIN_SEEDS, POWER, detectable, step
 
 GUESS = {"percent": 4.0}
@@ -27,7 +28,7 @@ def power_lines(plan: Plan) -> list[str]:
         return _laid_out([f"none: a verdict takes at least {MIN_SEEDS} seeds, this study has {n}; raise --seeds"])
     often = f", {len(plan.looks)} looks" if len(plan.looks) > 1 else ""
     over = f", Holm over {len(contrasts)} contrasts" if len(contrasts) > 1 else ""
-    earlier = Earlier(plan.folder.parent, plan.preset, plan.epochs)
+    earlier = Earlier(plan.folder.parent, plan.preset, plan.epochs, arm_id(plan.base))
     asked: dict[str, list[str]] = {}  # contrasts of which the same is known share their sentence
     for one in contrasts:
         asked.setdefault(_resolves(one, n, len(contrasts), len(plan.looks), earlier), []).append(one.question)
@@ -65,7 +66,8 @@ def _source(found: Spread) -> str:
     studies, arms = found.studies, len(found.pairs)
     where = studies[0] if len(studies) == 1 else f"{len(studies)} studies, {studies[0]} the latest"
     what = "the same contrast" if found.same else f"{arms} other {'pair' if arms == 1 else 'pairs'} of arms"
-    return f"s.d. of the paired difference {_number(found.sd)}, from {what} in {where} ({found.seeds} pairs of runs)"
+    said = f"s.d. of the paired difference {_number(found.sd)}, from {what} in {where} ({found.seeds} pairs of runs)"
+    return said if found.alike else f"{said}, with other settings common to all arms"
 
 
 def _number(value: float) -> str:
