@@ -130,6 +130,9 @@ def test_the_spread_is_of_the_same_contrast_else_of_other_arms_else_a_guess(tmp_
     shutil.copytree(tmp_path / "one", tmp_path / "copy")  # of the same runs: no more is known
     assert re.search(r"from the same contrast in (one|copy) \(5 pairs of runs\)", said())
     shutil.rmtree(tmp_path / "copy")
+    recorded(tmp_path / "again", arms)  # the same arms on the same seeds, run once more
+    assert re.search(r"from the same contrast in (one|again) \(5 pairs of runs\)", said())
+    shutil.rmtree(tmp_path / "again")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "study.json").write_text("{")
     assert "from the same contrast in one" in said()

@@ -6,8 +6,8 @@ Reads decisions.jsonl and the runs of compared arms; pandas would take longer to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,20 @@ class Pair:
 
     Attributes:
         question: of the contrast that declared them, None if none did.
+        by_seed: arm minus reference.
+        arms: ids of both.
         alike: whether the settings common to all arms are those asked for.
-        differences: arm minus reference by seed.
     """
 
     study: str
     question: str | None
-    differences: tuple[float, ...]
+    by_seed: dict[int, float]
+    arms: frozenset[str]
     alike: bool = True
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        return tuple(self.by_seed.values())
 
     @property
     def squares(self) -> float:
@@ -91,9 +97,8 @@ class Earlier:
         None where fewer than two degrees of freedom are on record, or seeds agree throughout.
         """
         pairs = [pair for one in self._studies for pair in self._pairs(one, metric)]
-        pairs = [pair for pair in pairs if len(pair.differences) > 1]
         for alike, same in ((True, True), (True, False), (False, True), (False, False)):
-            wanted = [one for one in pairs if one.alike >= alike and (not same or one.question == question)]
+            wanted = _once(one for one in pairs if one.alike >= alike and (not same or one.question == question))
             freedom = sum(len(pair.differences) - 1 for pair in wanted)
             if freedom >= 2 and (squares := math.fsum(pair.squares for pair in wanted)) > 0:
                 return Spread(math.sqrt(squares / freedom), tuple(wanted), same)
@@ -134,7 +139,9 @@ class Earlier:
             known.add(compared)
             ours, theirs = (self._values(folder, line, metric) for line in (arm, reference))
             both = sorted(ours.keys() & theirs.keys())
-            yield Pair(str(info["study"]), question, tuple(ours[seed] - theirs[seed] for seed in both), alike)
+            yield Pair(
+                str(info["study"]), question, {seed: ours[seed] - theirs[seed] for seed in both}, compared, alike
+            )
 
     def _values(self, folder: Path, line: dict[str, Any], metric: str) -> dict[int, float]:
         """The metric at the last epoch by seed, of the runs that reached it."""
@@ -172,6 +179,18 @@ class Earlier:
         known = {name: float(value) for name, value in metrics.items() if value is not None}
         of_views = {name.rpartition("@")[0]: value for name, value in known.items() if name.endswith(f"@{views}")}
         return known | {f"{name}@M": value for name, value in of_views.items()}
+
+
+def _once(pairs: Iterable[Pair]) -> list[Pair]:
+    """Without the seeds that another study ran both arms on before: the same run again is no second observation."""
+    known: set[tuple[frozenset[str], int]] = set()
+    found = []
+    for pair in pairs:
+        fresh = {seed: value for seed, value in pair.by_seed.items() if (pair.arms, seed) not in known}
+        known |= {(pair.arms, seed) for seed in fresh}
+        if len(fresh) > 1:
+            found.append(replace(pair, by_seed=fresh))
+    return found
 
 
 def _contrasts(info: dict[str, Any]) -> list[dict[str, Any]]:
