@@ -139,6 +139,13 @@ def full(folder: Path) -> Builder:
     return study
 
 
+def test_arms_that_are_compared_stand_together_before_the_controls(tmp_path):
+    study = full(tmp_path / "demo")
+    study.arm("g1", "grid", "stopgrad", 0.2, [60.0, 61.0, 62.0])
+    kinds = [role for _, role in load(study.folder).arms.ordered]
+    assert kinds == ["best", "best", "lambda0", "lambda0", "grid", "shared", "untrained"]
+
+
 def test_the_arms_in_full_say_how_many_parameters_they_train(tmp_path):
     study = Builder(tmp_path / "demo")
     study.arm("a", "best", "ema", 0.1, [62.0, 64.0, 66.0])

@@ -17,7 +17,7 @@ from typing import Any
 from trainer.errors import UsageError
 
 LINACC = "linacc/z_agg@M"
-KINDS = ("best", "reference", "control", "untrained", "candidate", "grid")
+KINDS = ("best", "reference", "candidate", "grid", "control", "untrained")
 """What an arm is, in the order of the tables."""
 _EARLIER = Path(__file__).parent / "earlier"
 
