@@ -60,7 +60,7 @@ columns = ["mean", "adjusted_low", "adjusted_high", "n", "p_adjusted", "resolvab
 declared[columns].rename(columns={"adjusted_low": "low", "adjusted_high": "high", "p_adjusted": "p"})
 
 # %% [markdown]
-# ## How good are the arms, and how much did the search flatter those that it chose?
+# ## How good are the arms, and by how much did the search overestimate those it chose?
 #
 # `search_value` served the choice and tends to be too high; `mean` is over seeds that the search never saw.
 
