@@ -7,12 +7,14 @@ from statistics import median
 import pytest
 from engine import make, plan, play, score_of, seen_of
 
+from studies.command.options import parser
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.job import Seen
 from studies.engine.plan_lines import plan_lines
 from studies.engine.search import verify
 from studies.engine.settings import Stopping
 from studies.engine.stopping import GO, RULES, STOP, WAIT, Judgement, Ladder, Rule
+from studies.replay.schedulers import RULED
 from studies.step2_rate import STUDY
 from trainer.errors import UsageError
 
@@ -24,6 +26,13 @@ def ended(jobs):
 
 
 # --- each rule alone
+
+
+def test_every_rule_is_told_with_what_it_does_and_can_be_replayed():
+    told = " ".join(parser(STUDY).format_help().split())
+    for name, rule in RULES.items():
+        assert f"{name} {rule.says}" in told and rule.says != Rule.says, name
+    assert {*RULES} - {"none"} == {"gate" if name == "gates" else name for name in RULED}
 
 
 def test_asha_promotes_whoever_enters_the_top_third_and_nobody_before_three_are_there():

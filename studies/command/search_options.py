@@ -57,10 +57,9 @@ def add_search_options(p: Parser, study: Question) -> None:
         choices=[*RULES, *study.rules],
         metavar="RULE",
         help=(
-            "who goes on at a rung: asha promotes who waits there, asha-stop judges each once, gate and hyperband"
-            " judge all at once, median stops the lower half, none trains every trial to the end"
-            f"{''.join(f', {name} is a rule of this study' for name in study.rules)} (default: asha;"
-            " gate with --deterministic)"
+            "who goes on at a rung: "
+            f"{', '.join(f'{name} {rule.says}' for name, rule in {**RULES, **study.rules}.items())}"
+            " (default: asha; gate with --deterministic)"
         ),
     )
     usual = Rule.usual

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from studies.engine.stopping import Rule
 from studies.replay.curves import METRIC, MISSING
+from studies.replay.schedulers import RULED
 from trainer.command.cli import Parser
 from trainer.errors import UsageError
 
-KINDS = ("full", "top-k", "gate", "asha", "asha-stop", "gates", "hyperband", "median")
+KINDS = ("full", "top-k", "gate", *RULED)
 USUAL = KINDS[:4]
 MIN_ADVISED = 500
 ABOUT = (

@@ -127,8 +127,9 @@ class TopK(OneGate):
         return self._k
 
 
-RULED = {"asha": "ASHA", "asha-stop": "stop-only ASHA", "gates": "gates", "hyperband": "Hyperband", "median": "median"}
-"""Rules of a study, and what they are called here."""
+_CALLED = {"asha": "ASHA", "asha-stop": "stop-only ASHA", "hyperband": "Hyperband"}
+RULED = {"gates" if name == "gate" else name: rule for name, rule in RULES.items() if name != "none"}
+"""Rules of a study that stop somebody, by what ``--scheduler`` calls them."""
 
 
 class Strategy:
@@ -193,7 +194,7 @@ def strategies(
 
 
 def _ruled(kind: str, epochs: int, graces: tuple[int, ...], etas: tuple[int, ...]) -> list[Strategy]:
-    make, found = RULES["gate" if kind == "gates" else kind], []
+    make, found = RULED[kind], []
     for grace in graces:
         for eta in etas if "eta" in make.takes else etas[:1]:
             rule = make(epochs, grace, eta)
@@ -202,6 +203,6 @@ def _ruled(kind: str, epochs: int, graces: tuple[int, ...], etas: tuple[int, ...
                     f"--grace {grace}: no rung lies in the first half of {epochs} epochs, so nothing would be decided"
                 )
             heeded = f" eta {eta}" if "eta" in make.takes else ""
-            name = f"{RULED[kind]}{heeded}, rungs {', '.join(map(str, rule.rungs))}"
+            name = f"{_CALLED.get(kind, kind)}{heeded}, rungs {', '.join(map(str, rule.rungs))}"
             found.append(Strategy(kind, name, rule.rungs, lambda t, g=grace, e=eta: Ruled(t, make(epochs, g, e))))
     return found

@@ -16,6 +16,7 @@ class Asha(TopShare):
     arrives is not taken from its worker: the free worker would be given to it at once.
     """
 
+    says = "promotes who waits there"
     takes = ("grace", "eta", "brackets")
     waits = True
     in_order = False
@@ -32,6 +33,7 @@ class AshaStop(TopShare):
     (``--lag``), the outcome does not depend on who arrives first.
     """
 
+    says = "judges each once"
     takes = ("grace", "eta", "brackets")
 
     def judge(self, ranked: Sequence[float], own: float, place: int, to_come: int) -> Judgement:

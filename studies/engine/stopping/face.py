@@ -38,6 +38,7 @@ class Rule(ABC):
         brackets: how many first rungs trials take turns in.
 
     Attributes:
+        says: what it does, behind its name in ``--help``.
         takes: which of the last three it heeds; another one given on the command line is refused.
         usual: their values where the command line gives none.
         waits: whether it may answer ``wait``.
@@ -45,6 +46,7 @@ class Rule(ABC):
             never waits is then asked about the trials before each one only.
     """
 
+    says: ClassVar[str] = "is a rule of this study"
     takes: ClassVar[tuple[str, ...]] = ("grace", "eta")
     # every recorded run scores below its untrained start at epoch 1; from epoch 4 on nine in ten are above it on the
     # rotation set, on which this was chosen, and half to two thirds on the other two; with eta 3 the rungs are 4 and 12

@@ -15,6 +15,7 @@ class Gate(TopShare):
     sampler sees full-length values only after its last suggestion.
     """
 
+    says = "judges all at once"
     usual = {"grace": 5, "eta": 2}
     waits = True
 

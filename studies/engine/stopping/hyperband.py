@@ -12,6 +12,7 @@ class Hyperband(Gate):
     paper's last bracket, which judges nobody, is left out: full-length runs are what the comparison is for.
     """
 
+    says = "does the same in brackets"
     takes = ("grace", "eta", "brackets")
     usual = {"grace": 4, "eta": 3, "brackets": 0}
 

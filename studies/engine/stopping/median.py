@@ -17,6 +17,7 @@ class Median(Rule):
     It is judged once, as it arrives, among those that are there.
     """
 
+    says = "stops the lower half"
     takes = ("grace",)
 
     def epochs_judged(self) -> tuple[int, ...]:

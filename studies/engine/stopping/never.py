@@ -8,6 +8,7 @@ from studies.engine.stopping.face import GO, Judgement, Rule
 
 
 class Never(Rule):
+    says = "trains every trial to the end"
     takes = ()
 
     def epochs_judged(self) -> tuple[int, ...]:
