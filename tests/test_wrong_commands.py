@@ -101,6 +101,7 @@ WRONG = [
     ("rate", "--num-trials 100000000", ["--num-trials 100000000", "at most 10000"]),
     ("rate", "--seeds 0", ["--seeds 0", "1 to 100"]),
     ("rate", "--seeds a,b", ["'a,b'"]),
+    ("rate", "--seeds 1 2 3", ["override '2'", "one word, as --seeds 0,4,7"]),
     ("rate", "--seeds 1,1", ["'1,1'", "different"]),
     ("rate", "--seeds 1000,1", ["1000"]),
     ("rate", "--num-trials 0", ["--num-trials 0", "at least 1"]),

@@ -181,7 +181,8 @@ def _require_gates(gates: Any, where: str) -> None:
 def _parse(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
-        raise UsageError(f"override {text!r}: write key=value, for example optim.lr=0.001")
+        several = "; several values of an option are one word, as --seeds 0,4,7" if text.isdigit() else ""
+        raise UsageError(f"override {text!r}: write key=value, for example optim.lr=0.001{several}")
     try:
         return key.strip(), parse(value)
     except (yaml.YAMLError, ValueError):
