@@ -14,7 +14,7 @@ from studies.engine.plan_lines import plan_lines
 from studies.engine.search import verify
 from studies.engine.settings import Stopping
 from studies.engine.stopping import GO, RULES, STOP, WAIT, Judgement, Ladder, Rule
-from studies.replay.schedulers import RULED
+from studies.replay.options import RULED
 from studies.step2_rate import STUDY
 from trainer.errors import UsageError
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from studies.engine.stopping import Rule
+from studies.engine.stopping import RULES, Rule
 from studies.replay.curves import METRIC, MISSING
-from studies.replay.schedulers import RULED
 from trainer.command.cli import Parser
 from trainer.errors import UsageError
 
+RULED = {"gates" if name == "gate" else name: rule for name, rule in RULES.items() if name != "none"}
+"""Rules of a study that stop somebody, by what ``--scheduler`` calls them."""
 KINDS = ("full", "top-k", "gate", *RULED)
 USUAL = KINDS[:4]
 MIN_ADVISED = 500

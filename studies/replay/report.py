@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from studies.replay.compare import Interval, Replayed
+from studies.replay.options import RULED
 from studies.replay.rungs import MIN_ARMS, VALID_FROM, Rung
-from studies.replay.schedulers import RULED
 from trainer.record.run import write_atomically
 
 

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from studies.engine.stopping import GO, RULES, Ladder, Rule
+from studies.engine.stopping import GO, Ladder, Rule
 from studies.engine.stopping.gate import Gate
 from studies.engine.stopping.ladder import bracket_name
+from studies.replay.options import RULED
 from studies.replay.trials import Trials
 from trainer.errors import UsageError
 
@@ -128,8 +129,6 @@ class TopK(OneGate):
 
 
 _CALLED = {"asha": "ASHA", "asha-stop": "stop-only ASHA", "hyperband": "Hyperband"}
-RULED = {"gates" if name == "gate" else name: rule for name, rule in RULES.items() if name != "none"}
-"""Rules of a study that stop somebody, by what ``--scheduler`` calls them."""
 
 
 class Strategy:
