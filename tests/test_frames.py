@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,12 @@ import analysis
 from analysis.__main__ import main
 from analysis.frames.columns import CATEGORIES, COLUMNS
 from analysis.recorded.study import load as load_study
+from analysis.sentences.bill import costs
 from analysis.statistics.comparison_table import comparison_table
+from analysis.statistics.cost import cost
 from analysis.statistics.differences import differences
 from analysis.tables.leakage import gap_numbers, gap_sheets
+from analysis.tables.paper_tables import paper_tables
 from trainer.errors import UsageError
 
 RECORDED = Path(__file__).parent / "recorded" / "study_of_30a56f8.tar.gz"
@@ -256,6 +260,31 @@ def test_runs_of_a_race_and_of_a_noise_floor_are_no_runs_from_elsewhere(tmp_path
     )
     runs = analysis.load(study.folder).runs.set_index("run_id")
     assert Counter(runs["phase"]) == {"verdict": 18, "search": 12, "race": 2, "noise floor": 1}
+    study.decide(
+        {
+            "event": "begin",
+            "t": 0.0,
+            "cores": 2,
+            "concurrent": 1,
+            "workers": 1,
+            "gpus": 0,
+            "cpus": 1,
+            "usd_per_hour": 0,
+        },
+        *(
+            {"event": "start", "name": name, "trial": None, "t": float(t)}
+            for t, name in enumerate(["s1-1001", "s0-1100"])
+        ),
+        {"event": "session", "t": 3600.0, "seconds": 3600.0, "cores": 2, "finished": True, "budget": None},
+    )
+    found = load_study(study.folder)
+    spent = cost(found)
+    assert re.search(
+        r"\(noise floor [\d.]+, search 0, race [\d.]+, comparison 0\)", " ".join(costs(found, pd.DataFrame(), spent))
+    )
+    (sheet,) = paper_tables(analysis.load(study.folder), "cost")[1]
+    assert [row[0] for row in sheet.rows[:3]] == ["noise floor", "search", "race"]
+    assert "no longer compared" not in {row[0] for row in sheet.rows}
     assert runs.loc[["s1-1001", "s2-1001", "s0-1100"], "arm"].tolist() == [
         "stopgrad λ=0.1",
         "stopgrad λ=0.03",

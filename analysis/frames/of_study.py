@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -121,9 +120,9 @@ def _runs(study: Study, spent: Cost) -> list[dict[str, Any]]:
             rows[run_id] = {"arm_id": trial["arm_id"], "arm": trial["label"], "phase": "search"} | ended
             rows[run_id] |= {"state": trial["state"]}
             rows[run_id] |= {"reason": trial["stop_reason"]} if trial["stop_reason"] else {}
-    for run_id, beside in _beside(study):
+    for run_id, (phase, label) in study.beside.items():
         if run_id not in rows:
-            rows[run_id] = beside | _ended(study, run_id, costs.get(run_id, {}))
+            rows[run_id] = {"phase": phase, "arm": label} | _ended(study, run_id, costs.get(run_id, {}))
     for run_id in study.runs:
         if run_id not in rows:
             rows[run_id] = _ended(study, run_id, costs.get(run_id, {}))
@@ -131,17 +130,6 @@ def _runs(study: Study, spent: Cost) -> list[dict[str, Any]]:
         row |= {"run_id": run_id, "preset": study.info.get("preset"), "origin": STUDY}
         row["source"] = str(_record(study, run_id))
     return list(rows.values())
-
-
-def _beside(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Runs of races and of the noise floor, which are of no arm on the seed list."""
-    labels = {line["trial"]: line.get("label") for line in study.decisions if line["event"] == "suggest"}
-    for line in study.decisions:
-        if line["event"] == "race":
-            for trial, runs in zip(line["trials"], line["race_runs"], strict=True):
-                yield from ((run_id, {"phase": "race", "arm": labels.get(trial)}) for run_id in runs)
-        elif line["event"] == "noise":
-            yield from ((run_id, {"phase": "noise floor", "arm": line.get("label")}) for run_id in line["runs"])
 
 
 def _ended(study: Study, run_id: str, paid: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.recorded.arms import Arms, Key
+from analysis.recorded.beside import beside
 from analysis.recorded.chosen import selections, superseded
 from analysis.recorded.declared import Declared, arm_key, declared
 from analysis.recorded.runs import Run, read_run
@@ -86,6 +87,10 @@ class Study:
     def looks(self) -> tuple[int, ...]:
         """Numbers of seeds at which the study planned to look at its contrasts."""
         return looks(len(self.info.get("seeds") or ()), self.info.get("until"))
+
+    @cached_property
+    def beside(self) -> dict[str, tuple[str, str | None]]:
+        return beside(self.decisions)
 
     @cached_property
     def arms(self) -> Arms:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from analysis.recorded.beside import NOISE_FLOOR, RACE
 from analysis.recorded.study import Study
 from analysis.rendering.render import duration, money
 from analysis.statistics.cost import CUT, Cost
@@ -29,7 +30,7 @@ def costs(study: Study, table: pd.DataFrame, found: Cost) -> list[str]:
         table: the study's ``tables.comparison_table``.
         found: its ``cost.cost``.
     """
-    said = [*_record(study), *_machine(study, found), *_money(found), *_most_expensive(table, found)]
+    said = [*_record(study), *_machine(study, found), *_money(study, found), *_most_expensive(table, found)]
     return [*said, *_lost(found.lost), *_saved(study)]
 
 
@@ -58,7 +59,7 @@ def _machine(study: Study, found: Cost) -> list[str]:
     text = f"The study took {duration(found.wall_seconds)}{where}{several}"
     if found.device is None:
         return [f"{text}. Some sessions used GPUs and some did not, so device-hours are not added up."]
-    hours = _parts(found, "device_seconds", lambda seconds: f"{seconds / 3600:.2g}")
+    hours = _parts(study, found, "device_seconds", lambda seconds: f"{seconds / 3600:.2g}")
     total = found.runs["device_seconds"].sum() / 3600
     if not found.wall_seconds:
         return [f"{text}."]
@@ -84,13 +85,13 @@ def _shares(study: Study, found: Cost) -> str:
     )
 
 
-def _money(found: Cost) -> list[str]:
+def _money(study: Study, found: Cost) -> list[str]:
     if not found.priced:
         return []
     prices = sorted({session.price for session in found.sessions})
     rates = " and ".join(f"{price:g}" for price in prices)
     rest = f"start-up and idle {money(found.usd * found.idle)}"
-    return [f"It cost {money(found.usd)} USD at {rates} USD per hour: {_parts(found, 'usd', money)}, {rest}."]
+    return [f"It cost {money(found.usd)} USD at {rates} USD per hour: {_parts(study, found, 'usd', money)}, {rest}."]
 
 
 def _most_expensive(table: pd.DataFrame, found: Cost) -> list[str]:
@@ -126,8 +127,13 @@ def _saved(study: Study) -> list[str]:
     ]
 
 
-def _parts(found: Cost, column: str, text: Callable[[float], str]) -> str:
-    """The search's and the comparison's part of a column."""
-    of_trials = found.runs["trial"].notna()
-    parts = {"search": found.runs.loc[of_trials, column], "comparison": found.runs.loc[~of_trials, column]}
-    return ", ".join(f"{name} {text(values.sum())}" for name, values in parts.items() if len(values))
+def _parts(study: Study, found: Cost, column: str, text: Callable[[float], str]) -> str:
+    """The part of a column of what the runs were for."""
+    trials = found.runs["trial"].notna()
+    phases = [
+        study.beside.get(name, ("search" if searched else "comparison",))[0]
+        for name, searched in zip(found.runs["name"], trials, strict=True)
+    ]
+    parts = found.runs[column].groupby(pd.Series(phases, found.runs.index, dtype=object)).sum()
+    order = (NOISE_FLOOR, "search", RACE, "comparison")
+    return ", ".join(f"{phase} {text(parts[phase])}" for phase in order if phase in parts)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames.read import Frames
+from analysis.recorded.beside import NOISE_FLOOR, RACE
 from analysis.recorded.study import Study
 from analysis.recorded.typed import typed
 from analysis.rendering.layout import Sheet
@@ -18,6 +19,7 @@ COLUMNS = [
     "epoch",
 ]  # fmt: skip
 SEARCH, COMPARISON, IDLE, ALL = "search", "comparison", "start-up and idle", "all"
+OF_RUNS = (NOISE_FLOOR, SEARCH, RACE, COMPARISON)
 """Phases; ``IDLE`` and ``ALL`` are rows of the whole study, not of a run."""
 _NOTE = (
     "Hours that workers were held, all attempts of a run; device-hours are those of GPUs, or of cores where there were"
@@ -39,11 +41,11 @@ def cost_numbers(frames: Frames) -> pd.DataFrame:
 
 
 def cost_sheets(found: pd.DataFrame) -> list[Sheet]:
-    """One row for the search and for each arm, of the rows of one study."""
-    runs = found[found["phase"].isin([SEARCH, COMPARISON])]
+    """One row for the search, for what else ran beside the arms, and for each arm, of the rows of one study."""
+    runs = found[found["phase"].isin(OF_RUNS)]
     if runs.empty:
         return []
-    groups = [("search", runs[runs["phase"] == SEARCH])] if (runs["phase"] == SEARCH).any() else []
+    groups = [(phase, of) for phase in OF_RUNS[:-1] if len(of := runs[runs["phase"] == phase])]
     compared = runs[runs["phase"] == COMPARISON]
     groups += list(compared.fillna({"arm": "no longer compared"}).groupby("arm", sort=False))
     whole = found[found["phase"] == ALL].iloc[0]
@@ -58,7 +60,7 @@ def cost_sheets(found: pd.DataFrame) -> list[Sheet]:
 
 def cost_absent(study: Study, found: pd.DataFrame) -> list[str]:
     """What the table of a study lacks, in sentences."""
-    if found.empty or not found["phase"].isin([SEARCH, COMPARISON]).any():
+    if found.empty or not found["phase"].isin(OF_RUNS).any():
         return ["Nothing has started, so nothing was spent."]
     spent = cost(study)
     if not spent.known:
@@ -74,9 +76,10 @@ def _of_study(study: Study) -> list[dict[str, Any]]:
     for run in spent.runs.to_dict("records"):
         searched = pd.notna(run["trial"])
         record = of_trial.get(run["trial"]) if searched else run["name"]
-        rows.append(run | {"phase": SEARCH if searched else COMPARISON, "epoch": reached.get(record)})
+        phase, label = study.beside.get(run["name"], (SEARCH if searched else COMPARISON, None))
+        rows.append(run | {"phase": phase, "epoch": reached.get(record)} | ({"arm": label} if label else {}))
     order = {name: place for place, name in enumerate(study.arms.names[key] for key in study.arms.ordered)}
-    rows.sort(key=lambda row: (row["phase"] == COMPARISON, order.get(row["arm"], len(order))))
+    rows.sort(key=lambda row: (OF_RUNS.index(row["phase"]), order.get(row["arm"], len(order))))
     rows += _whole(spent) if rows else []
     return [row | {"device": spent.device} for row in rows]
 
