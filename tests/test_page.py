@@ -32,6 +32,7 @@ from analysis.page.trust import trust
 from analysis.page.words import answer, head, next_step
 from analysis.page.writing import OFFLINE, asset, data, page, policy
 from analysis.recorded.study import load
+from analysis.sentences.answer import answers
 from analysis.sentences.caveats import caveats
 from analysis.statistics.comparison_table import comparison_table
 from analysis.statistics.differences import differences
@@ -217,6 +218,17 @@ def test_more_seeds_are_priced_and_commanded(tmp_path, command, wanted):
     step = next_step(gather(load(study.folder)))
     found = re.fullmatch(wanted, step.command)
     assert found and f"{found[1]} seeds instead of 3" in step.text and "smallest resolvable" in step.text
+    close = Builder(tmp_path / "close", num_trials=1, confirm=["stopgrad"], seeds=[1, 2, 3])
+    close.arm("s0", "lambda0", "stopgrad", 0.0, [50.0, 51.0, 52.0])
+    close.arm("s1", "best", "stopgrad", 0.1, [49.0, 51.2, 53.3], "s0", 65.0)  # 186 would resolve it; a study takes 100
+    close.trial(0, "stopgrad", 0.1, 65.0)
+    close.decide({"event": "session", "t": 9.0, "seconds": 9.0, "cores": 2, "finished": True, "budget": None})
+    facts = gather(load(close.folder))
+    assert answers(facts.study, facts.found, facts.spent, 80)[0].startswith(
+        "Points of z_agg, 3 seeds; "
+    )  # of one contrast
+    step = next_step(facts)
+    assert "no affordable number of seeds would resolve it" in step.text and not step.command
 
 
 def test_health_counts_the_rows_that_its_links_show(facts):

@@ -22,6 +22,7 @@ from analysis.sentences.edge import edge
 from analysis.statistics.differences import SAME_ARM
 from analysis.statistics.family import BETTER, DIVERGED, NO_VERDICT, NOT_RESOLVED, PENDING, WORSE
 from analysis.statistics.paired import MIN_SEEDS
+from trainer.record.resolvable import MOST_SEEDS
 
 MOST = 4
 """Contrasts that a sentence names; the table below it has the others."""
@@ -215,7 +216,7 @@ def _more_seeds(facts: Facts, lines: pd.DataFrame) -> Step:
     now = max(planned_pairs(facts, line) for _, line in lines.iterrows())
     known = lines["seeds_needed"].dropna()
     needed = max(MIN_SEEDS, int(known.min()) if len(known) else MIN_SEEDS)
-    if len(few) == 0 and known.empty:
+    if len(few) == 0 and (known.empty or needed > MOST_SEEDS):
         line = lines.iloc[0]
         return Step(f"{line['question']}: {unresolved(line)}; no affordable number of seeds would resolve it.")
     wanted = max(needed, now + 1)

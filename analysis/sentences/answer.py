@@ -114,9 +114,9 @@ def _reading(study: Study, primary: pd.DataFrame) -> str:
     n = sorted({int(value) for value in primary.loc[~few, "n"]})
     seeds = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[0]}"
     asked = len(study.declared.contrasts)
+    adjusted = f", adjusted for {asked} (Holm)" if asked > 1 else ""
     return (
-        f"{_measured(study)[0].upper()}{_measured(study)[1:]}, adjusted for {asked} (Holm), {seeds} seeds; needs:"
-        " smallest that resolves:"
+        f"{_measured(study)[0].upper()}{_measured(study)[1:]}{adjusted}, {seeds} seeds; needs: smallest that resolves:"
     )
 
 

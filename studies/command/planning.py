@@ -21,7 +21,7 @@ from trainer.errors import UsageError
 from trainer.gates import latest
 from trainer.mirrors.wandb_mirror import resolve_mode
 from trainer.record.identity import arm_id
-from trainer.record.resolvable import MIN_SEEDS
+from trainer.record.resolvable import MIN_SEEDS, MOST_SEEDS
 from trainer.record.study_lines import read_info
 
 SEARCH_SEED = 1000
@@ -182,9 +182,9 @@ def _until(o: Namespace, seeds: tuple[int, ...], declared: Declaration, before: 
             f"--until-resolved {most}: begins with {len(seeds)} seeds, of which a look resolves nothing and still"
             f" costs its part of the level; give --seeds {MIN_SEEDS} or more"
         )
-    if not len(seeds) < most <= 100:
+    if not len(seeds) < most <= MOST_SEEDS:
         raise UsageError(
-            f"--until-resolved {most}: must be more than the {len(seeds)} seeds it begins with, at most 100"
+            f"--until-resolved {most}: must be more than the {len(seeds)} seeds it begins with, at most {MOST_SEEDS}"
         )
     return most
 
@@ -200,9 +200,9 @@ def _seeds(text: str | None, default: int) -> tuple[int, ...]:
     if not numbers:
         raise UsageError(rule)
     if "," not in text:
-        if not 1 <= numbers[0] <= 100:
+        if not 1 <= numbers[0] <= MOST_SEEDS:
             raise UsageError(
-                f"--seeds {text}: the number of seeds must be 1 to 100; one particular seed is written {text},"
+                f"--seeds {text}: the number of seeds must be 1 to {MOST_SEEDS}; one particular seed is written {text},"
             )
         return tuple(range(numbers[0]))
     if len(set(numbers)) != len(numbers) or not all(0 <= n < SEARCH_SEED for n in numbers):

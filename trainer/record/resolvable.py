@@ -15,6 +15,8 @@ CONFIDENCE = 0.95
 MIN_SEEDS = 3
 """Fewer seeds than this give no verdict, whatever the interval says."""
 MAX_SEEDS = 1000
+MOST_SEEDS = 100
+"""That one study may have."""
 POWER = 0.8
 """Part of the studies that resolve a true difference which is called resolvable."""
 
