@@ -384,6 +384,16 @@ def test_a_parameter_called_like_a_column_is_none_of_the_settings(tmp_path):
     assert [column.key for column in trials.columns if column.key.startswith("p.")] == ["p.lambda_rate", "p.teacher"]
 
 
+def test_heads_stand_over_their_numbers(pages):
+    for table in re.findall("<table.*?</table>", pages["full"], re.DOTALL):
+        heads = re.findall(r'<th scope="col"[^>]*>', table)
+        body = table.partition("<tbody")[2]
+        cells = re.findall(r"<t[dh][^>]*>", body.partition("</tr>")[0])
+        if len(cells) == len(heads):
+            aligned = [['class="num' in cell for cell in row] for row in (heads, cells)]
+            assert aligned[0] == aligned[1], heads
+
+
 def test_marks_lead_to_rows(facts, pages):
     known = {row["id"] for table in rows.tables(facts["full"]) for row in table.rows}
     marks = set(re.findall(r'data-run="([^"]+)"', pages["full"]))

@@ -1,5 +1,6 @@
 // The table of trials and runs: sorts, filters, and keeps only the rows in sight in the document.
 const $ = (root, query) => root.querySelector(query), $$ = (root, query) => [...root.querySelectorAll(query)];
+const empty = value => value === null || value === "";
 const make = (name, set, ...inner) => {
   const node = document.createElement(name);
   for (const key in set) key in node ? node[key] = set[key] : node.setAttribute(key, set[key]);
@@ -28,7 +29,7 @@ class Rows {
   text([key, , kind, digits], row) {
     const value = row[key];
     if (key === "state" && row.at) return `${value}, ${ago(row.at)}`;
-    if (value === null || value === "") return "-";
+    if (empty(value)) return "-";
     if (kind === "value") return `${value.toFixed(digits)} @ ${row.epoch}`;
     return kind === "number" ? digits === null ? `${+value.toPrecision(4)}` : value.toFixed(digits) : `${value}`;
   }
@@ -38,7 +39,7 @@ class Rows {
   }
   found() {
     const {set, table} = this, [key, down] = this.sort, words = (set.q || "").toLowerCase();
-    const empty = value => value === null || value === "", order = (a, b) => empty(a) - empty(b) || (a === b ? 0 : (a < b) === down ? 1 : -1);
+    const order = (a, b) => empty(a) - empty(b) || (a === b ? 0 : (a < b) === down ? 1 : -1);
     // values of unlike epochs never interleave
     return table.rows.filter(row => ["state", "reason", "stratum"].every(one => !set[one] || row[one] === set[one]) && (!set.flag || row.flags.includes(set.flag)) &&
       (!words || table.columns.some(column => this.text(column, row).toLowerCase().includes(words))))
@@ -51,14 +52,13 @@ class Rows {
     this.filters($(section, ".filters"));
     this.items = rows.flatMap((row, i) => key === "value" && row.value !== null && (!i || rows[i - 1].epoch !== row.epoch) ? [row.epoch, row] : [row]);
     $(this.scroll, "caption").textContent = `${table.title}: ${rows.length}${rows.length < table.rows.length ? ` of ${table.rows.length}` : ""}`;
-    $(this.scroll, "thead").replaceChildren(tr({}, ...table.columns.map(([name, label, , , title]) => {
-      const on = key === name, th = make("th", {scope: "col", title}, button(label + (on ? down ? " ↓" : " ↑" : ""), () => this.go({sort: name, down: on && this.set.down !== "1" ? "1" : ""})));
-      if (on) th.setAttribute("aria-sort", down ? "descending" : "ascending");
-      return th;
+    $(this.scroll, "thead").replaceChildren(tr({}, ...table.columns.map(([name, label, kind, , title]) => {
+      const on = key === name;
+      return make("th", {scope: "col", title, className: kind === "text" ? "" : "num", "aria-sort": on ? `${down ? "de" : "a"}scending` : "none"}, button(label + (on ? down ? " ↓" : " ↑" : ""), () => this.go({sort: name, down: on && this.set.down !== "1" ? "1" : ""})));
     })));
     this.tall = this.items.length > ALL;
     this.scroll.classList.toggle("tall", this.tall);
-    this.scroll.onscroll = this.tall ? () => this.fill() : null;
+    this.scroll.onscroll = this.tall && (() => this.fill());
     this.from = -1;
     this.fill();
   }
@@ -67,7 +67,7 @@ class Rows {
     const from = tall ? Math.max(0, Math.floor(scroll.scrollTop / height) - 20) : 0, to = tall ? from + 80 : items.length;
     if (from === this.from) return;
     this.from = from;
-    const focused = $(body, ":focus")?.dataset.open;
+    const open = $(body, ":focus")?.dataset.open;
     const space = n => n > 0 ? [tr({}, td("", {...span, style: `height:${n * height}px;padding:0;border:0`}))] : [];
     body.replaceChildren(...space(from), ...items.slice(from, to).map(item => item.id === undefined ? tr({className: "epoch"}, td(`at epoch ${item}`, span)) : this.row(item)),
       ...space(items.length - to), ...(items.length ? [] : [tr({}, td(this.table.rows.length ? "None fits." : "Nothing yet.", span))]));
@@ -75,7 +75,7 @@ class Rows {
       this.height = body.rows[1].offsetHeight;
       return this.show();
     }
-    this.focus(focused);
+    this.focus(open);
   }
   focus(id) {
     if (id) $$(this.scroll, "button.open").find(one => one.dataset.open === id)?.focus();
