@@ -45,7 +45,7 @@ def test_killed_drivers_and_trials_full_disks_torn_lines_and_a_hung_trial_change
     study = Study(results, *faults, executor="process").start()
     killed = moments.mid_epoch(study)
     processes.kill(killed.pid)
-    study.until(lambda: study.decisions("fail"), "the killed trial was noted")
+    _noted(study, "failed")
     caught = moments.checkpoint_write(study)
     study.kill()
     with (study.folder / "decisions.jsonl").open("ab") as file:
@@ -80,6 +80,10 @@ def test_killed_drivers_and_trials_full_disks_torn_lines_and_a_hung_trial_change
     assert {killed.run, caught.run, frozen.run, hung.run} <= set(study.run_ids)
     assert compare.differences(study, reference) == []
     study.gone()
+
+
+def _noted(study, kind):
+    study.until(lambda: kind in {line["kind"] for line in study.decisions("fail")}, f"a trial was noted as {kind}")
 
 
 def _hangs_and_is_interrupted(study, how):
