@@ -37,6 +37,8 @@ def study(tmp_path, monkeypatch):
         here.setenv("TMPDIR", place)
         here.chdir(tmp_path)
         study = Study(tmp_path / "results", *words).start()
+        # all that start at once, as each takes one of Ray's workers, which is idle until then
+        study.until(lambda: len(study.decisions("start")) >= min(4, processors_here()), "its first trials")
         study.until(lambda: study.epochs >= 1, "an epoch")
         yield study
         if study.driver.poll() is None:

@@ -1,9 +1,9 @@
 """The search trials in an SQLite storage that optuna-dashboard opens while the study runs.
 
 Trial t007 of the study is trial 7 there: running, with a point of its curve for every probed epoch, or ended. It
-mirrors and
-is never read back: a live storage would be ahead of the record after a kill. Deleting the file loses nothing; the next
-driver writes it again.
+mirrors and is never read back: a live storage would be ahead of the record after a kill. Deleting the file loses
+nothing; the next driver writes it again. Opening it once trials have started was tried: 9 starts each, 7.4 s to the
+first epoch instead of 7.2, as its imports then take the processors from theirs.
 """
 
 from __future__ import annotations
