@@ -168,7 +168,7 @@ def test_the_plan_promises_the_runs_that_there_will_be(tmp_path, settings):
 
 
 def test_a_search_without_a_verdict_compares_nothing(tmp_path):
-    p = planned(tmp_path, "--no-verdict", "--num-trials", "4")
+    p = planned(tmp_path, "--no-verdict", "--num-trials", "4", "--race", "0")
     assert p.comparison_runs == p.race_runs == 0 and p.arms == () and p.declared.contrasts == ()
     p.folder.mkdir()
     jobs = make(p)

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -297,6 +298,18 @@ def test_options_of_the_rules(tmp_path):
     ):
         with pytest.raises(UsageError, match=said):
             planned(*words)
+
+
+@pytest.mark.parametrize("usual", [{}, {"one_bracket": True, "collapse_rank": 2.0}], ids=["begun", "of the study"])
+def test_an_option_without_effect_is_refused_only_where_a_new_study_is_given_it(tmp_path, usual):
+    """What was begun goes on by the command it was begun with; a study's own default is no option that was given."""
+    from studies.command.search_planning import stopping
+
+    study = replace(STUDY, defaults=usual)
+    words = ["--stopping", "none", *([] if usual else ["--one-bracket"])]
+    before = None if usual else {"rule": "none", "together": True, "collapse_rank": 0.0}
+    planned = stopping(parser(study).parse_args(words), study, 30, before)
+    assert (planned.rule, planned.together, planned.collapse_rank) == ("none", True, 0)
 
 
 DIP = (

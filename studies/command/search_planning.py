@@ -79,8 +79,8 @@ def stopping(o: Namespace, study: Question, epochs: int, before: dict | None) ->
             value = before.get(option)
         if value is not None:
             given[option] = value
-    for option in ("collapse_rank", "one_bracket"):
-        if getattr(o, option, None) and name == "none":
+    for option in ("collapse_rank", "one_bracket") if name == "none" and before is None else ():
+        if getattr(o, option, None) and option not in usual:
             raise UsageError(f"--{option.replace('_', '-')}: has no effect with --stopping none; remove one of them")
     for option, least in (("grace", 1), ("eta", 2), ("brackets", 1)):
         if given.get(option, least) < least:
@@ -94,7 +94,7 @@ def stopping(o: Namespace, study: Question, epochs: int, before: dict | None) ->
         if same
         else Stopping.collapse_rank
     )
-    floor = o.collapse_rank if o.collapse_rank is not None else floor
+    floor = floor if o.collapse_rank is None or name == "none" else o.collapse_rank
     together = getattr(o, "one_bracket", False) or (same and before.get("together", False))
     planned = Stopping(name, **given, collapse_rank=floor, together=together, own=study.rules.get(name))
     rule = planned.over(epochs) if planned.own is None else own.tried(name, lambda: planned.over(epochs))
@@ -115,7 +115,7 @@ def nothing_after(o: Namespace, study: Question) -> None:
     """Raise UsageError for what is about runs after the search where there are none; a study's own defaults stay."""
     usual = {**study.defaults, **(study.quick if o.quick else {})}
     for name in ("seeds", "until_resolved", "race", "top_k"):
-        if getattr(o, name) is not None and name not in usual:
+        if getattr(o, name) and name not in usual:
             raise UsageError(
                 f"--no-verdict: nothing runs after the search, so --{name.replace('_', '-')} has no effect;"
                 " remove one of them"
