@@ -229,6 +229,30 @@ def test_more_seeds_are_priced_and_commanded(tmp_path, command, wanted):
     )  # of one contrast
     step = next_step(facts)
     assert "no affordable number of seeds would resolve it" in step.text and not step.command
+    info = close.folder / "study.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"confirm": ["stopgrad", "ema"]}))
+    close.arm("e0", "lambda0", "ema", 0.0, [50.0, 51.0, 52.0])
+    close.arm("e1", "best", "ema", 0.1, [60.0, None, None], "e0", 65.0)  # of this one little is known
+    assert "4 seeds instead of 3" in next_step(gather(load(close.folder))).text
+
+
+def test_more_seeds_take_no_race_and_no_noise_floor(tmp_path):
+    said = []
+    for beside in ("", "race", "noise"):
+        study = full(tmp_path / f"seeds{beside}")
+        noted = {"noise": [{"event": "noise", "label": "the preset", "seeds": [1100], "runs": ["s9"]}],
+                 "race": [{"event": "race", "trials": [0], "values": [1.0], "epochs": [6], "seeds": [1001],
+                           "race_runs": [["s9"]]}]}.get(beside, [])  # fmt: skip
+        runs = [("s1-best-1", 0.0), *([("s9", 4000.0)] if beside else [])]
+        study.decide({"event": "begin", "t": 0.0, "cores": 2, "concurrent": 1, "workers": 1, "gpus": 0, "cpus": 1,
+                      "usd_per_hour": 0}, *noted,
+                     *({"event": "start", "name": name, "trial": None, "t": t} for name, t in runs),
+                     *({"event": "finish", "name": name, "trial": None, "run_id": name, "t": t + 3600.0,
+                        "state": "complete", "value": 1.0, "epoch": 6} for name, t in runs),
+                     {"event": "session", "t": 8000.0, "seconds": 8000.0, "cores": 2, "finished": True,
+                      "budget": None})  # fmt: skip
+        said.append(next_step(gather(load(study.folder))).text)
+    assert said[0] == said[1] == said[2] and "more core-hours" in said[0]
 
 
 def test_health_counts_the_rows_that_its_links_show(facts):

@@ -214,13 +214,12 @@ def _more_seeds(facts: Facts, lines: pd.DataFrame) -> Step:
     """How many seeds, what they would cost, and what can be resolved now."""
     few = lines[lines["verdict"] == NO_VERDICT]
     now = max(planned_pairs(facts, line) for _, line in lines.iterrows())
-    known = lines["seeds_needed"].dropna()
-    needed = max(MIN_SEEDS, int(known.min()) if len(known) else MIN_SEEDS)
-    if len(few) == 0 and (known.empty or needed > MOST_SEEDS):
+    known = [int(seeds) for seeds in lines["seeds_needed"].dropna() if seeds <= MOST_SEEDS]
+    wanted = max(MIN_SEEDS, now + 1, min(known, default=0))
+    if (len(few) == 0 and not known) or wanted > MOST_SEEDS:
         line = lines.iloc[0]
         return Step(f"{line['question']}: {unresolved(line)}; no affordable number of seeds would resolve it.")
-    wanted = max(needed, now + 1)
-    runs = facts.spent.runs[facts.spent.runs["trial"].isna()]
+    runs = facts.spent.runs[facts.spent.runs["trial"].isna() & ~facts.spent.runs["name"].isin(facts.study.beside)]
     per_seed = runs["device_seconds"].sum() / now if now and facts.spent.known else float("nan")
     price = (
         f", about {(wanted - now) * per_seed / 3600:.2g} more {facts.spent.device}-hours"
