@@ -20,9 +20,10 @@ class Study(Question):
 
     def __init__(self, *declared: Any, **fields: Any):
         # a misspelt field is one line of the command, as every other mistake in a declaration, not a traceback here
-        given = {"name": "", "question": ""} | dict(zip(Question.__dataclass_fields__, declared, strict=False)) | fields
-        super().__init__(**{name: given.pop(name) for name in [*given] if name in Question.__dataclass_fields__})
-        object.__setattr__(self, "unknown", tuple(given))
+        known = [*Question.__dataclass_fields__]
+        absent = dict.fromkeys(known[len(declared) : 2], "")
+        super().__init__(*declared, **absent | {name: fields.pop(name) for name in [*fields] if name in known})
+        object.__setattr__(self, "unknown", tuple(fields))
 
     __init__.__signature__ = signature(Question.__init__)
 

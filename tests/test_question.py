@@ -427,6 +427,13 @@ WRONG = {
 }  # fmt: skip
 
 
+def test_a_study_is_declared_by_position_or_by_name_but_no_field_twice():
+    assert Study("a", "Is it?", trials=3) == Study(question="Is it?", trials=3, name="a")
+    for given, named in ((("a", "Is it?"), {"name": "b"}), (range(50), {})):
+        with pytest.raises(TypeError):
+            Study(*given, **named)
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_declaration_is_one_line_before_anything_starts(wrong, tmp_path, capsys):
     changes, words = WRONG[wrong]
