@@ -9,6 +9,7 @@ from engine import make, plan, play, score_of, seen_of
 
 from studies.command.options import parser
 from studies.command.planning import make_plan
+from studies.engine import warm_start
 from studies.engine.decisions import Decisions, comparable
 from studies.engine.folder import agree
 from studies.engine.job import Seen
@@ -146,15 +147,24 @@ def test_the_samplers_seed_is_apart_from_the_runs(tmp_path):
         {"num_trials": 3, "top_k": 5, "race": 0},
         {"num_trials": 1, "top_k": 1, "noise_floor": 3},
         {"num_trials": 4, "top_k": 2, "race": 1, "twice": True},
+        {"num_trials": 1, "top_k": 2, "race": 1, "warm": True},
     ],
 )
 def test_the_plan_promises_the_runs_that_there_will_be(tmp_path, settings):
-    """Also where a level has fewer trials than are handed on, or none, and where two fixed arms are one run."""
+    """Also where a level has fewer trials than are handed on, or none but an earlier study's, and where two fixed arms
+    are one run."""
     more = {}
     if settings.pop("twice", False):
         first, *others = STUDY.fixed_arms(False)
         more = {"arms": (first, replace(first, key="again", label="the same once more"), *others)}
+    if settings.pop("warm", False):
+        play(make(plan(tmp_path / "old", rule="none", num_trials=8)))
+        more = {"warm_start": (str(tmp_path / "old"),)}
     p = plan(tmp_path, rule="none", **settings, **more)
+    if more.get("warm_start"):
+        decisions = Decisions(p.folder)
+        warm_start.absorb(p, decisions)
+        decisions.close()
     kinds = {}
 
     def seen(job, epoch):

@@ -147,12 +147,13 @@ class Plan:
 
     @property
     def handed_on(self) -> list[int]:
-        """How many arms each level's search hands on at most; a level without a trial has none."""
+        """How many arms each level's search hands on at most; a level that no trial is of has none."""
         if not self.search.verdict or not self.num_trials:
             return []
+        if self.search.warm_start:  # trials of earlier studies may be chosen as well, of any level
+            return [self.search.top_k] * len(self.confirm)
         trials = [len(range(at, self.num_trials, len(self.confirm))) for at in range(len(self.confirm))]
-        # those of earlier studies may be chosen as well
-        return [self.search.top_k if self.search.warm_start else min(n, self.search.top_k) for n in trials if n]
+        return [min(n, self.search.top_k) for n in trials if n]
 
     @property
     def chosen(self) -> int:
