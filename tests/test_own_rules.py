@@ -28,6 +28,12 @@ def broken(*_):
     raise ZeroDivisionError("by nought")
 
 
+def test_help_tells_what_a_rule_of_ones_own_does():
+    rules = {"mine": rule(says="stops the lower 20 % (of 10)"), "other": rule()}
+    told = " ".join(parser(replace(STUDY, rules=rules)).format_help().split())
+    assert "mine stops the lower 20 % (of 10), other is a rule of this study (default" in told
+
+
 @pytest.mark.parametrize(
     "rules, said",
     [

@@ -52,15 +52,13 @@ def add_search_options(p: Parser, study: Question) -> None:
             " beside it (default: raw)"
         ),
     )
+    rules = ", ".join(f"{name} {rule.says}" for name, rule in {**RULES, **study.rules}.items())
     g.add_argument(
         "--stopping",
         choices=[*RULES, *study.rules],
         metavar="RULE",
-        help=(
-            "who goes on at a rung: "
-            f"{', '.join(f'{name} {rule.says}' for name, rule in {**RULES, **study.rules}.items())}"
-            " (default: asha; gate with --deterministic)"
-        ),
+        # argparse has a meaning of its own for a percent sign
+        help=f"who goes on at a rung: {rules.replace('%', '%%')} (default: asha; gate with --deterministic)",
     )
     usual = Rule.usual
     g.add_argument(
