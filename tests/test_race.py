@@ -177,6 +177,13 @@ def test_the_plan_promises_the_runs_that_there_will_be(tmp_path, settings):
     assert promised == Counter(kinds.values()) and trained == p.most_epochs == p.expected_epochs()
 
 
+@pytest.mark.parametrize("words", [["--no-verdict"], ["--top-k", "1"], ["--quick"]])
+def test_defaults_of_a_study_are_passed_over_where_they_have_no_effect(tmp_path, words):
+    study = replace(STUDY, defaults={"race": 2, "seeds": 5, "until_resolved": 8})
+    p = make_plan(parser(study, "--quick" in words).parse_args(["--results-dir", str(tmp_path), *words]), study)
+    assert not p.races and p.until == (8 if p.search.verdict else None)
+
+
 def test_a_search_without_a_verdict_compares_nothing(tmp_path):
     p = planned(tmp_path, "--no-verdict", "--num-trials", "4", "--race", "0")
     assert p.comparison_runs == p.race_runs == 0 and p.arms == () and p.declared.contrasts == ()

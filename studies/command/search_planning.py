@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from studies.command.search_options import LAG, OBJECTIVES
 from studies.engine.choosing import RULES as CHOICES
@@ -19,7 +20,7 @@ RULE, IN_ORDER = "asha", "gate"
 one recorded to judge them the interval over arms touches 0 (replay/README.md)."""
 
 
-def searching(o: Namespace, before: dict | None) -> SearchPlan:
+def searching(o: Namespace, study: Question, before: dict | None) -> SearchPlan:
     """The search: sampler, objectives, race, and what it takes over.
 
     Args:
@@ -47,7 +48,7 @@ def searching(o: Namespace, before: dict | None) -> SearchPlan:
         raise UsageError(f"--top-k {top_k}: must be 1 to 20")
     if not 0 <= race <= 20:
         raise UsageError(f"--race {race}: must be 0 (no race) to 20 seeds")
-    if o.race and top_k == 1:
+    if o.race and top_k == 1 and "race" not in _defaults(o, study):
         raise UsageError(f"--race {race}: nobody runs against a single arm; give --top-k 2 or more, or no --race")
     if seed is not None and not 0 <= seed < 2**31:
         raise UsageError(f"--search-seed {seed}: must be 0 to {2**31 - 1}")
@@ -67,7 +68,7 @@ def stopping(o: Namespace, study: Question, epochs: int, before: dict | None) ->
     """
     name, given = _rule(o, study, before), {}
     make = study.rules.get(name) or RULES[name]
-    usual = {**study.defaults, **(study.quick if o.quick else {})}
+    usual = _defaults(o, study)
     same = before is not None and ON_RECORD.get(name, name) == before.get("rule")
     for option in ("grace", "eta", "brackets"):
         value = getattr(o, option)
@@ -113,13 +114,19 @@ def stopping(o: Namespace, study: Question, epochs: int, before: dict | None) ->
 
 def nothing_after(o: Namespace, study: Question) -> None:
     """Raise UsageError for what is about runs after the search where there are none; a study's own defaults stay."""
-    usual = {**study.defaults, **(study.quick if o.quick else {})}
+    usual = _defaults(o, study)
     for name in ("seeds", "until_resolved", "race", "top_k"):
         if getattr(o, name) and name not in usual:
             raise UsageError(
                 f"--no-verdict: nothing runs after the search, so --{name.replace('_', '-')} has no effect;"
                 " remove one of them"
             )
+
+
+def _defaults(o: Namespace, study: Question) -> dict[str, Any]:
+    """The study's own defaults, which are no options that somebody gave: where they have no effect they are passed
+    over."""
+    return {**study.defaults, **(study.quick if o.quick else {})}
 
 
 def _rule(o: Namespace, study: Question, before: dict | None) -> str:
