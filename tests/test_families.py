@@ -16,7 +16,7 @@ from trainer.data.images import load_images
 from trainer.errors import RecordError, UsageError
 from trainer.loop import train
 from trainer.meter import Meter
-from trainer.method import Method, trained_parameters
+from trainer.method import trained_parameters
 from trainer.record import identity
 from trainer.record.identity import arm_id, run_id
 from trainer.record.run import comparable, read
@@ -281,7 +281,7 @@ def test_its_parameters_and_metrics_are_known_like_those_that_ship(monkeypatch):
         metrics.check_recorded([has], presets.load(family))
         with pytest.raises(UsageError, match="runs of family .* do not record it"):
             metrics.check_recorded([lacks], presets.load(family))
-    method = Method()
+    method = torch.nn.Module()
     method.body, method.token = torch.nn.Linear(2, 3), torch.nn.Parameter(torch.zeros(4))
     assert trained_parameters(method) == {"body": 9, "token": 4, "total": 13}
 

@@ -151,10 +151,21 @@ def test_a_verdict_waits_for_every_planned_seed(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "search, planned", [({"top_k": 3}, 12), ({"top_k": 3, "race": 1}, 6), ({"top_k": 3, "verdict": False}, 0)]
+    "search, given, planned",
+    [
+        ({"top_k": 3}, {}, 12),
+        ({"top_k": 3, "race": 1}, {}, 6),
+        ({"top_k": 3, "verdict": False}, {}, 0),
+        ({"top_k": 3}, {"num_trials": 2}, 9),
+        ({"top_k": 3, "warm_start": ["earlier"]}, {"num_trials": 2}, 12),
+        ({"top_k": 3}, {"num_trials": 0}, 0),
+        ({"top_k": 2}, {"confirm": ["stopgrad", "ema"]}, 15),
+        ({"top_k": 3}, {"arms": [{"role": "grid", "key": key, "overrides": {"seed": 0}} for key in "ab"]}, 15),
+    ],
 )
-def test_runs_to_compare_are_counted_as_they_are_planned(search, planned, tmp_path):
-    made = Builder(tmp_path / "demo", num_trials=3, confirm=["stopgrad"], seeds=[1, 2, 3], search=search)
+def test_runs_to_compare_are_counted_as_they_are_planned(search, given, planned, tmp_path):
+    given = {"num_trials": 3, "confirm": ["stopgrad"]} | given
+    made = Builder(tmp_path / "demo", seeds=[1, 2, 3], search=search, **given)
     assert gather(load(made.folder)).progress.runs_planned == planned
     made.arm("s1", "best", "stopgrad", 0.1, [62.0, 64.0, 66.0])
     made.decide({"event": "begin", "t": 0.0, "cores": 2, "concurrent": 2, "workers": 1, "gpus": 0, "cpus": 1,

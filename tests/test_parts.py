@@ -16,6 +16,7 @@ from trainer.command.duration import estimate, work
 from trainer.config import AGGREGATORS, ENCODERS, REGULARISERS, parts
 from trainer.errors import UsageError
 from trainer.losses.term import Regularising, Term, regularise
+from trainer.method import Method
 from trainer.step import make_optimiser, optimise
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +63,21 @@ class Norm(Regularising):
         return Term(rows.square().mean(), {"mean_square": rows.detach().square().mean()})
 
 
-@pytest.mark.parametrize(("face", "lacking"), [(Encoder, "tokens"), (PatchEncoder, "tokens"), (Aggregator, "forward")])
+class Forward(Method):
+    def forward(self, batch):
+        raise AssertionError("is never made")
+
+
+@pytest.mark.parametrize(
+    ("face", "lacking"),
+    [
+        (Encoder, "tokens"),
+        (PatchEncoder, "tokens"),
+        (Aggregator, "forward"),
+        (Regularising, "forward"),
+        (Forward, "parameter_groups"),
+    ],
+)
 def test_a_part_without_its_face_cannot_be_made(face, lacking):
     class Lacking(face):
         def __init__(self):

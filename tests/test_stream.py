@@ -282,3 +282,9 @@ def test_no_step_waits_for_the_device_to_tell_where_in_the_stream_it_is(words, i
                 for name in ("__int__", "__bool__", "__float__", "__index__", "item", "tolist"):
                     patch.setattr(torch.Tensor, name, asked)
             optimise(run, step, method, method, optimiser, batch)
+
+
+def test_its_batches_are_rendered_from_no_plan(images):
+    made = source(stream(REPLAY), images)
+    with pytest.raises(TypeError, match="a stream is no Plannable"):
+        made.render(made.plan(0))

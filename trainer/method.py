@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ def trained_parameters(method: nn.Module) -> dict[str, int]:
     return parts | {"total": count(method)}
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """Modules and loss terms of a family.
 
     Attributes:
@@ -94,12 +95,13 @@ class Method(nn.Module):
 
     weights: dict[str, float]
 
+    @abstractmethod
     def forward(self, batch: Batch) -> Output:
-        raise NotImplementedError
+        """Terms, features and health of a batch."""
 
+    @abstractmethod
     def parameter_groups(self) -> list[Group]:
         """All trained parameters, each in one group."""
-        raise NotImplementedError
 
     def schedule(self, step: int) -> dict[str, float | None]:
         """Scalars that ``after_step`` needs at optimiser step ``step`` (from 0), as they are recorded; None where there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -66,14 +67,19 @@ def progress(study: Study, spent: Cost, touched: float, now: float) -> Progress:
 
 
 def _planned_runs(study: Study) -> int:
-    """Runs of the comparison by the declaration: an untrained arm reads another's epoch 0, and a searched level brings
-    its best arms, or the winner of their race, and the reference of the first."""
+    """Runs of the comparison by the declaration: an untrained arm reads another's epoch 0, arms with the same settings
+    share theirs, and a searched level brings its best arms, at most one per trial, or the winner of their race, and the
+    reference of the first."""
     info = study.info
-    given = [arm for arm in info.get("arms") or [] if arm.get("role") != "untrained"]
+    trained = (arm for arm in info.get("arms") or [] if arm.get("role") != "untrained")
+    given = {json.dumps(arm.get("overrides", arm.get("key")), sort_keys=True) for arm in trained}
     levels = len(info.get("confirm") or []) if study.setting("search", "verdict", True) else 0
-    best = 1 if study.setting("search", "race", 0) else study.setting("search", "top_k", 1)
-    of_level = best + (study.declared.reference is not None)
-    return (len(given) + levels * of_level) * len(info.get("seeds") or [])
+    trials, top = int(info.get("num_trials") or 0), study.setting("search", "top_k", 1)
+    warm = trials and study.setting("search", "warm_start", [])  # trials of earlier studies may be chosen as well
+    handed_on = [top if warm else min(top, len(range(level, trials, levels))) for level in range(levels)]
+    race = study.setting("search", "race", 0)
+    of_levels = sum((1 if race else most) + (study.declared.reference is not None) for most in handed_on if most)
+    return (len(given) + of_levels) * len(info.get("seeds") or [])
 
 
 def _state(study: Study, touched: float, now: float, left: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class Term:
     health: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Regularising(nn.Module):
+class Regularising(nn.Module, ABC):
     """A regulariser of one feature; made from its settings and the run's seed.
 
     Attributes:
@@ -41,13 +42,13 @@ class Regularising(nn.Module):
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def forward(self, rows: Tensor, step: Tensor | None = None) -> Term:
         """The term of (n, d) local rows, over the rows of all workers, outside autocast in fp32 (fp64 if given).
 
         Args:
             step: int64 scalar, for what is drawn anew in each step; the same on every worker.
         """
-        raise NotImplementedError
 
 
 def make_regulariser(name: str, config: Node, seed: int) -> Regularising:

@@ -99,7 +99,8 @@ class Stream(Views):
         return batch if old is None else self._with(batch, old)
 
     def render(self, plan: Plan) -> Batch:
-        raise NotImplementedError("a stream remembers: its batches come from next() only")
+        # what a plan would render knows nothing of the memory; a run that records its steps is refused by its settings
+        raise TypeError("a stream is no Plannable: it remembers, so its batches come from next() only")
 
     def _labelled(self, index: Tensor, parameters: Any, stored: Tensor, step: int) -> Batch:
         batch = self._batch(index, parameters, stored)
