@@ -39,19 +39,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make presets", description=__doc__.splitlines()[0])
     parser.add_argument("presets", nargs="*", help="default: all")
     parser.add_argument("--jobs", type=int, default=1, help="how many at once (default: 1)")
-    parser.add_argument("--note", default="", help="about the machine, for the table")
+    parser.add_argument(
+        "--note", help="about the machine, for the table (default: what the table says of earlier rows)"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         return _one(options.one)
-    rows = _rows()
-    failed = []
+    rows, failed = _rows(), []
+    said = options.note if options.note is not None or not options.presets else _note()
+    note = f" ({said})" if said else ""
     with ThreadPoolExecutor(options.jobs) as pool:
         for name, seconds, peak, error in pool.map(_measured, options.presets or presets.names()):
             rows[name] = _row(name, f"{seconds:.0f}" if not error else "FAILED", f"{peak:,}" if not error else "")
             print(f"{rows[name]}{'' if not error else f'  {error}'}", flush=True)
             failed += [name] if error else []
-            note = f" ({options.note})" if options.note else ""
             TABLE.write_text(
                 HEADER.format(note=note) + "\n".join(rows[key] for key in sorted(rows)) + "\n", encoding="utf-8"
             )
@@ -90,6 +92,12 @@ def _row(name: str, seconds: str, peak: str) -> str:
         f"| {name} | {pretraining_images(config.data):,} + {scored:,} | {config.optim.batch_size} | {seconds} |"
         f" {peak} |"
     )
+
+
+def _note() -> str:
+    """What the table says of the machine: rows that stay are still of it."""
+    match = re.search(r"one\s+thread \(([^)]*)\)", TABLE.read_text(encoding="utf-8") if TABLE.exists() else "")
+    return match[1] if match else ""
 
 
 def _rows() -> dict[str, str]:
